@@ -1,0 +1,3 @@
+//! The `kube-audit` tool.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The only unsafe code: the host's ABI.

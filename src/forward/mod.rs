@@ -1,0 +1,1 @@
+//! The Fluent Forward protocol as bytes and state machines. Pure, sans-IO.

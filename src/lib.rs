@@ -1,0 +1,29 @@
+//! Kubernetes audit logs made small, safe and traceable inside Fluent Bit.
+//!
+//! One shared object with two doors into the same engine: an output (the
+//! Go-plugin ABI) and a filter (the native ABI), both named `kube_audit`.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`policy`] | audit policy text → model → compiled rule set → decision |
+//! | [`record`] | chunk framing, views of an event in msgpack or JSON, rewriting by splicing |
+//! | [`forward`] | the Forward protocol as bytes and state machines, without I/O |
+//! | [`net`] | the only sockets, threads and clocks |
+//! | [`plugin`] | what filter and output do, in terms of no particular host |
+//! | `ffi` | the only unsafe code: the host's ABI |
+//! | [`cli`] | the `kube-audit` tool |
+//!
+//! Arrows point downwards only: `ffi → plugin → {policy, record, net → forward}`,
+//! `record → policy`, `cli → everything but ffi`. `policy`, `record` and
+//! `forward` are pure: no I/O, no clock, no randomness, no unsafe code.
+
+pub mod forward;
+pub mod net;
+pub mod plugin;
+pub mod policy;
+pub mod record;
+
+mod ffi;
+
+#[cfg(feature = "cli")]
+pub mod cli;

@@ -1,0 +1,45 @@
+//! What filter and output do, in terms of no particular host.
+//!
+//! The host side (`ffi`) hands over [`Properties`] and a [`Log`], and turns
+//! [`Verdict`] and [`Outcome`] into the host's codes. Nothing here knows an ABI.
+
+/// The options of one plugin section, in the order of the configuration file.
+/// Keys are compared without regard to case; a key may repeat.
+pub type Properties = Vec<(String, String)>;
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Start-up fails or data is at risk.
+    Error,
+    /// Something needs a look.
+    Warn,
+    /// Normal news.
+    Info,
+    /// For debugging.
+    Debug,
+}
+
+/// Where log lines go.
+pub trait Log: Send + Sync {
+    /// Writes one line; the host adds time and instance name.
+    fn log(&self, level: LogLevel, message: &str);
+}
+
+/// What a filter call made of a chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The chunk stays as it is.
+    Untouched,
+    /// These bytes replace the chunk; empty means that every record was dropped.
+    Replaced(Vec<u8>),
+}
+
+/// What became of a chunk given to the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything in it was acknowledged (or nothing was left to send).
+    Delivered,
+    /// Not delivered yet; the host should hand it over again.
+    Retry,
+}

@@ -1,0 +1,1 @@
+//! Records of a chunk: framing, views of an event, rewriting by splicing. Pure.
