@@ -3,6 +3,17 @@
 //! The host side (`ffi`) hands over [`Properties`] and a [`Log`], and turns
 //! [`Verdict`] and [`Outcome`] into the host's codes. Nothing here knows an ABI.
 
+mod filter;
+mod output;
+
+pub use filter::Filter;
+pub use output::{HostSettings, Output};
+
+/// An option that is wrong, in words that name it, what was found and what would be right.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct OptionError(pub String);
+
 /// The options of one plugin section, in the order of the configuration file.
 /// Keys are compared without regard to case; a key may repeat.
 pub type Properties = Vec<(String, String)>;
