@@ -5,7 +5,8 @@
 //! | `rewrite` | what becomes of each record or line: the way through all the others |
 //! | `chunk` | the framing of records |
 //! | `cri`, `partial` | lines of container runtimes, and putting their pieces together |
-//! | `event`, `uri` | the fields of an audit event, and the request they speak of |
+//! | `document`, `event`, `uri` | what a text holds, the fields of an audit event, and the request they speak of |
+//! | `evaluate` | what a policy says of an event, without rewriting it |
 //! | `strip`, `enrich` | what policy and options take out and put in |
 //! | `splice` | edits of a document: everything else is copied |
 //! | `convert` | JSON to msgpack and back |
@@ -16,7 +17,9 @@
 mod chunk;
 mod convert;
 mod cri;
+mod document;
 mod enrich;
+mod evaluate;
 mod event;
 mod json;
 mod msgpack;
@@ -31,6 +34,7 @@ mod uri;
 
 pub use chunk::EventTime;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
+pub use evaluate::{Evaluation, NotEvaluated, evaluate};
 pub use rewrite::{EventTimeSource, Fate, Format, OutputShape, PARTIALS_LIMIT, Rewriter, Settings};
 pub use sink::{ChunkSink, EntrySink, Sink};
 pub use tally::{RuleTally, Tally};

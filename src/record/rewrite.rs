@@ -7,6 +7,7 @@ use crate::policy::{Level, Ruleset};
 use super::chunk::{EventTime, Record, RecordKind};
 use super::convert;
 use super::cri::Prefix;
+use super::document::{TextDocument, list_items};
 use super::enrich::{Enrichment, uuid_v4};
 use super::event::{DocumentKind, Event, Scratch, Slot};
 use super::json::Json;
@@ -16,7 +17,7 @@ use super::sink::Sink;
 use super::splice::Edits;
 use super::strip::{self, Cut};
 use super::tally::Tally;
-use super::tree::{Kind, Malformed, Text, Tree};
+use super::tree::{Malformed, Text, Tree};
 
 /// Bytes of split lines that one rewriter withholds at most while it waits for
 /// their ends.
@@ -686,49 +687,4 @@ impl Rewriter {
             None => [0; 36],
         }
     }
-}
-
-/// A text, seen as what it may hold.
-enum TextDocument<'a> {
-    Event(Event<'a>),
-    /// A list of events, with the places of its items.
-    List(Event<'a>, Vec<(usize, usize)>),
-    Other,
-    Malformed,
-}
-
-impl<'a> TextDocument<'a> {
-    fn read(line: &'a [u8], prefix: Option<Prefix>, scratch: &mut Scratch) -> TextDocument<'a> {
-        let json = Json(line);
-        let at = json.solid(prefix.map_or(0, |prefix| prefix.length));
-        if line.get(at) != Some(&b'{') {
-            return TextDocument::Other;
-        }
-        let Ok(event) = Event::read(json, at, scratch) else { return TextDocument::Malformed };
-        if json.solid(event.end) != line.len() {
-            return TextDocument::Malformed;
-        }
-        match event.document_kind() {
-            DocumentKind::Event => TextDocument::Event(event),
-            DocumentKind::EventList(items) => match list_items(json, items) {
-                Ok(items) => TextDocument::List(event, items),
-                Err(Malformed) => TextDocument::Malformed,
-            },
-            DocumentKind::Other => TextDocument::Other,
-        }
-    }
-}
-
-/// Where a list's items begin and end; all of them must be maps.
-fn list_items<'a, T: Tree<'a>>(tree: T, at: usize) -> Result<Vec<(usize, usize)>, Malformed> {
-    let mut items = Vec::new();
-    let mut list = tree.open_list(at)?;
-    while let Some(item) = tree.next_item(&mut list)? {
-        if tree.kind(item)? != Kind::Map {
-            return Err(Malformed);
-        }
-        list.next = tree.end(item)?;
-        items.push((item, list.next));
-    }
-    Ok(items)
 }

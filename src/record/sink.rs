@@ -43,10 +43,6 @@ impl<'a> ChunkSink<'a> {
         Some(self.out)
     }
 
-    /// Further records may be put in behind the last one.
-    pub fn begin_end(&mut self) {
-        self.position = self.chunk.len();
-    }
 
     fn settle(&mut self, upto: usize) {
         if self.settled < upto {
