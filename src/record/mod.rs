@@ -32,6 +32,9 @@ mod tally;
 mod tree;
 mod uri;
 
+#[cfg(test)]
+mod tests;
+
 pub use chunk::EventTime;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use evaluate::{Evaluation, NotEvaluated, evaluate};
