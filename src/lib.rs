@@ -24,6 +24,7 @@ pub mod policy;
 pub mod record;
 
 mod ffi;
+mod suggest;
 
 #[cfg(feature = "cli")]
 pub mod cli;

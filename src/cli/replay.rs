@@ -104,8 +104,8 @@ fn summary(tally: &Tally, policy: Option<&Policy>) -> String {
         let levels = policy.rules().iter().map(|rule| rule.level().name()).chain(["(no rule)"]);
         for (index, (level, rule)) in levels.zip(&tally.rules).enumerate() {
             let name = if index + 1 == tally.rules.len() { "-".to_owned() } else { index.to_string() };
-            let RuleTally { events, bytes_in, bytes_out } = rule;
-            let share = percent(*bytes_in, tally.bytes_in);
+            let &RuleTally { events, bytes_in, bytes_out } = rule;
+            let share = percent(bytes_in, tally.bytes_in);
             text.push_str(&format!("{name:>4}  {level:<15} {events:>9} {bytes_in:>13} {bytes_out:>13} {share:>5.1}%\n"));
         }
     }
