@@ -162,7 +162,7 @@ unsafe extern "C" fn init(
         let Some((host, filter, log)) = (unsafe { open(ins, Reads::ToRun) }) else {
             return FAILED;
         };
-        log.print(host);
+        log.print();
         let context = FILTERS.insert(Instance::new(Mutex::new(filter), log));
         // SAFETY: the host keeps the handle and gives it back; it never follows it.
         unsafe { (host.api.filter_set_context)(ins, context) };
@@ -199,12 +199,17 @@ unsafe fn open(
         Reads::ToCheck => abi::FLB_LOG_ERROR,
         Reads::ToRun => section.log_level,
     };
-    let log = Arc::new(InstanceLog::new(DOOR, &section.name, level));
+    let log = Arc::new(InstanceLog::new(
+        host.api.log_print,
+        DOOR,
+        &section.name,
+        level,
+    ));
     match Filter::new(&section.properties, log.clone()) {
         Ok(filter) => Some((host, filter, log)),
         Err(wrong) => {
             log.log(LogLevel::Error, &wrong.to_string());
-            log.print(host);
+            log.print();
             None
         }
     }
@@ -224,7 +229,7 @@ unsafe extern "C" fn filter(
     _: *mut abi::flb_config,
 ) -> c_int {
     entry(DOOR, abi::FLB_FILTER_NOTOUCH, || {
-        let (Ok(host), Some(instance)) = (host(), FILTERS.get(context)) else {
+        let Some(instance) = FILTERS.get(context) else {
             return abi::FLB_FILTER_NOTOUCH;
         };
         if data.is_null() || tag.is_null() || out_buf.is_null() || out_size.is_null() {
@@ -237,7 +242,7 @@ unsafe extern "C" fn filter(
                 std::slice::from_raw_parts(data.cast(), bytes),
             )
         };
-        let verdict = instance.call(host, "the chunk passes unchanged", |filter| {
+        let verdict = instance.call("the chunk passes unchanged", |filter| {
             let mut filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
             filter.filter(tag, chunk)
         });
@@ -260,8 +265,8 @@ unsafe extern "C" fn filter(
 /// Ends an instance.
 unsafe extern "C" fn exit(context: *mut c_void, _: *mut abi::flb_config) -> c_int {
     entry(DOOR, 0, || {
-        if let (Ok(host), Some(instance)) = (host(), FILTERS.remove(context)) {
-            instance.close(host, |filter| {
+        if let Some(instance) = FILTERS.remove(context) {
+            instance.close(|filter| {
                 let filter = filter.into_inner().unwrap_or_else(PoisonError::into_inner);
                 filter.close();
             });

@@ -125,7 +125,7 @@ pub enum Refusal {
 }
 
 /// The function behind a nullable function pointer of the bindings.
-type Function<Nullable> = <Nullable as IntoIterator>::Item;
+pub type Function<Nullable> = <Nullable as IntoIterator>::Item;
 
 /// The Fluent Bit that loaded the library.
 pub struct Host {

@@ -398,3 +398,246 @@ unsafe fn owned(option: &str, value: *const c_char) -> Result<Option<String>, Se
         Err(_) => Err(SectionError::NotUtf8(option.to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::ffi::CString;
+    use std::mem::MaybeUninit;
+
+    const VERSION: Version = Version(4, 0, 0);
+
+    /// A property list as the host builds it; leaked, as its nodes point to each other.
+    fn list(properties: &[(&CStr, Option<&CStr>)]) -> *mut abi::mk_list {
+        let null = abi::mk_list {
+            prev: ptr::null_mut(),
+            next: ptr::null_mut(),
+        };
+        let head: *mut abi::mk_list = Box::leak(Box::new(null));
+        let mut nodes = vec![head];
+        for (key, value) in properties {
+            let item = Box::leak(Box::new(abi::flb_kv {
+                key: CString::from(*key).into_raw(),
+                val: value.map_or(ptr::null_mut(), |value| CString::from(value).into_raw()),
+                _head: null,
+            }));
+            nodes.push(&raw mut item._head);
+        }
+        for (at, &node) in nodes.iter().enumerate() {
+            let next = nodes[(at + 1) % nodes.len()];
+            // SAFETY: leaked nodes, used on this thread only.
+            unsafe {
+                (*node).next = next;
+                (*next).prev = node;
+            }
+        }
+        head
+    }
+
+    /// Reads a section whose host finds properties and name where `found` and `name` say.
+    fn read(
+        properties: *const abi::mk_list,
+        found: *const abi::mk_list,
+        name: &CStr,
+    ) -> Result<Section, SectionError> {
+        let own_name = c"kube_audit.0";
+        let head = Head {
+            log_level: 3,
+            name: own_name.as_ptr(),
+            alias: ptr::null(),
+            properties,
+        };
+        let name = if name == own_name { own_name } else { name };
+        let get = |wanted: &CStr| {
+            // SAFETY: a list made by `list`.
+            let items = unsafe { items(found) }.unwrap();
+            let same = |item: &&abi::flb_kv| {
+                // SAFETY: keys made by `list`.
+                let key = unsafe { CStr::from_ptr(item.key) };
+                key.to_bytes().eq_ignore_ascii_case(wanted.to_bytes())
+            };
+            items
+                .iter()
+                .find(same)
+                .map_or(ptr::null(), |item| item.val.cast_const())
+        };
+        // SAFETY: lists made by `list`, whose strings are NUL-terminated.
+        unsafe { section(VERSION, head, name.as_ptr(), get) }
+    }
+
+    fn layout(what: &'static str) -> SectionError {
+        SectionError::Layout {
+            version: VERSION,
+            what,
+        }
+    }
+
+    #[test]
+    fn properties_come_in_order_with_repeated_keys() {
+        let properties = list(&[
+            (c"record", Some(c"a 1")),
+            (c"Policy", Some(c"x")),
+            (c"Record", Some(c"b 2")),
+            (c"empty", None),
+        ]);
+        let section = read(properties, properties, c"kube_audit.0").unwrap();
+        let expected = [
+            ("record", "a 1"),
+            ("Policy", "x"),
+            ("Record", "b 2"),
+            ("empty", ""),
+        ];
+        assert_eq!(
+            section.properties,
+            expected.map(|(k, v)| (k.to_owned(), v.to_owned()))
+        );
+        assert_eq!(
+            (section.name.as_str(), section.log_level),
+            ("kube_audit.0", 3)
+        );
+
+        let empty = list(&[]);
+        assert!(
+            read(empty, empty, c"kube_audit.0")
+                .unwrap()
+                .properties
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_the_host_does_not_confirm_is_refused() {
+        let one = list(&[(c"a", Some(c"1"))]);
+        let other = list(&[(c"a", Some(c"1"))]);
+        let none = list(&[]);
+        for found in [other, none] {
+            assert_eq!(
+                read(one, found, c"kube_audit.0").unwrap_err(),
+                layout("properties")
+            );
+        }
+        assert_eq!(read(one, one, c"kube_audit.1").unwrap_err(), layout("name"));
+
+        let broken = list(&[(c"a", Some(c"1")), (c"b", Some(c"2"))]);
+        // SAFETY: leaked nodes, used on this thread only.
+        unsafe { (*(*broken).next).prev = ptr::null_mut() };
+        assert_eq!(
+            read(broken, one, c"kube_audit.0").unwrap_err(),
+            layout("properties")
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_an_error() {
+        let properties = list(&[(c"policy", Some(c"\xff"))]);
+        assert_eq!(
+            read(properties, properties, c"kube_audit.0")
+                .unwrap_err()
+                .to_string(),
+            "option `policy`: the value is not UTF-8"
+        );
+    }
+
+    type Offsets = BTreeMap<&'static str, usize>;
+
+    /// Where `filter_head` and `output_fields` look, by putting a number at every
+    /// place and reading it back.
+    fn places(version: Version) -> (Offsets, Offsets) {
+        let mut numbered = MaybeUninit::<[u32; 512]>::uninit();
+        let base = numbered.as_mut_ptr();
+        let start = base.addr();
+        let numbers = std::array::from_fn(|at| at as u32 * 4);
+        // SAFETY: the array is ours, and larger than every layout; all fields are
+        // numbers and pointers, for which any bytes will do.
+        let (filter, output) = unsafe {
+            base.write(numbers);
+            (
+                filter_head(version, base.cast()),
+                output_fields(version, base.cast()),
+            )
+        };
+        // The low half of a pointer is the number at its place.
+        let int = |value: c_int| value as usize;
+        let pointer = |value: *const c_char| value.addr() & 0xffff_ffff;
+        let head = |head: Head| {
+            BTreeMap::from([
+                ("log_level", int(head.log_level)),
+                ("name", head.name.addr() - start),
+                ("alias", pointer(head.alias)),
+                ("properties", head.properties.addr() - start),
+            ])
+        };
+        let mut fields = head(output.head);
+        fields.extend([
+            ("retry_limit", int(output.retry_limit)),
+            ("use_tls", int(output.use_tls)),
+            ("tls_verify", int(output.tls_verify)),
+            ("tls_vhost", pointer(output.tls_vhost)),
+            ("tls_ca_path", pointer(output.tls_ca_path)),
+            ("tls_ca_file", pointer(output.tls_ca_file)),
+            ("tls_crt_file", pointer(output.tls_crt_file)),
+            ("tls_key_file", pointer(output.tls_key_file)),
+            ("tls_key_passwd", pointer(output.tls_key_passwd)),
+            ("host", int(output.host.ipv6)),
+        ]);
+        for (name, later) in [
+            ("tls_min_version", output.tls_min_version),
+            ("tls_max_version", output.tls_max_version),
+            ("tls_ciphers", output.tls_ciphers),
+        ] {
+            if !later.is_null() {
+                fields.insert(name, pointer(later));
+            }
+        }
+        fields.extend(
+            output
+                .retry_limit_is_set
+                .map(|set| ("retry_limit_is_set", int(set))),
+        );
+        fields.extend(workers_offset(version).map(|at| ("tp_workers", at)));
+        (head(filter), fields)
+    }
+
+    /// Compares with offsets that a compiler computed from the headers of every
+    /// release: `reference/abi/offsets-ARCH.json` of the directory named by
+    /// `KUBE_AUDIT_GROUND_TRUTH`.
+    #[test]
+    fn offsets_are_those_of_every_release() {
+        let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") else {
+            eprintln!("SKIPPED: offsets of every release: KUBE_AUDIT_GROUND_TRUTH is not set");
+            return;
+        };
+        let file = format!("reference/abi/offsets-{}.json", std::env::consts::ARCH);
+        let text = std::fs::read_to_string(std::path::Path::new(&truth).join(file)).unwrap();
+        let truth: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (layout, is_filter) in [
+            ("flb_filter_instance", true),
+            ("flb_output_instance", false),
+        ] {
+            for range in truth[layout].as_array().unwrap() {
+                for end in ["from", "to"] {
+                    let tag = range[end].as_str().unwrap();
+                    let mut numbers = tag.trim_start_matches('v').split('.');
+                    let mut number = || numbers.next().unwrap().parse().unwrap();
+                    let version = Version(number(), number(), number());
+                    let (filter, output) = places(version);
+                    let ours = if is_filter { filter } else { output };
+                    let fields = range["fields"].as_object().unwrap();
+                    for (name, offset) in &ours {
+                        let theirs = fields[*name][0].as_u64().unwrap();
+                        assert_eq!(*offset as u64, theirs, "{tag} {layout}.{name}");
+                    }
+                    // A field that came later is read wherever it exists.
+                    for name in ["retry_limit_is_set", "tls_min_version", "tls_ciphers"] {
+                        assert_eq!(
+                            ours.contains_key(name),
+                            fields.contains_key(name),
+                            "{tag} {layout}.{name}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use super::bindings as abi;
-use super::host::Host;
+use super::host::Function;
 use crate::plugin::{Log, LogLevel};
 
 /// Lines kept between two entry points.
@@ -19,6 +19,7 @@ const MOST_LINES: usize = 256;
 
 /// The log of one instance.
 pub struct InstanceLog {
+    printer: Function<abi::flb_log_print_fn>,
     /// `[filter:kube_audit:NAME]`, as in the host's own lines.
     prefix: String,
     /// Least severe level that is printed.
@@ -34,8 +35,14 @@ struct Waiting {
 
 impl InstanceLog {
     /// The log of the instance `name`, with the host's number for its `log_level`.
-    pub fn new(door: &str, name: &str, level: c_int) -> InstanceLog {
+    pub fn new(
+        printer: Function<abi::flb_log_print_fn>,
+        door: &str,
+        name: &str,
+        level: c_int,
+    ) -> InstanceLog {
         InstanceLog {
+            printer,
             prefix: format!("[{door}:kube_audit:{name}]"),
             level,
             waiting: Mutex::default(),
@@ -43,20 +50,20 @@ impl InstanceLog {
     }
 
     /// Prints what waits. Needs up to 9 KiB of stack.
-    pub fn print(&self, host: &Host) {
+    pub fn print(&self) {
         let Waiting { lines, lost } = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *waiting)
         };
         for (level, line) in lines {
-            self.print_line(host, level, &line);
+            self.print_line(level, &line);
         }
         if lost > 0 {
-            self.print_line(host, LogLevel::Warn, &format!("{lost} log lines were lost"));
+            self.print_line(LogLevel::Warn, &format!("{lost} log lines were lost"));
         }
     }
 
-    fn print_line(&self, host: &Host, level: LogLevel, line: &str) {
+    fn print_line(&self, level: LogLevel, line: &str) {
         let text = format!("{} {}", self.prefix, line.replace('\0', "\u{fffd}"));
         let Ok(text) = CString::new(text) else {
             return;
@@ -64,7 +71,7 @@ impl InstanceLog {
         // SAFETY: format and argument are NUL-terminated strings that the host
         // copies; it may be called on any thread.
         unsafe {
-            (host.api.log_print)(number(level), ptr::null(), 0, c"%s".as_ptr(), text.as_ptr());
+            (self.printer)(number(level), ptr::null(), 0, c"%s".as_ptr(), text.as_ptr());
         }
     }
 }
@@ -99,6 +106,48 @@ pub fn complain(door: &str, why: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "[error] [{door}:kube_audit] {why}");
 }
 
+/// A host's log for tests.
+#[cfg(test)]
+pub mod fake {
+    use super::*;
+    use std::cell::RefCell;
+    use std::ffi::{CStr, c_char};
+
+    thread_local! {
+        static PRINTED: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    type WithText =
+        unsafe extern "C" fn(c_int, *const c_char, c_int, *const c_char, *const c_char) -> c_int;
+
+    /// Takes as much stack as the log function of the hosts before 5.1.0.
+    // SAFETY: on 64-bit Linux, pointers and integers are passed alike with and
+    // without the ellipsis.
+    pub const PRINTER: Function<abi::flb_log_print_fn> =
+        unsafe { std::mem::transmute::<WithText, Function<abi::flb_log_print_fn>>(print) };
+
+    unsafe extern "C" fn print(
+        _: c_int,
+        _: *const c_char,
+        _: c_int,
+        _: *const c_char,
+        text: *const c_char,
+    ) -> c_int {
+        std::hint::black_box([0u8; 4352]);
+        // SAFETY: the format has one argument, which is a NUL-terminated string.
+        let text = unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned();
+        PRINTED.with_borrow_mut(|printed| printed.push(text));
+        0
+    }
+
+    /// The lines printed on this thread since the last call.
+    pub fn printed() -> Vec<String> {
+        PRINTED.take()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,7 +159,7 @@ mod tests {
 
     #[test]
     fn lines_below_the_level_are_not_kept() {
-        let log = InstanceLog::new("filter", "kube_audit.0", abi::FLB_LOG_WARN);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0", abi::FLB_LOG_WARN);
         for level in [
             LogLevel::Error,
             LogLevel::Warn,
@@ -125,7 +174,7 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_and_the_rest_is_counted() {
-        let log = InstanceLog::new("filter", "kube_audit.0", abi::FLB_LOG_INFO);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0", abi::FLB_LOG_INFO);
         for i in 0..MOST_LINES + 3 {
             log.log(LogLevel::Info, &i.to_string());
         }

@@ -12,7 +12,7 @@ use super::bindings as abi;
 use super::guard::entry;
 use super::handles::{Handles, Instance};
 use super::host::{Host, Version, host};
-use super::instance::{self, OutputSection, RetryLimit};
+use super::instance::{self, OutputSection, RetryLimit, Section};
 use super::log::{InstanceLog, complain};
 use super::{DESCRIPTION, NAME};
 use crate::plugin::{Log, LogLevel, Outcome, Output};
@@ -88,14 +88,16 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
                 return FAILED;
             }
         };
-        let log = InstanceLog::new(DOOR, &section.section.name, section.section.log_level);
-        let log = Arc::new(log);
+        let Section {
+            name, log_level, ..
+        } = &section.section;
+        let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, name, *log_level));
         // SAFETY: as above.
         let started = unsafe { start(host, ins, &section, &log) };
         if let Err(wrong) = &started {
             log.log(LogLevel::Error, wrong);
         }
-        log.print(host);
+        log.print();
         let Ok(output) = started else {
             return FAILED;
         };
@@ -196,7 +198,7 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
     tag: *const c_char,
 ) -> c_int {
     entry(DOOR, abi::FLB_RETRY, || {
-        let (Ok(host), Some(instance)) = (host(), OUTPUTS.get(context)) else {
+        let Some(instance) = OUTPUTS.get(context) else {
             return abi::FLB_RETRY;
         };
         if data.is_null() || tag.is_null() {
@@ -209,7 +211,7 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
                 std::slice::from_raw_parts(data.cast(), size),
             )
         };
-        let outcome = instance.call(host, "the chunk is tried again", |output| {
+        let outcome = instance.call("the chunk is tried again", |output| {
             output.flush(tag, chunk)
         });
         match outcome {
@@ -226,8 +228,8 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
     entry(DOOR, abi::FLB_OK, || {
-        if let (Ok(host), Some(instance)) = (host(), OUTPUTS.remove(context)) {
-            instance.close(host, Output::close);
+        if let Some(instance) = OUTPUTS.remove(context) {
+            instance.close(Output::close);
         }
         abi::FLB_OK
     })
