@@ -12,7 +12,7 @@ mod policy_source;
 
 pub use filter::Filter;
 pub use options::Options;
-pub use output::{HostSettings, Output};
+pub use output::{HostSettings, HostTls, Output};
 
 /// An option that is wrong, in words that name it, what was found and what would be right.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

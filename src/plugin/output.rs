@@ -21,6 +21,27 @@ pub struct HostSettings {
     pub host: Option<String>,
     /// `Port`.
     pub port: Option<u16>,
+    /// `tls on` and what goes with it.
+    pub tls: Option<HostTls>,
+}
+
+/// The `tls.*` options as the host keeps them, each named after its option.
+///
+/// `tls.verify_hostname` is not among them: the host's default is off, and it
+/// does not tell a default from a choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is the option of that name")]
+pub struct HostTls {
+    pub verify: bool,
+    pub vhost: Option<String>,
+    pub ca_path: Option<String>,
+    pub ca_file: Option<String>,
+    pub crt_file: Option<String>,
+    pub key_file: Option<String>,
+    pub key_passwd: Option<String>,
+    pub min_version: Option<String>,
+    pub max_version: Option<String>,
+    pub ciphers: Option<String>,
 }
 
 /// One output instance. Its thread runs from [`Output::new`] to [`Output::close`].
