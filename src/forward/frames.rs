@@ -133,7 +133,13 @@ mod tests {
             frame: 10,
             record: 20,
         };
-        let cases: [(&[usize], &[(usize, usize)], &[usize]); 9] = [
+        /// Sizes of records; sizes and records of frames; numbers of records too large.
+        type Case = (
+            &'static [usize],
+            &'static [(usize, usize)],
+            &'static [usize],
+        );
+        let cases: [Case; 9] = [
             (&[], &[], &[]),
             (&[1], &[(1, 1)], &[]),
             (&[5, 5], &[(10, 2)], &[]),
