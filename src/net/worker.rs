@@ -81,9 +81,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         let mut end = None;
         loop {
             let now = Instant::now();
-            let (commands, phase) = self
-                .shared
-                .change(|state| (state.ledger.take_commands(), state.phase));
+            let (commands, phase) = self.shared.take_commands();
             for command in commands {
                 self.obey(command);
             }
