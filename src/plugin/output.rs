@@ -112,12 +112,18 @@ fn endpoints(endpoint: Option<&str>, host: &HostSettings) -> Result<Vec<Endpoint
     let parse = |name: &str, text: &str| {
         Endpoint::parse_list(text).map_err(|error| wrong(name, text, &error.to_string()))
     };
+    if host.tls.is_some() {
+        return Err(OptionError(
+            "`tls` is on: this version does not have TLS, and nothing is sent in the clear where TLS was asked for; set `tls off` or use Fluent Bit's own `forward` output"
+                .to_owned(),
+        ));
+    }
     match (endpoint, host) {
         (Some(_), HostSettings { host: Some(host), .. }) => Err(OptionError(format!(
             "`Endpoint` and `Host` (`{host}`) are both set: write all receivers into `Endpoint`, separated by commas"
         ))),
         (Some(endpoint), _) => parse("endpoint", endpoint),
-        (None, HostSettings { host: Some(host), port }) => {
+        (None, HostSettings { host: Some(host), port, .. }) => {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             let text = port.map_or(host.clone(), |port| format!("{host}:{port}"));
             parse("host", &text)
