@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use kube_audit::policy::{Level, Policy, Ruleset, Syntax};
 use kube_audit::record::{
-    ChunkSink, Enrichment, EntrySink, EventTimeSource, Evaluation, Fate, Format, KeyPattern, KeyRule, OutputShape,
-    Rewriter, Settings, evaluate,
+    ChunkSink, Enrichment, EntrySink, Evaluation, EventTimeSource, Fate, Format, KeyPattern,
+    KeyRule, OutputShape, Rewriter, Settings, evaluate,
 };
 use serde_json::Value;
 
@@ -21,7 +21,8 @@ const POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitSta
     {"level":"Request","omitManagedFields":false}]}"#;
 
 static RULESET: LazyLock<Arc<Ruleset>> = LazyLock::new(|| {
-    let parsed = Policy::parse("fuzz", POLICY.as_bytes(), Syntax::File).expect("the policy is right");
+    let parsed =
+        Policy::parse("fuzz", POLICY.as_bytes(), Syntax::File).expect("the policy is right");
     Arc::new(Ruleset::compile(&parsed.policy))
 });
 
@@ -30,7 +31,10 @@ fn rewriter(settings: Settings, policy: bool) -> Rewriter {
 }
 
 fn shape(output_shape: OutputShape) -> Settings {
-    Settings { output_shape, ..Settings::default() }
+    Settings {
+        output_shape,
+        ..Settings::default()
+    }
 }
 
 /// Rewrites a chunk; `None` when something in it is no record.
@@ -44,7 +48,9 @@ fn rewrite(rewriter: &mut Rewriter, chunk: &[u8]) -> Option<Vec<u8>> {
 
 /// A chunk from a host: whatever it is, the answer is a chunk again.
 pub fn chunk(data: &[u8]) {
-    let Some((&choice, chunk)) = data.split_first() else { return };
+    let Some((&choice, chunk)) = data.split_first() else {
+        return;
+    };
     // Without a policy and options nothing changes, but for lists and split lines.
     let mut idle = rewriter(Settings::default(), false);
     let untouched = rewrite(&mut idle, chunk);
@@ -57,13 +63,33 @@ pub fn chunk(data: &[u8]) {
 
     let settings = Settings {
         format: [Format::Auto, Format::Map, Format::Json, Format::Cri][usize::from(choice & 3)],
-        output_shape: [OutputShape::Keep, OutputShape::Map, OutputShape::Json, OutputShape::Keep]
-            [usize::from(choice >> 2 & 3)],
+        output_shape: [
+            OutputShape::Keep,
+            OutputShape::Map,
+            OutputShape::Json,
+            OutputShape::Keep,
+        ][usize::from(choice >> 2 & 3)],
         log_key: None,
-        non_audit: if choice & 16 == 0 { Fate::Keep } else { Fate::Drop },
-        on_error: if choice & 32 == 0 { Fate::Keep } else { Fate::Drop },
-        event_time: if choice & 64 == 0 { EventTimeSource::Keep } else { EventTimeSource::Stage },
-        enrichment: if choice & 128 == 0 { Enrichment::default() } else { enrichment() },
+        non_audit: if choice & 16 == 0 {
+            Fate::Keep
+        } else {
+            Fate::Drop
+        },
+        on_error: if choice & 32 == 0 {
+            Fate::Keep
+        } else {
+            Fate::Drop
+        },
+        event_time: if choice & 64 == 0 {
+            EventTimeSource::Keep
+        } else {
+            EventTimeSource::Stage
+        },
+        enrichment: if choice & 128 == 0 {
+            Enrichment::default()
+        } else {
+            enrichment()
+        },
     };
     let enriched = choice & 128 != 0;
     let mut first = rewriter(settings.clone(), true);
@@ -80,7 +106,10 @@ pub fn chunk(data: &[u8]) {
     let mut entries = EntrySink::default();
     let result = rewriter(Settings::default(), true).chunk(b"tag", chunk, &mut entries);
     assert_eq!(result.is_ok(), whole);
-    assert_eq!(entries.ends.last().copied().unwrap_or(0), entries.entries.len());
+    assert_eq!(
+        entries.ends.last().copied().unwrap_or(0),
+        entries.entries.len()
+    );
 }
 
 fn enrichment() -> Enrichment {
@@ -98,11 +127,20 @@ pub fn line(data: &[u8]) {
     }
     let mut out = Vec::new();
     rewriter(Settings::default(), true).line(data, &mut out);
-    rewriter(Settings { enrichment: enrichment(), ..Settings::default() }, true).line(data, &mut Vec::new());
+    rewriter(
+        Settings {
+            enrichment: enrichment(),
+            ..Settings::default()
+        },
+        true,
+    )
+    .line(data, &mut Vec::new());
 
     let mut evaluations: Vec<Evaluation> = Vec::new();
     let evaluated = evaluate(data, &RULESET, |evaluation| evaluations.push(evaluation)).is_ok();
-    let Ok(event @ Value::Object(_)) = serde_json::from_slice::<Value>(data) else { return };
+    let Ok(event @ Value::Object(_)) = serde_json::from_slice::<Value>(data) else {
+        return;
+    };
     if !evaluated {
         assert_eq!(out, [data, b"\n"].concat(), "what is no event stays");
         return;
@@ -112,8 +150,11 @@ pub fn line(data: &[u8]) {
         _ => vec![event],
     };
     assert_eq!(items.len(), evaluations.len());
-    let want: Vec<Value> =
-        items.into_iter().zip(&evaluations).filter_map(|(event, evaluation)| obvious(event, evaluation)).collect();
+    let want: Vec<Value> = items
+        .into_iter()
+        .zip(&evaluations)
+        .filter_map(|(event, evaluation)| obvious(event, evaluation))
+        .collect();
     let got: Vec<Value> = out
         .split(|&b| b == b'\n')
         .filter(|line| !line.is_empty())
@@ -122,7 +163,9 @@ pub fn line(data: &[u8]) {
     assert_eq!(got, want);
 
     // As text turned into a map, and as a map, it is the same.
-    let Some(map) = rewrite(&mut rewriter(shape(OutputShape::Map), false), &record(data)) else { return };
+    let Some(map) = rewrite(&mut rewriter(shape(OutputShape::Map), false), &record(data)) else {
+        return;
+    };
     let direct = rewrite(&mut rewriter(shape(OutputShape::Map), true), &record(data));
     let mut on_map = rewriter(Settings::default(), true);
     let later = rewrite(&mut on_map, &map);
@@ -154,12 +197,20 @@ fn obvious(mut event: Value, evaluation: &Evaluation) -> Option<Value> {
     if evaluation.decision.omit_managed_fields {
         let is_patch = fields.get("verb").is_some_and(|verb| verb == "patch");
         for name in ["requestObject", "responseObject"] {
-            if let Some(Value::Object(object)) = fields.get_mut(name).filter(|_| !(is_patch && name == "requestObject")) {
+            if let Some(Value::Object(object)) = fields
+                .get_mut(name)
+                .filter(|_| !(is_patch && name == "requestObject"))
+            {
                 let is_table = object.get("kind").is_some_and(|kind| kind == "Table")
-                    && object.get("apiVersion").and_then(Value::as_str).is_some_and(|v| v.starts_with("meta.k8s.io/"));
+                    && object
+                        .get("apiVersion")
+                        .and_then(Value::as_str)
+                        .is_some_and(|v| v.starts_with("meta.k8s.io/"));
                 forget_managed_fields(object.get_mut("metadata"));
                 if let Some(Value::Array(items)) = object.get_mut("items") {
-                    items.iter_mut().for_each(|item| forget_managed_fields(item.get_mut("metadata")));
+                    items
+                        .iter_mut()
+                        .for_each(|item| forget_managed_fields(item.get_mut("metadata")));
                 }
                 if let (Some(Value::Array(rows)), true) = (object.get_mut("rows"), is_table) {
                     for row in rows {
@@ -182,7 +233,12 @@ fn forget_managed_fields(metadata: Option<&mut Value>) {
 /// A record with a text under `log`.
 fn record(text: &[u8]) -> Vec<u8> {
     let length = (text.len() as u32).to_be_bytes();
-    [b"\x92\x92\xd7\x00\0\0\0\x01\0\0\0\x02\x80\x81\xa3log\xdb", &length[..], text].concat()
+    [
+        b"\x92\x92\xd7\x00\0\0\0\x01\0\0\0\x02\x80\x81\xa3log\xdb",
+        &length[..],
+        text,
+    ]
+    .concat()
 }
 
 /// Lines of a container runtime: whatever they are, none is lost.
@@ -222,6 +278,8 @@ pub fn policy(data: &[u8]) {
 
 /// What a receiver sends back, in pieces of any size.
 pub fn ack(data: &[u8]) {
-    let Some((&size, bytes)) = data.split_first() else { return };
+    let Some((&size, bytes)) = data.split_first() else {
+        return;
+    };
     let _ = (size, bytes);
 }

@@ -17,12 +17,15 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => choice = Some(policy::Choice::preset(&parser.value()?.string()?)?),
+            Arg::Long("preset") => {
+                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
+            }
             Arg::Value(file) => files.push(file),
             _ => return Err(arg.unexpected().into()),
         }
     }
-    let choice = choice.ok_or_else(|| Failure::Usage("eval needs --policy FILE or --preset NAME".to_owned()))?;
+    let choice = choice
+        .ok_or_else(|| Failure::Usage("eval needs --policy FILE or --preset NAME".to_owned()))?;
     let ruleset = Ruleset::compile(&choice.load()?);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
@@ -50,7 +53,7 @@ fn answer(evaluation: &Evaluation) -> Value {
     json!({
         "auditID": evaluation.audit_id,
         "stage": evaluation.stage.map(Stage::name),
-        "rule": decision.rule.map_or(-1, |rule| rule as i64),
+        "rule": decision.rule.map_or(-1, i64::from),
         "level": decision.level.name(),
         "omitStages": stages,
         "omitManagedFields": decision.omit_managed_fields,

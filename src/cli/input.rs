@@ -16,12 +16,19 @@ pub fn for_each_line(
     mut each: impl FnMut(&Place<'_>, &[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let standard_input = [OsString::from("-")];
-    let files = if files.is_empty() { &standard_input[..] } else { files };
+    let files = if files.is_empty() {
+        &standard_input[..]
+    } else {
+        files
+    };
     for file in files {
         let name = file.to_string_lossy();
         let failed = |error: io::Error| Failure::Io(format!("{name}: {error}"));
         let mut reader = open(file).map_err(failed)?;
-        let mut place = Place { file: &name, line: 0 };
+        let mut place = Place {
+            file: &name,
+            line: 0,
+        };
         let mut line = Vec::new();
         loop {
             line.clear();

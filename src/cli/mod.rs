@@ -70,9 +70,13 @@ pub fn main() -> ExitCode {
 
 fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     match parser.next()? {
-        None => Err(Failure::Usage("name a command: eval or replay; see `kube-audit --help`".to_owned())),
+        None => Err(Failure::Usage(
+            "name a command: eval or replay; see `kube-audit --help`".to_owned(),
+        )),
         Some(Arg::Short('h') | Arg::Long("help")) => print(HELP),
-        Some(Arg::Short('V') | Arg::Long("version")) => print(concat!("kube-audit ", env!("CARGO_PKG_VERSION"), "\n")),
+        Some(Arg::Short('V') | Arg::Long("version")) => {
+            print(concat!("kube-audit ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
         Some(Arg::Value(command)) => match command.to_str() {
             Some("eval") => eval::run(parser),
             Some("replay") => replay::run(parser),
@@ -87,6 +91,8 @@ fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
 }
 
 fn print(text: &str) -> Result<ExitCode, Failure> {
-    io::stdout().write_all(text.as_bytes()).map_err(Failure::output)?;
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::output)?;
     Ok(ExitCode::SUCCESS)
 }

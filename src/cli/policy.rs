@@ -19,7 +19,9 @@ pub enum Choice {
 impl Choice {
     /// Reads the value of `--preset`.
     pub fn preset(name: &str) -> Result<Choice, Failure> {
-        Preset::from_name(name).map(Choice::Preset).map_err(|error| Failure::Usage(format!("--preset: {error}")))
+        Preset::from_name(name)
+            .map(Choice::Preset)
+            .map_err(|error| Failure::Usage(format!("--preset: {error}")))
     }
 
     /// Reads the policy. Warnings go to standard error.
@@ -28,13 +30,17 @@ impl Choice {
             Choice::Preset(preset) => (preset.name().to_owned(), preset.text().as_bytes().to_vec()),
             Choice::File(file) => {
                 let name = file.to_string_lossy().into_owned();
-                let read = if file == "-" { io::read_to_string(io::stdin()).map(String::into_bytes) } else { fs::read(file) };
+                let read = if file == "-" {
+                    io::read_to_string(io::stdin()).map(String::into_bytes)
+                } else {
+                    fs::read(file)
+                };
                 let text = read.map_err(|error| Failure::Usage(format!("{name}: {error}")))?;
                 (name, text)
             }
         };
-        let parsed =
-            Policy::parse(&name, &text, Syntax::File).map_err(|error| Failure::Usage(error.to_string()))?;
+        let parsed = Policy::parse(&name, &text, Syntax::File)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
         for warning in &parsed.warnings {
             // Without a standard error there is nobody to warn.
             let _ = writeln!(io::stderr(), "kube-audit: warning: {warning}");

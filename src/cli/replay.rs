@@ -24,7 +24,9 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     while let Some(arg) = parser.next()? {
         match arg {
             Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => choice = Some(policy::Choice::preset(&parser.value()?.string()?)?),
+            Arg::Long("preset") => {
+                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
+            }
             Arg::Long("record") => records.push(("record".to_owned(), parser.value()?.string()?)),
             Arg::Short('q') | Arg::Long("quiet") => quiet = true,
             Arg::Value(file) => files.push(file),
@@ -33,9 +35,18 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     }
     let enrichment = enrichment(&records)?;
     let policy = choice.map(|choice| choice.load()).transpose()?;
-    let ruleset = policy.as_ref().map(|policy| Arc::new(Ruleset::compile(policy)));
+    let ruleset = policy
+        .as_ref()
+        .map(|policy| Arc::new(Ruleset::compile(policy)));
     // No option here asks for a UUID.
-    let mut rewriter = Rewriter::new(Settings { enrichment, ..Settings::default() }, ruleset, || [0; 16]);
+    let mut rewriter = Rewriter::new(
+        Settings {
+            enrichment,
+            ..Settings::default()
+        },
+        ruleset,
+        || [0; 16],
+    );
 
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut progress = Progress::new(quiet);
@@ -48,7 +59,9 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     });
     kept.clear();
     rewriter.release_lines(&mut kept);
-    out.write_all(&kept).and_then(|()| out.flush()).map_err(Failure::output)?;
+    out.write_all(&kept)
+        .and_then(|()| out.flush())
+        .map_err(Failure::output)?;
     progress.clear();
     if !quiet {
         let summary = summary(rewriter.tally(), policy.as_ref());
@@ -74,7 +87,10 @@ struct Progress {
 impl Progress {
     fn new(quiet: bool) -> Progress {
         let wanted = !quiet && io::stderr().is_terminal();
-        Progress { next: wanted.then(|| Instant::now() + PROGRESS_INTERVAL), shown: false }
+        Progress {
+            next: wanted.then(|| Instant::now() + PROGRESS_INTERVAL),
+            shown: false,
+        }
     }
 
     fn show(&mut self, tally: &Tally) {
@@ -86,7 +102,12 @@ impl Progress {
         if self.next.is_some_and(|next| now >= next) {
             self.next = Some(now + PROGRESS_INTERVAL);
             self.shown = true;
-            let _ = write!(io::stderr(), "\r{} events, {} dropped \x1b[K", tally.events, tally.dropped);
+            let _ = write!(
+                io::stderr(),
+                "\r{} events, {} dropped \x1b[K",
+                tally.events,
+                tally.dropped
+            );
         }
     }
 
@@ -101,26 +122,56 @@ fn summary(tally: &Tally, policy: Option<&Policy>) -> String {
     let mut text = String::new();
     if let Some(policy) = policy {
         text.push_str("rule  level              events      bytes in     bytes out  share\n");
-        let levels = policy.rules().iter().map(|rule| rule.level().name()).chain(["(no rule)"]);
+        let levels = policy
+            .rules()
+            .iter()
+            .map(|rule| rule.level.name())
+            .chain(["(no rule)"]);
         for (index, (level, rule)) in levels.zip(&tally.rules).enumerate() {
-            let name = if index + 1 == tally.rules.len() { "-".to_owned() } else { index.to_string() };
-            let &RuleTally { events, bytes_in, bytes_out } = rule;
+            let name = if index + 1 == tally.rules.len() {
+                "-".to_owned()
+            } else {
+                index.to_string()
+            };
+            let &RuleTally {
+                events,
+                bytes_in,
+                bytes_out,
+            } = rule;
             let share = percent(bytes_in, tally.bytes_in);
-            text.push_str(&format!("{name:>4}  {level:<15} {events:>9} {bytes_in:>13} {bytes_out:>13} {share:>5.1}%\n"));
+            text.push_str(&format!(
+                "{name:>4}  {level:<15} {events:>9} {bytes_in:>13} {bytes_out:>13} {share:>5.1}%\n"
+            ));
         }
     }
-    let Tally { records, events, dropped, stripped, non_audit, malformed, bytes_in, bytes_out, .. } = tally;
+    let Tally {
+        records,
+        events,
+        dropped,
+        stripped,
+        non_audit,
+        malformed,
+        bytes_in,
+        bytes_out,
+        ..
+    } = tally;
     text.push_str(&format!(
         "{events} events: {} kept ({stripped} stripped), {dropped} dropped; {bytes_in} bytes in, {bytes_out} out ({:.1}%)\n",
         events - dropped,
         percent(*bytes_out, *bytes_in),
     ));
     if non_audit + malformed > 0 {
-        text.push_str(&format!("{records} lines: {non_audit} no audit events, {malformed} unreadable, all kept\n"));
+        text.push_str(&format!(
+            "{records} lines: {non_audit} no audit events, {malformed} unreadable, all kept\n"
+        ));
     }
     text
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
 }

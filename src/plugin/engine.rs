@@ -40,12 +40,24 @@ impl Engine {
             bytes
         };
         let rewriter = Rewriter::new(options.settings, ruleset, random);
-        Ok(Engine { rewriter, watch, broken_chunks: 0, said: 0, quiet_until: None })
+        Ok(Engine {
+            rewriter,
+            watch,
+            broken_chunks: 0,
+            said: 0,
+            quiet_until: None,
+        })
     }
 
     /// Rewrites the records of a chunk. Behind a place that is no record, the chunk
     /// is left to the sink as it is: `Err` with that place.
-    pub fn chunk(&mut self, tag: &[u8], chunk: &[u8], sink: &mut impl Sink, log: &dyn Log) -> Result<(), usize> {
+    pub fn chunk(
+        &mut self,
+        tag: &[u8],
+        chunk: &[u8],
+        sink: &mut impl Sink,
+        log: &dyn Log,
+    ) -> Result<(), usize> {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
             self.rewriter.set_ruleset(Some(ruleset));
         }
@@ -78,7 +90,8 @@ impl Engine {
         );
         let withheld = self.rewriter.withheld();
         if withheld > 0 {
-            let message = format!("{withheld} pieces of split lines whose last piece never came are lost");
+            let message =
+                format!("{withheld} pieces of split lines whose last piece never came are lost");
             log.log(LogLevel::Error, &message);
         }
     }

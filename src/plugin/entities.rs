@@ -3,8 +3,15 @@
 use std::borrow::Cow;
 
 /// What Go's `html/template` escapes in text.
-const ENTITIES: [(&str, char); 7] =
-    [("&#34;", '"'), ("&#39;", '\''), ("&#43;", '+'), ("&amp;", '&'), ("&lt;", '<'), ("&gt;", '>'), ("&#96;", '`')];
+const ENTITIES: [(&str, char); 7] = [
+    ("&#34;", '"'),
+    ("&#39;", '\''),
+    ("&#43;", '+'),
+    ("&amp;", '&'),
+    ("&lt;", '<'),
+    ("&gt;", '>'),
+    ("&#96;", '`'),
+];
 
 /// Undoes the entities, once: `&amp;lt;` is `&lt;`.
 pub fn decode(text: &str) -> Cow<'_, str> {
@@ -37,7 +44,10 @@ mod tests {
 
     #[test]
     fn entities_are_undone_once() {
-        assert_eq!(decode("{&#34;a&#34;: &lt;b&gt;&amp;lt; &x &#43;&#39;"), "{\"a\": <b>&lt; &x +'");
+        assert_eq!(
+            decode("{&#34;a&#34;: &lt;b&gt;&amp;lt; &x &#43;&#39;"),
+            "{\"a\": <b>&lt; &x +'"
+        );
         assert_eq!(decode("plain"), "plain");
     }
 }

@@ -18,7 +18,10 @@ impl Filter {
     /// Reads the options; an error here stops the start of Fluent Bit.
     pub fn new(properties: &Properties, log: Arc<dyn Log>) -> Result<Filter, OptionError> {
         let options = Options::new(properties, &[])?.common()?;
-        Ok(Filter { engine: Engine::new(options, &*log)?, log })
+        Ok(Filter {
+            engine: Engine::new(options, &*log)?,
+            log,
+        })
     }
 
     /// Applies policy and enrichment to a chunk. What cannot be read as a record,

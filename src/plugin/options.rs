@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::record::{Enrichment, EventTimeSource, Fate, Format, KeyPattern, KeyRule, OutputShape, Settings};
+use crate::record::{
+    Enrichment, EventTimeSource, Fate, Format, KeyPattern, KeyRule, OutputShape, Settings,
+};
 use crate::suggest;
 
 use super::entities;
@@ -23,8 +25,22 @@ pub struct CommonOptions {
 
 /// Options that filter and output have in common.
 const COMMON: [&str; 16] = [
-    "allowlist_key", "event_time", "format", "log_key", "non_audit", "on_error", "output_shape", "policy",
-    "policy_env", "policy_file", "policy_preset", "policy_reload", "record", "records", "remove_key", "uuid_key",
+    "allowlist_key",
+    "event_time",
+    "format",
+    "log_key",
+    "non_audit",
+    "on_error",
+    "output_shape",
+    "policy",
+    "policy_env",
+    "policy_file",
+    "policy_preset",
+    "policy_reload",
+    "record",
+    "records",
+    "remove_key",
+    "uuid_key",
 ];
 
 /// The other name of `Allowlist_key`.
@@ -34,8 +50,20 @@ const WHITELIST_KEY: &str = "whitelist_key";
 /// from release to release; none of them is ours to judge.
 fn belongs_to_host(key: &str) -> bool {
     const NAMES: [&str; 14] = [
-        "active", "alias", "condition", "host", "ipv6", "log_level", "log_suppress_interval", "match",
-        "match_regex", "name", "port", "retry_limit", "storage.total_limit_size", "workers",
+        "active",
+        "alias",
+        "condition",
+        "host",
+        "ipv6",
+        "log_level",
+        "log_suppress_interval",
+        "match",
+        "match_regex",
+        "name",
+        "port",
+        "retry_limit",
+        "storage.total_limit_size",
+        "workers",
     ];
     const PREFIXES: [&str; 4] = ["_debug.", "net.", "tls", "oauth2"];
     NAMES.contains(&key) || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
@@ -48,7 +76,10 @@ pub struct Options<'p> {
 
 impl<'p> Options<'p> {
     /// Checks that every key is known: a common one, or one of `own`.
-    pub fn new(properties: &'p Properties, own: &[&'static str]) -> Result<Options<'p>, OptionError> {
+    pub fn new(
+        properties: &'p Properties,
+        own: &[&'static str],
+    ) -> Result<Options<'p>, OptionError> {
         for (key, _) in properties {
             let lower = key.to_ascii_lowercase();
             let known = || COMMON.iter().chain(own).copied().chain([WHITELIST_KEY]);
@@ -57,7 +88,10 @@ impl<'p> Options<'p> {
             }
             let hint = match suggest::nearest(&lower, known()) {
                 Some(name) => format!("did you mean `{}`?", display_name(name)),
-                None => format!("known options are {}", known().map(display_name).collect::<Vec<_>>().join(", ")),
+                None => format!(
+                    "known options are {}",
+                    known().map(display_name).collect::<Vec<_>>().join(", ")
+                ),
             };
             return Err(OptionError(format!("unknown option `{key}`: {hint}")));
         }
@@ -66,7 +100,10 @@ impl<'p> Options<'p> {
 
     /// The values of an option, in the order of the section.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &'p str> {
-        self.properties.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+        self.properties
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
     }
 
     /// The value of an option that stands once at most.
@@ -76,7 +113,9 @@ impl<'p> Options<'p> {
         if let Some(again) = values.next() {
             let name = display_name(name);
             let value = value.unwrap_or_default();
-            return Err(OptionError(format!("`{name}` is set twice, to `{value}` and `{again}`: set it once")));
+            return Err(OptionError(format!(
+                "`{name}` is set twice, to `{value}` and `{again}`: set it once"
+            )));
         }
         match value {
             Some("") => Err(OptionError(format!(
@@ -88,9 +127,17 @@ impl<'p> Options<'p> {
     }
 
     /// The value of an option that names one of a few things.
-    pub fn choice<T: Copy + Default>(&self, name: &'static str, choices: &[(&str, T)]) -> Result<T, OptionError> {
-        let Some(value) = self.one(name)? else { return Ok(T::default()) };
-        let found = choices.iter().find(|(choice, _)| choice.eq_ignore_ascii_case(value));
+    pub fn choice<T: Copy + Default>(
+        &self,
+        name: &'static str,
+        choices: &[(&str, T)],
+    ) -> Result<T, OptionError> {
+        let Some(value) = self.one(name)? else {
+            return Ok(T::default());
+        };
+        let found = choices
+            .iter()
+            .find(|(choice, _)| choice.eq_ignore_ascii_case(value));
         found.map(|&(_, value)| value).ok_or_else(|| {
             let choices: Vec<&str> = choices.iter().map(|&(choice, _)| choice).collect();
             wrong(name, value, &format!("use one of {}", choices.join(", ")))
@@ -103,12 +150,21 @@ impl<'p> Options<'p> {
         let settings = Settings {
             format: self.choice(
                 "format",
-                &[("auto", Format::Auto), ("map", Format::Map), ("json", Format::Json), ("cri", Format::Cri)],
+                &[
+                    ("auto", Format::Auto),
+                    ("map", Format::Map),
+                    ("json", Format::Json),
+                    ("cri", Format::Cri),
+                ],
             )?,
             log_key: self.one("log_key")?.map(str::to_owned),
             output_shape: self.choice(
                 "output_shape",
-                &[("keep", OutputShape::Keep), ("map", OutputShape::Map), ("json", OutputShape::Json)],
+                &[
+                    ("keep", OutputShape::Keep),
+                    ("map", OutputShape::Map),
+                    ("json", OutputShape::Json),
+                ],
             )?,
             non_audit: self.choice("non_audit", &FATES)?,
             on_error: self.choice("on_error", &FATES)?,
@@ -126,13 +182,19 @@ impl<'p> Options<'p> {
             None => Some(Duration::from_secs(30)),
             Some(value) => reload_interval(value)?,
         };
-        Ok(CommonOptions { policy: self.policy()?, policy_reload, settings })
+        Ok(CommonOptions {
+            policy: self.policy()?,
+            policy_reload,
+            settings,
+        })
     }
 
     fn policy(&self) -> Result<Option<PolicySource>, OptionError> {
         let mut found: Option<(&str, PolicySource)> = None;
         for name in ["policy_preset", "policy_file", "policy_env", "policy"] {
-            let Some(value) = self.one(name)? else { continue };
+            let Some(value) = self.one(name)? else {
+                continue;
+            };
             if let Some((other, _)) = found {
                 return Err(OptionError(format!(
                     "`{}` and `{}` are both set: a section has one policy",
@@ -172,7 +234,11 @@ impl<'p> Options<'p> {
             }
         };
         let uuid_key = self.one("uuid_key")?.map(|key| key.as_bytes().to_vec());
-        Ok(Enrichment { records, keys, uuid_key })
+        Ok(Enrichment {
+            records,
+            keys,
+            uuid_key,
+        })
     }
 }
 
@@ -185,13 +251,22 @@ pub fn wrong(name: &str, value: &str, right: &str) -> OptionError {
 pub fn display_name(name: &str) -> String {
     match name {
         // record_modifier's documentation writes these so.
-        "remove_key" | "allowlist_key" | "whitelist_key" | "uuid_key" => name[..1].to_uppercase() + &name[1..],
-        _ => name.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect::<Vec<_>>().join("_"),
+        "remove_key" | "allowlist_key" | "whitelist_key" | "uuid_key" => {
+            name[..1].to_uppercase() + &name[1..]
+        }
+        _ => name
+            .split('_')
+            .map(|part| part[..1].to_uppercase() + &part[1..])
+            .collect::<Vec<_>>()
+            .join("_"),
     }
 }
 
 fn reload_interval(value: &str) -> Result<Option<Duration>, OptionError> {
-    if ["off", "false", "no"].iter().any(|off| off.eq_ignore_ascii_case(value)) {
+    if ["off", "false", "no"]
+        .iter()
+        .any(|off| off.eq_ignore_ascii_case(value))
+    {
         return Ok(None);
     }
     let (number, unit) = match value.find(|c: char| !c.is_ascii_digit()) {
@@ -205,8 +280,14 @@ fn reload_interval(value: &str) -> Result<Option<Duration>, OptionError> {
         _ => None,
     };
     match (number.parse::<u32>(), seconds) {
-        (Ok(number @ 1..), Some(seconds)) => Ok(Some(Duration::from_secs(u64::from(number) * seconds))),
-        _ => Err(wrong("policy_reload", value, "use a time such as `30s`, `5m` or `1h`, or `off`")),
+        (Ok(number @ 1..), Some(seconds)) => {
+            Ok(Some(Duration::from_secs(u64::from(number) * seconds)))
+        }
+        _ => Err(wrong(
+            "policy_reload",
+            value,
+            "use a time such as `30s`, `5m` or `1h`, or `off`",
+        )),
     }
 }
 
@@ -265,12 +346,17 @@ mod tests {
     use super::*;
 
     fn properties(lines: &[(&str, &str)]) -> Properties {
-        lines.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        lines
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     fn common(lines: &[(&str, &str)]) -> Result<CommonOptions, String> {
         let properties = properties(lines);
-        Options::new(&properties, &[]).and_then(|options| options.common()).map_err(|error| error.to_string())
+        Options::new(&properties, &[])
+            .and_then(|options| options.common())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -287,9 +373,24 @@ mod tests {
         ])
         .unwrap();
         let records = options.settings.enrichment.records;
-        let records: Vec<_> =
-            records.iter().map(|(k, v)| (std::str::from_utf8(k).unwrap(), std::str::from_utf8(v).unwrap())).collect();
-        assert_eq!(records, [("cluster", "c-1"), ("long key", "a \"b\" c"), ("a", "b"), ("c", "d; e")]);
+        let records: Vec<_> = records
+            .iter()
+            .map(|(k, v)| {
+                (
+                    std::str::from_utf8(k).unwrap(),
+                    std::str::from_utf8(v).unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            records,
+            [
+                ("cluster", "c-1"),
+                ("long key", "a \"b\" c"),
+                ("a", "b"),
+                ("c", "d; e")
+            ]
+        );
         assert_eq!(options.settings.output_shape, OutputShape::Map);
         assert!(options.policy.is_some() && options.policy_reload.is_none());
     }
@@ -302,19 +403,52 @@ mod tests {
                 assert!(error.contains(part), "{error} lacks {part}");
             }
         };
-        check(&[("Polcy_File", "x")], &["unknown option `Polcy_File`", "`Policy_File`"]);
-        check(&[("Frobnicate", "x")], &["unknown option `Frobnicate`", "known options are Allowlist_key, Event_Time"]);
-        check(&[("Format", "xml")], &["`Format` is `xml`", "auto, map, json, cri"]);
+        check(
+            &[("Polcy_File", "x")],
+            &["unknown option `Polcy_File`", "`Policy_File`"],
+        );
+        check(
+            &[("Frobnicate", "x")],
+            &[
+                "unknown option `Frobnicate`",
+                "known options are Allowlist_key, Event_Time",
+            ],
+        );
+        check(
+            &[("Format", "xml")],
+            &["`Format` is `xml`", "auto, map, json, cri"],
+        );
         check(&[("On_Error", "")], &["`On_Error` is empty"]);
-        check(&[("Non_Audit", "keep"), ("non_audit", "drop")], &["`Non_Audit` is set twice", "`keep` and `drop`"]);
-        check(&[("Record", "cluster")], &["`Record` is `cluster`", "KEY VALUE"]);
-        check(&[("Record", "a b c")], &["`Record` is `a b c`", "double quotes"]);
+        check(
+            &[("Non_Audit", "keep"), ("non_audit", "drop")],
+            &["`Non_Audit` is set twice", "`keep` and `drop`"],
+        );
+        check(
+            &[("Record", "cluster")],
+            &["`Record` is `cluster`", "KEY VALUE"],
+        );
+        check(
+            &[("Record", "a b c")],
+            &["`Record` is `a b c`", "double quotes"],
+        );
         check(&[("Record", "a \"b")], &["not closed"]);
         check(&[("Records", "a b; c")], &["`Records` is ` c`"]);
-        check(&[("Remove_key", "a"), ("Whitelist_key", "b")], &["`Remove_key` and `Allowlist_key`"]);
-        check(&[("Policy_Reload", "soon")], &["`Policy_Reload` is `soon`", "30s"]);
+        check(
+            &[("Remove_key", "a"), ("Whitelist_key", "b")],
+            &["`Remove_key` and `Allowlist_key`"],
+        );
+        check(
+            &[("Policy_Reload", "soon")],
+            &["`Policy_Reload` is `soon`", "30s"],
+        );
         check(&[("Policy_Reload", "0")], &["30s"]);
-        check(&[("Policy_Preset", "minimal"), ("Policy_File", "x")], &["`Policy_Preset` and `Policy_File`"]);
-        check(&[("Policy_Preset", "minimul")], &["`Policy_Preset` is `minimul`", "minimal"]);
+        check(
+            &[("Policy_Preset", "minimal"), ("Policy_File", "x")],
+            &["`Policy_Preset` and `Policy_File`"],
+        );
+        check(
+            &[("Policy_Preset", "minimul")],
+            &["`Policy_Preset` is `minimul`", "minimal"],
+        );
     }
 }

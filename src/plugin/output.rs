@@ -54,12 +54,22 @@ pub struct Output {
 
 impl Output {
     /// Reads the options and starts the thread; an error here stops the start of Fluent Bit.
-    pub fn new(properties: &Properties, host: &HostSettings, log: Arc<dyn Log>) -> Result<Output, OptionError> {
+    pub fn new(
+        properties: &Properties,
+        host: &HostSettings,
+        log: Arc<dyn Log>,
+    ) -> Result<Output, OptionError> {
         let options = Options::new(properties, &OWN)?;
         let endpoints = endpoints(options.one("endpoint")?, host)?;
         let tag = options.one("tag")?.map(|tag| tag.as_bytes().to_vec());
         let engine = Arc::new(Mutex::new(Engine::new(options.common()?, &*log)?));
-        let news = Arc::new(NewsToLog { log: Arc::clone(&log), frames: AtomicU64::new(0), resent: AtomicU64::new(0), acked: AtomicU64::new(0), lost: AtomicU64::new(0) });
+        let news = Arc::new(NewsToLog {
+            log: Arc::clone(&log),
+            frames: AtomicU64::new(0),
+            resent: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        });
         let prepare = {
             let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
             move |host_tag: &[u8], chunk: &[u8]| {
@@ -70,12 +80,25 @@ impl Output {
                 }
                 // A retry brings the whole chunk again: nothing may be held back beyond it.
                 engine.release(host_tag, &mut sink);
-                Batch { tag: tag.as_deref().unwrap_or(host_tag).to_vec(), entries: sink.entries, ends: sink.ends }
+                Batch {
+                    tag: tag.as_deref().unwrap_or(host_tag).to_vec(),
+                    entries: sink.entries,
+                    ends: sink.ends,
+                }
             }
         };
-        let client = Client::start(Config::new(endpoints), prepare, Arc::clone(&news) as Arc<dyn Report>)
-            .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
-        Ok(Output { client, engine, news, log })
+        let client = Client::start(
+            Config::new(endpoints),
+            prepare,
+            Arc::clone(&news) as Arc<dyn Report>,
+        )
+        .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
+        Ok(Output {
+            client,
+            engine,
+            news,
+            log,
+        })
     }
 
     /// Hands a chunk over and waits for a short, bounded time.
@@ -83,7 +106,10 @@ impl Output {
         match self.client.flush(tag, chunk) {
             Flushed::Delivered => Outcome::Delivered,
             Flushed::Retry(reason) => {
-                self.log.log(LogLevel::Debug, &format!("chunk of {} bytes: {reason}", chunk.len()));
+                self.log.log(
+                    LogLevel::Debug,
+                    &format!("chunk of {} bytes: {reason}", chunk.len()),
+                );
                 Outcome::Retry
             }
         }
@@ -92,9 +118,18 @@ impl Output {
     /// Ends the thread within a bounded time.
     pub fn close(self) {
         self.client.shutdown();
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner).close(&*self.log);
+        self.engine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .close(&*self.log);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let NewsToLog { frames, resent, acked, lost, .. } = &*self.news;
+        let NewsToLog {
+            frames,
+            resent,
+            acked,
+            lost,
+            ..
+        } = &*self.news;
         self.log.log(
             LogLevel::Info,
             &format!(
@@ -147,7 +182,9 @@ struct NewsToLog {
 impl NewsToLog {
     fn chunk_broken(&self, bytes: usize) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let message = format!("{bytes} bytes at the end of a chunk are no records; they cannot be forwarded and are lost");
+        let message = format!(
+            "{bytes} bytes at the end of a chunk are no records; they cannot be forwarded and are lost"
+        );
         self.log.log(LogLevel::Error, &message);
     }
 }
@@ -157,7 +194,9 @@ impl Report for NewsToLog {
         let level = match news {
             News::Connected { .. } | News::ClosedWhileIdle { .. } => LogLevel::Info,
             News::PrepareFailed(_) => LogLevel::Error,
-            News::ConnectFailed { .. } | News::ConnectionLost { .. } | News::ChunkParked => LogLevel::Warn,
+            News::ConnectFailed { .. } | News::ConnectionLost { .. } | News::ChunkParked => {
+                LogLevel::Warn
+            }
         };
         let message = match repeated {
             0 => news.to_string(),
@@ -168,7 +207,8 @@ impl Report for NewsToLog {
 
     fn record_lost(&self, error: &RecordTooLarge, _entry: &[u8]) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        self.log.log(LogLevel::Error, &format!("a record is lost: {error}"));
+        self.log
+            .log(LogLevel::Error, &format!("a record is lost: {error}"));
     }
 
     fn count(&self, count: Count) {

@@ -43,31 +43,50 @@ impl PolicySource {
     /// Reads and compiles the policy; warnings go to the log.
     pub fn load(&self, log: &dyn Log) -> Result<Ruleset, OptionError> {
         let (name, text, syntax) = match self {
-            PolicySource::Preset(preset) => {
-                (format!("preset {}", preset.name()), preset.text().as_bytes().to_vec(), Syntax::File)
-            }
+            PolicySource::Preset(preset) => (
+                format!("preset {}", preset.name()),
+                preset.text().as_bytes().to_vec(),
+                Syntax::File,
+            ),
             PolicySource::File(path) => {
                 let name = path.display().to_string();
                 let text = fs::read(path).map_err(|error| {
-                    wrong("policy_file", &name, &format!("the file cannot be read ({error})"))
+                    wrong(
+                        "policy_file",
+                        &name,
+                        &format!("the file cannot be read ({error})"),
+                    )
                 })?;
                 (name, text, Syntax::File)
             }
             PolicySource::Env(variable) => {
                 let text = std::env::var(variable).map_err(|error| {
-                    let right = format!("the environment variable of that name cannot be read ({error})");
+                    let right =
+                        format!("the environment variable of that name cannot be read ({error})");
                     wrong("policy_env", variable, &right)
                 })?;
-                (format!("${variable}"), inline("policy_env", &text)?.into_bytes(), Syntax::Inline)
+                (
+                    format!("${variable}"),
+                    inline("policy_env", &text)?.into_bytes(),
+                    Syntax::Inline,
+                )
             }
-            PolicySource::Inline(text) => ("Policy".to_owned(), text.as_bytes().to_vec(), Syntax::Inline),
+            PolicySource::Inline(text) => (
+                "Policy".to_owned(),
+                text.as_bytes().to_vec(),
+                Syntax::Inline,
+            ),
         };
-        let parsed = Policy::parse(&name, &text, syntax).map_err(|error| OptionError(error.to_string()))?;
+        let parsed =
+            Policy::parse(&name, &text, syntax).map_err(|error| OptionError(error.to_string()))?;
         for warning in &parsed.warnings {
             log.log(LogLevel::Warn, &warning.to_string());
         }
         let ruleset = Ruleset::compile(&parsed.policy);
-        log.log(LogLevel::Info, &format!("policy {name}: {} rules", ruleset.len()));
+        log.log(
+            LogLevel::Info,
+            &format!("policy {name}: {} rules", ruleset.rule_count()),
+        );
         Ok(ruleset)
     }
 }
@@ -80,8 +99,13 @@ fn inline(name: &'static str, value: &str) -> Result<String, OptionError> {
     let right = |what: String| OptionError(format!("`{}`: {what}", display_name(name)));
     let bytes = BASE64_URL_SAFE_NO_PAD
         .decode(encoded.trim().trim_end_matches('='))
-        .map_err(|error| right(format!("what follows `base64url:` is no base64url text ({error})")))?;
-    String::from_utf8(bytes).map_err(|_| right("what follows `base64url:` decodes to no UTF-8 text".to_owned()))
+        .map_err(|error| {
+            right(format!(
+                "what follows `base64url:` is no base64url text ({error})"
+            ))
+        })?;
+    String::from_utf8(bytes)
+        .map_err(|_| right("what follows `base64url:` decodes to no UTF-8 text".to_owned()))
 }
 
 /// A policy in force, read again when its file changes.
@@ -108,7 +132,12 @@ impl PolicyWatch {
         interval: Option<Duration>,
         log: &dyn Log,
     ) -> Result<(PolicyWatch, Arc<Ruleset>), OptionError> {
-        let mut watch = PolicyWatch { source, interval, next_look: None, seen: None };
+        let mut watch = PolicyWatch {
+            source,
+            interval,
+            next_look: None,
+            seen: None,
+        };
         watch.seen = watch.look();
         let ruleset = watch.source.load(log)?;
         watch.next_look = watch.interval.map(|interval| Instant::now() + interval);
@@ -118,7 +147,9 @@ impl PolicyWatch {
     /// The policy anew, when its file has changed since it was read. A file that
     /// cannot be used leaves the last good policy in force.
     pub fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
-        let (PolicySource::File(path), Some(interval), Some(next)) = (&self.source, self.interval, self.next_look) else {
+        let (PolicySource::File(path), Some(interval), Some(next)) =
+            (&self.source, self.interval, self.next_look)
+        else {
             return None;
         };
         let now = Instant::now();
@@ -135,7 +166,9 @@ impl PolicyWatch {
         match self.source.load(log) {
             Ok(ruleset) => Some(Arc::new(ruleset)),
             Err(error) => {
-                let message = format!("policy file {path} changed and cannot be used, the last good policy stays: {error}");
+                let message = format!(
+                    "policy file {path} changed and cannot be used, the last good policy stays: {error}"
+                );
                 log.log(LogLevel::Error, &message);
                 None
             }
@@ -143,7 +176,9 @@ impl PolicyWatch {
     }
 
     fn look(&self) -> Option<FileState> {
-        let PolicySource::File(path) = &self.source else { return None };
+        let PolicySource::File(path) = &self.source else {
+            return None;
+        };
         let metadata = fs::metadata(path).ok()?;
         Some(FileState {
             inode: metadata.ino(),

@@ -31,15 +31,27 @@ impl EventTime {
             if !digits.iter().all(u8::is_ascii_digit) {
                 return None;
             }
-            Some(digits.iter().fold(0, |value, digit| value * 10 + u32::from(digit - b'0')))
+            Some(
+                digits
+                    .iter()
+                    .fold(0, |value, digit| value * 10 + u32::from(digit - b'0')),
+            )
         };
         let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-        if separators.iter().any(|&(at, byte)| text.get(at) != Some(&byte)) {
+        if separators
+            .iter()
+            .any(|&(at, byte)| text.get(at) != Some(&byte))
+        {
             return None;
         }
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
         let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        if !(1..=12).contains(&month)
+            || !(1..=31).contains(&day)
+            || hour > 23
+            || minute > 59
+            || second > 60
+        {
             return None;
         }
         let fraction = text.get(19..)?.strip_suffix(b"Z")?;
@@ -52,7 +64,10 @@ impl EventTime {
         };
         let seconds = days_since_1970(year, month, day) * 86_400
             + i64::from(hour * 3600 + minute * 60 + second);
-        Some(EventTime { seconds: u32::try_from(seconds).ok()?, nanoseconds })
+        Some(EventTime {
+            seconds: u32::try_from(seconds).ok()?,
+            nanoseconds,
+        })
     }
 }
 
@@ -113,7 +128,13 @@ impl Record {
         };
         let time = time_at..tree.end(time_at)?;
         let kind = read_time(tree, time_at)?;
-        Ok(Record { at, time, body, end: tree.end(body)?, kind })
+        Ok(Record {
+            at,
+            time,
+            body,
+            end: tree.end(body)?,
+            kind,
+        })
     }
 }
 
@@ -123,7 +144,8 @@ fn read_time(tree: Msgpack<'_>, at: usize) -> Result<RecordKind, Malformed> {
     let head = tree.head(at)?;
     let time = match head.kind {
         HeadKind::Ext(0, 8) => {
-            let [a, b, c, d, e, f, g, h] = *tree.content(head, 8)?.first_chunk().ok_or(Malformed)?;
+            let [a, b, c, d, e, f, g, h] =
+                *tree.content(head, 8)?.first_chunk().ok_or(Malformed)?;
             let time = EventTime {
                 seconds: u32::from_be_bytes([a, b, c, d]),
                 nanoseconds: u32::from_be_bytes([e, f, g, h]),
@@ -153,7 +175,10 @@ mod tests {
     #[test]
     fn both_framings() {
         let time = b"\xd7\x00\x00\x00\x00\x05\x00\x00\x00\x07";
-        let log = RecordKind::Log(EventTime { seconds: 5, nanoseconds: 7 });
+        let log = RecordKind::Log(EventTime {
+            seconds: 5,
+            nanoseconds: 7,
+        });
         for (head, meta, body_at) in [
             (&b"\x92"[..], &b""[..], 11),
             (b"\x92\x92", b"\x80", 13),
@@ -176,14 +201,35 @@ mod tests {
     #[test]
     fn times_of_other_types_and_markers() {
         let kind = |chunk: &[u8]| Record::read(chunk, 0).map(|record| record.kind);
-        assert_eq!(kind(b"\x92\x05\x80"), Ok(RecordKind::Log(EventTime { seconds: 5, nanoseconds: 0 })));
+        assert_eq!(
+            kind(b"\x92\x05\x80"),
+            Ok(RecordKind::Log(EventTime {
+                seconds: 5,
+                nanoseconds: 0
+            }))
+        );
         assert_eq!(
             kind(b"\x92\xcb\x3f\xf8\0\0\0\0\0\0\x80"),
-            Ok(RecordKind::Log(EventTime { seconds: 1, nanoseconds: 500_000_000 }))
+            Ok(RecordKind::Log(EventTime {
+                seconds: 1,
+                nanoseconds: 500_000_000
+            }))
         );
-        assert_eq!(kind(b"\x92\x92\xd7\0\xff\xff\xff\xff\0\0\0\0\x80\x80"), Ok(RecordKind::GroupMarker));
-        assert_eq!(kind(b"\x92\x92\xc7\x08\0\xff\xff\xff\xfe\0\0\0\0\x80\x80"), Ok(RecordKind::GroupMarker));
-        for chunk in [&b"\x92\xff\x80"[..], b"\x92\xa1a\x80", b"\x91\x05", b"\x93\x05\x80\x80", b"\x92\x92\x05\x01\x80"] {
+        assert_eq!(
+            kind(b"\x92\x92\xd7\0\xff\xff\xff\xff\0\0\0\0\x80\x80"),
+            Ok(RecordKind::GroupMarker)
+        );
+        assert_eq!(
+            kind(b"\x92\x92\xc7\x08\0\xff\xff\xff\xfe\0\0\0\0\x80\x80"),
+            Ok(RecordKind::GroupMarker)
+        );
+        for chunk in [
+            &b"\x92\xff\x80"[..],
+            b"\x92\xa1a\x80",
+            b"\x91\x05",
+            b"\x93\x05\x80\x80",
+            b"\x92\x92\x05\x01\x80",
+        ] {
             assert_eq!(kind(chunk), Err(Malformed), "{chunk:x?}");
         }
     }
@@ -191,14 +237,31 @@ mod tests {
     #[test]
     fn times_of_events() {
         let check = |text: &str, want: Option<(u32, u32)>| {
-            let want = want.map(|(seconds, nanoseconds)| EventTime { seconds, nanoseconds });
+            let want = want.map(|(seconds, nanoseconds)| EventTime {
+                seconds,
+                nanoseconds,
+            });
             assert_eq!(EventTime::parse(text.as_bytes()), want, "{text}");
         };
         check("1970-01-01T00:00:00Z", Some((0, 0)));
         check("2000-02-29T12:00:00.5Z", Some((951_825_600, 500_000_000)));
-        check("2026-11-20T08:00:00.123456Z", Some((1_795_161_600, 123_456_000)));
-        check("2026-11-20T08:00:00.123456789Z", Some((1_795_161_600, 123_456_789)));
-        for text in ["", "2026-11-20", "2026-13-20T08:00:00Z", "2026-11-20T08:00:00", "2026-11-20T08:00:00.Z", "1960-01-01T00:00:00Z", "2026-11-20T08:00:00+01:00"] {
+        check(
+            "2026-11-20T08:00:00.123456Z",
+            Some((1_795_161_600, 123_456_000)),
+        );
+        check(
+            "2026-11-20T08:00:00.123456789Z",
+            Some((1_795_161_600, 123_456_789)),
+        );
+        for text in [
+            "",
+            "2026-11-20",
+            "2026-13-20T08:00:00Z",
+            "2026-11-20T08:00:00",
+            "2026-11-20T08:00:00.Z",
+            "1960-01-01T00:00:00Z",
+            "2026-11-20T08:00:00+01:00",
+        ] {
             check(text, None);
         }
     }

@@ -30,7 +30,13 @@ struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     fn new(json: Json<'a>, at: usize) -> Tokens<'a> {
-        Tokens { json, at, open: Vec::new(), keyed: false, done: false }
+        Tokens {
+            json,
+            at,
+            open: Vec::new(),
+            keyed: false,
+            done: false,
+        }
     }
 
     fn next(&mut self) -> Result<Option<Token<'a>>, Malformed> {
@@ -140,8 +146,14 @@ fn write_number(number: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let number = std::str::from_utf8(number).map_err(|_| Malformed)?;
     let digits = number.strip_prefix('-').unwrap_or(number);
     // JSON allows neither a leading zero nor a bare point.
-    let leading_zero = digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
-    if leading_zero || !digits.starts_with(|c: char| c.is_ascii_digit()) || digits.ends_with('.') || digits.contains(".e") || digits.contains(".E") {
+    let leading_zero =
+        digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
+    if leading_zero
+        || !digits.starts_with(|c: char| c.is_ascii_digit())
+        || digits.ends_with('.')
+        || digits.contains(".e")
+        || digits.contains(".E")
+    {
         return Err(Malformed);
     }
     if let Ok(value) = number.parse::<u64>() {
@@ -170,7 +182,9 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
     loop {
         let head = tree.head(at)?;
         let is_key = match open.last_mut() {
-            Some(Open { close: b'}', keyed, .. }) => {
+            Some(Open {
+                close: b'}', keyed, ..
+            }) => {
                 *keyed = !*keyed;
                 *keyed
             }
@@ -189,14 +203,22 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
                 Json::write_text(out, &key);
             }
             HeadKind::Map(count) | HeadKind::Array(count) => {
-                let (bracket, close) = if matches!(head.kind, HeadKind::Map(_)) { (b'{', b'}') } else { (b'[', b']') };
+                let (bracket, close) = if matches!(head.kind, HeadKind::Map(_)) {
+                    (b'{', b'}')
+                } else {
+                    (b'[', b']')
+                };
                 if open.len() == MAX_DEPTH {
                     return Err(Malformed);
                 }
                 out.push(bracket);
                 // A map's keys and values are told apart by turns.
                 let left = if close == b'}' { count * 2 } else { count };
-                open.push(Open { close, left: left + 1, keyed: false });
+                open.push(Open {
+                    close,
+                    left: left + 1,
+                    keyed: false,
+                });
             }
             HeadKind::Nil => out.extend_from_slice(b"null"),
             HeadKind::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
@@ -219,7 +241,9 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
         let opened = matches!(head.kind, HeadKind::Map(_) | HeadKind::Array(_)) && !is_key;
         // Close what is complete.
         loop {
-            let Some(container) = open.last_mut() else { return Ok(()) };
+            let Some(container) = open.last_mut() else {
+                return Ok(());
+            };
             container.left -= 1;
             if container.left == 0 {
                 out.push(container.close);
@@ -236,7 +260,11 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
 }
 
 /// A key that is no string, as text; returns its end.
-fn write_scalar_key(tree: Msgpack<'_>, head: msgpack::Head, key: &mut Vec<u8>) -> Result<usize, Malformed> {
+fn write_scalar_key(
+    tree: Msgpack<'_>,
+    head: msgpack::Head,
+    key: &mut Vec<u8>,
+) -> Result<usize, Malformed> {
     let text = match head.kind {
         HeadKind::Unsigned(value) => value.to_string(),
         HeadKind::Signed(value) => value.to_string(),
@@ -295,8 +323,24 @@ mod tests {
     #[test]
     fn what_is_no_json_is_malformed() {
         for text in [
-            "", "{", "[1,]", "{,}", r#"{"a"}"#, r#"{"a":}"#, r#"{"a":1,}"#, "[1 2]", "{]", "01", "1.", "-", "tru", "nul",
-            ".5", "+1", "NaN", r#"{"a":1]"#,
+            "",
+            "{",
+            "[1,]",
+            "{,}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            "[1 2]",
+            "{]",
+            "01",
+            "1.",
+            "-",
+            "tru",
+            "nul",
+            ".5",
+            "+1",
+            "NaN",
+            r#"{"a":1]"#,
         ] {
             assert_eq!(to_msgpack(text), Err(Malformed), "{text}");
         }

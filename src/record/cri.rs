@@ -44,7 +44,11 @@ impl Prefix {
         if !matches!(rest.get(8), Some(b' ' | b':')) {
             return None;
         }
-        Some(Prefix { length: time + 1 + 7 + tags + 1, stream, partial })
+        Some(Prefix {
+            length: time + 1 + 7 + tags + 1,
+            stream,
+            partial,
+        })
     }
 }
 
@@ -56,12 +60,32 @@ mod tests {
     fn lines() {
         let check = |line: &str, want: Option<(&str, Stream, bool)>| {
             let got = Prefix::read(line.as_bytes());
-            assert_eq!(got.map(|p| (&line[p.length..], p.stream, p.partial)), want, "{line}");
+            assert_eq!(
+                got.map(|p| (&line[p.length..], p.stream, p.partial)),
+                want,
+                "{line}"
+            );
         };
-        check("2026-11-20T17:43:49.093264000Z stdout F {}", Some(("{}", Stream::Stdout, false)));
-        check("2026-11-20T17:43:49.093264000+01:00 stderr P a b", Some(("a b", Stream::Stderr, true)));
-        check("2026-11-20T17:43:49Z stdout P:x ", Some(("", Stream::Stdout, true)));
-        for line in ["", "{}", "2026-11-20T17:43:49Z stdin F x", "2026-11-20T17:43:49Z stdout F", "2026-11-20T17:43:49Z stdout Q x", "2026-11-20T17:43:49Z stdout Fx y"] {
+        check(
+            "2026-11-20T17:43:49.093264000Z stdout F {}",
+            Some(("{}", Stream::Stdout, false)),
+        );
+        check(
+            "2026-11-20T17:43:49.093264000+01:00 stderr P a b",
+            Some(("a b", Stream::Stderr, true)),
+        );
+        check(
+            "2026-11-20T17:43:49Z stdout P:x ",
+            Some(("", Stream::Stdout, true)),
+        );
+        for line in [
+            "",
+            "{}",
+            "2026-11-20T17:43:49Z stdin F x",
+            "2026-11-20T17:43:49Z stdout F",
+            "2026-11-20T17:43:49Z stdout Q x",
+            "2026-11-20T17:43:49Z stdout Fx y",
+        ] {
             check(line, None);
         }
     }

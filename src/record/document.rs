@@ -25,7 +25,9 @@ impl<'a> TextDocument<'a> {
         if line.get(at) != Some(&b'{') {
             return TextDocument::Other;
         }
-        let Ok(event) = Event::read(json, at, scratch) else { return TextDocument::Malformed };
+        let Ok(event) = Event::read(json, at, scratch) else {
+            return TextDocument::Malformed;
+        };
         if json.solid(event.end) != line.len() {
             return TextDocument::Malformed;
         }

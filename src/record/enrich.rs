@@ -37,20 +37,33 @@ impl KeyPattern {
     /// Reads a pattern.
     pub fn new(pattern: &str) -> KeyPattern {
         match pattern.strip_suffix('*') {
-            Some(prefix) => KeyPattern { name: prefix.into(), prefix: true },
-            None => KeyPattern { name: pattern.into(), prefix: false },
+            Some(prefix) => KeyPattern {
+                name: prefix.into(),
+                prefix: true,
+            },
+            None => KeyPattern {
+                name: pattern.into(),
+                prefix: false,
+            },
         }
     }
 
     fn matches(&self, key: &[u8]) -> bool {
-        let compared = if self.prefix { key.get(..self.name.len()) } else { Some(key) };
+        let compared = if self.prefix {
+            key.get(..self.name.len())
+        } else {
+            Some(key)
+        };
         compared.is_some_and(|key| key.eq_ignore_ascii_case(&self.name))
     }
 }
 
 /// The members that one record gets: those of the options, and its UUID.
 pub type Additions<'e> = std::iter::Chain<
-    std::iter::Map<std::slice::Iter<'e, (Vec<u8>, Vec<u8>)>, fn(&'e (Vec<u8>, Vec<u8>)) -> (&'e [u8], &'e [u8])>,
+    std::iter::Map<
+        std::slice::Iter<'e, (Vec<u8>, Vec<u8>)>,
+        fn(&'e (Vec<u8>, Vec<u8>)) -> (&'e [u8], &'e [u8]),
+    >,
     std::option::IntoIter<(&'e [u8], &'e [u8])>,
 >;
 
@@ -63,7 +76,10 @@ impl Enrichment {
     /// The members to append to one record, with `uuid` for it.
     pub fn additions<'e>(&'e self, uuid: &'e [u8]) -> Additions<'e> {
         let pair: fn(&'e (Vec<u8>, Vec<u8>)) -> (&'e [u8], &'e [u8]) = |(key, value)| (key, value);
-        self.records.iter().map(pair).chain(self.uuid_key.as_deref().map(|key| (key, uuid)))
+        self.records
+            .iter()
+            .map(pair)
+            .chain(self.uuid_key.as_deref().map(|key| (key, uuid)))
     }
 
     /// Whether the member in a slot stays.
@@ -106,13 +122,20 @@ mod tests {
             ("kube*", "kub", false),
             ("*", "", true),
         ] {
-            assert_eq!(KeyPattern::new(pattern).matches(key.as_bytes()), want, "{pattern} {key}");
+            assert_eq!(
+                KeyPattern::new(pattern).matches(key.as_bytes()),
+                want,
+                "{pattern} {key}"
+            );
         }
     }
 
     #[test]
     fn uuids_have_version_and_variant() {
-        assert_eq!(&uuid_v4([0xff; 16]), b"ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(
+            &uuid_v4([0xff; 16]),
+            b"ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
         assert_eq!(&uuid_v4([0; 16]), b"00000000-0000-4000-8000-000000000000");
     }
 }

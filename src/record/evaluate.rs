@@ -45,8 +45,8 @@ pub fn evaluate(
         TextDocument::Event(event) => answer(evaluate_event(&event, line, &scratch, ruleset)),
         TextDocument::List(list, items) => {
             for (item, _) in items {
-                let mut event =
-                    Event::read(Json(line), item, &mut scratch).map_err(|Malformed| NotEvaluated::Malformed)?;
+                let mut event = Event::read(Json(line), item, &mut scratch)
+                    .map_err(|Malformed| NotEvaluated::Malformed)?;
                 event.inherit(list.api_version());
                 answer(evaluate_event(&event, line, &scratch, ruleset));
             }
@@ -57,14 +57,26 @@ pub fn evaluate(
     Ok(())
 }
 
-fn evaluate_event<'a>(event: &Event<'a>, line: &'a [u8], scratch: &Scratch, ruleset: &Ruleset) -> Evaluation {
+fn evaluate_event<'a>(
+    event: &Event<'a>,
+    line: &'a [u8],
+    scratch: &Scratch,
+    ruleset: &Ruleset,
+) -> Evaluation {
     let decision = event.attributes(line, scratch, |attributes| ruleset.decide(attributes));
     let stage = event.stage();
-    let dropped = decision.level == Level::None || stage.is_some_and(|stage| decision.omit_stages.contains(stage));
+    let dropped = decision.level == Level::None
+        || stage.is_some_and(|stage| decision.omit_stages.contains(stage));
     Evaluation {
-        audit_id: event.audit_id().map(|id| String::from_utf8_lossy(&id.value()).into_owned()),
+        audit_id: event
+            .audit_id()
+            .map(|id| String::from_utf8_lossy(&id.value()).into_owned()),
         stage,
         decision,
-        logged: (!dropped).then(|| event.level().map_or(decision.level, |level| level.min(decision.level))),
+        logged: (!dropped).then(|| {
+            event
+                .level()
+                .map_or(decision.level, |level| level.min(decision.level))
+        }),
     }
 }

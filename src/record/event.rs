@@ -107,11 +107,19 @@ pub enum DocumentKind {
 
 impl<'a> Event<'a> {
     /// Reads the map at a position, once and whole.
-    pub fn read<T: Tree<'a>>(tree: T, at: usize, scratch: &mut Scratch) -> Result<Event<'a>, Malformed> {
+    pub fn read<T: Tree<'a>>(
+        tree: T,
+        at: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Event<'a>, Malformed> {
         scratch.slots.clear();
         scratch.groups.clear();
         let mut map = tree.open_map(at)?;
-        let mut event = Event { at, members: map.next, ..Event::default() };
+        let mut event = Event {
+            at,
+            members: map.next,
+            ..Event::default()
+        };
         while let Some(member) = tree.next_member(&mut map)? {
             let value = member.value;
             let mut field = Field::Other;
@@ -148,13 +156,23 @@ impl<'a> Event<'a> {
                 }
                 _ => tree.end(value)?,
             };
-            scratch.slots.push(Slot { field, start: member.start, value, end: map.next });
+            scratch.slots.push(Slot {
+                field,
+                start: member.start,
+                value,
+                end: map.next,
+            });
         }
         event.end = map.next;
         Ok(event)
     }
 
-    fn read_user<T: Tree<'a>>(&mut self, tree: T, at: usize, scratch: &mut Scratch) -> Result<usize, Malformed> {
+    fn read_user<T: Tree<'a>>(
+        &mut self,
+        tree: T,
+        at: usize,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Malformed> {
         self.user = UserView::default();
         scratch.groups.clear();
         if tree.kind(at)? != Kind::Map {
@@ -183,7 +201,12 @@ impl<'a> Event<'a> {
         Ok(map.next)
     }
 
-    fn read_groups<T: Tree<'a>>(&mut self, tree: T, at: usize, scratch: &mut Scratch) -> Result<usize, Malformed> {
+    fn read_groups<T: Tree<'a>>(
+        &mut self,
+        tree: T,
+        at: usize,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Malformed> {
         scratch.groups.clear();
         if tree.kind(at)? != Kind::List {
             return tree.end(at);
@@ -194,7 +217,11 @@ impl<'a> Event<'a> {
             let mut group = None;
             list.next = string(tree, item, &mut group)?;
             if let Some(Text { raw, at, escaped }) = group {
-                scratch.groups.push(GroupSpan { start: at, end: at + raw.len(), escaped });
+                scratch.groups.push(GroupSpan {
+                    start: at,
+                    end: at + raw.len(),
+                    escaped,
+                });
             }
         }
         Ok(list.next)
@@ -229,11 +256,15 @@ impl<'a> Event<'a> {
     /// An event is told by its audit id and stage, or by its type: items of an
     /// `EventList` carry no type of their own.
     pub fn document_kind(&self) -> DocumentKind {
-        let typed = self.api_version.is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"));
+        let typed = self
+            .api_version
+            .is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"));
         let kind = |name: &[u8]| self.kind.is_some_and(|kind| kind.is(name));
         match self.items {
             Some(items) if typed && kind(b"EventList") => DocumentKind::EventList(items),
-            _ if self.stage.is_some() && self.audit_id.is_some() || typed && kind(b"Event") => DocumentKind::Event,
+            _ if self.stage.is_some() && self.audit_id.is_some() || typed && kind(b"Event") => {
+                DocumentKind::Event
+            }
             _ => DocumentKind::Other,
         }
     }
@@ -250,12 +281,14 @@ impl<'a> Event<'a> {
 
     /// The level it was logged at, where that is one.
     pub fn level(&self) -> Option<Level> {
-        self.level.and_then(|level| Level::from_name(&level.value()))
+        self.level
+            .and_then(|level| Level::from_name(&level.value()))
     }
 
     /// The stage, where that is one.
     pub fn stage(&self) -> Option<Stage> {
-        self.stage.and_then(|stage| Stage::from_name(&stage.value()))
+        self.stage
+            .and_then(|stage| Stage::from_name(&stage.value()))
     }
 
     /// `auditID`, where the document has one.
@@ -315,9 +348,16 @@ impl<'a> Event<'a> {
                 &many
             }
         };
-        let user = (self.user.more || !name.is_empty()).then_some(User { name: &name, groups });
+        let user = (self.user.more || !name.is_empty()).then_some(User {
+            name: &name,
+            groups,
+        });
         let Some(reference) = self.object_ref else {
-            return use_attributes(&Attributes { user, verb: &verb, target: Target::NonResource { path: &path } });
+            return use_attributes(&Attributes {
+                user,
+                verb: &verb,
+                target: Target::NonResource { path: &path },
+            });
         };
         let version = value(reference.api_version);
         let logged = LoggedRef {
@@ -335,7 +375,9 @@ impl<'a> Event<'a> {
             name: &logged.name,
         };
         // v1alpha1 has the group in front of the version.
-        if self.api_version.is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
+        if self
+            .api_version
+            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
             && let Some(slash) = memchr::memrchr(b'/', &version)
         {
             resource.group = &version[..slash];
@@ -343,7 +385,11 @@ impl<'a> Event<'a> {
         if self.stage() != Some(Stage::RequestReceived) {
             undo_back_fill(&mut resource, &path, &verb);
         }
-        use_attributes(&Attributes { user, verb: &verb, target: Target::Resource(resource) })
+        use_attributes(&Attributes {
+            user,
+            verb: &verb,
+            target: Target::Resource(resource),
+        })
     }
 }
 
@@ -385,10 +431,16 @@ fn value<'a>(text: Option<Text<'a>>) -> Cow<'a, [u8]> {
 
 /// The decoded path of a request URI, without its query.
 fn path_of<'a>(uri: Option<Text<'a>>) -> Cow<'a, [u8]> {
-    let Some(uri) = uri else { return Cow::Borrowed(&[]) };
+    let Some(uri) = uri else {
+        return Cow::Borrowed(&[]);
+    };
     // Queries are full of escaped ampersands: cut them off first.
     let raw = uri::without_query(uri.raw);
-    let path = Text { raw, escaped: uri.escaped && memchr::memchr(b'\\', raw).is_some(), ..uri };
+    let path = Text {
+        raw,
+        escaped: uri.escaped && memchr::memchr(b'\\', raw).is_some(),
+        ..uri
+    };
     match path.value() {
         Cow::Borrowed(path) => uri::decode_path(path),
         Cow::Owned(path) => Cow::Owned(uri::decode_path(uri::without_query(&path)).into_owned()),
@@ -396,7 +448,11 @@ fn path_of<'a>(uri: Option<Text<'a>>) -> Cow<'a, [u8]> {
 }
 
 /// Reads a string value; a value of another kind counts as absent.
-fn string<'a, T: Tree<'a>>(tree: T, at: usize, into: &mut Option<Text<'a>>) -> Result<usize, Malformed> {
+fn string<'a, T: Tree<'a>>(
+    tree: T,
+    at: usize,
+    into: &mut Option<Text<'a>>,
+) -> Result<usize, Malformed> {
     if tree.kind(at)? == Kind::Text {
         let (text, end) = tree.text(at)?;
         *into = Some(text);

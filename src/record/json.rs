@@ -89,16 +89,26 @@ impl<'a> Json<'a> {
         let rest = self.0.get(at..).ok_or(Malformed)?;
         let length = rest
             .iter()
-            .position(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'))
+            .position(
+                |b| !matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'),
+            )
             .unwrap_or(rest.len());
-        if length == 0 { Err(Malformed) } else { Ok(at + length) }
+        if length == 0 {
+            Err(Malformed)
+        } else {
+            Ok(at + length)
+        }
     }
 
     fn open(self, at: usize, bracket: u8) -> Result<Container, Malformed> {
         if self.byte(at)? != bracket {
             return Err(Malformed);
         }
-        Ok(Container { at, next: at + 1, count: 0 })
+        Ok(Container {
+            at,
+            next: at + 1,
+            count: 0,
+        })
     }
 
     /// Steps over the comma before the next member or item; `None` at the closing bracket.
@@ -149,7 +159,14 @@ impl<'a> Tree<'a> for Json<'a> {
             return Err(Malformed);
         }
         let (end, escaped) = self.string_end(at)?;
-        Ok((Text { raw: &self.0[at + 1..end - 1], at: at + 1, escaped }, end))
+        Ok((
+            Text {
+                raw: &self.0[at + 1..end - 1],
+                at: at + 1,
+                escaped,
+            },
+            end,
+        ))
     }
 
     fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
@@ -165,13 +182,19 @@ impl<'a> Tree<'a> for Json<'a> {
     }
 
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
-        let Some(start) = self.step(map, b'}')? else { return Ok(None) };
+        let Some(start) = self.step(map, b'}')? else {
+            return Ok(None);
+        };
         let (key, end) = self.text(start)?;
         let colon = self.solid(end);
         if self.byte(colon)? != b':' {
             return Err(Malformed);
         }
-        Ok(Some(Member { start, key, value: self.solid(colon + 1) }))
+        Ok(Some(Member {
+            start,
+            key,
+            value: self.solid(colon + 1),
+        }))
     }
 
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {
@@ -234,11 +257,17 @@ fn unescape_unicode(text: &[u8]) -> (char, usize) {
         Some(high @ 0xd800..=0xdbff) => match unit(6) {
             Some(low @ 0xdc00..=0xdfff) => {
                 let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
+                (
+                    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+                    12,
+                )
             }
             _ => (char::REPLACEMENT_CHARACTER, 6),
         },
-        Some(code) => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
+        Some(code) => (
+            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+            6,
+        ),
         None => (char::REPLACEMENT_CHARACTER, 2),
     }
 }
@@ -291,11 +320,23 @@ mod tests {
             (r#""\\" "#, 4),
             ("-1.5e+3,", 7),
             ("null}", 4),
-            (r#"{"a":"0123456789012345678901234567890123456789\"}"}x"#, 51),
+            (
+                r#"{"a":"0123456789012345678901234567890123456789\"}"}x"#,
+                51,
+            ),
         ] {
             assert_eq!(end(text), Ok(want), "{text}");
         }
-        for text in ["", "{", r#"{"a":"#, r#""abc"#, r#""abc\"#, "[[]", r#"{"0123456789abcdef"#, ","] {
+        for text in [
+            "",
+            "{",
+            r#"{"a":"#,
+            r#""abc"#,
+            r#""abc\"#,
+            "[[]",
+            r#"{"0123456789abcdef"#,
+            ",",
+        ] {
             assert_eq!(end(text), Err(Malformed), "{text}");
         }
     }
@@ -311,7 +352,10 @@ mod tests {
         let text = "a\"b\\c\n\t\u{1}\u{8}\u{c}ü\u{1f600}/".as_bytes();
         let mut escaped = Vec::new();
         escape(text, &mut escaped);
-        assert_eq!(escaped, "a\\\"b\\\\c\\n\\t\\u0001\\b\\fü\u{1f600}/".as_bytes());
+        assert_eq!(
+            escaped,
+            "a\\\"b\\\\c\\n\\t\\u0001\\b\\fü\u{1f600}/".as_bytes()
+        );
         let mut plain = Vec::new();
         unescape(&escaped, &mut plain);
         assert_eq!(plain, text);

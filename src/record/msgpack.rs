@@ -47,7 +47,11 @@ pub enum HeadKind {
 
 impl<'a> Msgpack<'a> {
     fn take<const N: usize>(self, at: usize) -> Result<[u8; N], Malformed> {
-        self.0.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().ok_or(Malformed)
+        self.0
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<N>())
+            .copied()
+            .ok_or(Malformed)
     }
 
     fn u8(self, at: usize) -> Result<usize, Malformed> {
@@ -106,12 +110,18 @@ impl<'a> Msgpack<'a> {
             0xdf => (Map(self.u32(at + 1)?), 5),
             0xe0..=0xff => (Signed(i8::from_be_bytes([byte]).into()), 1),
         };
-        Ok(Head { kind, content: at + length })
+        Ok(Head {
+            kind,
+            content: at + length,
+        })
     }
 
     /// The bytes behind a head that announces `length` of them.
     pub fn content(self, head: Head, length: usize) -> Result<&'a [u8], Malformed> {
-        self.0.get(head.content..).and_then(|rest| rest.get(..length)).ok_or(Malformed)
+        self.0
+            .get(head.content..)
+            .and_then(|rest| rest.get(..length))
+            .ok_or(Malformed)
     }
 }
 
@@ -145,7 +155,10 @@ impl<'a> Tree<'a> for Msgpack<'a> {
             at = head.content;
             match head.kind {
                 HeadKind::Str(n) | HeadKind::Bin(n) | HeadKind::Ext(_, n) => {
-                    at = at.checked_add(n).filter(|&end| end <= self.0.len()).ok_or(Malformed)?;
+                    at = at
+                        .checked_add(n)
+                        .filter(|&end| end <= self.0.len())
+                        .ok_or(Malformed)?;
                 }
                 HeadKind::Array(n) => left += n,
                 HeadKind::Map(n) => left += n * 2,
@@ -160,32 +173,59 @@ impl<'a> Tree<'a> for Msgpack<'a> {
 
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
         let head = self.head(at)?;
-        let HeadKind::Str(length) = head.kind else { return Err(Malformed) };
+        let HeadKind::Str(length) = head.kind else {
+            return Err(Malformed);
+        };
         let raw = self.content(head, length)?;
-        Ok((Text { raw, at: head.content, escaped: false }, head.content + length))
+        Ok((
+            Text {
+                raw,
+                at: head.content,
+                escaped: false,
+            },
+            head.content + length,
+        ))
     }
 
     fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
         let head = self.head(at)?;
         match head.kind {
             // A binary key is a name too: the host's own filters read it so.
-            HeadKind::Str(length) | HeadKind::Bin(length) => {
-                Ok(Text { raw: self.content(head, length)?, at: head.content, escaped: false })
-            }
-            _ => Ok(Text { raw: &[], at: head.content, escaped: false }),
+            HeadKind::Str(length) | HeadKind::Bin(length) => Ok(Text {
+                raw: self.content(head, length)?,
+                at: head.content,
+                escaped: false,
+            }),
+            _ => Ok(Text {
+                raw: &[],
+                at: head.content,
+                escaped: false,
+            }),
         }
     }
 
     fn open_map(self, at: usize) -> Result<Container, Malformed> {
         let head = self.head(at)?;
-        let HeadKind::Map(count) = head.kind else { return Err(Malformed) };
-        Ok(Container { at, next: head.content, count })
+        let HeadKind::Map(count) = head.kind else {
+            return Err(Malformed);
+        };
+        Ok(Container {
+            at,
+            next: head.content,
+            count,
+        })
     }
 
     fn open_list(self, at: usize) -> Result<Container, Malformed> {
         let head = self.head(at)?;
-        let HeadKind::Array(count) = head.kind else { return Err(Malformed) };
-        Ok(Container { at, next: head.content, count })
+        let HeadKind::Array(count) = head.kind else {
+            return Err(Malformed);
+        };
+        Ok(Container {
+            at,
+            next: head.content,
+            count,
+        })
     }
 
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
@@ -194,7 +234,11 @@ impl<'a> Tree<'a> for Msgpack<'a> {
         }
         map.count -= 1;
         let start = map.next;
-        Ok(Some(Member { start, key: self.key(start)?, value: self.end(start)? }))
+        Ok(Some(Member {
+            start,
+            key: self.key(start)?,
+            value: self.end(start)?,
+        }))
     }
 
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {
@@ -330,7 +374,11 @@ mod tests {
             (&[0xc7, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8], Ext(0, 8), 3),
             (&[0xc0], Nil, 1),
         ] {
-            assert_eq!(Msgpack(bytes).head(0), Ok(Head { kind, content }), "{bytes:x?}");
+            assert_eq!(
+                Msgpack(bytes).head(0),
+                Ok(Head { kind, content }),
+                "{bytes:x?}"
+            );
         }
     }
 
@@ -357,9 +405,28 @@ mod tests {
 
     #[test]
     fn integers_round_trip() {
-        for value in [0, 1, 127, 128, 255, 256, 65535, 65536, u32::MAX as i64, i64::MAX, -1, -32, -33,
-            -128, -129, -32768, -32769, i32::MIN as i64, i32::MIN as i64 - 1, i64::MIN]
-        {
+        for value in [
+            0,
+            1,
+            127,
+            128,
+            255,
+            256,
+            65535,
+            65536,
+            u32::MAX as i64,
+            i64::MAX,
+            -1,
+            -32,
+            -33,
+            -128,
+            -129,
+            -32768,
+            -32769,
+            i32::MIN as i64,
+            i32::MIN as i64 - 1,
+            i64::MIN,
+        ] {
             let mut bytes = Vec::new();
             write_signed(&mut bytes, value);
             let head = Msgpack(&bytes).head(0).unwrap();

@@ -39,7 +39,11 @@ pub struct Partials {
 impl Partials {
     /// Withholds at most `limit` bytes in all.
     pub fn new(limit: usize) -> Partials {
-        Partials { open: Vec::new(), held: 0, limit }
+        Partials {
+            open: Vec::new(),
+            held: 0,
+            limit,
+        }
     }
 
     /// Records that are withheld.
@@ -48,8 +52,18 @@ impl Partials {
     }
 
     /// Takes a piece: the text behind its prefix, and the record that it came in.
-    pub fn take(&mut self, tag: &[u8], stream: Stream, partial: bool, text: &[u8], original: &[u8]) -> Piece {
-        let at = self.open.iter().position(|(t, s, _)| t == tag && *s == stream);
+    pub fn take(
+        &mut self,
+        tag: &[u8],
+        stream: Stream,
+        partial: bool,
+        text: &[u8],
+        original: &[u8],
+    ) -> Piece {
+        let at = self
+            .open
+            .iter()
+            .position(|(t, s, _)| t == tag && *s == stream);
         let size = text.len() + original.len();
         match at {
             None if partial && text.starts_with(b"{") && self.held + size <= self.limit => {
@@ -57,7 +71,9 @@ impl Partials {
                 self.withhold(self.open.len() - 1, text, original)
             }
             None => Piece::Alone,
-            Some(at) if partial && self.held + size <= self.limit => self.withhold(at, text, original),
+            Some(at) if partial && self.held + size <= self.limit => {
+                self.withhold(at, text, original)
+            }
             Some(at) => {
                 let (_, _, pieces) = self.open.swap_remove(at);
                 self.held -= pieces.text.len() + pieces.originals.len();
@@ -68,10 +84,17 @@ impl Partials {
 
     /// Gives back everything that is withheld under a tag.
     pub fn release(&mut self, tag: &[u8]) -> Vec<Pieces> {
-        let (released, open) = std::mem::take(&mut self.open).into_iter().partition(|(t, _, _)| t == tag);
+        let (released, open) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|(t, _, _)| t == tag);
         self.open = open;
-        let released: Vec<Pieces> = Vec::into_iter(released).map(|(_, _, pieces)| pieces).collect();
-        self.held -= released.iter().map(|pieces| pieces.text.len() + pieces.originals.len()).sum::<usize>();
+        let released: Vec<Pieces> = Vec::into_iter(released)
+            .map(|(_, _, pieces)| pieces)
+            .collect();
+        self.held -= released
+            .iter()
+            .map(|pieces| pieces.text.len() + pieces.originals.len())
+            .sum::<usize>();
         released
     }
 
@@ -93,15 +116,38 @@ mod tests {
     #[test]
     fn pieces_come_together_by_tag_and_stream() {
         let mut partials = Partials::new(100);
-        assert!(matches!(partials.take(b"t", Stream::Stdout, false, b"{}", b"1"), Piece::Alone));
-        assert!(matches!(partials.take(b"t", Stream::Stdout, true, b"plain", b"2"), Piece::Alone));
-        assert!(matches!(partials.take(b"t", Stream::Stdout, true, b"{a", b"3"), Piece::Withheld));
-        assert!(matches!(partials.take(b"t", Stream::Stderr, false, b"x", b"4"), Piece::Alone));
-        assert!(matches!(partials.take(b"u", Stream::Stdout, true, b"{z", b"5"), Piece::Withheld));
-        assert!(matches!(partials.take(b"t", Stream::Stdout, true, b"b", b"6"), Piece::Withheld));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stdout, false, b"{}", b"1"),
+            Piece::Alone
+        ));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stdout, true, b"plain", b"2"),
+            Piece::Alone
+        ));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stdout, true, b"{a", b"3"),
+            Piece::Withheld
+        ));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stderr, false, b"x", b"4"),
+            Piece::Alone
+        ));
+        assert!(matches!(
+            partials.take(b"u", Stream::Stdout, true, b"{z", b"5"),
+            Piece::Withheld
+        ));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stdout, true, b"b", b"6"),
+            Piece::Withheld
+        ));
         assert_eq!(partials.withheld(), 3);
-        let Piece::Ends(pieces) = partials.take(b"t", Stream::Stdout, false, b"c}", b"7") else { panic!() };
-        assert_eq!((&pieces.text[..], &pieces.originals[..], pieces.count), (&b"{ab"[..], &b"36"[..], 2));
+        let Piece::Ends(pieces) = partials.take(b"t", Stream::Stdout, false, b"c}", b"7") else {
+            panic!()
+        };
+        assert_eq!(
+            (&pieces.text[..], &pieces.originals[..], pieces.count),
+            (&b"{ab"[..], &b"36"[..], 2)
+        );
         assert_eq!(partials.release(b"u").len(), 1);
         assert_eq!((partials.withheld(), partials.held), (0, 0));
     }
@@ -109,9 +155,18 @@ mod tests {
     #[test]
     fn what_is_too_large_is_given_back() {
         let mut partials = Partials::new(10);
-        assert!(matches!(partials.take(b"t", Stream::Stdout, true, b"{a", b"123"), Piece::Withheld));
-        assert!(matches!(partials.take(b"t", Stream::Stdout, true, b"{bcd", b"456"), Piece::Ends(_)));
-        assert!(matches!(partials.take(b"t", Stream::Stdout, true, b"{bcdefgh", b"456"), Piece::Alone));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stdout, true, b"{a", b"123"),
+            Piece::Withheld
+        ));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stdout, true, b"{bcd", b"456"),
+            Piece::Ends(_)
+        ));
+        assert!(matches!(
+            partials.take(b"t", Stream::Stdout, true, b"{bcdefgh", b"456"),
+            Piece::Alone
+        ));
         assert_eq!(partials.held, 0);
     }
 }

@@ -119,7 +119,10 @@ struct Buffers {
 enum Judgement {
     Drop,
     /// `None` without a policy.
-    Log { cut: Option<Cut>, rule: Option<usize> },
+    Log {
+        cut: Option<Cut>,
+        rule: Option<u32>,
+    },
 }
 
 /// The record that holds an event's text.
@@ -157,7 +160,9 @@ impl Rewriter {
     pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
         self.tally.rules.clear();
         if let Some(ruleset) = &ruleset {
-            self.tally.rules.resize(ruleset.len() + 1, Default::default());
+            self.tally
+                .rules
+                .resize(ruleset.rule_count() + 1, Default::default());
         }
         self.ruleset = ruleset;
     }
@@ -231,15 +236,34 @@ impl Rewriter {
                 DocumentKind::Other => {}
             }
         }
-        let text = if format == Format::Map { None } else { self.text_slot(source) };
-        let Some((slot, text)) = text else { return self.other(source, record, Some(map), sink) };
+        let text = if format == Format::Map {
+            None
+        } else {
+            self.text_slot(source)
+        };
+        let Some((slot, text)) = text else {
+            return self.other(source, record, Some(map), sink);
+        };
         let line = text.raw;
-        let mut holder = Holder { source, record, map, slot, joined: false };
-        let prefix = if format == Format::Json { None } else { Prefix::read(line) };
+        let mut holder = Holder {
+            source,
+            record,
+            map,
+            slot,
+            joined: false,
+        };
+        let prefix = if format == Format::Json {
+            None
+        } else {
+            Prefix::read(line)
+        };
         if let (Some(prefix), Some(tag)) = (prefix, tag) {
             let (front, piece) = line.split_at(prefix.length);
             let original = &source[record.at..record.end];
-            match self.partials.take(tag, prefix.stream, prefix.partial, piece, original) {
+            match self
+                .partials
+                .take(tag, prefix.stream, prefix.partial, piece, original)
+            {
                 Piece::Alone => {}
                 Piece::Withheld => return sink.drop(source, record),
                 Piece::Ends(pieces) => {
@@ -281,11 +305,25 @@ impl Rewriter {
     }
 
     /// A record whose text may be an event.
-    fn text(&mut self, holder: &Holder<'_>, line: &[u8], prefix: Option<Prefix>, sink: &mut impl Sink) {
-        let Holder { source, record, map, .. } = *holder;
+    fn text(
+        &mut self,
+        holder: &Holder<'_>,
+        line: &[u8],
+        prefix: Option<Prefix>,
+        sink: &mut impl Sink,
+    ) {
+        let Holder {
+            source,
+            record,
+            map,
+            ..
+        } = *holder;
         match TextDocument::read(line, prefix, &mut self.buffers.event) {
             TextDocument::Event(event) => {
-                if self.text_event(holder, line, prefix, &event, 0..line.len(), sink).is_err() {
+                if self
+                    .text_event(holder, line, prefix, &event, 0..line.len(), sink)
+                    .is_err()
+                {
                     self.malformed(source, record, Some(map), sink);
                 }
             }
@@ -308,10 +346,11 @@ impl Rewriter {
     ) {
         sink.drop(holder.source, holder.record);
         for &(at, end) in items {
-            let done = Event::read(Json(line), at, &mut self.buffers.event).and_then(|mut event| {
-                event.inherit(list.api_version());
-                self.text_event(holder, line, prefix, &event, at..end, sink)
-            });
+            let done =
+                Event::read(Json(line), at, &mut self.buffers.event).and_then(|mut event| {
+                    event.inherit(list.api_version());
+                    self.text_event(holder, line, prefix, &event, at..end, sink)
+                });
             if done.is_err() {
                 self.malformed_item(holder, &line[at..end], sink);
             }
@@ -324,7 +363,13 @@ impl Rewriter {
         if self.settings.on_error == Fate::Drop {
             return;
         }
-        let Holder { source, record, map, slot, .. } = holder;
+        let Holder {
+            source,
+            record,
+            map,
+            slot,
+            ..
+        } = holder;
         let edits = &mut self.buffers.record_edits;
         edits.clear();
         edits.replace(slot.value..slot.end, |out| Msgpack::write_text(out, item));
@@ -342,14 +387,24 @@ impl Rewriter {
         within: std::ops::Range<usize>,
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
-        let Holder { source, record, map, slot, joined } = holder;
+        let Holder {
+            source,
+            record,
+            map,
+            slot,
+            joined,
+        } = holder;
         let Judgement::Log { cut, rule } = self.judge(event, line) else {
             sink.drop(source, record);
             return Ok(());
         };
         let time = self.event_time(event);
         let document = event.at..event.end;
-        let Buffers { event: scratch, event_edits: edits, .. } = &mut self.buffers;
+        let Buffers {
+            event: scratch,
+            event_edits: edits,
+            ..
+        } = &mut self.buffers;
         edits.clear();
         let stripped = strip::plan(Json(line), event, &scratch.slots, cut, None, edits)?;
         let length = edits.length_of(&document);
@@ -365,7 +420,11 @@ impl Rewriter {
                     (true, true) => front.len()..line.len(),
                     _ => document.clone(),
                 };
-                let Buffers { event_edits, record_edits, .. } = &mut self.buffers;
+                let Buffers {
+                    event_edits,
+                    record_edits,
+                    ..
+                } = &mut self.buffers;
                 record_edits.clear();
                 let same = event_edits.is_empty() && front.len() + within.len() == line.len();
                 if !same || *joined {
@@ -385,7 +444,8 @@ impl Rewriter {
                 body.clear();
                 self.buffers.event_edits.apply(line, document, &mut text);
                 let built = self.unfold(&text, source, slot, &mut body);
-                let done = built.and_then(|()| self.finish_built(source, record, &body, time, sink));
+                let done =
+                    built.and_then(|()| self.finish_built(source, record, &body, time, sink));
                 self.buffers.text = text;
                 self.buffers.body = body;
                 done?;
@@ -396,12 +456,24 @@ impl Rewriter {
     }
 
     /// Builds a body from the event in `text` and the other members of the record.
-    fn unfold(&mut self, text: &[u8], source: &[u8], slot: &Slot, body: &mut Vec<u8>) -> Result<(), Malformed> {
+    fn unfold(
+        &mut self,
+        text: &[u8],
+        source: &[u8],
+        slot: &Slot,
+        body: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
         let mut event = Vec::with_capacity(text.len());
         convert::json_to_msgpack(Json(text), 0, &mut event)?;
         let tree = Msgpack(&event);
         let map = tree.open_map(0)?;
-        let siblings = || self.buffers.record.slots.iter().filter(|other| other.start != slot.start);
+        let siblings = || {
+            self.buffers
+                .record
+                .slots
+                .iter()
+                .filter(|other| other.start != slot.start)
+        };
         msgpack::write_map_head(body, map.count + siblings().count());
         body.extend_from_slice(&event[map.next..]);
         for sibling in siblings() {
@@ -426,11 +498,16 @@ impl Rewriter {
         let document = event.at..event.end;
         let uuid = self.uuid();
         let is_record = event.at == record.body;
-        let Buffers { event: scratch, event_edits: edits, .. } = &mut self.buffers;
+        let Buffers {
+            event: scratch,
+            event_edits: edits,
+            ..
+        } = &mut self.buffers;
         edits.clear();
         let enrichment = &self.settings.enrichment;
         let as_json = self.settings.output_shape == OutputShape::Json;
-        let enrich = (!as_json && !enrichment.is_empty()).then(|| (enrichment, enrichment.additions(&uuid)));
+        let enrich =
+            (!as_json && !enrichment.is_empty()).then(|| (enrichment, enrichment.additions(&uuid)));
         let stripped = strip::plan(Msgpack(source), event, &scratch.slots, cut, enrich, edits)?;
         let length = edits.length_of(&document);
         if as_json {
@@ -447,7 +524,9 @@ impl Rewriter {
         } else if edits.is_empty() && time.is_none() && is_record {
             sink.keep(source, record);
         } else {
-            sink.emit(source, record, time, |out| edits.apply(source, document, out));
+            sink.emit(source, record, time, |out| {
+                edits.apply(source, document, out)
+            });
         }
         self.count_kept(rule, stripped, length);
         Ok(())
@@ -483,18 +562,37 @@ impl Rewriter {
     }
 
     /// A record that holds no audit event.
-    fn other(&mut self, source: &[u8], record: &Record, map: Option<Event<'_>>, sink: &mut impl Sink) {
+    fn other(
+        &mut self,
+        source: &[u8],
+        record: &Record,
+        map: Option<Event<'_>>,
+        sink: &mut impl Sink,
+    ) {
         self.tally.non_audit += 1;
         self.pass(self.settings.non_audit, source, record, map, sink);
     }
 
     /// A record that looks like an audit event and cannot be read.
-    fn malformed(&mut self, source: &[u8], record: &Record, map: Option<Event<'_>>, sink: &mut impl Sink) {
+    fn malformed(
+        &mut self,
+        source: &[u8],
+        record: &Record,
+        map: Option<Event<'_>>,
+        sink: &mut impl Sink,
+    ) {
         self.tally.malformed += 1;
         self.pass(self.settings.on_error, source, record, map, sink);
     }
 
-    fn pass(&mut self, fate: Fate, source: &[u8], record: &Record, map: Option<Event<'_>>, sink: &mut impl Sink) {
+    fn pass(
+        &mut self,
+        fate: Fate,
+        source: &[u8],
+        record: &Record,
+        map: Option<Event<'_>>,
+        sink: &mut impl Sink,
+    ) {
         let Some(map) = map.filter(|_| fate == Fate::Keep) else {
             return match fate {
                 Fate::Keep => sink.keep(source, record),
@@ -502,7 +600,10 @@ impl Rewriter {
             };
         };
         self.buffers.record_edits.clear();
-        if self.finish_record(source, record, &map, None, false, sink).is_err() {
+        if self
+            .finish_record(source, record, &map, None, false, sink)
+            .is_err()
+        {
             sink.keep(source, record);
         }
     }
@@ -518,7 +619,11 @@ impl Rewriter {
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
         let uuid = self.uuid();
-        let Buffers { record: scratch, record_edits: edits, .. } = &mut self.buffers;
+        let Buffers {
+            record: scratch,
+            record_edits: edits,
+            ..
+        } = &mut self.buffers;
         let enrichment = &self.settings.enrichment;
         if !enrichment.is_empty() {
             let enrich = Some((enrichment, enrichment.additions(&uuid)));
@@ -527,7 +632,9 @@ impl Rewriter {
         if edits.is_empty() && time.is_none() && !one_of_many {
             sink.keep(source, record);
         } else {
-            sink.emit(source, record, time, |out| edits.apply(source, map.at..map.end, out));
+            sink.emit(source, record, time, |out| {
+                edits.apply(source, map.at..map.end, out)
+            });
         }
         Ok(())
     }
@@ -542,7 +649,11 @@ impl Rewriter {
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
         let uuid = self.uuid();
-        let Buffers { event: scratch, event_edits: edits, .. } = &mut self.buffers;
+        let Buffers {
+            event: scratch,
+            event_edits: edits,
+            ..
+        } = &mut self.buffers;
         let tree = Msgpack(body);
         let map = Event::read(tree, 0, scratch)?;
         edits.clear();
@@ -551,7 +662,9 @@ impl Rewriter {
             let enrich = Some((enrichment, enrichment.additions(&uuid)));
             strip::plan(tree, &map, &scratch.slots, None, enrich, edits)?;
         }
-        sink.emit(source, record, time, |out| edits.apply(body, 0..body.len(), out));
+        sink.emit(source, record, time, |out| {
+            edits.apply(body, 0..body.len(), out)
+        });
         Ok(())
     }
 
@@ -559,10 +672,15 @@ impl Rewriter {
     /// feed: nothing, one line, or several for the items of a list.
     pub fn line(&mut self, line: &[u8], out: &mut Vec<u8>) {
         self.tally.records += 1;
-        let Some(prefix) = Prefix::read(line) else { return self.whole_line(line, None, out) };
+        let Some(prefix) = Prefix::read(line) else {
+            return self.whole_line(line, None, out);
+        };
         let (front, piece) = line.split_at(prefix.length);
         let original = [line, b"\n"].concat();
-        match self.partials.take(b"", prefix.stream, prefix.partial, piece, &original) {
+        match self
+            .partials
+            .take(b"", prefix.stream, prefix.partial, piece, &original)
+        {
             Piece::Alone => self.whole_line(line, Some(prefix), out),
             Piece::Withheld => {}
             Piece::Ends(pieces) => {
@@ -630,9 +748,15 @@ impl Rewriter {
         within: std::ops::Range<usize>,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
-        let Judgement::Log { cut, rule } = self.judge(event, line) else { return Ok(()) };
+        let Judgement::Log { cut, rule } = self.judge(event, line) else {
+            return Ok(());
+        };
         let uuid = self.uuid();
-        let Buffers { event: scratch, event_edits: edits, .. } = &mut self.buffers;
+        let Buffers {
+            event: scratch,
+            event_edits: edits,
+            ..
+        } = &mut self.buffers;
         edits.clear();
         let enrichment = &self.settings.enrichment;
         let enrich = (!enrichment.is_empty()).then(|| (enrichment, enrichment.additions(&uuid)));
@@ -649,22 +773,37 @@ impl Rewriter {
         let size = (event.end - event.at) as u64;
         self.tally.events += 1;
         self.tally.bytes_in += size;
-        let Some(ruleset) = &self.ruleset else { return Judgement::Log { cut: None, rule: None } };
-        let decision = event.attributes(document, &self.buffers.event, |attributes| ruleset.decide(attributes));
+        let Some(ruleset) = &self.ruleset else {
+            return Judgement::Log {
+                cut: None,
+                rule: None,
+            };
+        };
+        let decision = event.attributes(document, &self.buffers.event, |attributes| {
+            ruleset.decide(attributes)
+        });
         if let Some(rule) = self.tally.rule(decision.rule) {
             rule.events += 1;
             rule.bytes_in += size;
         }
-        let omitted = event.stage().is_some_and(|stage| decision.omit_stages.contains(stage));
+        let omitted = event
+            .stage()
+            .is_some_and(|stage| decision.omit_stages.contains(stage));
         if decision.level == Level::None || omitted {
             self.tally.dropped += 1;
             return Judgement::Drop;
         }
-        let cut = Cut { level: decision.level, omit_managed_fields: decision.omit_managed_fields };
-        Judgement::Log { cut: Some(cut), rule: decision.rule }
+        let cut = Cut {
+            level: decision.level,
+            omit_managed_fields: decision.omit_managed_fields,
+        };
+        Judgement::Log {
+            cut: Some(cut),
+            rule: decision.rule,
+        }
     }
 
-    fn count_kept(&mut self, rule: Option<usize>, stripped: bool, length: usize) {
+    fn count_kept(&mut self, rule: Option<u32>, stripped: bool, length: usize) {
         self.tally.stripped += u64::from(stripped);
         self.tally.bytes_out += length as u64;
         if let Some(rule) = self.tally.rule(rule) {

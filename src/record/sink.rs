@@ -13,7 +13,13 @@ pub trait Sink {
     fn drop(&mut self, source: &[u8], record: &Record);
     /// A record with this body, and this time where it has another one, comes in
     /// its place; several may.
-    fn emit(&mut self, source: &[u8], record: &Record, time: Option<EventTime>, body: impl FnOnce(&mut Vec<u8>));
+    fn emit(
+        &mut self,
+        source: &[u8],
+        record: &Record,
+        time: Option<EventTime>,
+        body: impl FnOnce(&mut Vec<u8>),
+    );
 }
 
 /// The chunk with its changes, for a filter. Costs nothing as long as nothing changes.
@@ -31,7 +37,13 @@ pub struct ChunkSink<'a> {
 impl<'a> ChunkSink<'a> {
     /// For the records of a chunk.
     pub fn new(chunk: &'a [u8]) -> ChunkSink<'a> {
-        ChunkSink { chunk, position: 0, settled: 0, changed: false, out: Vec::new() }
+        ChunkSink {
+            chunk,
+            position: 0,
+            settled: 0,
+            changed: false,
+            out: Vec::new(),
+        }
     }
 
     /// The changed chunk, or `None` when it stays as it is.
@@ -42,7 +54,6 @@ impl<'a> ChunkSink<'a> {
         self.settle(self.chunk.len());
         Some(self.out)
     }
-
 
     fn settle(&mut self, upto: usize) {
         if self.settled < upto {
@@ -81,14 +92,22 @@ impl Sink for ChunkSink<'_> {
         self.change(source, record);
     }
 
-    fn emit(&mut self, source: &[u8], record: &Record, time: Option<EventTime>, body: impl FnOnce(&mut Vec<u8>)) {
+    fn emit(
+        &mut self,
+        source: &[u8],
+        record: &Record,
+        time: Option<EventTime>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
         self.change(source, record);
         match time {
             None => self.out.extend_from_slice(&source[record.at..record.body]),
             Some(time) => {
-                self.out.extend_from_slice(&source[record.at..record.time.start]);
+                self.out
+                    .extend_from_slice(&source[record.at..record.time.start]);
                 time.write(&mut self.out);
-                self.out.extend_from_slice(&source[record.time.end..record.body]);
+                self.out
+                    .extend_from_slice(&source[record.time.end..record.body]);
             }
         }
         body(&mut self.out);
@@ -109,13 +128,23 @@ impl Sink for EntrySink {
     fn begin(&mut self, _: &Record) {}
 
     fn keep(&mut self, source: &[u8], record: &Record) {
-        self.emit(source, record, None, |out| out.extend_from_slice(&source[record.body..record.end]));
+        self.emit(source, record, None, |out| {
+            out.extend_from_slice(&source[record.body..record.end])
+        });
     }
 
     fn drop(&mut self, _: &[u8], _: &Record) {}
 
-    fn emit(&mut self, _: &[u8], record: &Record, time: Option<EventTime>, body: impl FnOnce(&mut Vec<u8>)) {
-        let RecordKind::Log(own) = record.kind else { return };
+    fn emit(
+        &mut self,
+        _: &[u8],
+        record: &Record,
+        time: Option<EventTime>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let RecordKind::Log(own) = record.kind else {
+            return;
+        };
         msgpack::write_array_head(&mut self.entries, 2);
         time.unwrap_or(own).write(&mut self.entries);
         body(&mut self.entries);

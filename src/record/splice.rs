@@ -43,19 +43,28 @@ impl Edits {
     /// Cuts a range out.
     pub fn cut(&mut self, at: Range<usize>) {
         let here = self.text.len();
-        self.list.push(Edit { at, with: here..here });
+        self.list.push(Edit {
+            at,
+            with: here..here,
+        });
     }
 
     /// Puts what `write` appends in the place of a range.
     pub fn replace(&mut self, at: Range<usize>, write: impl FnOnce(&mut Vec<u8>)) {
         let from = self.text.len();
         write(&mut self.text);
-        self.list.push(Edit { at, with: from..self.text.len() });
+        self.list.push(Edit {
+            at,
+            with: from..self.text.len(),
+        });
     }
 
     /// The present state, for [`rewind`](Edits::rewind).
     pub fn mark(&self) -> Mark {
-        Mark { edits: self.list.len(), text: self.text.len() }
+        Mark {
+            edits: self.list.len(),
+            text: self.text.len(),
+        }
     }
 
     /// Takes back what was added since the mark.
@@ -66,7 +75,8 @@ impl Edits {
 
     /// Takes back the edits that lie in a range which is going to be cut out whole.
     pub fn forget_within(&mut self, range: &Range<usize>) {
-        self.list.retain(|edit| edit.at.start < range.start || edit.at.end > range.end);
+        self.list
+            .retain(|edit| edit.at.start < range.start || edit.at.end > range.end);
     }
 
     /// Puts the edits in the order of the document. Edits never overlap.
@@ -78,7 +88,9 @@ impl Edits {
 
     /// The length of a range of the document after the edits.
     pub fn length_of(&self, range: &Range<usize>) -> usize {
-        self.list.iter().fold(range.len(), |length, edit| length + edit.with.len() - edit.at.len())
+        self.list.iter().fold(range.len(), |length, edit| {
+            length + edit.with.len() - edit.at.len()
+        })
     }
 
     /// Appends a range of the document with the edits, which lie in it and are settled.
@@ -113,7 +125,14 @@ pub struct Cutter {
 impl Cutter {
     /// For the map whose header stands at `map` and whose members begin at `members`.
     pub fn new(map: usize, members: usize) -> Cutter {
-        Cutter { map, kept_end: members, run: None, end: members, kept: 0, changed: false }
+        Cutter {
+            map,
+            kept_end: members,
+            run: None,
+            end: members,
+            kept: 0,
+            changed: false,
+        }
     }
 
     /// The next member stays.
@@ -164,7 +183,9 @@ impl Cutter {
         if self.changed || members > self.kept {
             let mark = edits.mark();
             let mut header = None;
-            edits.replace(self.map..self.map, |out| header = tree.recount(self.map, members, out));
+            edits.replace(self.map..self.map, |out| {
+                header = tree.recount(self.map, members, out)
+            });
             match (header, edits.list.last_mut()) {
                 (Some(header), Some(edit)) => edit.at = header,
                 _ => edits.rewind(mark),
@@ -195,7 +216,11 @@ mod tests {
                 cutter.keep(member.start..map.next, &mut edits);
             }
         }
-        cutter.close(tree, append.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes())), &mut edits);
+        cutter.close(
+            tree,
+            append.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes())),
+            &mut edits,
+        );
         edits.settle();
         let mut out = Vec::new();
         edits.apply(tree.bytes(), 0..tree.bytes().len(), &mut out);
@@ -238,8 +263,14 @@ mod tests {
         let map = b"\x83\xa1a\x01\xa1b\x02\xa1c\x03";
         assert_eq!(cut(Msgpack(map), &["b"], &[]), b"\x82\xa1a\x01\xa1c\x03");
         assert_eq!(cut(Msgpack(map), &["a", "b", "c"], &[]), b"\x80");
-        assert_eq!(cut(Msgpack(map), &["c"], &[("k", "v")]), b"\x83\xa1a\x01\xa1b\x02\xa1k\xa1v");
-        assert_eq!(cut(Msgpack(b"\xdf\0\0\0\0"), &[], &[("k", "v")]), b"\x81\xa1k\xa1v");
+        assert_eq!(
+            cut(Msgpack(map), &["c"], &[("k", "v")]),
+            b"\x83\xa1a\x01\xa1b\x02\xa1k\xa1v"
+        );
+        assert_eq!(
+            cut(Msgpack(b"\xdf\0\0\0\0"), &[], &[("k", "v")]),
+            b"\x81\xa1k\xa1v"
+        );
         assert_eq!(cut(Msgpack(map), &[], &[]), map);
     }
 }

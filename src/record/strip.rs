@@ -36,11 +36,16 @@ pub fn plan<'a, T: Tree<'a>>(
     for slot in slots {
         let member = slot.start..slot.end;
         if let Some(cut) = cut {
-            let level = event.level().map_or(cut.level, |level| level.min(cut.level));
+            let level = event
+                .level()
+                .map_or(cut.level, |level| level.min(cut.level));
             let goes = match slot.field {
                 Field::RequestObject => level < Level::Request,
                 Field::ResponseObject => level < Level::RequestResponse,
-                Field::Annotations => level < Level::Request && strip_annotations(tree, slot.value, edits, &mut stripped)?,
+                Field::Annotations => {
+                    level < Level::Request
+                        && strip_annotations(tree, slot.value, edits, &mut stripped)?
+                }
                 _ => false,
             };
             if goes {
@@ -50,7 +55,9 @@ pub fn plan<'a, T: Tree<'a>>(
             }
             match slot.field {
                 Field::Level if event.level() != Some(level) => {
-                    edits.replace(slot.value..slot.end, |out| T::write_text(out, level.name().as_bytes()));
+                    edits.replace(slot.value..slot.end, |out| {
+                        T::write_text(out, level.name().as_bytes())
+                    });
                 }
                 // The body of a patch is the patch itself, not an object.
                 Field::RequestObject if cut.omit_managed_fields && !event.is_patch() => {
@@ -70,13 +77,22 @@ pub fn plan<'a, T: Tree<'a>>(
             _ => cutter.keep(member, edits),
         }
     }
-    cutter.close(tree, enrich.into_iter().flat_map(|(_, additions)| additions), edits);
+    cutter.close(
+        tree,
+        enrich.into_iter().flat_map(|(_, additions)| additions),
+        edits,
+    );
     edits.settle();
     Ok(stripped)
 }
 
 /// Takes the annotations of level `Request` out; true when that leaves none.
-fn strip_annotations<'a, T: Tree<'a>>(tree: T, at: usize, edits: &mut Edits, stripped: &mut bool) -> Result<bool, Malformed> {
+fn strip_annotations<'a, T: Tree<'a>>(
+    tree: T,
+    at: usize,
+    edits: &mut Edits,
+    stripped: &mut bool,
+) -> Result<bool, Malformed> {
     if tree.kind(at)? != Kind::Map {
         return Ok(false);
     }
@@ -104,8 +120,14 @@ fn strip_annotations<'a, T: Tree<'a>>(tree: T, at: usize, edits: &mut Edits, str
 
 /// Takes `managedFields` out of an object, the items of a list and the rows of a
 /// table: top level only, as the API server does.
-fn strip_managed_fields<'a, T: Tree<'a>>(tree: T, at: usize, edits: &mut Edits) -> Result<bool, Malformed> {
-    let Some(parts) = ObjectParts::read(tree, at)? else { return Ok(false) };
+fn strip_managed_fields<'a, T: Tree<'a>>(
+    tree: T,
+    at: usize,
+    edits: &mut Edits,
+) -> Result<bool, Malformed> {
+    let Some(parts) = ObjectParts::read(tree, at)? else {
+        return Ok(false);
+    };
     let mut stripped = strip_metadata(tree, parts.metadata, edits)?;
     if let Some(items) = parts.items {
         stripped |= for_each(tree, items, |item| {
@@ -116,7 +138,9 @@ fn strip_managed_fields<'a, T: Tree<'a>>(tree: T, at: usize, edits: &mut Edits) 
     if let (Some(rows), true) = (parts.rows, parts.is_table) {
         stripped |= for_each(tree, rows, |row| {
             let object = ObjectParts::read(tree, row)?.and_then(|row| row.object);
-            let Some(object) = object else { return Ok(false) };
+            let Some(object) = object else {
+                return Ok(false);
+            };
             let object = ObjectParts::read(tree, object)?;
             strip_metadata(tree, object.and_then(|object| object.metadata), edits)
         })?;
@@ -177,7 +201,11 @@ fn for_each<'a, T: Tree<'a>>(
     Ok(stripped)
 }
 
-fn strip_metadata<'a, T: Tree<'a>>(tree: T, metadata: Option<usize>, edits: &mut Edits) -> Result<bool, Malformed> {
+fn strip_metadata<'a, T: Tree<'a>>(
+    tree: T,
+    metadata: Option<usize>,
+    edits: &mut Edits,
+) -> Result<bool, Malformed> {
     let Some(at) = metadata else { return Ok(false) };
     let mut map = tree.open_map(at)?;
     let mut cutter = Cutter::new(at, map.next);

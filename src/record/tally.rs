@@ -36,8 +36,8 @@ pub struct RuleTally {
 
 impl Tally {
     /// The tally of a rule; `None` stands for no rule.
-    pub fn rule(&mut self, rule: Option<usize>) -> Option<&mut RuleTally> {
+    pub fn rule(&mut self, rule: Option<u32>) -> Option<&mut RuleTally> {
         let last = self.rules.len().checked_sub(1)?;
-        self.rules.get_mut(rule.unwrap_or(last))
+        self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
     }
 }

@@ -43,7 +43,11 @@ pub struct Text<'a> {
 impl<'a> Text<'a> {
     /// Whether the string's value is `other`.
     pub fn is(&self, other: &[u8]) -> bool {
-        if self.escaped { *self.value() == *other } else { self.raw == other }
+        if self.escaped {
+            *self.value() == *other
+        } else {
+            self.raw == other
+        }
     }
 
     /// The string's value.
@@ -110,5 +114,10 @@ pub trait Tree<'a>: Copy {
     fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]);
     /// How the header of the map at `at` changes when it has `members` members:
     /// the bytes it occupies and what goes there, or `None` where the form has no count.
-    fn recount(self, at: usize, members: usize, out: &mut Vec<u8>) -> Option<std::ops::Range<usize>>;
+    fn recount(
+        self,
+        at: usize,
+        members: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<std::ops::Range<usize>>;
 }

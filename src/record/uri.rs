@@ -8,8 +8,13 @@ pub fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
     let mut decoded = Vec::new();
     let mut rest = path;
     while let Some(percent) = memchr::memchr(b'%', rest) {
-        let digit = |i: usize| rest.get(percent + i).and_then(|&b| char::from(b).to_digit(16));
-        let (Some(high), Some(low)) = (digit(1), digit(2)) else { return Cow::Borrowed(path) };
+        let digit = |i: usize| {
+            rest.get(percent + i)
+                .and_then(|&b| char::from(b).to_digit(16))
+        };
+        let (Some(high), Some(low)) = (digit(1), digit(2)) else {
+            return Cow::Borrowed(path);
+        };
         decoded.extend_from_slice(&rest[..percent]);
         decoded.push((high * 16 + low) as u8);
         rest = &rest[percent + 3..];
@@ -49,7 +54,10 @@ impl<'a> ResourcePath<'a> {
         const LONGEST: usize = 9;
         let mut parts = [&[][..]; LONGEST];
         let mut count = 0;
-        for (slot, part) in parts.iter_mut().zip(trim_slashes(path).split(|&b| b == b'/')) {
+        for (slot, part) in parts
+            .iter_mut()
+            .zip(trim_slashes(path).split(|&b| b == b'/'))
+        {
             *slot = part;
             count += 1;
         }
@@ -86,7 +94,10 @@ impl<'a> ResourcePath<'a> {
 
 fn trim_slashes(path: &[u8]) -> &[u8] {
     let is_other = |b: &u8| *b != b'/';
-    match (path.iter().position(is_other), path.iter().rposition(is_other)) {
+    match (
+        path.iter().position(is_other),
+        path.iter().rposition(is_other),
+    ) {
         (Some(first), Some(last)) => &path[first..=last],
         _ => &[],
     }
@@ -113,13 +124,15 @@ mod tests {
     #[test]
     fn resource_paths() {
         let check = |path: &str, want: Option<[&str; 5]>| {
-            let want = want.map(|[group, namespace, resource, name, subresource]| ResourcePath {
-                group: group.as_bytes(),
-                namespace: namespace.as_bytes(),
-                resource: resource.as_bytes(),
-                name: name.as_bytes(),
-                subresource: subresource.as_bytes(),
-            });
+            let want = want.map(
+                |[group, namespace, resource, name, subresource]| ResourcePath {
+                    group: group.as_bytes(),
+                    namespace: namespace.as_bytes(),
+                    resource: resource.as_bytes(),
+                    name: name.as_bytes(),
+                    subresource: subresource.as_bytes(),
+                },
+            );
             assert_eq!(ResourcePath::parse(path.as_bytes()), want, "{path}");
         };
         check("/api/v1", None);
@@ -127,12 +140,30 @@ mod tests {
         check("/healthz/a/b", None);
         check("/", None);
         check("/api/v1/pods", Some(["", "", "pods", "", ""]));
-        check("/api/v1/namespaces/x", Some(["", "x", "namespaces", "x", ""]));
-        check("/api/v1/namespaces/x/status", Some(["", "x", "namespaces", "x", "status"]));
+        check(
+            "/api/v1/namespaces/x",
+            Some(["", "x", "namespaces", "x", ""]),
+        );
+        check(
+            "/api/v1/namespaces/x/status",
+            Some(["", "x", "namespaces", "x", "status"]),
+        );
         check("/api/v1/namespaces", Some(["", "", "namespaces", "", ""]));
-        check("/api/v1/namespaces/x/pods/p/log/", Some(["", "x", "pods", "p", "log"]));
-        check("/api/v1/watch/namespaces/x/pods", Some(["", "x", "pods", "", ""]));
-        check("/api/v1/proxy/namespaces/x/pods/p/a/b", Some(["", "x", "pods", "p", ""]));
-        check("/apis/apps/v1/namespaces/x/deployments/d/scale/y/z", Some(["apps", "x", "deployments", "d", "scale"]));
+        check(
+            "/api/v1/namespaces/x/pods/p/log/",
+            Some(["", "x", "pods", "p", "log"]),
+        );
+        check(
+            "/api/v1/watch/namespaces/x/pods",
+            Some(["", "x", "pods", "", ""]),
+        );
+        check(
+            "/api/v1/proxy/namespaces/x/pods/p/a/b",
+            Some(["", "x", "pods", "p", ""]),
+        );
+        check(
+            "/apis/apps/v1/namespaces/x/deployments/d/scale/y/z",
+            Some(["apps", "x", "deployments", "d", "scale"]),
+        );
     }
 }
