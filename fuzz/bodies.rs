@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use kube_audit::forward::wire::{Inbox, Reply};
 use kube_audit::policy::{Level, Policy, Ruleset, Syntax};
 use kube_audit::record::{
     ChunkSink, Enrichment, EntrySink, Evaluation, EventTimeSource, Fate, Format, KeyPattern,
@@ -276,10 +277,29 @@ pub fn policy(data: &[u8]) {
     }
 }
 
-/// What a receiver sends back, in pieces of any size.
+/// What a receiver sends back, cut into pieces: the pieces say what the whole says.
 pub fn ack(data: &[u8]) {
-    let Some((&size, bytes)) = data.split_first() else {
-        return;
+    let Some((&size, bytes)) = data.split_first() else { return };
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut inbox = Inbox::default();
+        let mut replies = Vec::new();
+        for piece in pieces {
+            inbox.push(piece);
+            loop {
+                match inbox.next_reply() {
+                    Ok(Some(Reply::Ack(id))) => replies.push(Ok(Some(id.to_vec()))),
+                    Ok(Some(Reply::Nack)) => replies.push(Ok(None)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        replies.push(Err(error));
+                        return replies;
+                    }
+                }
+            }
+        }
+        replies
     };
-    let _ = (size, bytes);
+    let whole = read(&mut std::iter::once(bytes));
+    let pieces = read(&mut bytes.chunks(usize::from(size).max(1)));
+    assert_eq!(whole, pieces);
 }
