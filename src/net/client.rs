@@ -140,7 +140,7 @@ impl Client {
         if state.phase == Phase::Ended {
             return Flushed::Retry(Reason::Ended);
         }
-        let Some(ticket) = state.ledger.attach(tag, chunk) else {
+        let Some(call) = state.ledger.attach(tag, chunk) else {
             return Flushed::Retry(Reason::Full);
         };
         self.shared.waker.wake();
@@ -148,7 +148,7 @@ impl Client {
             .shared
             .changed
             .wait_timeout_while(state, self.flush_wait, |state| {
-                state.ledger.standing(ticket) == Standing::UnderWay
+                state.ledger.standing(&call) == Standing::UnderWay
                     && state.peer == Peer::Prompt
                     && state.phase != Phase::Ended
             })
@@ -156,7 +156,7 @@ impl Client {
         if waited.timed_out() {
             state.peer = Peer::Slow;
         }
-        match state.ledger.detach(ticket, tag, chunk) {
+        match state.ledger.detach(call, tag, chunk) {
             Standing::Delivered => Flushed::Delivered,
             Standing::UnderWay => Flushed::Retry(Reason::UnderWay),
             Standing::Parked => Flushed::Retry(Reason::GivenBack),

@@ -55,6 +55,13 @@ struct Item {
     bytes: usize,
 }
 
+/// A call that brought a chunk, from [`Ledger::attach`] to [`Ledger::detach`].
+#[derive(Debug)]
+pub(super) struct Call {
+    ticket: Ticket,
+    fingerprint: Option<Fingerprint>,
+}
+
 /// A chunk by its tag and content: 128 bits of SipHash under keys that differ
 /// in every process, so that no content can be made to look like another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,15 +84,17 @@ impl Ledger {
 
     /// Attaches a call to its chunk: the one that an earlier call brought, or a
     /// new one if there is room for it.
-    pub(super) fn attach(&mut self, tag: &[u8], chunk: &[u8]) -> Option<Ticket> {
-        if let Some(known) = self.find(tag, chunk) {
-            let item = self.items.get_mut(known)?;
-            item.fingerprint = None;
+    pub(super) fn attach(&mut self, tag: &[u8], chunk: &[u8]) -> Option<Call> {
+        if let Some(item) = self.find(tag, chunk) {
+            let call = Call {
+                ticket: item.ticket,
+                fingerprint: item.fingerprint.take(),
+            };
             if item.standing == Standing::Parked {
                 item.standing = Standing::UnderWay;
-                self.commands.push(Command::Resume(item.ticket));
+                self.commands.push(Command::Resume(call.ticket));
             }
-            return Some(item.ticket);
+            return Some(call);
         }
         self.make_room(chunk.len())?;
         let ticket = Ticket(self.next_ticket);
@@ -101,24 +110,34 @@ impl Ledger {
             tag: tag.to_vec(),
             chunk: chunk.to_vec(),
         });
-        Some(ticket)
+        Some(Call {
+            ticket,
+            fingerprint: None,
+        })
     }
 
-    /// How a chunk stands; one that is not in the books is nobody's any more.
-    pub(super) fn standing(&self, ticket: Ticket) -> Standing {
-        let item = self.items.iter().find(|item| item.ticket == ticket);
+    /// How the chunk of a call stands; one that is not in the books waits for
+    /// the host.
+    pub(super) fn standing(&self, call: &Call) -> Standing {
+        let item = self.items.iter().find(|item| item.ticket == call.ticket);
         item.map_or(Standing::Parked, |item| item.standing)
     }
 
     /// Ends a call: a delivered chunk leaves the books, any other one waits for
     /// the call that brings it again.
-    pub(super) fn detach(&mut self, ticket: Ticket, tag: &[u8], chunk: &[u8]) -> Standing {
-        let standing = self.standing(ticket);
+    pub(super) fn detach(&mut self, call: Call, tag: &[u8], chunk: &[u8]) -> Standing {
+        let standing = self.standing(&call);
         if standing == Standing::Delivered {
-            self.items.retain(|item| item.ticket != ticket);
+            self.strike(call.ticket);
         } else {
-            let fingerprint = self.fingerprint(tag, chunk);
-            for item in self.items.iter_mut().filter(|item| item.ticket == ticket) {
+            let fingerprint = call
+                .fingerprint
+                .unwrap_or_else(|| self.fingerprint(tag, chunk));
+            for item in self
+                .items
+                .iter_mut()
+                .filter(|item| item.ticket == call.ticket)
+            {
                 item.fingerprint = Some(fingerprint);
             }
         }
@@ -159,7 +178,7 @@ impl Ledger {
         self.items.retain(|item| item.ticket != ticket);
     }
 
-    fn find(&self, tag: &[u8], chunk: &[u8]) -> Option<usize> {
+    fn find(&mut self, tag: &[u8], chunk: &[u8]) -> Option<&mut Item> {
         let length = tag.len() + chunk.len();
         let known = |item: &Item| item.fingerprint.is_some_and(|known| known.length == length);
         if !self.items.iter().any(known) {
@@ -167,8 +186,8 @@ impl Ledger {
         }
         let wanted = self.fingerprint(tag, chunk);
         self.items
-            .iter()
-            .position(|item| item.fingerprint == Some(wanted))
+            .iter_mut()
+            .find(|item| item.fingerprint == Some(wanted))
     }
 
     fn fingerprint(&self, tag: &[u8], chunk: &[u8]) -> Fingerprint {
@@ -211,8 +230,8 @@ mod tests {
 
     /// Attaches and detaches, as a call does that does not wait.
     fn call(ledger: &mut Ledger, chunk: &[u8]) -> Option<(Ticket, Standing)> {
-        let ticket = ledger.attach(TAG, chunk)?;
-        Some((ticket, ledger.detach(ticket, TAG, chunk)))
+        let call = ledger.attach(TAG, chunk)?;
+        Some((call.ticket, ledger.detach(call, TAG, chunk)))
     }
 
     fn take(ticket: u64, chunk: &[u8]) -> Command {
@@ -255,9 +274,9 @@ mod tests {
     fn the_tag_is_part_of_the_content() {
         let mut ledger = Ledger::new(100);
         for (number, (tag, chunk)) in [("ab", "c"), ("a", "bc")].into_iter().enumerate() {
-            let ticket = ledger.attach(tag.as_bytes(), chunk.as_bytes()).unwrap();
-            assert_eq!(ticket, Ticket(number as u64));
-            ledger.detach(ticket, tag.as_bytes(), chunk.as_bytes());
+            let call = ledger.attach(tag.as_bytes(), chunk.as_bytes()).unwrap();
+            assert_eq!(call.ticket, Ticket(number as u64));
+            ledger.detach(call, tag.as_bytes(), chunk.as_bytes());
         }
     }
 
@@ -265,8 +284,11 @@ mod tests {
     #[test]
     fn two_calls_never_share_a_chunk() {
         let mut ledger = Ledger::new(100);
-        assert_eq!(ledger.attach(TAG, b"one"), Some(Ticket(0)));
-        assert_eq!(ledger.attach(TAG, b"one"), Some(Ticket(1)));
+        let calls = [(); 2].map(|()| ledger.attach(TAG, b"one").unwrap());
+        assert_eq!(
+            calls.each_ref().map(|call| call.ticket),
+            [Ticket(0), Ticket(1)]
+        );
     }
 
     #[test]

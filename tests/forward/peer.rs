@@ -1,5 +1,6 @@
 //! A receiver that does what a script says, connection by connection.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,6 +40,7 @@ pub struct Received {
 #[derive(Default)]
 struct Log {
     received: Mutex<Vec<Received>>,
+    acked: Mutex<HashSet<Vec<u8>>>,
     streams: Mutex<Vec<OwnedFd>>,
     connections: AtomicUsize,
     stopped: AtomicBool,
@@ -143,6 +145,16 @@ impl Peer {
             .collect()
     }
 
+    /// Numbers of the records that were acknowledged.
+    pub fn acked(&self) -> HashSet<u32> {
+        let acked = self.log.acked.lock().unwrap().clone();
+        let received = self.received().into_iter();
+        received
+            .filter(|frame| acked.contains(&frame.id))
+            .flat_map(|frame| frame.numbers)
+            .collect()
+    }
+
     pub fn connections(&self) -> usize {
         self.log.connections.load(Ordering::Relaxed)
     }
@@ -211,6 +223,7 @@ impl Connection {
     }
 
     pub fn ack(&mut self, id: &[u8]) {
+        self.log.acked.lock().unwrap().insert(id.to_vec());
         self.send(&ack(id));
     }
 
