@@ -12,7 +12,9 @@ const REMEMBERED: usize = 1024;
 /// What has become of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// The thread works on it.
+    /// The thread has not looked at it yet.
+    Unprepared,
+    /// The thread sends it, or will when it can.
     UnderWay,
     /// The thread waits for the host to hand it over again.
     Parked,
@@ -102,7 +104,7 @@ impl Ledger {
         self.items.push_back(Item {
             ticket,
             fingerprint: None,
-            standing: Standing::UnderWay,
+            standing: Standing::Unprepared,
             bytes: chunk.len(),
         });
         self.commands.push(Command::Take {
@@ -149,9 +151,10 @@ impl Ledger {
         std::mem::take(&mut self.commands)
     }
 
-    /// The thread says how many bytes it holds for a chunk.
-    pub(super) fn holds(&mut self, ticket: Ticket, bytes: usize) {
+    /// The thread has prepared a chunk, and holds so many bytes for it.
+    pub(super) fn prepared(&mut self, ticket: Ticket, bytes: usize) {
         for item in self.items.iter_mut().filter(|item| item.ticket == ticket) {
+            item.standing = Standing::UnderWay;
             item.bytes = bytes;
         }
     }
@@ -247,15 +250,15 @@ mod tests {
         let mut ledger = Ledger::new(100);
         assert_eq!(
             call(&mut ledger, b"one"),
-            Some((Ticket(0), Standing::UnderWay))
+            Some((Ticket(0), Standing::Unprepared))
         );
         assert_eq!(
             call(&mut ledger, b"one"),
-            Some((Ticket(0), Standing::UnderWay))
+            Some((Ticket(0), Standing::Unprepared))
         );
         assert_eq!(
             call(&mut ledger, b"two"),
-            Some((Ticket(1), Standing::UnderWay))
+            Some((Ticket(1), Standing::Unprepared))
         );
         assert_eq!(ledger.take_commands(), [take(0, b"one"), take(1, b"two")]);
         ledger.settle(Ticket(0), Standing::Delivered);
@@ -265,7 +268,7 @@ mod tests {
         );
         assert_eq!(
             call(&mut ledger, b"one"),
-            Some((Ticket(2), Standing::UnderWay)),
+            Some((Ticket(2), Standing::Unprepared)),
             "a new chunk"
         );
     }
@@ -306,7 +309,7 @@ mod tests {
         );
         assert_eq!(
             call(&mut ledger, b"!"),
-            Some((Ticket(2), Standing::UnderWay))
+            Some((Ticket(2), Standing::Unprepared))
         );
         let expected = [
             Command::Resume(Ticket(1)),
@@ -324,7 +327,7 @@ mod tests {
             "an empty client takes any size"
         );
         assert!(call(&mut ledger, &[1; 5]).is_none());
-        ledger.holds(Ticket(0), 5);
+        ledger.prepared(Ticket(0), 5);
         assert!(call(&mut ledger, &[1; 5]).is_some());
     }
 
@@ -343,7 +346,7 @@ mod tests {
         );
         assert_eq!(
             call(&mut ledger, &chunks[9]).unwrap().1,
-            Standing::UnderWay,
+            Standing::Unprepared,
             "forgotten"
         );
     }

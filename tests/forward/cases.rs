@@ -56,7 +56,13 @@ fn case_04_tags() {
 #[test]
 fn case_05_an_empty_chunk_is_delivered_without_a_peer() {
     let host = Host::start(config("127.0.0.1:9"));
-    assert_eq!(host.deliver(b""), 0);
+    assert_eq!(host.flush(b""), Flushed::Delivered);
+    assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+    assert_eq!(
+        host.flush(b""),
+        Flushed::Delivered,
+        "also while the peer is known to be away"
+    );
 }
 
 #[test]

@@ -456,6 +456,23 @@ fn case_59_a_long_outage() {
     assert!(host.news().len() < 10, "{:?}", host.news());
 }
 
+/// What a load balancer without backends does.
+#[test]
+fn case_59_accepted_and_closed_at_once() {
+    let peer = Peer::start((0..10_000).map(|_| script(|_| ())).collect());
+    let host = Host::start(config(&peer.endpoint()));
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+        sleep(Duration::from_millis(5));
+    }
+    assert!(
+        peer.connections() < 20,
+        "{} connections",
+        peer.connections()
+    );
+}
+
 #[test]
 fn case_60_a_short_outage_needs_no_second_try_of_the_host() {
     let address = closed_port();
