@@ -164,6 +164,31 @@ fn case_63_the_window_hides_the_round_trip() {
     );
 }
 
+/// Acknowledgements sent one by one with Nagle's algorithm, against delayed
+/// TCP acknowledgements: 40 ms per flush, if nothing is done about it.
+#[test]
+fn case_63_nagle_does_not_slow_acks_down() {
+    let peer = Peer::start(vec![script(|connection| {
+        connection.use_nagle();
+        connection.serve();
+    })]);
+    let mut config = config(&peer.endpoint());
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    let start = Instant::now();
+    for number in 0..30 {
+        assert_eq!(
+            host.flush(&chunk(3 * number..3 * number + 3, 900)),
+            Flushed::Delivered
+        );
+    }
+    assert!(
+        start.elapsed() < Duration::from_millis(30 * 25),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
 /// A flush that could not wait costs no duplicate.
 #[test]
 fn case_56_impatience_sends_nothing_twice() {

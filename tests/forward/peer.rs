@@ -232,6 +232,11 @@ impl Connection {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Sends with Nagle's algorithm from now on.
+    pub fn use_nagle(&mut self) {
+        sockopt::set_tcp_nodelay(&self.stream, false).unwrap();
+    }
+
     /// Waits until the client has closed the connection.
     pub fn wait_for_end(&mut self) {
         while self.read(1 << 16).is_some() {}
