@@ -133,14 +133,14 @@ impl Client {
     }
 
     /// Hands a chunk over and waits for it, but no longer than
-    /// [`Config::flush_wait`], and not at all while the peer is known to be
-    /// slower than that or away.
+    /// [`Config::flush_wait`], and only until it is prepared while the peer is
+    /// known to be slower than that or away.
     pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
         let mut state = self.shared.lock();
         if state.phase == Phase::Ended {
             return Flushed::Retry(Reason::Ended);
         }
-        let Some(ticket) = state.ledger.attach(tag, chunk) else {
+        let Some(call) = state.ledger.attach(tag, chunk) else {
             return Flushed::Retry(Reason::Full);
         };
         self.shared.waker.wake();
@@ -148,17 +148,21 @@ impl Client {
             .shared
             .changed
             .wait_timeout_while(state, self.flush_wait, |state| {
-                state.ledger.standing(ticket) == Standing::UnderWay
-                    && state.peer == Peer::Prompt
-                    && state.phase != Phase::Ended
+                let worth_while = match state.ledger.standing(&call) {
+                    // Perhaps nothing of it is to be sent.
+                    Standing::Unprepared => true,
+                    Standing::UnderWay => state.peer == Peer::Prompt,
+                    Standing::Parked | Standing::Delivered => false,
+                };
+                worth_while && state.phase != Phase::Ended
             })
             .unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             state.peer = Peer::Slow;
         }
-        match state.ledger.detach(ticket, tag, chunk) {
+        match state.ledger.detach(call, tag, chunk) {
             Standing::Delivered => Flushed::Delivered,
-            Standing::UnderWay => Flushed::Retry(Reason::UnderWay),
+            Standing::Unprepared | Standing::UnderWay => Flushed::Retry(Reason::UnderWay),
             Standing::Parked => Flushed::Retry(Reason::GivenBack),
         }
     }

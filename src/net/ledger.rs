@@ -12,7 +12,9 @@ const REMEMBERED: usize = 1024;
 /// What has become of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// The thread works on it.
+    /// The thread has not looked at it yet.
+    Unprepared,
+    /// The thread sends it, or will when it can.
     UnderWay,
     /// The thread waits for the host to hand it over again.
     Parked,
@@ -55,6 +57,13 @@ struct Item {
     bytes: usize,
 }
 
+/// A call that brought a chunk, from [`Ledger::attach`] to [`Ledger::detach`].
+#[derive(Debug)]
+pub(super) struct Call {
+    ticket: Ticket,
+    fingerprint: Option<Fingerprint>,
+}
+
 /// A chunk by its tag and content: 128 bits of SipHash under keys that differ
 /// in every process, so that no content can be made to look like another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,15 +86,17 @@ impl Ledger {
 
     /// Attaches a call to its chunk: the one that an earlier call brought, or a
     /// new one if there is room for it.
-    pub(super) fn attach(&mut self, tag: &[u8], chunk: &[u8]) -> Option<Ticket> {
-        if let Some(known) = self.find(tag, chunk) {
-            let item = self.items.get_mut(known)?;
-            item.fingerprint = None;
+    pub(super) fn attach(&mut self, tag: &[u8], chunk: &[u8]) -> Option<Call> {
+        if let Some(item) = self.find(tag, chunk) {
+            let call = Call {
+                ticket: item.ticket,
+                fingerprint: item.fingerprint.take(),
+            };
             if item.standing == Standing::Parked {
                 item.standing = Standing::UnderWay;
-                self.commands.push(Command::Resume(item.ticket));
+                self.commands.push(Command::Resume(call.ticket));
             }
-            return Some(item.ticket);
+            return Some(call);
         }
         self.make_room(chunk.len())?;
         let ticket = Ticket(self.next_ticket);
@@ -93,7 +104,7 @@ impl Ledger {
         self.items.push_back(Item {
             ticket,
             fingerprint: None,
-            standing: Standing::UnderWay,
+            standing: Standing::Unprepared,
             bytes: chunk.len(),
         });
         self.commands.push(Command::Take {
@@ -101,24 +112,34 @@ impl Ledger {
             tag: tag.to_vec(),
             chunk: chunk.to_vec(),
         });
-        Some(ticket)
+        Some(Call {
+            ticket,
+            fingerprint: None,
+        })
     }
 
-    /// How a chunk stands; one that is not in the books is nobody's any more.
-    pub(super) fn standing(&self, ticket: Ticket) -> Standing {
-        let item = self.items.iter().find(|item| item.ticket == ticket);
+    /// How the chunk of a call stands; one that is not in the books waits for
+    /// the host.
+    pub(super) fn standing(&self, call: &Call) -> Standing {
+        let item = self.items.iter().find(|item| item.ticket == call.ticket);
         item.map_or(Standing::Parked, |item| item.standing)
     }
 
     /// Ends a call: a delivered chunk leaves the books, any other one waits for
     /// the call that brings it again.
-    pub(super) fn detach(&mut self, ticket: Ticket, tag: &[u8], chunk: &[u8]) -> Standing {
-        let standing = self.standing(ticket);
+    pub(super) fn detach(&mut self, call: Call, tag: &[u8], chunk: &[u8]) -> Standing {
+        let standing = self.standing(&call);
         if standing == Standing::Delivered {
-            self.items.retain(|item| item.ticket != ticket);
+            self.strike(call.ticket);
         } else {
-            let fingerprint = self.fingerprint(tag, chunk);
-            for item in self.items.iter_mut().filter(|item| item.ticket == ticket) {
+            let fingerprint = call
+                .fingerprint
+                .unwrap_or_else(|| self.fingerprint(tag, chunk));
+            for item in self
+                .items
+                .iter_mut()
+                .filter(|item| item.ticket == call.ticket)
+            {
                 item.fingerprint = Some(fingerprint);
             }
         }
@@ -130,9 +151,10 @@ impl Ledger {
         std::mem::take(&mut self.commands)
     }
 
-    /// The thread says how many bytes it holds for a chunk.
-    pub(super) fn holds(&mut self, ticket: Ticket, bytes: usize) {
+    /// The thread has prepared a chunk, and holds so many bytes for it.
+    pub(super) fn prepared(&mut self, ticket: Ticket, bytes: usize) {
         for item in self.items.iter_mut().filter(|item| item.ticket == ticket) {
+            item.standing = Standing::UnderWay;
             item.bytes = bytes;
         }
     }
@@ -159,7 +181,7 @@ impl Ledger {
         self.items.retain(|item| item.ticket != ticket);
     }
 
-    fn find(&self, tag: &[u8], chunk: &[u8]) -> Option<usize> {
+    fn find(&mut self, tag: &[u8], chunk: &[u8]) -> Option<&mut Item> {
         let length = tag.len() + chunk.len();
         let known = |item: &Item| item.fingerprint.is_some_and(|known| known.length == length);
         if !self.items.iter().any(known) {
@@ -167,8 +189,8 @@ impl Ledger {
         }
         let wanted = self.fingerprint(tag, chunk);
         self.items
-            .iter()
-            .position(|item| item.fingerprint == Some(wanted))
+            .iter_mut()
+            .find(|item| item.fingerprint == Some(wanted))
     }
 
     fn fingerprint(&self, tag: &[u8], chunk: &[u8]) -> Fingerprint {
@@ -211,8 +233,8 @@ mod tests {
 
     /// Attaches and detaches, as a call does that does not wait.
     fn call(ledger: &mut Ledger, chunk: &[u8]) -> Option<(Ticket, Standing)> {
-        let ticket = ledger.attach(TAG, chunk)?;
-        Some((ticket, ledger.detach(ticket, TAG, chunk)))
+        let call = ledger.attach(TAG, chunk)?;
+        Some((call.ticket, ledger.detach(call, TAG, chunk)))
     }
 
     fn take(ticket: u64, chunk: &[u8]) -> Command {
@@ -228,15 +250,15 @@ mod tests {
         let mut ledger = Ledger::new(100);
         assert_eq!(
             call(&mut ledger, b"one"),
-            Some((Ticket(0), Standing::UnderWay))
+            Some((Ticket(0), Standing::Unprepared))
         );
         assert_eq!(
             call(&mut ledger, b"one"),
-            Some((Ticket(0), Standing::UnderWay))
+            Some((Ticket(0), Standing::Unprepared))
         );
         assert_eq!(
             call(&mut ledger, b"two"),
-            Some((Ticket(1), Standing::UnderWay))
+            Some((Ticket(1), Standing::Unprepared))
         );
         assert_eq!(ledger.take_commands(), [take(0, b"one"), take(1, b"two")]);
         ledger.settle(Ticket(0), Standing::Delivered);
@@ -246,7 +268,7 @@ mod tests {
         );
         assert_eq!(
             call(&mut ledger, b"one"),
-            Some((Ticket(2), Standing::UnderWay)),
+            Some((Ticket(2), Standing::Unprepared)),
             "a new chunk"
         );
     }
@@ -255,9 +277,9 @@ mod tests {
     fn the_tag_is_part_of_the_content() {
         let mut ledger = Ledger::new(100);
         for (number, (tag, chunk)) in [("ab", "c"), ("a", "bc")].into_iter().enumerate() {
-            let ticket = ledger.attach(tag.as_bytes(), chunk.as_bytes()).unwrap();
-            assert_eq!(ticket, Ticket(number as u64));
-            ledger.detach(ticket, tag.as_bytes(), chunk.as_bytes());
+            let call = ledger.attach(tag.as_bytes(), chunk.as_bytes()).unwrap();
+            assert_eq!(call.ticket, Ticket(number as u64));
+            ledger.detach(call, tag.as_bytes(), chunk.as_bytes());
         }
     }
 
@@ -265,8 +287,11 @@ mod tests {
     #[test]
     fn two_calls_never_share_a_chunk() {
         let mut ledger = Ledger::new(100);
-        assert_eq!(ledger.attach(TAG, b"one"), Some(Ticket(0)));
-        assert_eq!(ledger.attach(TAG, b"one"), Some(Ticket(1)));
+        let calls = [(); 2].map(|()| ledger.attach(TAG, b"one").unwrap());
+        assert_eq!(
+            calls.each_ref().map(|call| call.ticket),
+            [Ticket(0), Ticket(1)]
+        );
     }
 
     #[test]
@@ -284,7 +309,7 @@ mod tests {
         );
         assert_eq!(
             call(&mut ledger, b"!"),
-            Some((Ticket(2), Standing::UnderWay))
+            Some((Ticket(2), Standing::Unprepared))
         );
         let expected = [
             Command::Resume(Ticket(1)),
@@ -302,7 +327,7 @@ mod tests {
             "an empty client takes any size"
         );
         assert!(call(&mut ledger, &[1; 5]).is_none());
-        ledger.holds(Ticket(0), 5);
+        ledger.prepared(Ticket(0), 5);
         assert!(call(&mut ledger, &[1; 5]).is_some());
     }
 
@@ -321,7 +346,7 @@ mod tests {
         );
         assert_eq!(
             call(&mut ledger, &chunks[9]).unwrap().1,
-            Standing::UnderWay,
+            Standing::Unprepared,
             "forgotten"
         );
     }

@@ -19,9 +19,10 @@
 //! # What a flush costs
 //!
 //! A flush stops the host's engine, so it waits for [`Config::flush_wait`] at
-//! most. When that runs out, or the peer can't be reached, later flushes hand
-//! their chunk over without waiting, until a chunk was acknowledged within that
-//! time again. Delivery goes on behind them. When the host hands such a chunk
+//! most. When that runs out, or the peer can't be reached, later flushes only
+//! wait for their chunk to be prepared (there may be nothing left to send),
+//! until a chunk was acknowledged within that time again. Delivery goes on
+//! behind them. When the host hands such a chunk
 //! over again, it is known by its content and answered without being sent twice.
 //!
 //! # What is held

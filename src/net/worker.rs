@@ -128,7 +128,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
                 .change(|state| state.ledger.settle(ticket, Standing::Delivered));
         } else {
             self.shared
-                .change(|state| state.ledger.holds(ticket, batch.entries.len()));
+                .change(|state| state.ledger.prepared(ticket, batch.entries.len()));
             self.outbox
                 .add(ticket, batch, cut.frames, || self.rng.chunk_id());
         }
@@ -187,11 +187,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
     fn exchange(&mut self, connection: &mut Connection, now: Instant) -> Result<(), Loss> {
         self.receive(connection, now)?;
         loop {
-            if let Err(loss) = connection.transmit(now) {
-                // Acknowledgements that came before the end still count.
-                let _ = self.receive(connection, now);
-                return Err(loss);
-            }
+            connection.transmit(now)?;
             if !connection.can_send() {
                 return Ok(());
             }

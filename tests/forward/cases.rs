@@ -56,7 +56,13 @@ fn case_04_tags() {
 #[test]
 fn case_05_an_empty_chunk_is_delivered_without_a_peer() {
     let host = Host::start(config("127.0.0.1:9"));
-    assert_eq!(host.deliver(b""), 0);
+    assert_eq!(host.flush(b""), Flushed::Delivered);
+    assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+    assert_eq!(
+        host.flush(b""),
+        Flushed::Delivered,
+        "also while the peer is known to be away"
+    );
 }
 
 #[test]
@@ -154,6 +160,31 @@ fn case_63_the_window_hides_the_round_trip() {
     assert!(
         start.elapsed() < delay * 40 / 5,
         "{:?} for 40 frames",
+        start.elapsed()
+    );
+}
+
+/// Acknowledgements sent one by one with Nagle's algorithm, against delayed
+/// TCP acknowledgements: 40 ms per flush, if nothing is done about it.
+#[test]
+fn case_63_nagle_does_not_slow_acks_down() {
+    let peer = Peer::start(vec![script(|connection| {
+        connection.use_nagle();
+        connection.serve();
+    })]);
+    let mut config = config(&peer.endpoint());
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    let start = Instant::now();
+    for number in 0..30 {
+        assert_eq!(
+            host.flush(&chunk(3 * number..3 * number + 3, 900)),
+            Flushed::Delivered
+        );
+    }
+    assert!(
+        start.elapsed() < Duration::from_millis(30 * 25),
+        "{:?}",
         start.elapsed()
     );
 }

@@ -344,6 +344,35 @@ fn case_42_restart_between_every_frame() {
     assert_eq!(numbers, (0..10).collect::<Vec<_>>());
 }
 
+/// The peer closes whenever it sees record 5, as Fluent Bit does with a frame
+/// that is too large for it.
+#[test]
+fn case_46_one_poisonous_chunk_does_not_hold_up_the_others() {
+    let allergic = || {
+        script(|connection| {
+            while let Some(frame) = connection.frame().filter(|frame| frame.numbers != [5]) {
+                connection.ack(&frame.id);
+            }
+        })
+    };
+    let peer = Peer::start((0..1000).map(|_| allergic()).collect());
+    let mut config = config(&peer.endpoint());
+    config.flush_wait = Duration::from_millis(100);
+    let host = Host::start(config);
+    for number in 0..10 {
+        match number {
+            5 => assert_ne!(host.flush(&entry(5, 0)), Flushed::Delivered),
+            _ => drop(host.deliver(&entry(number, 0))),
+        }
+    }
+    until("it is given back", || host.said("a chunk is given back"));
+    assert!(
+        peer.connections() < 20,
+        "{} connections",
+        peer.connections()
+    );
+}
+
 #[test]
 fn case_48_names() {
     let peer = Peer::start(vec![]);
@@ -427,6 +456,23 @@ fn case_59_a_long_outage() {
     assert!(host.news().len() < 10, "{:?}", host.news());
 }
 
+/// What a load balancer without backends does.
+#[test]
+fn case_59_accepted_and_closed_at_once() {
+    let peer = Peer::start((0..10_000).map(|_| script(|_| ())).collect());
+    let host = Host::start(config(&peer.endpoint()));
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+        sleep(Duration::from_millis(5));
+    }
+    assert!(
+        peer.connections() < 20,
+        "{} connections",
+        peer.connections()
+    );
+}
+
 #[test]
 fn case_60_a_short_outage_needs_no_second_try_of_the_host() {
     let address = closed_port();
@@ -499,7 +545,7 @@ fn case_65_random_faults() {
                 match number % 6 {
                     0 => return,
                     1 => connection.ack(b"wrong"),
-                    2 => connection.send(&[ack(&frame.id), ack(&frame.id)].concat()),
+                    2 => (0..2).for_each(|_| connection.ack(&frame.id)),
                     3 => return connection.reset(),
                     4 => connection.send(&ack(&frame.id)[..10]),
                     _ => connection.send(b"\x80"),
@@ -518,8 +564,8 @@ fn case_65_random_faults() {
     while start.elapsed() < Duration::from_secs(3) {
         host.deliver(&chunk(sent..sent + 20, 400));
         sent += 20;
-        let arrived: HashSet<_> = peer.numbers().into_iter().collect();
-        assert!((sent - 20..sent).all(|number| arrived.contains(&number)));
+        let acked = peer.acked();
+        assert!((sent - 20..sent).all(|number| acked.contains(&number)));
     }
     assert!(faults.load(Ordering::Relaxed) > 10);
     let received = peer.received();

@@ -1,5 +1,6 @@
 //! A receiver that does what a script says, connection by connection.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,6 +40,7 @@ pub struct Received {
 #[derive(Default)]
 struct Log {
     received: Mutex<Vec<Received>>,
+    acked: Mutex<HashSet<Vec<u8>>>,
     streams: Mutex<Vec<OwnedFd>>,
     connections: AtomicUsize,
     stopped: AtomicBool,
@@ -143,6 +145,16 @@ impl Peer {
             .collect()
     }
 
+    /// Numbers of the records that were acknowledged.
+    pub fn acked(&self) -> HashSet<u32> {
+        let acked = self.log.acked.lock().unwrap().clone();
+        let received = self.received().into_iter();
+        received
+            .filter(|frame| acked.contains(&frame.id))
+            .flat_map(|frame| frame.numbers)
+            .collect()
+    }
+
     pub fn connections(&self) -> usize {
         self.log.connections.load(Ordering::Relaxed)
     }
@@ -211,12 +223,18 @@ impl Connection {
     }
 
     pub fn ack(&mut self, id: &[u8]) {
+        self.log.acked.lock().unwrap().insert(id.to_vec());
         self.send(&ack(id));
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
         // The client may be gone.
         let _ = self.stream.write_all(bytes);
+    }
+
+    /// Sends with Nagle's algorithm from now on.
+    pub fn use_nagle(&mut self) {
+        sockopt::set_tcp_nodelay(&self.stream, false).unwrap();
     }
 
     /// Waits until the client has closed the connection.
