@@ -5,7 +5,10 @@
 //! ```console
 //! $ cargo run --example demo
 //! ```
-#![expect(clippy::expect_used, reason = "an example: what fails ends it with a word why")]
+#![expect(
+    clippy::expect_used,
+    reason = "an example: what fails ends it with a word why"
+)]
 
 #[path = "../tests/common/c_host.rs"]
 mod c_host;
@@ -26,11 +29,18 @@ use serde_json::Value as Json;
 fn main() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("fluent-bit-conf/sample/audit.log");
     let text = fs::read_to_string(&sample).expect("the sample is readable");
-    println!("before: {} lines, {} bytes\n", text.lines().count(), text.len());
+    println!(
+        "before: {} lines, {} bytes\n",
+        text.lines().count(),
+        text.len()
+    );
     text.lines().for_each(show);
 
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let endpoint = listener.local_addr().expect("a bound port has an address").to_string();
+    let endpoint = listener
+        .local_addr()
+        .expect("a bound port has an address")
+        .to_string();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let (connection, _) = listener.accept().expect("the plugin connects");
@@ -52,14 +62,31 @@ fn main() {
             ("sample", &sample),
         ],
     );
-    assert_eq!(ran.status, Some(0), "the host failed:\n{}{}", ran.stdout, ran.log);
-    let records = receiver.recv_timeout(Duration::from_secs(5)).expect("records arrive and are acknowledged");
+    assert_eq!(
+        ran.status,
+        Some(0),
+        "the host failed:\n{}{}",
+        ran.stdout,
+        ran.log
+    );
+    let records = receiver
+        .recv_timeout(Duration::from_secs(5))
+        .expect("records arrive and are acknowledged");
 
-    let lines: Vec<&str> = records.iter().filter_map(|record| record["log"].as_str()).collect();
+    let lines: Vec<&str> = records
+        .iter()
+        .filter_map(|record| record["log"].as_str())
+        .collect();
     let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
-    println!("\nafter, as the receiver got it: {} records, {bytes} bytes\n", records.len());
+    println!(
+        "\nafter, as the receiver got it: {} records, {bytes} bytes\n",
+        records.len()
+    );
     lines.iter().copied().for_each(show);
-    println!("\nand in each record beside `log`: {}", beside_log(&records));
+    println!(
+        "\nand in each record beside `log`: {}",
+        beside_log(&records)
+    );
     println!("\nwhat the plugin says of it:\n{}", ran.log.trim_end());
 }
 
@@ -75,9 +102,14 @@ fn receive(connection: TcpStream, sender: &mpsc::Sender<Vec<Value>>) {
     }
     let mut ack = Vec::new();
     let chunk = frame[2]["chunk"].clone();
-    rmpv::encode::write_value(&mut ack, &Value::Map(vec![("ack".into(), chunk)])).expect("memory can be written");
-    (&connection).write_all(&ack).expect("the plugin reads its acknowledgement");
-    sender.send(records).expect("the demo waits for the records");
+    rmpv::encode::write_value(&mut ack, &Value::Map(vec![("ack".into(), chunk)]))
+        .expect("memory can be written");
+    (&connection)
+        .write_all(&ack)
+        .expect("the plugin reads its acknowledgement");
+    sender
+        .send(records)
+        .expect("the demo waits for the records");
 }
 
 /// One line of a log in short: level, stage, verb, target, user, bodies.
@@ -89,16 +121,23 @@ fn show(line: &str) {
     let text = |pointer: &str| event.pointer(pointer).and_then(Json::as_str).unwrap_or("");
     let target = match event.get("objectRef") {
         None => text("/requestURI").to_owned(),
-        Some(_) => ["/objectRef/namespace", "/objectRef/resource", "/objectRef/subresource", "/objectRef/name"]
-            .map(text)
-            .iter()
-            .filter(|part| !part.is_empty())
-            .copied()
-            .collect::<Vec<_>>()
-            .join("/"),
+        Some(_) => [
+            "/objectRef/namespace",
+            "/objectRef/resource",
+            "/objectRef/subresource",
+            "/objectRef/name",
+        ]
+        .map(text)
+        .iter()
+        .filter(|part| !part.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join("/"),
     };
-    let bodies: Vec<&str> =
-        ["requestObject", "responseObject"].into_iter().filter(|body| event.get(*body).is_some()).collect();
+    let bodies: Vec<&str> = ["requestObject", "responseObject"]
+        .into_iter()
+        .filter(|body| event.get(*body).is_some())
+        .collect();
     println!(
         "  {:<16} {:<17} {:<7} {target:<40.40} {:<24.24} {}",
         text("/level"),
@@ -111,7 +150,16 @@ fn show(line: &str) {
 
 /// The members of the first record other than its text.
 fn beside_log(records: &[Value]) -> String {
-    let members = records.first().and_then(Value::as_map).map(Vec::as_slice).unwrap_or_default();
-    let others = members.iter().filter(|(key, _)| key.as_str() != Some("log"));
-    others.map(|(key, value)| format!("{key}: {value}")).collect::<Vec<_>>().join(", ")
+    let members = records
+        .first()
+        .and_then(Value::as_map)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let others = members
+        .iter()
+        .filter(|(key, _)| key.as_str() != Some("log"));
+    others
+        .map(|(key, value)| format!("{key}: {value}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -279,7 +279,9 @@ pub fn policy(data: &[u8]) {
 
 /// What a receiver sends back, cut into pieces: the pieces say what the whole says.
 pub fn ack(data: &[u8]) {
-    let Some((&size, bytes)) = data.split_first() else { return };
+    let Some((&size, bytes)) = data.split_first() else {
+        return;
+    };
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
         let mut inbox = Inbox::default();
         let mut replies = Vec::new();

@@ -21,7 +21,9 @@ fn folders() -> Vec<PathBuf> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/events")];
     match std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") {
         Some(truth) => folders.push(Path::new(&truth).join("vectors")),
-        None => eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, only the selection is checked"),
+        None => {
+            eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, only the selection is checked")
+        }
     }
     folders
 }
@@ -30,19 +32,32 @@ fn lines(folder: &Path, name: &str) -> Vec<String> {
     let plain = folder.join(name);
     let reader: Box<dyn Read> = match File::open(&plain) {
         Ok(file) => Box::new(file),
-        Err(_) => Box::new(GzDecoder::new(File::open(folder.join(format!("{name}.gz"))).unwrap())),
+        Err(_) => Box::new(GzDecoder::new(
+            File::open(folder.join(format!("{name}.gz"))).unwrap(),
+        )),
     };
-    BufReader::new(reader).lines().collect::<Result<_, _>>().unwrap()
+    BufReader::new(reader)
+        .lines()
+        .collect::<Result<_, _>>()
+        .unwrap()
 }
 
 fn values(folder: &Path, name: &str) -> Vec<Value> {
-    lines(folder, name).iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines(folder, name)
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn rulesets(folder: &Path) -> impl Iterator<Item = (String, Arc<Ruleset>)> {
     lines(folder, "policies.jsonl").into_iter().map(|line| {
-        let id = serde_json::from_str::<Value>(&line).unwrap()["id"].as_str().unwrap().to_owned();
-        let policy = Policy::parse(&id, line.as_bytes(), Syntax::File).unwrap().policy;
+        let id = serde_json::from_str::<Value>(&line).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let policy = Policy::parse(&id, line.as_bytes(), Syntax::File)
+            .unwrap()
+            .policy;
         (id, Arc::new(Ruleset::compile(&policy)))
     })
 }
@@ -59,15 +74,31 @@ fn decisions_are_those_of_the_server() {
         let expected = values(&folder, "expected.jsonl");
         let mut checked = 0;
         for (id, ruleset) in rulesets(&folder) {
-            let Some(expected) = about(&expected, &id) else { continue };
-            for (number, (event, want)) in events.iter().zip(expected["results"].as_array().unwrap()).enumerate() {
+            let Some(expected) = about(&expected, &id) else {
+                continue;
+            };
+            for (number, (event, want)) in events
+                .iter()
+                .zip(expected["results"].as_array().unwrap())
+                .enumerate()
+            {
                 let mut answers = Vec::new();
-                evaluate(event.as_bytes(), &ruleset, |evaluation| answers.push(evaluation.decision)).unwrap();
-                let [decision] = answers[..] else { panic!("one event, one answer") };
+                evaluate(event.as_bytes(), &ruleset, |evaluation| {
+                    answers.push(evaluation.decision)
+                })
+                .unwrap();
+                let [decision] = answers[..] else {
+                    panic!("one event, one answer")
+                };
                 let mut stages: Vec<&str> = decision.omit_stages.iter().map(Stage::name).collect();
                 stages.sort_unstable();
                 let rule = decision.rule.map_or(-1, i64::from);
-                let got = json!([rule, decision.level.name(), stages, decision.omit_managed_fields]);
+                let got = json!([
+                    rule,
+                    decision.level.name(),
+                    stages,
+                    decision.omit_managed_fields
+                ]);
                 assert_eq!(got, *want, "policy {id}, event {number}: {event}");
                 checked += 1;
             }
@@ -85,13 +116,17 @@ fn events_are_left_as_the_server_leaves_them() {
         let expected = values(&folder, "e2e-expected.jsonl");
         let mut checked = 0;
         for (id, ruleset) in rulesets(&folder) {
-            let Some(expected) = about(&expected, &id) else { continue };
+            let Some(expected) = about(&expected, &id) else {
+                continue;
+            };
             let mut rewriter = Rewriter::new(Settings::default(), Some(ruleset), || [0; 16]);
             for (input, want) in inputs.iter().zip(expected["out"].as_array().unwrap()) {
                 let mut out = Vec::new();
                 rewriter.line(input.as_bytes(), &mut out);
                 let got = (!out.is_empty()).then(|| serde_json::from_slice::<Value>(&out).unwrap());
-                let want = usize::try_from(want.as_i64().unwrap()).ok().map(|line| &outputs[line]);
+                let want = usize::try_from(want.as_i64().unwrap())
+                    .ok()
+                    .map(|line| &outputs[line]);
                 assert_eq!(got.as_ref(), want, "policy {id}, event {input}");
                 checked += 1;
             }

@@ -13,7 +13,10 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("net", &["forward"]),
     ("plugin", &["suggest", "policy", "record", "forward", "net"]),
     ("ffi", &["plugin"]),
-    ("cli", &["suggest", "policy", "record", "forward", "net", "plugin"]),
+    (
+        "cli",
+        &["suggest", "policy", "record", "forward", "net", "plugin"],
+    ),
 ];
 
 /// Rooms without I/O, clock, threads and randomness.
@@ -21,7 +24,14 @@ const PURE: [&str; 3] = ["policy", "record", "forward"];
 
 /// What pure rooms do without.
 const IMPURE: [&str; 9] = [
-    "std::fs", "std::net", "std::env", "std::thread", "std::process", "std::io::", "SystemTime", "Instant::now",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "std::io::",
+    "SystemTime",
+    "Instant::now",
     "getrandom::",
 ];
 
@@ -45,10 +55,14 @@ fn code(room: &str) -> Vec<(PathBuf, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("tests.rs")
+            {
                 let text = fs::read_to_string(&path).unwrap();
                 let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-                let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
                 files.push((path, code.collect::<Vec<_>>().join("\n")));
             }
         }
@@ -57,18 +71,30 @@ fn code(room: &str) -> Vec<(PathBuf, String)> {
 }
 
 fn mentions(code: &str, room: &str) -> bool {
-    [format!("crate::{room}::"), format!("crate::{room};"), format!("crate::{room} as")]
-        .iter()
-        .any(|path| code.contains(path.as_str()))
+    [
+        format!("crate::{room}::"),
+        format!("crate::{room};"),
+        format!("crate::{room} as"),
+    ]
+    .iter()
+    .any(|path| code.contains(path.as_str()))
 }
 
 #[test]
 fn arrows_point_downwards() {
     for (room, allowed) in ARROWS {
         for (file, code) in code(room) {
-            for other in ARROWS.map(|(other, _)| other).into_iter().chain(["suggest"]) {
+            for other in ARROWS
+                .map(|(other, _)| other)
+                .into_iter()
+                .chain(["suggest"])
+            {
                 let fine = other == room || allowed.contains(&other);
-                assert!(fine || !mentions(&code, other), "{}: {room} must not use {other}", file.display());
+                assert!(
+                    fine || !mentions(&code, other),
+                    "{}: {room} must not use {other}",
+                    file.display()
+                );
             }
         }
     }
@@ -79,7 +105,11 @@ fn pure_rooms_are_pure() {
     for room in PURE {
         for (file, code) in code(room) {
             for word in IMPURE {
-                assert!(!code.contains(word), "{}: {word} in a pure room", file.display());
+                assert!(
+                    !code.contains(word),
+                    "{}: {word} in a pure room",
+                    file.display()
+                );
             }
         }
     }
@@ -89,8 +119,14 @@ fn pure_rooms_are_pure() {
 fn unsafe_code_is_in_one_room() {
     for (room, _) in ARROWS {
         for (file, code) in code(room) {
-            let unsafe_code = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"].iter().any(|word| code.contains(word));
-            assert!(room == "ffi" || !unsafe_code, "{}: unsafe code", file.display());
+            let unsafe_code = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]
+                .iter()
+                .any(|word| code.contains(word));
+            assert!(
+                room == "ffi" || !unsafe_code,
+                "{}: unsafe code",
+                file.display()
+            );
         }
     }
 }
@@ -100,7 +136,11 @@ fn each_crate_has_one_owner() {
     for (krate, owner) in OWNERS {
         for (room, _) in ARROWS {
             for (file, code) in code(room) {
-                assert!(room == owner || !code.contains(krate), "{}: {krate} belongs to {owner}", file.display());
+                assert!(
+                    room == owner || !code.contains(krate),
+                    "{}: {krate} belongs to {owner}",
+                    file.display()
+                );
             }
         }
     }

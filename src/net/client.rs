@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::endpoint::Endpoint;
 use super::ledger::{Command, Ledger, Standing};
+use super::node::Node;
 use super::report::{Report, Reporter};
 use super::rng::Rng;
 use super::socket::Waker;
@@ -18,7 +18,7 @@ use crate::forward::session::Limits;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Receivers, tried in order whenever a connection is made.
-    pub endpoints: Vec<Endpoint>,
+    pub nodes: Vec<Node>,
     /// How long a flush waits at most. Default 500 ms: it stops all of Fluent
     /// Bit in the meantime.
     pub flush_wait: Duration,
@@ -34,9 +34,9 @@ pub struct Config {
 
 impl Config {
     /// The defaults for these receivers.
-    pub fn new(endpoints: Vec<Endpoint>) -> Config {
+    pub fn new(nodes: Vec<Node>) -> Config {
         Config {
-            endpoints,
+            nodes,
             flush_wait: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(5),
             limits: Limits::default(),
@@ -101,7 +101,7 @@ impl Client {
         prepare: impl FnMut(&[u8], &[u8]) -> Batch + Send + 'static,
         report: Arc<dyn Report>,
     ) -> Result<Client, StartError> {
-        if config.endpoints.is_empty() {
+        if config.nodes.is_empty() {
             return Err(StartError::NoEndpoint);
         }
         let rng = Rng::new().map_err(StartError::Random)?;

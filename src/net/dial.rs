@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::endpoint::{Endpoint, Host};
 use super::lookup::Lookups;
+use super::node::Node;
 use super::socket::{Address, Socket};
 
 /// A round under way.
@@ -54,8 +55,11 @@ pub(super) enum Progress {
 
 impl Dial {
     /// A round that gives every look-up and every address this much time.
-    pub(super) fn new(endpoints: &[Endpoint], timeout: Duration) -> Dial {
-        let targets = endpoints.iter().map(Target::from).collect();
+    pub(super) fn new(nodes: &[Node], timeout: Duration) -> Dial {
+        let targets = nodes
+            .iter()
+            .map(|node| Target::from(&node.endpoint))
+            .collect();
         Dial {
             targets,
             attempt: None,

@@ -12,7 +12,7 @@
 //! | `lookup` | host names to addresses, without waiting |
 //! | `connection` | a socket with its [session](crate::forward::session) |
 //! | `socket` | sockets that never block, and the thread's waker |
-//! | `endpoint` | receivers as the user writes them |
+//! | `endpoint`, `node` | receivers as the user writes them, and what is set for each |
 //! | `report` | news and counts for the caller |
 //! | `rng` | ids and jitter |
 //!
@@ -48,6 +48,7 @@ mod dial;
 mod endpoint;
 mod ledger;
 mod lookup;
+mod node;
 mod report;
 mod rng;
 mod socket;
@@ -55,4 +56,5 @@ mod worker;
 
 pub use client::{Client, Config, Flushed, Reason, StartError};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
+pub use node::{Auth, Identity, Node, Role, Secret, Tls, Versions};
 pub use report::{Count, Loss, News, PrepareError, Report};

@@ -62,7 +62,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         let lookups = Lookups::new(Arc::clone(shared.waker()));
         // The first connection is made at once: trouble shows at start, and the
         // first flush finds it ready.
-        let link = Link::Dialing(Dial::new(&config.endpoints, config.connect_timeout));
+        let link = Link::Dialing(Dial::new(&config.nodes, config.connect_timeout));
         Worker {
             config,
             shared,
@@ -144,10 +144,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
                 false
             }
             Link::Idle | Link::Down(_) => {
-                self.link = Link::Dialing(Dial::new(
-                    &self.config.endpoints,
-                    self.config.connect_timeout,
-                ));
+                self.link =
+                    Link::Dialing(Dial::new(&self.config.nodes, self.config.connect_timeout));
                 true
             }
             Link::Dialing(mut dial) => match dial.advance(&mut self.lookups, now) {

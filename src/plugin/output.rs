@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::forward::frames::{Batch, RecordTooLarge};
-use crate::net::{Client, Config, Count, Endpoint, Flushed, News, Report};
+use crate::net::{Client, Config, Count, Endpoint, Flushed, News, Node, Report};
 use crate::record::EntrySink;
 
 use super::engine::Engine;
@@ -88,7 +88,7 @@ impl Output {
             }
         };
         let client = Client::start(
-            Config::new(endpoints),
+            Config::new(endpoints.into_iter().map(Node::new).collect()),
             prepare,
             Arc::clone(&news) as Arc<dyn Report>,
         )

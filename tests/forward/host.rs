@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kube_audit::forward::frames::{Batch, RecordTooLarge};
-use kube_audit::net::{Client, Config, Count, Endpoint, Flushed, News, Report};
+use kube_audit::net::{Client, Config, Count, Endpoint, Flushed, News, Node, Report};
 
 /// Bytes of an entry around its padding.
 pub const ENTRY: usize = 28;
@@ -81,7 +81,8 @@ pub struct Host {
 
 /// Timers that fit tests: long enough for a busy machine, short enough to wait for.
 pub fn config(endpoints: &str) -> Config {
-    let mut config = Config::new(Endpoint::parse_list(endpoints).unwrap());
+    let endpoints = Endpoint::parse_list(endpoints).unwrap();
+    let mut config = Config::new(endpoints.into_iter().map(Node::new).collect());
     config.flush_wait = Duration::from_secs(2);
     config.connect_timeout = Duration::from_millis(300);
     config.limits.write_timeout = Duration::from_millis(300);
