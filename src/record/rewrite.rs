@@ -268,7 +268,7 @@ impl Rewriter {
                 Piece::Withheld => return sink.drop(source, record),
                 Piece::Ends(pieces) => {
                     let whole = [front, &pieces.text, piece].concat();
-                    if prefix.partial || !self.is_audit(&whole, prefix.length) {
+                    if prefix.partial || !self.is_audit(&whole, prefix) {
                         self.give_back(&pieces, sink);
                         // Buffers now speak of another record.
                         return self.record(None, source, record, sink);
@@ -298,10 +298,10 @@ impl Rewriter {
         }
     }
 
-    /// Whether the text from a position on is an event or a list of them.
-    fn is_audit(&mut self, text: &[u8], at: usize) -> bool {
-        Event::read(Json(text), at, &mut self.buffers.event)
-            .is_ok_and(|event| event.document_kind() != DocumentKind::Other)
+    /// Whether a line that was put together is an event or a list of them.
+    fn is_audit(&mut self, line: &[u8], prefix: Prefix) -> bool {
+        let document = TextDocument::read(line, Some(prefix), &mut self.buffers.event);
+        matches!(document, TextDocument::Event(_) | TextDocument::List(..))
     }
 
     /// A record whose text may be an event.
@@ -685,7 +685,7 @@ impl Rewriter {
             Piece::Withheld => {}
             Piece::Ends(pieces) => {
                 let whole = [front, &pieces.text, piece].concat();
-                if prefix.partial || !self.is_audit(&whole, prefix.length) {
+                if prefix.partial || !self.is_audit(&whole, prefix) {
                     self.give_lines_back(&pieces, out);
                     self.whole_line(line, Some(prefix), out);
                 } else {
