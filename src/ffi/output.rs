@@ -144,7 +144,7 @@ unsafe fn start(
     let set = |key: &CStr, value: &CStr| unsafe {
         (host.api.output_set_property)(ins, key.as_ptr(), value.as_ptr())
     };
-    lift_retry_limit(section.retry_limit, log, set);
+    lift_retry_limit(host.version, section.retry_limit, log, set);
     if let Some(workers) = section.workers {
         forbid_workers(workers, log, set);
     }
@@ -153,7 +153,12 @@ unsafe fn start(
 }
 
 /// The host gives up a chunk after one retry unless it is told otherwise.
-fn lift_retry_limit(limit: RetryLimit, log: &InstanceLog, set: impl Fn(&CStr, &CStr) -> c_int) {
+fn lift_retry_limit(
+    version: Version,
+    limit: RetryLimit,
+    log: &InstanceLog,
+    set: impl Fn(&CStr, &CStr) -> c_int,
+) {
     let lifted = match limit {
         RetryLimit::Chosen(abi::FLB_OUT_RETRY_UNLIMITED) => return,
         RetryLimit::Chosen(limit) => {
@@ -169,6 +174,13 @@ fn lift_retry_limit(limit: RetryLimit, log: &InstanceLog, set: impl Fn(&CStr, &C
     };
     if set(c"retry_limit", c"no_limits") == 0 {
         log.log(LogLevel::Info, lifted);
+        // These answer every flush of an external plugin with "retry" once a hot
+        // reload has begun, and end it when nothing is left to flush.
+        if (Version(2, 2, 0)..Version(3, 2, 3)).contains(&version) {
+            let line = "a hot reload of this Fluent Bit waits forever for chunks that are not \
+                        delivered before it: set `hot_reload.ensure_thread_safety off`";
+            log.log(LogLevel::Info, line);
+        }
     } else {
         let line = "`Retry_Limit`: the default could not be lifted, a chunk is lost after 1 retry";
         log.log(LogLevel::Warn, line);

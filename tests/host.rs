@@ -1,0 +1,193 @@
+//! The plugin in real Fluent Bits.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test")]
+
+#[path = "common/fluent_bit.rs"]
+mod fluent_bit;
+#[path = "common/library.rs"]
+#[allow(dead_code, reason = "shared with the tests of the ABI")]
+mod library;
+
+use fluent_bit::{FluentBit, Load, Pipeline, Syntax, fluent_bits};
+
+const LINES: &str = include_str!("abi/events.jsonl");
+
+/// All records came through the filter of that name.
+#[track_caller]
+fn assert_passed(host: &FluentBit, pipeline: &Pipeline, filter: &str) {
+    let finished = host.run(pipeline);
+    finished.assert_clean();
+    finished.assert_log(&format!("[filter:kube_audit:{filter}] "));
+    assert_eq!(finished.records("out").len(), LINES.lines().count());
+}
+
+#[test]
+fn loaded_by_a_plugins_file() {
+    for host in fluent_bits((1, 9, 3)) {
+        let pipeline = Pipeline::new().lines("audit", LINES).filter(&[]);
+        assert_passed(host, &pipeline.to_file("out"), "kube_audit.0");
+    }
+}
+
+#[test]
+fn loaded_by_the_command_line() {
+    for host in fluent_bits((1, 9, 3)) {
+        let pipeline = Pipeline::new().load(Load::CommandLine);
+        let pipeline = pipeline.lines("audit", LINES).filter(&[]).to_file("out");
+        assert_passed(host, &pipeline, "kube_audit.0");
+    }
+}
+
+#[test]
+fn loaded_by_yaml() {
+    for host in fluent_bits((3, 2, 0)) {
+        let pipeline = Pipeline::new().load(Load::Yaml).syntax(Syntax::Yaml);
+        let pipeline = pipeline.lines("audit", LINES).filter(&[]).to_file("out");
+        assert_passed(host, &pipeline, "kube_audit.0");
+    }
+}
+
+#[test]
+fn as_a_processor() {
+    for host in fluent_bits((2, 1, 0)) {
+        let pipeline = Pipeline::new().syntax(Syntax::Yaml).lines("audit", LINES);
+        assert_passed(
+            host,
+            &pipeline.processor(&[]).to_file("out"),
+            "kube_audit.0",
+        );
+    }
+}
+
+#[test]
+fn several_filters() {
+    for host in fluent_bits((1, 9, 3)) {
+        let pipeline = Pipeline::new().lines("audit", LINES);
+        let pipeline = pipeline.filter(&[("alias", "first")]).filter(&[]);
+        assert_passed(host, &pipeline.clone().to_file("out"), "first");
+        assert_passed(host, &pipeline.to_file("out"), "kube_audit.1");
+    }
+}
+
+#[test]
+fn an_output_that_can_t_deliver_retries() {
+    for host in fluent_bits((1, 9, 3)) {
+        let pipeline = Pipeline::new()
+            .input("dummy", &[("samples", "1")])
+            // Nobody listens on the port of tcpmux.
+            .output(
+                "kube_audit",
+                &[("host", "127.0.0.1"), ("port", "1"), ("tls", "on")],
+            );
+        let mut running = host.start(&pipeline);
+        running.wait_for_log("failed to flush chunk", 1);
+        let finished = running.stop();
+        finished.assert_clean();
+        finished.assert_log("[output:kube_audit:kube_audit.0] `Retry_Limit` is not set");
+        finished.assert_log("[output:kube_audit:kube_audit.0] closed");
+    }
+}
+
+#[test]
+fn workers_do_not_multiply() {
+    for host in fluent_bits((2, 2, 0)) {
+        let options = [("host", "127.0.0.1"), ("port", "1"), ("workers", "2")];
+        let pipeline = Pipeline::new()
+            .input("dummy", &[("samples", "1")])
+            .output("kube_audit", &options);
+        let mut running = host.start(&pipeline);
+        running.wait_for_log("failed to flush chunk", 1);
+        let finished = running.stop();
+        finished.assert_clean();
+        finished.assert_log("`Workers` is not used");
+        let workers = finished
+            .log
+            .contains("[output:kube_audit:kube_audit.0] worker #");
+        assert!(!workers, "{}", finished.log);
+    }
+}
+
+#[test]
+fn several_outputs_or_a_clear_refusal() {
+    for host in fluent_bits((1, 9, 3)) {
+        let options = [("host", "127.0.0.1"), ("port", "1")];
+        let pipeline = Pipeline::new()
+            .input("dummy", &[("samples", "1")])
+            .output("kube_audit", &options)
+            .output("kube_audit", &options);
+        let mut running = host.start(&pipeline);
+        if host.version < (2, 0, 7) {
+            let finished = running.finish();
+            assert_ne!(finished.status, Some(0), "{}", finished.log);
+            finished.assert_log("with two outputs of one external plugin");
+        } else {
+            running.wait_for_log("failed to flush chunk", 2);
+            let finished = running.stop();
+            finished.assert_clean();
+            finished.assert_log("[output:kube_audit:kube_audit.0] closed");
+            finished.assert_log("[output:kube_audit:kube_audit.1] closed");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_option_stops_the_start() {
+    for host in fluent_bits((1, 9, 3)) {
+        let pipeline = Pipeline::new()
+            .input("dummy", &[])
+            .output("kube_audit", &[("host", "127.0.0.1"), ("port", "70000")]);
+        let finished = host.run(&pipeline);
+        assert_ne!(finished.status, Some(0), "{}", finished.log);
+        finished.assert_log("option `Port`: 70000 is no port");
+    }
+}
+
+#[test]
+fn log_lines_go_to_the_log_file_also_of_a_daemon() {
+    for host in fluent_bits((1, 9, 3)) {
+        for daemon in [false, true] {
+            let mut pipeline = Pipeline::new()
+                .service("log_file", "{dir}/file.log")
+                .lines("audit", LINES)
+                .filter(&[])
+                .to_file("out");
+            if daemon {
+                pipeline = pipeline.argument("-d");
+            }
+            // The program that was started ends at once when a daemon goes on.
+            let finished = host.run(&pipeline);
+            finished.assert_clean();
+            finished.wait_for("file.log", "[filter:kube_audit:kube_audit.0] closed");
+            assert!(!finished.log.contains("kube_audit"), "{}", finished.log);
+        }
+    }
+}
+
+#[test]
+fn hot_reload() {
+    for host in fluent_bits((2, 2, 0)) {
+        let pipeline = Pipeline::new()
+            .service("hot_reload", "on")
+            // Or it waits until every chunk is delivered.
+            .service("hot_reload.ensure_thread_safety", "off")
+            .input("dummy", &[])
+            .filter(&[("alias", "f")])
+            .output(
+                "kube_audit",
+                &[("alias", "o"), ("host", "127.0.0.1"), ("port", "1")],
+            );
+        let mut running = host.start(&pipeline);
+        running.wait_for_log("failed to flush chunk", 1);
+        for reloads in 1..=3 {
+            running.reload(&pipeline);
+            running.wait_for_log("[output:kube_audit:o] closed", reloads);
+            running.wait_for_log("[output:kube_audit:o] `Retry_Limit`", reloads + 1);
+            running.wait_for_log("failed to flush chunk", reloads + 1);
+        }
+        let finished = running.stop();
+        finished.assert_clean();
+        assert_eq!(
+            finished.log.matches("[filter:kube_audit:f] closed").count(),
+            4
+        );
+    }
+}
