@@ -24,7 +24,7 @@ fn assert_passed(host: &FluentBit, pipeline: &Pipeline, filter: &str) {
 fn loaded_by_a_plugins_file() {
     for host in fluent_bits((1, 9, 3)) {
         let pipeline = Pipeline::new().lines("audit", LINES).filter(&[]);
-        assert_passed(host, &pipeline.to_file("out"), "kube_audit.0");
+        assert_passed(host, &pipeline.file_output("out"), "kube_audit.0");
     }
 }
 
@@ -32,7 +32,10 @@ fn loaded_by_a_plugins_file() {
 fn loaded_by_the_command_line() {
     for host in fluent_bits((1, 9, 3)) {
         let pipeline = Pipeline::new().load(Load::CommandLine);
-        let pipeline = pipeline.lines("audit", LINES).filter(&[]).to_file("out");
+        let pipeline = pipeline
+            .lines("audit", LINES)
+            .filter(&[])
+            .file_output("out");
         assert_passed(host, &pipeline, "kube_audit.0");
     }
 }
@@ -41,7 +44,10 @@ fn loaded_by_the_command_line() {
 fn loaded_by_yaml() {
     for host in fluent_bits((3, 2, 0)) {
         let pipeline = Pipeline::new().load(Load::Yaml).syntax(Syntax::Yaml);
-        let pipeline = pipeline.lines("audit", LINES).filter(&[]).to_file("out");
+        let pipeline = pipeline
+            .lines("audit", LINES)
+            .filter(&[])
+            .file_output("out");
         assert_passed(host, &pipeline, "kube_audit.0");
     }
 }
@@ -52,7 +58,7 @@ fn as_a_processor() {
         let pipeline = Pipeline::new().syntax(Syntax::Yaml).lines("audit", LINES);
         assert_passed(
             host,
-            &pipeline.processor(&[]).to_file("out"),
+            &pipeline.processor(&[]).file_output("out"),
             "kube_audit.0",
         );
     }
@@ -63,8 +69,8 @@ fn several_filters() {
     for host in fluent_bits((1, 9, 3)) {
         let pipeline = Pipeline::new().lines("audit", LINES);
         let pipeline = pipeline.filter(&[("alias", "first")]).filter(&[]);
-        assert_passed(host, &pipeline.clone().to_file("out"), "first");
-        assert_passed(host, &pipeline.to_file("out"), "kube_audit.1");
+        assert_passed(host, &pipeline.clone().file_output("out"), "first");
+        assert_passed(host, &pipeline.file_output("out"), "kube_audit.1");
     }
 }
 
@@ -149,7 +155,7 @@ fn log_lines_go_to_the_log_file_also_of_a_daemon() {
                 .service("log_file", "{dir}/file.log")
                 .lines("audit", LINES)
                 .filter(&[])
-                .to_file("out");
+                .file_output("out");
             if daemon {
                 pipeline = pipeline.argument("-d");
             }

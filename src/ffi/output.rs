@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::bindings as abi;
 use super::guard::entry;
 use super::handles::{Handles, Instance};
-use super::host::{Host, Version, host};
+use super::host::{Host, Version, host, optional};
 use super::instance::{self, OutputSection, RetryLimit, Section};
 use super::log::{InstanceLog, complain};
-use super::{DESCRIPTION, NAME};
+use super::{DESCRIPTION, NAME, lent};
 use crate::plugin::{Log, LogLevel, Outcome, Output};
 
 const DOOR: &str = "output";
@@ -213,18 +213,10 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
         let Some(instance) = OUTPUTS.get(context) else {
             return abi::FLB_RETRY;
         };
-        if data.is_null() || tag.is_null() {
-            return abi::FLB_RETRY;
-        }
-        // SAFETY: not null, and the caller guarantees the rest.
-        let (tag, chunk) = unsafe {
-            (
-                CStr::from_ptr(tag).to_bytes(),
-                std::slice::from_raw_parts(data.cast(), size),
-            )
-        };
+        // SAFETY: the caller guarantees it.
+        let (tag, chunk) = unsafe { (optional(tag).unwrap_or_default(), lent(data, size)) };
         let outcome = instance.call("the chunk is tried again", |output| {
-            output.flush(tag, chunk)
+            output.flush(tag.to_bytes(), chunk)
         });
         match outcome {
             Some(Outcome::Delivered) => abi::FLB_OK,

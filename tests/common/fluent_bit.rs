@@ -262,7 +262,7 @@ impl Pipeline {
     }
 
     /// Writes the records as JSON lines, for [`Finished::records`].
-    pub fn to_file(self, file: &str) -> Pipeline {
+    pub fn file_output(self, file: &str) -> Pipeline {
         let place = [("path", "{dir}"), ("file", file), ("format", "plain")];
         self.output("file", &place)
     }
@@ -509,7 +509,7 @@ impl Finished {
         read(self.directory.path(), file)
     }
 
-    /// The records that [`Pipeline::to_file`] wrote.
+    /// The records that [`Pipeline::file_output`] wrote.
     #[track_caller]
     pub fn records(&self, file: &str) -> Vec<serde_json::Value> {
         let text = self.read(file);
