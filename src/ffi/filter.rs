@@ -13,7 +13,7 @@ use super::host::{FilterPluginLayout, Host, host};
 use super::instance;
 use super::log::{InstanceLog, complain};
 use super::{DESCRIPTION, NAME, lent};
-use crate::plugin::{Filter, Log, LogLevel, Verdict};
+use crate::plugin::{Filter, Verdict};
 
 const DOOR: &str = "filter";
 /// What the host's start callbacks answer.
@@ -193,23 +193,27 @@ unsafe fn open(
         return None;
     }
     // SAFETY: not null, and the caller guarantees the rest.
-    let section = unsafe { instance::filter(host, ins) };
-    let section = section.map_err(|why| complain(DOOR, &why)).ok()?;
-    let level = match reads {
-        Reads::ToCheck => abi::FLB_LOG_ERROR,
-        Reads::ToRun => section.log_level,
+    let (name, section) = unsafe {
+        (
+            instance::filter_name(host, ins),
+            instance::filter(host, ins),
+        )
     };
-    let log = Arc::new(InstanceLog::new(
-        host.api.log_print,
-        DOOR,
-        &section.name,
-        level,
-    ));
-    match Filter::new(&section.properties, log.clone()) {
+    let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, &name));
+    let filter = section
+        .map_err(|wrong| wrong.to_string())
+        .and_then(|section| {
+            log.set_level(match reads {
+                Reads::ToCheck => abi::FLB_LOG_ERROR,
+                Reads::ToRun => section.log_level,
+            });
+            log.start(host);
+            Filter::new(&section.properties, log.clone()).map_err(|wrong| wrong.to_string())
+        });
+    match filter {
         Ok(filter) => Some((host, filter, log)),
         Err(wrong) => {
-            log.log(LogLevel::Error, &wrong.to_string());
-            log.print();
+            log.start_failed(&wrong);
             None
         }
     }

@@ -109,7 +109,6 @@ fn handle<T>(instance: &Arc<T>) -> *mut c_void {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::bindings as abi;
     use crate::ffi::guard::entry;
     use crate::ffi::log::fake;
     use std::ptr;
@@ -137,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_panic_and_its_log_line_fit_a_coroutine() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "test", abi::FLB_LOG_INFO);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "test");
         let instance = Instance::new((), Arc::new(log));
         // The hook that entry points put in place.
         assert_eq!(entry("filter", 0, || 1), 1);

@@ -25,13 +25,18 @@ pub struct FluentBit {
     program: PathBuf,
 }
 
-/// The hosts of this machine that are at least of that version: the paths in
-/// `FLUENT_BIT_BINS` (separated by colons), `~/.cache/fluent-bit/VERSION/fluent-bit`,
-/// and `fluent-bit` on the `PATH`. Says on stderr which were found and which are missing.
-pub fn fluent_bits(since: (u32, u32, u32)) -> Vec<&'static FluentBit> {
+/// Runs a test in every host of this machine that is at least of that version, all
+/// at once. Hosts are the paths in `FLUENT_BIT_BINS` (separated by colons),
+/// `~/.cache/fluent-bit/VERSION/fluent-bit`, and `fluent-bit` on the `PATH`; stderr
+/// says which were found and which are missing.
+pub fn in_each(since: (u32, u32, u32), test: impl Fn(&FluentBit) + Sync) {
     static FOUND: OnceLock<Vec<FluentBit>> = OnceLock::new();
     let found = FOUND.get_or_init(find);
-    found.iter().filter(|host| host.version >= since).collect()
+    std::thread::scope(|scope| {
+        for host in found.iter().filter(|host| host.version >= since) {
+            scope.spawn(|| test(host));
+        }
+    });
 }
 
 fn find() -> Vec<FluentBit> {
