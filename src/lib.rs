@@ -5,6 +5,7 @@
 //!
 //! | room | duty |
 //! |---|---|
+//! | [`suggest`] | "did you mean" for names of every kind; a leaf |
 //! | [`policy`] | audit policy text → model → compiled rule set → decision |
 //! | [`record`] | chunk framing, views of an event in msgpack or JSON, rewriting by splicing |
 //! | [`forward`] | the Forward protocol as bytes and state machines, without I/O |
@@ -22,6 +23,7 @@ pub mod net;
 pub mod plugin;
 pub mod policy;
 pub mod record;
+pub mod suggest;
 
 mod ffi;
 

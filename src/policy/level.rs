@@ -15,7 +15,12 @@ pub enum Level {
 
 impl Level {
     /// All levels, lowest first.
-    pub const ALL: [Level; 4] = [Level::None, Level::Metadata, Level::Request, Level::RequestResponse];
+    pub const ALL: [Level; 4] = [
+        Level::None,
+        Level::Metadata,
+        Level::Request,
+        Level::RequestResponse,
+    ];
 
     /// The name in policies and events.
     pub const fn name(self) -> &'static str {
@@ -29,7 +34,9 @@ impl Level {
 
     /// The level of that exact name.
     pub fn from_name(name: &[u8]) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| level.name().as_bytes() == name)
+        Level::ALL
+            .into_iter()
+            .find(|level| level.name().as_bytes() == name)
     }
 }
 
@@ -48,8 +55,12 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order of a request's life.
-    pub const ALL: [Stage; 4] =
-        [Stage::RequestReceived, Stage::ResponseStarted, Stage::ResponseComplete, Stage::Panic];
+    pub const ALL: [Stage; 4] = [
+        Stage::RequestReceived,
+        Stage::ResponseStarted,
+        Stage::ResponseComplete,
+        Stage::Panic,
+    ];
 
     /// The name in policies and events.
     pub const fn name(self) -> &'static str {
@@ -63,7 +74,9 @@ impl Stage {
 
     /// The stage of that exact name.
     pub fn from_name(name: &[u8]) -> Option<Stage> {
-        Stage::ALL.into_iter().find(|stage| stage.name().as_bytes() == name)
+        Stage::ALL
+            .into_iter()
+            .find(|stage| stage.name().as_bytes() == name)
     }
 }
 
@@ -90,6 +103,8 @@ impl StageSet {
 
     /// The stages of the set, in the order of a request's life.
     pub fn iter(self) -> impl Iterator<Item = Stage> {
-        Stage::ALL.into_iter().filter(move |&stage| self.contains(stage))
+        Stage::ALL
+            .into_iter()
+            .filter(move |&stage| self.contains(stage))
     }
 }

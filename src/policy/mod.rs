@@ -1,10 +1,32 @@
 //! Audit policies as kube-apiserver reads and applies them. Pure.
 //!
-//! [`Policy::parse`] reads the text, [`Ruleset::compile`] turns it into an
-//! immutable index, [`Ruleset::decide`] answers for one request.
+//! ```text
+//! text ──yaml, json──▶ tree ──decode, validate──▶ model (Policy) ──ruleset, index──▶ Ruleset ──▶ Decision
+//! ```
+//!
+//! [`Policy::parse`] reads the text and says what is wrong with it,
+//! [`Ruleset::compile`] turns the policy into an immutable index,
+//! [`Ruleset::decide`] answers for one request. [`Preset`] has ready-made policies.
 
 mod attributes;
+mod decode;
+mod error;
+mod index;
+mod json;
 mod level;
+mod model;
+mod parse;
+mod preset;
+mod ruleset;
+mod schema;
+mod tree;
+mod validate;
+mod yaml;
 
 pub use attributes::{Attributes, Resource, Target, User};
+pub use error::{Place, PolicyError, Problem, ProblemKind, Warning, WarningKind};
 pub use level::{Level, Stage, StageSet};
+pub use model::{GroupResources, Policy, Rule};
+pub use parse::{Parsed, Syntax};
+pub use preset::{Preset, UnknownPreset};
+pub use ruleset::{Decision, Ruleset};

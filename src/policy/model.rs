@@ -1,0 +1,211 @@
+//! A policy as it was read: valid, in the order of its rules, not yet indexed.
+
+use super::{Attributes, Level, Resource, StageSet, Target};
+
+/// A valid audit policy; made by [`Policy::parse`] or from a [`Preset`](super::Preset).
+///
+/// There is at least one rule, and every rule passed the API server's
+/// validation: it selects resources or non-resource URLs, never both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub(super) rules: Vec<Rule>,
+    pub(super) omit_stages: StageSet,
+    pub(super) omit_managed_fields: bool,
+}
+
+impl Policy {
+    /// The rules; the first that matches a request decides.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Stages that are omitted whatever rule matches.
+    pub fn omit_stages(&self) -> StageSet {
+        self.omit_stages
+    }
+
+    /// Whether managed fields are dropped where a rule says nothing about it.
+    pub fn omit_managed_fields(&self) -> bool {
+        self.omit_managed_fields
+    }
+}
+
+/// One rule. An empty list selects everything; all comparisons are byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// How much is logged of what matches.
+    pub level: Level,
+    /// User names; no wildcards.
+    pub users: Vec<String>,
+    /// User groups, of which the user must be in one; no wildcards.
+    pub user_groups: Vec<String>,
+    /// Verbs; no wildcards.
+    pub verbs: Vec<String>,
+    /// API resources, of which one must match.
+    pub resources: Vec<GroupResources>,
+    /// Namespaces, where `""` stands for requests without one; no wildcards.
+    pub namespaces: Vec<String>,
+    /// Paths of non-resource requests; a final `*` stands for any rest.
+    pub non_resource_urls: Vec<String>,
+    /// Stages omitted in addition to the policy's.
+    pub omit_stages: StageSet,
+    /// Overrides the policy's setting.
+    pub omit_managed_fields: Option<bool>,
+}
+
+/// Resources of one API group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupResources {
+    /// API group; `""` is the core group, `*` is any.
+    pub group: String,
+    /// `pods`, `pods/log`, `pods/*` (with and without subresource), `*/scale` or `*`;
+    /// empty means all resources and subresources of the group.
+    pub resources: Vec<String>,
+    /// Object names; no wildcards, empty means all.
+    pub resource_names: Vec<String>,
+}
+
+impl Rule {
+    /// Whether the rule matches, one selector after the other.
+    ///
+    /// The slow and plain form; [`Ruleset`](super::Ruleset) uses it for what it doesn't index.
+    pub(super) fn matches(&self, request: &Attributes<'_>) -> bool {
+        let user = match request.user {
+            Some(user) => {
+                lists(&self.users, user.name)
+                    && (self.user_groups.is_empty()
+                        || user
+                            .groups
+                            .iter()
+                            .any(|group| lists(&self.user_groups, group)))
+            }
+            None => self.users.is_empty() && self.user_groups.is_empty(),
+        };
+        user && lists(&self.verbs, request.verb)
+            && match request.target {
+                Target::Resource(resource) => {
+                    self.non_resource_urls.is_empty()
+                        && lists(&self.namespaces, resource.namespace)
+                        && self.selects(&resource)
+                }
+                Target::NonResource { path } => {
+                    self.resources.is_empty()
+                        && self.namespaces.is_empty()
+                        && (self.non_resource_urls.is_empty()
+                            || self
+                                .non_resource_urls
+                                .iter()
+                                .any(|spec| spec_matches(spec, path)))
+                }
+            }
+    }
+
+    /// Whether the rule's `resources` match.
+    pub(super) fn selects(&self, resource: &Resource<'_>) -> bool {
+        self.resources.is_empty() || self.resources.iter().any(|entry| entry.matches(resource))
+    }
+}
+
+impl GroupResources {
+    fn matches(&self, request: &Resource<'_>) -> bool {
+        (self.group == "*" || self.group.as_bytes() == request.group)
+            && (self.resources.is_empty()
+                || (lists(&self.resource_names, request.name)
+                    && self
+                        .resources
+                        .iter()
+                        .any(|pattern| pattern_matches(pattern.as_bytes(), request))))
+    }
+}
+
+/// Whether a selector lets a value through.
+fn lists(list: &[String], value: &[u8]) -> bool {
+    list.is_empty() || list.iter().any(|item| item.as_bytes() == value)
+}
+
+fn pattern_matches(pattern: &[u8], request: &Resource<'_>) -> bool {
+    let exact = if request.subresource.is_empty() {
+        pattern == request.resource
+    } else {
+        pattern
+            .strip_prefix(request.resource)
+            .and_then(|rest| rest.strip_prefix(b"/"))
+            .is_some_and(|rest| rest == request.subresource)
+    };
+    exact
+        || pattern == b"*"
+        || pattern
+            .strip_suffix(b"/*")
+            .is_some_and(|resource| resource == request.resource)
+        || (!request.subresource.is_empty()
+            && pattern
+                .strip_prefix(b"*/")
+                .is_some_and(|sub| sub == request.subresource))
+}
+
+fn spec_matches(spec: &str, path: &[u8]) -> bool {
+    match url_prefix(spec) {
+        Some(prefix) => path.starts_with(prefix.as_bytes()),
+        None => spec.as_bytes() == path,
+    }
+}
+
+/// The prefix that a non-resource URL with a final `*` stands for.
+pub(super) fn url_prefix(spec: &str) -> Option<&str> {
+    spec.strip_suffix('*')
+        .map(|prefix| prefix.trim_end_matches('*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, resource, subresource, expected) in [
+            ("pods", "pods", "", true),
+            ("pods", "pods", "log", false),
+            ("pods/log", "pods", "log", true),
+            ("pods/log", "pods/log", "", true),
+            ("pods/*", "pods", "log", true),
+            ("pods/*", "pods", "", true),
+            ("*/log", "pods", "log", true),
+            ("*/", "pods", "", false),
+            ("*/*", "pods", "log", false),
+            ("log", "pods", "log", false),
+            ("*", "pods", "log", true),
+            ("/*", "", "x", true),
+            ("a/b/c", "a", "b/c", true),
+            ("a/b/c", "a/b", "c", true),
+            ("pods/", "pods", "", false),
+        ] {
+            let request = Resource {
+                resource: resource.as_bytes(),
+                subresource: subresource.as_bytes(),
+                ..Resource::default()
+            };
+            assert_eq!(
+                pattern_matches(pattern.as_bytes(), &request),
+                expected,
+                "{pattern} on {resource} {subresource}"
+            );
+        }
+    }
+
+    #[test]
+    fn urls() {
+        for (spec, path, expected) in [
+            ("*", "", true),
+            ("/healthz*", "/healthzfoo", true),
+            ("/healthz/*", "/healthz", false),
+            ("/healthz", "/healthz/", false),
+            ("/a*", "/a*", true),
+        ] {
+            assert_eq!(
+                spec_matches(spec, path.as_bytes()),
+                expected,
+                "{spec} on {path}"
+            );
+        }
+    }
+}

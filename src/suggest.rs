@@ -1,0 +1,90 @@
+//! "Did you mean": the known name closest to one that is not known. Pure.
+
+/// Longest name that is compared; nobody misspells a longer one.
+const MAX_LEN: usize = 64;
+
+/// The candidate that `name` most likely was meant to be, if one is close enough.
+///
+/// Case does not count, so `usergroups` is as near to `userGroups` as can be.
+/// Otherwise about one typing error in three characters is forgiven.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > MAX_LEN {
+        return None;
+    }
+    let name = name.to_lowercase();
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len() <= MAX_LEN)
+        .map(|candidate| (distance(&name, &candidate.to_lowercase()), candidate))
+        .filter(|&(distance, candidate)| distance <= name.len().max(candidate.len()) / 3)
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut before_last = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    let mut previous = None;
+    for (i, x) in a.chars().enumerate() {
+        let mut row = Vec::with_capacity(b.len() + 1);
+        row.push(i + 1);
+        for (j, &y) in b.iter().enumerate() {
+            let mut cost = (last[j] + usize::from(x != y))
+                .min(last[j + 1] + 1)
+                .min(row[j] + 1);
+            if j > 0 && previous == Some(y) && b[j - 1] == x {
+                cost = cost.min(before_last[j - 1] + 1);
+            }
+            row.push(cost);
+        }
+        before_last = std::mem::replace(&mut last, row);
+        previous = Some(x);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_was_meant() {
+        let names = [
+            "level",
+            "users",
+            "userGroups",
+            "nonResourceURLs",
+            "omitStages",
+        ];
+        for (name, expected) in [
+            ("usergroups", Some("userGroups")),
+            ("nonResourceUrls", Some("nonResourceURLs")),
+            ("nonResourceURL", Some("nonResourceURLs")),
+            ("user", Some("users")),
+            ("omitStage", Some("omitStages")),
+            ("lveel", Some("level")),
+            ("foo", None),
+            ("", None),
+            ("größe", None),
+        ] {
+            assert_eq!(nearest(name, names), expected, "{name}");
+        }
+        assert_eq!(nearest(&"u".repeat(1000), names), None);
+    }
+
+    #[test]
+    fn counts_edits() {
+        for (a, b, edits) in [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("ab", "ba", 1),
+            ("kitten", "sitting", 3),
+            ("a", "a", 0),
+        ] {
+            assert_eq!(distance(a, b), edits, "{a} {b}");
+            assert_eq!(distance(b, a), edits, "{b} {a}");
+        }
+    }
+}
