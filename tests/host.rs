@@ -7,7 +7,7 @@ mod fluent_bit;
 #[allow(dead_code, reason = "shared with the tests of the ABI")]
 mod library;
 
-use fluent_bit::{FluentBit, Load, Pipeline, Syntax, in_each};
+use fluent_bit::{FluentBit, Load, Pipeline, Running, Syntax, in_each};
 
 const LINES: &str = include_str!("abi/events.jsonl");
 
@@ -90,15 +90,24 @@ fn an_output_that_can_t_deliver_retries() {
         let pipeline = Pipeline::new()
             .input("dummy", &[("samples", "1")])
             // Nobody listens on the port of tcpmux.
-            .output(
-                "kube_audit",
-                &[("host", "127.0.0.1"), ("port", "1"), ("tls", "on")],
-            );
+            .output("kube_audit", &[("host", "127.0.0.1"), ("port", "1")]);
         let mut running = host.start(&pipeline);
         running.wait_for_log("failed to flush chunk", 1);
         let finished = running.stop();
         finished.assert_clean();
         finished.assert_log("[output:kube_audit:kube_audit.0] `Retry_Limit` is not set");
+    });
+}
+
+/// What the host keeps to itself reaches the plugin all the same.
+#[test]
+fn tls_is_seen_and_not_ignored() {
+    in_each((1, 9, 3), |host| {
+        let options = [("host", "127.0.0.1"), ("port", "1"), ("tls", "on")];
+        let pipeline = Pipeline::new().input("dummy", &[]);
+        let finished = host.run(&pipeline.output("kube_audit", &options));
+        assert_ne!(finished.status, Some(0), "{}", finished.log);
+        finished.assert_log("[output:kube_audit:kube_audit.0] `tls` is on");
     });
 }
 
@@ -157,6 +166,17 @@ fn a_wrong_option_stops_the_start() {
 }
 
 #[test]
+fn a_wrong_option_of_a_filter_stops_the_start() {
+    in_each((1, 9, 3), |host| {
+        let pipeline = Pipeline::new().input("dummy", &[]).file_output("out");
+        let finished = host.run(&pipeline.filter(&[("Policy_Preset", "none such")]));
+        assert_ne!(finished.status, Some(0), "{}", finished.log);
+        finished.assert_log("[filter:kube_audit:kube_audit.0] ");
+        finished.assert_log("none such");
+    });
+}
+
+#[test]
 fn log_lines_go_to_the_log_file_also_of_a_daemon() {
     in_each((1, 9, 3), |host| {
         for daemon in [false, true] {
@@ -197,6 +217,25 @@ fn hot_reload() {
             running.wait_for_log("[output:kube_audit:o] `Retry_Limit`", reloads + 1);
             running.wait_for_log("failed to flush chunk", reloads + 1);
         }
+        running.stop().assert_clean();
+    });
+}
+
+#[test]
+fn a_hot_reload_with_a_wrong_filter_keeps_the_old_pipeline() {
+    in_each((2, 2, 0), |host| {
+        let pipeline = Pipeline::new()
+            .service("hot_reload", "on")
+            .input("dummy", &[])
+            .file_output("out");
+        let mut running = host.start(&pipeline.clone().filter(&[]));
+        let records = |host: &Running| host.read("out").lines().count();
+        running.wait_until("records", |host| records(host) > 0);
+        running.reload(&pipeline.filter(&[("Policy_Preset", "none such")]));
+        running.wait_for_log("none such", 1);
+        running.wait_for_log("Reloading is halted", 1);
+        let before = records(&running);
+        running.wait_until("records after it", |host| records(host) > before + 1);
         running.stop().assert_clean();
     });
 }
