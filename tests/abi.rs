@@ -7,6 +7,7 @@ mod c_host;
 mod library;
 
 use std::collections::{BTreeSet, HashSet};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -115,6 +116,44 @@ fn every_version_is_served() {
         assert_has(&ran.log, "[filter:kube_audit:f] ");
         assert_has(&ran.log, "[output:kube_audit:o] ");
     }
+}
+
+#[test]
+fn hostile_nesting_fits_the_stack() {
+    const DEPTH: usize = 100_000;
+    let event = |body: &str| {
+        format!(r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","responseObject":{body}}}"#)
+    };
+    let arrays = "[".repeat(DEPTH) + &"]".repeat(DEPTH);
+    let maps = r#"{"a":"#.repeat(DEPTH) + "1" + &"}".repeat(DEPTH);
+    let lines = [event(&arrays), event(&maps), "[".repeat(DEPTH)].join("\n");
+    // [[time, {}], map] in MessagePack, where the map has one key and that one value.
+    let record =
+        |open: &[u8]| [b"\x92\x92\xd7\0\0\0\0\x01\0\0\0\x01\x80".as_slice(), open].concat();
+    let arrays = [record(b"\x81\xa1a"), b"\x91".repeat(DEPTH), vec![0xc0]].concat();
+    let maps = [record(b""), b"\x81\xa1a".repeat(DEPTH), vec![0xc0]].concat();
+
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (json, msgpack) = (
+        directory.path().join("json"),
+        directory.path().join("msgpack"),
+    );
+    fs::write(&json, lines).expect("lines");
+    fs::write(&msgpack, [arrays, maps].concat()).expect("chunk");
+    let installed = Installed::new(SecondName::Symlink);
+    let ran = CHost::of("4.0.0").run(
+        "load {output} load {filter} \
+         prop Policy_Preset recommended prop Output_Shape map filter f \
+         prop Policy_Preset metadata prop Endpoint 127.0.0.1:1 output o \
+         lines {json} run o run f run f chunk {msgpack} run o run f run f stop f stop o",
+        &[
+            ("output", &installed.output()),
+            ("filter", &installed.filter()),
+            ("json", &json),
+            ("msgpack", &msgpack),
+        ],
+    );
+    assert_eq!(results(&ran).len(), 12, "{}", ran.stdout);
 }
 
 #[test]
