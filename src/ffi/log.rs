@@ -8,10 +8,12 @@ use std::collections::VecDeque;
 use std::ffi::{CString, c_int};
 use std::io::{self, Write};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::bindings as abi;
-use super::host::Function;
+use super::host::{Function, Host};
 use crate::plugin::{Log, LogLevel};
 
 /// Lines kept between two entry points.
@@ -22,8 +24,8 @@ pub struct InstanceLog {
     printer: Function<abi::flb_log_print_fn>,
     /// `[filter:kube_audit:NAME]`, as in the host's own lines.
     prefix: String,
-    /// Least severe level that is printed.
-    level: c_int,
+    /// The host's number of the least severe level that is printed.
+    level: AtomicI32,
     waiting: Mutex<Waiting>,
 }
 
@@ -34,19 +36,35 @@ struct Waiting {
 }
 
 impl InstanceLog {
-    /// The log of the instance `name`, with the host's number for its `log_level`.
-    pub fn new(
-        printer: Function<abi::flb_log_print_fn>,
-        door: &str,
-        name: &str,
-        level: c_int,
-    ) -> InstanceLog {
+    /// The log of the instance `name`, at the level info until another one is known.
+    pub fn new(printer: Function<abi::flb_log_print_fn>, door: &str, name: &str) -> InstanceLog {
         InstanceLog {
             printer,
             prefix: format!("[{door}:kube_audit:{name}]"),
-            level,
+            level: AtomicI32::new(abi::FLB_LOG_INFO),
             waiting: Mutex::default(),
         }
+    }
+
+    /// Sets the level, which is the host's number of it.
+    pub fn set_level(&self, level: c_int) {
+        self.level.store(level, Ordering::Relaxed);
+    }
+
+    /// Says for whom the instance starts.
+    pub fn start(&self, host: &Host) {
+        let line = format!("started by Fluent Bit {}", host.version);
+        self.log(LogLevel::Debug, &line);
+    }
+
+    /// Says why the instance does not start, and waits a moment: hosts may end at
+    /// once, and then drop what their log thread has not written yet.
+    pub fn start_failed(&self, why: &str) {
+        const TO_BE_WRITTEN: Duration = Duration::from_millis(100);
+
+        self.log(LogLevel::Error, why);
+        self.print();
+        std::thread::sleep(TO_BE_WRITTEN);
     }
 
     /// Prints what waits. Needs up to 9 KiB of stack.
@@ -78,7 +96,7 @@ impl InstanceLog {
 
 impl Log for InstanceLog {
     fn log(&self, level: LogLevel, message: &str) {
-        if number(level) > self.level {
+        if number(level) > self.level.load(Ordering::Relaxed) {
             return;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,7 +177,8 @@ mod tests {
 
     #[test]
     fn lines_below_the_level_are_not_kept() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0", abi::FLB_LOG_WARN);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0");
+        log.set_level(abi::FLB_LOG_WARN);
         for level in [
             LogLevel::Error,
             LogLevel::Warn,
@@ -174,7 +193,7 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_and_the_rest_is_counted() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0", abi::FLB_LOG_INFO);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0");
         for i in 0..MOST_LINES + 3 {
             log.log(LogLevel::Info, &i.to_string());
         }
