@@ -11,8 +11,10 @@
 )]
 
 #[path = "../tests/common/c_host.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
 mod c_host;
 #[path = "../tests/common/library.rs"]
+#[expect(dead_code, reason = "shared with tests that need more of it")]
 mod library;
 
 use std::fs;

@@ -506,8 +506,7 @@ impl Rewriter {
         edits.clear();
         let enrichment = &self.settings.enrichment;
         let as_json = self.settings.output_shape == OutputShape::Json;
-        let enrich =
-            (!as_json && !enrichment.is_empty()).then(|| (enrichment, enrichment.additions(&uuid)));
+        let enrich = (!as_json && !enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
         let stripped = strip::plan(Msgpack(source), event, &scratch.slots, cut, enrich, edits)?;
         let length = edits.length_of(&document);
         if as_json {
@@ -626,7 +625,7 @@ impl Rewriter {
         } = &mut self.buffers;
         let enrichment = &self.settings.enrichment;
         if !enrichment.is_empty() {
-            let enrich = Some((enrichment, enrichment.additions(&uuid)));
+            let enrich = Some((enrichment, &uuid[..]));
             strip::plan(Msgpack(source), map, &scratch.slots, None, enrich, edits)?;
         }
         if edits.is_empty() && time.is_none() && !one_of_many {
@@ -659,7 +658,7 @@ impl Rewriter {
         edits.clear();
         let enrichment = &self.settings.enrichment;
         if !enrichment.is_empty() {
-            let enrich = Some((enrichment, enrichment.additions(&uuid)));
+            let enrich = Some((enrichment, &uuid[..]));
             strip::plan(tree, &map, &scratch.slots, None, enrich, edits)?;
         }
         sink.emit(source, record, time, |out| {
@@ -759,7 +758,7 @@ impl Rewriter {
         } = &mut self.buffers;
         edits.clear();
         let enrichment = &self.settings.enrichment;
-        let enrich = (!enrichment.is_empty()).then(|| (enrichment, enrichment.additions(&uuid)));
+        let enrich = (!enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
         let stripped = strip::plan(Json(line), event, &scratch.slots, cut, enrich, edits)?;
         let length = edits.length_of(&(event.at..event.end));
         out.extend_from_slice(&line[..front]);

@@ -2,7 +2,7 @@
 
 use crate::policy::Level;
 
-use super::enrich::{Additions, Enrichment};
+use super::enrich::Enrichment;
 use super::event::{Event, Field, Slot};
 use super::splice::{Cutter, Edits};
 use super::tree::{Kind, Malformed, Tree};
@@ -21,14 +21,14 @@ pub struct Cut {
 }
 
 /// Collects the edits that bring an event down to what `cut` leaves, together
-/// with the enrichment of the event's own map, where it is the record. Says
+/// with the enrichment of the map, and a UUID for it, where it is the record. Says
 /// whether the policy took anything.
 pub fn plan<'a, T: Tree<'a>>(
     tree: T,
     event: &Event<'a>,
     slots: &[Slot],
     cut: Option<Cut>,
-    enrich: Option<(&Enrichment, Additions<'_>)>,
+    enrich: Option<(&Enrichment, &[u8])>,
     edits: &mut Edits,
 ) -> Result<bool, Malformed> {
     let mut cutter = Cutter::new(event.at, event.members);
@@ -69,7 +69,7 @@ pub fn plan<'a, T: Tree<'a>>(
                 _ => {}
             }
         }
-        match &enrich {
+        match enrich {
             Some((enrichment, _)) if !enrichment.keeps(tree, slot)? => {
                 edits.forget_within(&member);
                 cutter.cut(member);
@@ -77,11 +77,10 @@ pub fn plan<'a, T: Tree<'a>>(
             _ => cutter.keep(member, edits),
         }
     }
-    cutter.close(
-        tree,
-        enrich.into_iter().flat_map(|(_, additions)| additions),
-        edits,
-    );
+    let additions = enrich
+        .into_iter()
+        .flat_map(|(enrichment, uuid)| enrichment.additions(uuid));
+    cutter.close(tree, additions, edits);
     edits.settle();
     Ok(stripped)
 }
