@@ -1,6 +1,11 @@
 //! Replays the corpora of the fuzz targets, without a fuzzer.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed test panics"
+)]
 
 #[path = "../fuzz/bodies.rs"]
 mod bodies;

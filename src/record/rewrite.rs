@@ -406,7 +406,7 @@ impl Rewriter {
             ..
         } = &mut self.buffers;
         edits.clear();
-        let stripped = strip::plan(Json(line), event, &scratch.slots, cut, None, edits)?;
+        let stripped = strip::plan(Json(line), event, &scratch.slots, cut, None, edits)?.stripped;
         let length = edits.length_of(&document);
         let whole = within == (0..line.len());
         match self.settings.output_shape {
@@ -507,9 +507,12 @@ impl Rewriter {
         let enrichment = &self.settings.enrichment;
         let as_json = self.settings.output_shape == OutputShape::Json;
         let enrich = (!as_json && !enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
-        let stripped = strip::plan(Msgpack(source), event, &scratch.slots, cut, enrich, edits)?;
+        let plan = strip::plan(Msgpack(source), event, &scratch.slots, cut, enrich, edits)?;
         let length = edits.length_of(&document);
-        if as_json {
+        if plan.emptied {
+            self.tally.emptied += 1;
+            sink.drop(source, record);
+        } else if as_json {
             let mut text = std::mem::take(&mut self.buffers.text);
             let mut body = std::mem::take(&mut self.buffers.body);
             text.clear();
@@ -527,7 +530,7 @@ impl Rewriter {
                 edits.apply(source, document, out)
             });
         }
-        self.count_kept(rule, stripped, length);
+        self.count_kept(rule, plan.stripped, length);
         Ok(())
     }
 
@@ -626,7 +629,11 @@ impl Rewriter {
         let enrichment = &self.settings.enrichment;
         if !enrichment.is_empty() {
             let enrich = Some((enrichment, &uuid[..]));
-            strip::plan(Msgpack(source), map, &scratch.slots, None, enrich, edits)?;
+            if strip::plan(Msgpack(source), map, &scratch.slots, None, enrich, edits)?.emptied {
+                self.tally.emptied += 1;
+                sink.drop(source, record);
+                return Ok(());
+            }
         }
         if edits.is_empty() && time.is_none() && !one_of_many {
             sink.keep(source, record);
@@ -659,7 +666,11 @@ impl Rewriter {
         let enrichment = &self.settings.enrichment;
         if !enrichment.is_empty() {
             let enrich = Some((enrichment, &uuid[..]));
-            strip::plan(tree, &map, &scratch.slots, None, enrich, edits)?;
+            if strip::plan(tree, &map, &scratch.slots, None, enrich, edits)?.emptied {
+                self.tally.emptied += 1;
+                sink.drop(source, record);
+                return Ok(());
+            }
         }
         sink.emit(source, record, time, |out| {
             edits.apply(body, 0..body.len(), out)
@@ -759,12 +770,16 @@ impl Rewriter {
         edits.clear();
         let enrichment = &self.settings.enrichment;
         let enrich = (!enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
-        let stripped = strip::plan(Json(line), event, &scratch.slots, cut, enrich, edits)?;
+        let plan = strip::plan(Json(line), event, &scratch.slots, cut, enrich, edits)?;
         let length = edits.length_of(&(event.at..event.end));
-        out.extend_from_slice(&line[..front]);
-        edits.apply(line, within, out);
-        out.push(b'\n');
-        self.count_kept(rule, stripped, length);
+        if plan.emptied {
+            self.tally.emptied += 1;
+        } else {
+            out.extend_from_slice(&line[..front]);
+            edits.apply(line, within, out);
+            out.push(b'\n');
+        }
+        self.count_kept(rule, plan.stripped, length);
         Ok(())
     }
 

@@ -20,9 +20,17 @@ pub struct Cut {
     pub omit_managed_fields: bool,
 }
 
+/// What the edits do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The policy takes something out.
+    pub stripped: bool,
+    /// The enrichment leaves no member.
+    pub emptied: bool,
+}
+
 /// Collects the edits that bring an event down to what `cut` leaves, together
-/// with the enrichment of the map, and a UUID for it, where it is the record. Says
-/// whether the policy took anything.
+/// with the enrichment of the map, and a UUID for it, where it is the record.
 pub fn plan<'a, T: Tree<'a>>(
     tree: T,
     event: &Event<'a>,
@@ -30,7 +38,7 @@ pub fn plan<'a, T: Tree<'a>>(
     cut: Option<Cut>,
     enrich: Option<(&Enrichment, &[u8])>,
     edits: &mut Edits,
-) -> Result<bool, Malformed> {
+) -> Result<Plan, Malformed> {
     let mut cutter = Cutter::new(event.at, event.members);
     let mut stripped = false;
     for slot in slots {
@@ -80,9 +88,10 @@ pub fn plan<'a, T: Tree<'a>>(
     let additions = enrich
         .into_iter()
         .flat_map(|(enrichment, uuid)| enrichment.additions(uuid));
-    cutter.close(tree, additions, edits);
+    let members = cutter.close(tree, additions, edits);
     edits.settle();
-    Ok(stripped)
+    let emptied = enrich.is_some() && members == 0 && !slots.is_empty();
+    Ok(Plan { stripped, emptied })
 }
 
 /// Takes the annotations of level `Request` out; true when that leaves none.

@@ -250,6 +250,14 @@ impl Pipeline {
         self
     }
 
+    /// One of the host's own filters, for everything.
+    pub fn host_filter(mut self, name: &str, more: &[(&str, &str)]) -> Pipeline {
+        let mut section = Section::new(name, &[("match", "*")]);
+        section.options.extend(options(more));
+        self.filters.push(section);
+        self
+    }
+
     /// A kube_audit filter among the processors of the last input.
     pub fn processor(mut self, more: &[(&str, &str)]) -> Pipeline {
         let section = Section::new("kube_audit", more);
@@ -427,6 +435,13 @@ impl Running {
             assert!(in_time, "{}: no {what:?} in:\n{}", self.name, self.log());
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Puts another file in the place of one in the directory of the run.
+    pub fn replace(&self, file: &str, content: &str) {
+        let new = self.directory.path().join(format!("{file}.new"));
+        fs::write(&new, content).expect("file");
+        fs::rename(new, self.directory.path().join(file)).expect("rename");
     }
 
     /// Gives it another configuration and tells it to reload.
