@@ -100,6 +100,11 @@ impl FluentBit {
         format!("{major}.{minor}.{patch}")
     }
 
+    /// The executable.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Starts a pipeline in a directory of its own.
     pub fn start(&self, pipeline: &Pipeline) -> Running {
         let directory = tempfile::tempdir().expect("temporary directory");
