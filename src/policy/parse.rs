@@ -55,7 +55,7 @@ impl Policy {
         let (tree, order) = decoded
             .as_deref()
             .map_err(Clone::clone)
-            .and_then(|text| read(text, syntax))
+            .and_then(|decoded| read(text, decoded, syntax))
             .map_err(|fault| source.refusal(fault))?;
         let problems = check_version(&tree, order);
         if !problems.is_empty() {
@@ -98,8 +98,9 @@ fn to_utf8(text: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     }
 }
 
-fn read(text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
-    if !begins_with_brace(text) {
+/// Reads the decoded text; what the original begins with tells the syntax.
+fn read(original: &[u8], text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
+    if !begins_with_brace(original) {
         return read_yaml(text);
     }
     let fault = match json::read(text) {
