@@ -61,7 +61,7 @@ impl Policy {
         if !problems.is_empty() {
             return Err(source.error(problems));
         }
-        let line_of = |at| source.place(at).line;
+        let line_of = |at| source.line(at);
         let report = check(&tree, &line_of);
         if !report.problems.is_empty() {
             return Err(source.error(report.problems));
@@ -169,8 +169,12 @@ impl<'a> Source<'a> {
         }
     }
 
+    fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start <= at).max(1)
+    }
+
     fn place(&self, at: usize) -> Place {
-        let line = self.lines.partition_point(|&start| start <= at).max(1);
+        let line = self.line(at);
         let before = self.text.get(self.lines[line - 1]..at.min(self.text.len()));
         // Continuation bytes of UTF-8 are no characters of their own.
         let characters = |text: &[u8]| text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
