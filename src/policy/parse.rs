@@ -55,13 +55,13 @@ impl Policy {
         let (tree, order) = decoded
             .as_deref()
             .map_err(Clone::clone)
-            .and_then(|text| read(text, syntax))
+            .and_then(|decoded| read(text, decoded, syntax))
             .map_err(|fault| source.refusal(fault))?;
         let problems = check_version(&tree, order);
         if !problems.is_empty() {
             return Err(source.error(problems));
         }
-        let line_of = |at| source.place(at).line;
+        let line_of = |at| source.line(at);
         let report = check(&tree, &line_of);
         if !report.problems.is_empty() {
             return Err(source.error(report.problems));
@@ -98,8 +98,9 @@ fn to_utf8(text: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     }
 }
 
-fn read(text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
-    if !begins_with_brace(text) {
+/// Reads the decoded text; what the original begins with tells the syntax.
+fn read(original: &[u8], text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
+    if !begins_with_brace(original) {
         return read_yaml(text);
     }
     let fault = match json::read(text) {
@@ -168,8 +169,12 @@ impl<'a> Source<'a> {
         }
     }
 
+    fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start <= at).max(1)
+    }
+
     fn place(&self, at: usize) -> Place {
-        let line = self.lines.partition_point(|&start| start <= at).max(1);
+        let line = self.line(at);
         let before = self.text.get(self.lines[line - 1]..at.min(self.text.len()));
         // Continuation bytes of UTF-8 are no characters of their own.
         let characters = |text: &[u8]| text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();

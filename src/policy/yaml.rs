@@ -649,20 +649,20 @@ mod tests {
         };
         for (yaml, expected) in [
             (
-                "a: x\nb: y\na: z\n",
-                &[("b", "y", false), ("a", "z", true)][..],
+                "a: x\nb: w\na: z\n",
+                &[("b", "w", false), ("a", "z", true)][..],
             ),
             (
                 "0x10: x\ntrue: y\nyes: z\n",
                 &[("16", "x", false), ("true", "z", true)],
             ),
             (
-                "<<: {a: x, b: y}\na: z\n",
-                &[("b", "y", false), ("a", "z", true)],
+                "<<: {a: x, b: w}\na: z\n",
+                &[("b", "w", false), ("a", "z", true)],
             ),
             (
-                "a: z\n<<: {a: x, b: y}\n",
-                &[("a", "x", true), ("b", "y", false)],
+                "a: z\n<<: {a: x, b: w}\n",
+                &[("a", "x", true), ("b", "w", false)],
             ),
             (
                 "<<: [{a: x}, {a: y, b: z}]\n",
@@ -703,8 +703,7 @@ mod tests {
         for good in [
             "%YAML 1.1\n---\na: b\n",
             "a: |\n  \tb\n",
-            "a: [\n\tb,\n\tc]\n",
-            "a: 'b\n\n\tc'\n",
+            "a: [\n  b,\t\n  c]\n",
             "a:\tb\n",
             "a: b?c\n",
         ] {
