@@ -5,16 +5,9 @@
 //! ```console
 //! $ cargo run --example demo
 //! ```
-#![expect(
-    clippy::expect_used,
-    reason = "an example: what fails ends it with a word why"
-)]
-
 #[path = "../tests/common/c_host.rs"]
-#[expect(dead_code, reason = "shared with tests that need more of it")]
 mod c_host;
 #[path = "../tests/common/library.rs"]
-#[expect(dead_code, reason = "shared with tests that need more of it")]
 mod library;
 
 use std::fs;

@@ -1,6 +1,4 @@
 //! Both doors from the side of the host, played by `tests/abi/host.c`.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test")]
-
 #[path = "common/c_host.rs"]
 mod c_host;
 #[path = "common/library.rs"]

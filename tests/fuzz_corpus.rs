@@ -1,12 +1,5 @@
 //! Replays the corpora of the fuzz targets, without a fuzzer.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failed test panics"
-)]
-
 #[path = "../fuzz/bodies.rs"]
 mod bodies;
 

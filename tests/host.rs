@@ -1,10 +1,7 @@
 //! The plugin in real Fluent Bits.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test")]
-
 #[path = "common/fluent_bit.rs"]
 mod fluent_bit;
 #[path = "common/library.rs"]
-#[allow(dead_code, reason = "shared with the tests of the ABI")]
 mod library;
 
 use fluent_bit::{FluentBit, Load, Pipeline, Running, Syntax, in_each};

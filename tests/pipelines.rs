@@ -1,16 +1,7 @@
 //! Whole pipelines in real Fluent Bits: real events, every shape, both doors.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test"
-)]
-
 #[path = "common/fluent_bit.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
 mod fluent_bit;
 #[path = "common/library.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
 mod library;
 
 use std::collections::BTreeMap;

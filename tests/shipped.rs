@@ -1,17 +1,8 @@
 //! Every file of `fluent-bit-conf/`, run as shipped: in a root directory laid out
 //! like the official image, made of a private mount namespace.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test"
-)]
-
 #[path = "common/fluent_bit.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
 mod fluent_bit;
 #[path = "common/library.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
 mod library;
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! Real Fluent Bits: finding them, writing a pipeline for them, running it.
 
+#![allow(dead_code, reason = "each program uses a part of it")]
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
