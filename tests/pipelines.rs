@@ -430,10 +430,16 @@ fn a_policy_file_that_changes() {
     });
 }
 
+/// Options, and words that the message must have.
+type WrongSetting = (
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+);
+
 /// Each wrong setting ends the start with a word about what would be right.
 #[test]
 fn wrong_settings_end_the_start() {
-    let filters: [(&[(&str, &str)], &[&str]); 7] = [
+    let filters: [WrongSetting; 7] = [
         (
             &[("polcy_file", "x")],
             &["unknown option `polcy_file`", "`Policy_File`"],
@@ -463,7 +469,7 @@ fn wrong_settings_end_the_start() {
             &["`Output_Shape` is `xml`", "keep, map, json"],
         ),
     ];
-    let outputs: [(&[(&str, &str)], &[&str]); 4] = [
+    let outputs: [WrongSetting; 4] = [
         (&[], &["no receiver is set", "Endpoint"]),
         (
             &[("endpoint", "somewhere:99999")],
