@@ -131,7 +131,7 @@ unsafe extern "C" fn refuse(
 ) -> c_int {
     entry(DOOR, FAILED, || {
         if let Err(why) = host() {
-            complain(DOOR, why);
+            complain(DOOR, &why);
         }
         FAILED
     })
@@ -187,7 +187,7 @@ unsafe fn open(
     ins: *mut abi::flb_filter_instance,
     reads: Reads,
 ) -> Option<(&'static Host, Filter, Arc<InstanceLog>)> {
-    let host = host().map_err(|why| complain(DOOR, why)).ok()?;
+    let host = host().map_err(|why| complain(DOOR, &why)).ok()?;
     if ins.is_null() {
         complain(DOOR, &"the host gave no instance");
         return None;

@@ -4,13 +4,13 @@
 //! not the host's it ignores `log_file`. So a line is kept when it is written,
 //! wherever that is, and printed by the next entry point that returns.
 
-use std::collections::VecDeque;
 use std::ffi::{CString, c_int};
 use std::io::{self, Write};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bindings as abi;
 use super::host::{Function, Host};
@@ -26,14 +26,12 @@ pub struct InstanceLog {
     prefix: String,
     /// The host's number of the least severe level that is printed.
     level: AtomicI32,
-    waiting: Mutex<Waiting>,
+    /// Lines that wait, from any thread, and how many found no room.
+    lines: (Sender<Line>, Receiver<Line>),
+    lost: AtomicUsize,
 }
 
-#[derive(Default)]
-struct Waiting {
-    lines: VecDeque<(LogLevel, String)>,
-    lost: usize,
-}
+type Line = (LogLevel, String);
 
 impl InstanceLog {
     /// The log of the instance `name`, at the level info until another one is known.
@@ -42,7 +40,8 @@ impl InstanceLog {
             printer,
             prefix: format!("[{door}:kube_audit:{name}]"),
             level: AtomicI32::new(abi::FLB_LOG_INFO),
-            waiting: Mutex::default(),
+            lines: bounded(MOST_LINES),
+            lost: AtomicUsize::new(0),
         }
     }
 
@@ -69,13 +68,11 @@ impl InstanceLog {
 
     /// Prints what waits. Needs up to 9 KiB of stack.
     pub fn print(&self) {
-        let Waiting { lines, lost } = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *waiting)
-        };
-        for (level, line) in lines {
+        let (_, lines) = &self.lines;
+        for (level, line) in lines.try_iter() {
             self.print_line(level, &line);
         }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             self.print_line(LogLevel::Warn, &format!("{lost} log lines were lost"));
         }
@@ -99,11 +96,9 @@ impl Log for InstanceLog {
         if number(level) > self.level.load(Ordering::Relaxed) {
             return;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.lines.len() < MOST_LINES {
-            waiting.lines.push_back((level, message.to_owned()));
-        } else {
-            waiting.lost += 1;
+        let (lines, _) = &self.lines;
+        if lines.try_send((level, message.to_owned())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

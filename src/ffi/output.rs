@@ -36,7 +36,7 @@ static OUTPUTS: Handles<Instance<Output>> = Handles::new();
 pub unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) -> c_int {
     entry(DOOR, FAILED, || {
         if let Err(why) = host() {
-            complain(DOOR, why);
+            complain(DOOR, &why);
             return FAILED;
         }
         if def.is_null() {
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
         let host = match host() {
             Ok(host) => host,
             Err(why) => {
-                complain(DOOR, why);
+                complain(DOOR, &why);
                 return FAILED;
             }
         };
