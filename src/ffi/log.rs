@@ -166,8 +166,8 @@ mod tests {
     use super::*;
 
     fn waiting(log: &InstanceLog) -> (Vec<(LogLevel, String)>, usize) {
-        let waiting = log.waiting.lock().unwrap();
-        (waiting.lines.iter().cloned().collect(), waiting.lost)
+        let (_, lines) = &log.lines;
+        (lines.try_iter().collect(), log.lost.load(Ordering::Relaxed))
     }
 
     #[test]
