@@ -193,7 +193,7 @@ impl Block {
     /// The least number among the matching rules that let the user through, too;
     /// `sure` has the last word on names.
     ///
-    /// Here as above, strings are looked up when a rule asks for them and not before.
+    /// The user's strings, the longest of all, are looked up only if a rule asks for them.
     #[inline]
     fn least(
         &self,
