@@ -1,3 +1,5 @@
 //! The `kube-audit` tool.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    kube_audit::cli::main()
+}

@@ -1,1 +1,98 @@
-//! The `kube-audit` tool.
+//! The `kube-audit` tool: the plugin's engine at the command line.
+
+mod eval;
+mod input;
+mod policy;
+mod replay;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser};
+
+const HELP: &str = "\
+kube-audit: Kubernetes audit logs, policies and Fluent Bit
+
+usage:
+  kube-audit eval   --policy FILE | --preset NAME  [EVENTS|-]...
+      What the policy says of each event: one JSON object per line.
+  kube-audit replay [--policy FILE | --preset NAME] [--record 'KEY VALUE']... [--quiet] FILES|-...
+      Writes the events that remain to standard output, exactly as the filter
+      would, and a summary by rule to standard error.
+
+Files hold one event per line: JSON, an EventList, or a container runtime's
+line. Files that end in .gz are unpacked; - is standard input.
+
+presets: metadata, minimal, recommended, gce, giantswarm
+
+exit status: 0 done, 1 input that cannot be read, 2 wrong usage or a policy
+that is refused
+";
+
+/// Why a command ends early.
+enum Failure {
+    /// Wrong usage, or a policy that is refused.
+    Usage(String),
+    /// Input or output that failed.
+    Io(String),
+    /// Nobody reads our output any more.
+    Closed,
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(error: lexopt::Error) -> Failure {
+        Failure::Usage(format!("{error}; see `kube-audit --help`"))
+    }
+}
+
+impl Failure {
+    /// A failed write to standard output.
+    fn output(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::Closed,
+            _ => Failure::Io(format!("standard output: {error}")),
+        }
+    }
+}
+
+/// Runs the tool with the arguments of the process.
+pub fn main() -> ExitCode {
+    let (code, message) = match run(Parser::from_env()) {
+        Ok(code) => return code,
+        Err(Failure::Closed) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => (2, message),
+        Err(Failure::Io(message)) => (1, message),
+    };
+    // There is nowhere to report a closed standard error.
+    let _ = writeln!(io::stderr(), "kube-audit: {message}");
+    ExitCode::from(code)
+}
+
+fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
+    match parser.next()? {
+        None => Err(Failure::Usage(
+            "name a command: eval or replay; see `kube-audit --help`".to_owned(),
+        )),
+        Some(Arg::Short('h') | Arg::Long("help")) => print(HELP),
+        Some(Arg::Short('V') | Arg::Long("version")) => {
+            print(concat!("kube-audit ", env!("CARGO_PKG_VERSION"), "\n"))
+        }
+        Some(Arg::Value(command)) => match command.to_str() {
+            Some("eval") => eval::run(parser),
+            Some("replay") => replay::run(parser),
+            Some("help") => print(HELP),
+            _ => Err(Failure::Usage(format!(
+                "there is no command `{}`: use eval or replay; see `kube-audit --help`",
+                command.display()
+            ))),
+        },
+        Some(arg) => Err(arg.unexpected().into()),
+    }
+}
+
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::output)?;
+    Ok(ExitCode::SUCCESS)
+}

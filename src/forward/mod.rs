@@ -1,1 +1,25 @@
 //! The Fluent Forward protocol as bytes and state machines. Pure, sans-IO.
+//!
+//! | file | duty |
+//! |---|---|
+//! | [`wire`] | messages as bytes: a strict writer, a tolerant reader |
+//! | [`frames`] | where a batch of entries is cut into frames |
+//! | [`outbox`] | chunks under way: which of their frames wait, travel or are acknowledged |
+//! | [`session`] | one connection: its window of frames and its timers |
+//!
+//! Nothing here reads a clock, makes randomness or touches a socket: time and
+//! ids are parameters, bytes come in and go out as slices.
+//!
+//! **Invariants.** A frame counts as delivered only when an acknowledgement
+//! named its id on the connection that carried it. Any doubt about what a peer
+//! says ends the connection; it is never used again, and what was not
+//! acknowledged is sent again with the same id.
+
+pub mod frames;
+pub mod outbox;
+pub mod session;
+pub mod wire;
+
+mod chunk_id;
+
+pub use chunk_id::ChunkId;

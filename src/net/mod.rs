@@ -1,1 +1,60 @@
 //! The only sockets, threads and clocks.
+//!
+//! [`Client`] takes chunks from the host's thread and delivers them by the
+//! Forward protocol from a thread of its own.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `client` | start, flush, shut down; what caller and thread share |
+//! | `ledger` | the chunks that were taken over, known again by their content |
+//! | `worker` | the thread: prepares chunks, keeps a connection, settles |
+//! | `dial` | one round of connecting |
+//! | `lookup` | host names to addresses, without waiting |
+//! | `connection` | a socket with its [session](crate::forward::session) |
+//! | `socket` | sockets that never block, and the thread's waker |
+//! | `endpoint`, `node` | receivers as the user writes them, and what is set for each |
+//! | `report` | news and counts for the caller |
+//! | `rng` | ids and jitter |
+//!
+//! # What a flush costs
+//!
+//! A flush stops the host's engine, so it waits for [`Config::flush_wait`] at
+//! most. When that runs out, or the peer can't be reached, later flushes only
+//! wait for their chunk to be prepared (there may be nothing left to send),
+//! until a chunk was acknowledged within that time again. Delivery goes on
+//! behind them. When the host hands such a chunk
+//! over again, it is known by its content and answered without being sent twice.
+//!
+//! # What is held
+//!
+//! At most [`Config::memory`] bytes of chunks (or one chunk, if it alone is
+//! larger), each as the host gave it until it is prepared and as entries from
+//! then on, and one frame as it is written. Beyond that a chunk is not taken
+//! and the host keeps it. Of delivered chunks that the host has not asked for
+//! again, a fingerprint is kept: 1024 of them at most.
+//!
+//! # When a chunk is sent twice
+//!
+//! Frames that a lost connection left unacknowledged are sent again with the
+//! same id, because the peer may or may not have them. Acknowledged ones are
+//! not, even if the host has to hand the chunk over again, with these
+//! exceptions: more than 1024 delivered chunks are waiting for the host to ask;
+//! a chunk that was given back had to make room for others; or the process ends
+//! before the host has asked.
+
+mod client;
+mod connection;
+mod dial;
+mod endpoint;
+mod ledger;
+mod lookup;
+mod node;
+mod report;
+mod rng;
+mod socket;
+mod worker;
+
+pub use client::{Client, Config, Flushed, Reason, StartError};
+pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
+pub use node::{Auth, Identity, Node, Role, Secret, Tls, Versions};
+pub use report::{Count, Loss, News, PrepareError, Report};

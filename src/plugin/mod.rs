@@ -3,11 +3,16 @@
 //! The host side (`ffi`) hands over [`Properties`] and a [`Log`], and turns
 //! [`Verdict`] and [`Outcome`] into the host's codes. Nothing here knows an ABI.
 
+mod engine;
+mod entities;
 mod filter;
+mod options;
 mod output;
+mod policy_source;
 
 pub use filter::Filter;
-pub use output::{HostSettings, Output};
+pub use options::Options;
+pub use output::{HostSettings, HostTls, Output};
 
 /// An option that is wrong, in words that name it, what was found and what would be right.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

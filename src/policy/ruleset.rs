@@ -79,6 +79,11 @@ impl Ruleset {
         }
     }
 
+    /// How many rules there are.
+    pub fn rule_count(&self) -> usize {
+        self.rules.len()
+    }
+
     /// What the first matching rule says; without one the level is `None`. Does not allocate.
     pub fn decide(&self, request: &Attributes<'_>) -> Decision {
         let rule = match self

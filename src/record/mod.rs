@@ -1,1 +1,43 @@
 //! Records of a chunk: framing, views of an event, rewriting by splicing. Pure.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `rewrite` | what becomes of each record or line: the way through all the others |
+//! | `chunk` | the framing of records |
+//! | `cri`, `partial` | lines of container runtimes, and putting their pieces together |
+//! | `document`, `event`, `uri` | what a text holds, the fields of an audit event, and the request they speak of |
+//! | `evaluate` | what a policy says of an event, without rewriting it |
+//! | `strip`, `enrich` | what policy and options take out and put in |
+//! | `splice` | edits of a document: everything else is copied |
+//! | `convert` | JSON to msgpack and back |
+//! | `tree`, `json`, `msgpack` | walking a document in place, in either form |
+//! | `sink` | where rewritten records go |
+//! | `tally` | counts |
+
+mod chunk;
+mod convert;
+mod cri;
+mod document;
+mod enrich;
+mod evaluate;
+mod event;
+mod json;
+mod msgpack;
+mod partial;
+mod rewrite;
+mod sink;
+mod splice;
+mod strip;
+mod tally;
+mod tree;
+mod uri;
+
+#[cfg(test)]
+mod tests;
+
+pub use chunk::EventTime;
+pub use enrich::{Enrichment, KeyPattern, KeyRule};
+pub use evaluate::{Evaluation, NotEvaluated, evaluate};
+pub use rewrite::{EventTimeSource, Fate, Format, OutputShape, PARTIALS_LIMIT, Rewriter, Settings};
+pub use sink::{ChunkSink, EntrySink, Sink};
+pub use tally::{RuleTally, Tally};

@@ -1,0 +1,75 @@
+/*
+ * Types of the Fluent Bit plugin ABI that never changed between 1.9.0 and
+ * 5.1.1. LP64 only: x86_64 and aarch64 lay everything here out alike.
+ *
+ * The headers of this directory describe the layouts of the host as far as
+ * the plugin reads or fills them. A struct that changed exists once per
+ * layout; its suffix is the first release that has it. Every claim is a
+ * static assertion, so a C compiler checks the description, and the bindings
+ * made from it (src/ffi/bindings.rs) check the Rust side.
+ */
+#ifndef KUBE_AUDIT_COMMON_H
+#define KUBE_AUDIT_COMMON_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KA_SIZE(type, size) \
+    static_assert(sizeof(struct type) == (size), "size of " #type)
+#define KA_AT(type, field, offset) \
+    static_assert(offsetof(struct type, field) == (offset), #type "." #field)
+
+/* Never looked into, only passed on. */
+struct cmt;
+struct flb_config;
+struct flb_filter_instance;
+struct flb_input_instance;
+struct flb_output_instance;
+
+/* A circular list; the head is a node without an element. */
+struct mk_list {
+    struct mk_list *prev;
+    struct mk_list *next;
+};
+KA_SIZE(mk_list, 16);
+KA_AT(mk_list, next, 8);
+
+/* One property. NUL-terminated strings; `val` may be NULL for an output. */
+struct flb_kv {
+    char *key;
+    char *val;
+    struct mk_list _head;
+};
+KA_SIZE(flb_kv, 32);
+KA_AT(flb_kv, _head, 16);
+
+/* Host, Port and IPv6 of a section. `name` is NULL when Host is not set. */
+struct flb_net_host {
+    int ipv6;
+    char *address;
+    int port;
+    char *name;
+    char *listen;
+    void *uri;
+};
+KA_SIZE(flb_net_host, 48);
+KA_AT(flb_net_host, port, 16);
+KA_AT(flb_net_host, name, 24);
+
+/* Severities of flb_log_print and of an instance's log_level. */
+#define FLB_LOG_ERROR 1
+#define FLB_LOG_WARN 2
+#define FLB_LOG_INFO 3
+#define FLB_LOG_DEBUG 4
+
+/* Functions of the host that the plugin looks up by name (dlsym). */
+typedef int flb_log_print_fn(int type, const char *file, int line, const char *format, ...);
+typedef struct cmt *cmt_create_fn(void);
+typedef void cmt_destroy_fn(struct cmt *cmt);
+typedef char *cmt_encode_text_create_fn(struct cmt *cmt);
+typedef void cmt_encode_text_destroy_fn(char *text);
+/* Adds a gauge that names the host's version; reads little of `config`. */
+typedef int flb_metrics_fluentbit_add_fn(struct flb_config *config, struct cmt *cmt);
+
+#endif

@@ -1,0 +1,3 @@
+/* Everything the bindings are made from. */
+#include "filter.h"
+#include "output.h"

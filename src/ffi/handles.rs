@@ -1,0 +1,220 @@
+//! Instances behind the pointers that the host keeps for us.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::guard::guard;
+use super::log::InstanceLog;
+use crate::plugin::{Log, LogLevel};
+
+/// A filter or an output with what surrounds it.
+pub struct Instance<P> {
+    plugin: P,
+    log: Arc<InstanceLog>,
+    panics: AtomicU64,
+}
+
+impl<P> Instance<P> {
+    /// An instance that writes to that log.
+    pub fn new(plugin: P, log: Arc<InstanceLog>) -> Instance<P> {
+        Instance {
+            plugin,
+            log,
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    /// Calls the plugin and prints the log. `None` after a panic, which is
+    /// counted; the first one is logged with its `consequence`.
+    pub fn call<T>(&self, consequence: &str, body: impl FnOnce(&P) -> T) -> Option<T> {
+        let result = guard(|| body(&self.plugin));
+        if let Err(panic) = &result
+            && self.panics.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            let line = format!("{panic}; {consequence}; the next ones are only counted");
+            self.log.log(LogLevel::Error, &line);
+        }
+        self.log.print();
+        result.ok()
+    }
+
+    /// Ends the plugin and prints the rest of the log.
+    pub fn close(self, body: impl FnOnce(P)) {
+        if let Err(panic) = guard(|| body(self.plugin)) {
+            self.log.log(LogLevel::Error, &panic.to_string());
+        }
+        let panics = self.panics.into_inner();
+        if panics > 0 {
+            let line = format!("{panics} calls ended in an internal error");
+            self.log.log(LogLevel::Error, &line);
+        }
+        self.log.print();
+    }
+}
+
+/// The live instances of one door.
+///
+/// The host keeps a pointer per instance and gives it back with every call. The
+/// pointer is only compared, never followed: after exit, or when the host mixes
+/// up its contexts, a call finds nothing instead of freed memory.
+pub struct Handles<T>(Mutex<Vec<Arc<T>>>);
+
+impl<T> Handles<T> {
+    /// No instance yet.
+    pub const fn new() -> Handles<T> {
+        Handles(Mutex::new(Vec::new()))
+    }
+
+    /// Keeps an instance; the result is what the host gets, never null.
+    pub fn insert(&self, instance: T) -> *mut c_void {
+        let instance = Arc::new(instance);
+        let handle = handle(&instance);
+        self.lock().push(instance);
+        handle
+    }
+
+    /// The instance behind a handle.
+    pub fn get(&self, wanted: *const c_void) -> Option<Arc<T>> {
+        let live = self.lock();
+        live.iter()
+            .find(|live| handle(live) == wanted.cast_mut())
+            .cloned()
+    }
+
+    /// Forgets an instance and gives it back, unless a call still uses it: then
+    /// that call ends it.
+    pub fn remove(&self, wanted: *const c_void) -> Option<T> {
+        let mut live = self.lock();
+        let at = live
+            .iter()
+            .position(|live| handle(live) == wanted.cast_mut())?;
+        Arc::into_inner(live.swap_remove(at))
+    }
+
+    /// How many instances live.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn handle<T>(instance: &Arc<T>) -> *mut c_void {
+    Arc::as_ptr(instance).cast_mut().cast()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::guard::entry;
+    use crate::ffi::log::fake;
+    use std::ptr;
+
+    #[test]
+    fn only_live_handles_are_found() {
+        let handles = Handles::new();
+        let a = handles.insert("a".to_owned());
+        let b = handles.insert("b".to_owned());
+        assert_eq!(handles.get(a).as_deref().map(String::as_str), Some("a"));
+        assert_eq!(handles.remove(a), Some("a".to_owned()));
+        assert_eq!(handles.remove(a), None);
+        assert!(handles.get(a).is_none());
+        assert!(handles.get(ptr::null()).is_none());
+        assert_eq!(handles.len(), 1);
+
+        let in_use = handles.get(b);
+        assert_eq!(handles.remove(b), None);
+        assert_eq!(in_use.as_deref().map(String::as_str), Some("b"));
+    }
+
+    /// A coroutine of the hosts before 5.1.0, of which the callback may use this much.
+    const STACK: usize = 24 * 1024;
+    const MOST_STACK: usize = 16 * 1024;
+
+    #[test]
+    fn a_panic_and_its_log_line_fit_a_coroutine() {
+        let log = InstanceLog::new(fake::PRINTER, "filter", "test");
+        let instance = Instance::new((), Arc::new(log));
+        // The hook that entry points put in place.
+        assert_eq!(entry("filter", 0, || 1), 1);
+        let used = stack::used(STACK, || {
+            for _ in 0..2 {
+                let result = instance.call("nothing is lost", |()| -> u32 {
+                    panic!("{} of {}", 1, "many")
+                });
+                assert_eq!(result, None);
+            }
+        });
+        assert!(used <= MOST_STACK, "{used} bytes");
+        let lines = fake::printed();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let (start, end) = (
+            "[filter:kube_audit:test] internal error: ",
+            "1 of many; nothing is lost",
+        );
+        assert!(
+            lines[0].starts_with(start) && lines[0].contains(end),
+            "{lines:?}"
+        );
+
+        instance.close(|()| ());
+        let total = "[filter:kube_audit:test] 2 calls ended in an internal error";
+        assert_eq!(fake::printed(), [total]);
+    }
+
+    /// Running on a stack of our own.
+    mod stack {
+        use std::ffi::c_void;
+        use std::mem::MaybeUninit;
+        use std::ptr;
+
+        /// Runs `body` on a fresh stack of that size; the result is how much of it was used.
+        pub fn used(size: usize, body: impl FnOnce()) -> usize {
+            const PAINT: u8 = 0x5c;
+            let mut stack = vec![PAINT; size];
+            let mut body = Some(body);
+            run(&mut stack, &mut || {
+                if let Some(body) = body.take() {
+                    body();
+                }
+            });
+            let untouched = stack.iter().take_while(|&&byte| byte == PAINT).count();
+            assert!(untouched > 0, "the stack overflowed");
+            size - untouched
+        }
+
+        fn run(stack: &mut [u8], body: &mut dyn FnMut()) {
+            extern "C" fn trampoline(low: u32, high: u32) {
+                let address = u64::from(high) << 32 | u64::from(low);
+                let body: *mut &mut dyn FnMut() =
+                    ptr::with_exposed_provenance_mut(address as usize);
+                // SAFETY: `run` passed the address of its own variable and waits for us.
+                unsafe { (*body)() }
+            }
+            let mut body = body;
+            let address = (&raw mut body).expose_provenance() as u64;
+            // SAFETY: both contexts live until the switch comes back here, which it
+            // does when the trampoline returns; the stack outlives it.
+            unsafe {
+                let mut here = MaybeUninit::<libc::ucontext_t>::uninit();
+                let mut there = MaybeUninit::<libc::ucontext_t>::uninit();
+                assert_eq!(libc::getcontext(there.as_mut_ptr()), 0);
+                let there = there.as_mut_ptr();
+                (*there).uc_stack.ss_sp = stack.as_mut_ptr().cast::<c_void>();
+                (*there).uc_stack.ss_size = stack.len();
+                (*there).uc_link = here.as_mut_ptr();
+                libc::makecontext(
+                    there,
+                    std::mem::transmute::<extern "C" fn(u32, u32), extern "C" fn()>(trampoline),
+                    2,
+                    address as u32,
+                    (address >> 32) as u32,
+                );
+                assert_eq!(libc::swapcontext(here.as_mut_ptr(), there), 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The output door: the entry points of an external ("Go") plugin.
+//!
+//! Entry points that the host calls only when they exist, and that have nothing
+//! to do here, are not exported: `FLBPluginPreRegister`, `FLBPluginOutputPreRun`,
+//! `FLBPluginOutputPreExit`, `FLBPluginUnregister`; `FLBPluginFlush` and
+//! `FLBPluginExit` are the older forms of the two with a context.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::Arc;
+
+use super::bindings as abi;
+use super::guard::entry;
+use super::handles::{Handles, Instance};
+use super::host::{Host, Version, host, optional};
+use super::instance::{self, OutputSection, RetryLimit};
+use super::log::{InstanceLog, complain};
+use super::{DESCRIPTION, NAME, lent};
+use crate::plugin::{Log, LogLevel, Outcome, Output};
+
+const DOOR: &str = "output";
+/// What FLBPluginRegister answers.
+const REGISTERED: c_int = 0;
+/// What FLBPluginInit answers: success is more than 0.
+const STARTED: c_int = 1;
+const FAILED: c_int = -1;
+
+/// The live outputs.
+static OUTPUTS: Handles<Instance<Output>> = Handles::new();
+
+/// Introduces the output. Comes again on every hot reload, while the old
+/// instances still run.
+///
+/// # Safety
+/// `def` is null or the host's definition to fill, at least 32 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) -> c_int {
+    entry(DOOR, FAILED, || {
+        if let Err(why) = host() {
+            complain(DOOR, &why);
+            return FAILED;
+        }
+        if def.is_null() {
+            return FAILED;
+        }
+        // SAFETY: not null; every known host gives these 32 bytes to the plugin.
+        // What is behind them in later hosts (event types, options) stays zero.
+        unsafe {
+            def.write(abi::flb_plugin_proxy_def {
+                type_: abi::FLB_PROXY_OUTPUT_PLUGIN,
+                proxy: abi::FLB_PROXY_GOLANG,
+                flags: abi::FLB_IO_OPT_TLS,
+                name: NAME.as_ptr(),
+                description: DESCRIPTION.as_ptr(),
+            });
+        }
+        REGISTERED
+    })
+}
+
+/// Starts an instance.
+///
+/// # Safety
+/// `plugin` is null or the host's plugin object, set up for a live output instance.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) -> c_int {
+    let answer = entry(DOOR, FAILED, || {
+        let host = match host() {
+            Ok(host) => host,
+            Err(why) => {
+                complain(DOOR, &why);
+                return FAILED;
+            }
+        };
+        if plugin.is_null() {
+            return FAILED;
+        }
+        // SAFETY: not null; the host overwrites the object for the next instance,
+        // so both pointers are copied.
+        let (ins, context) = unsafe { ((*plugin).o_ins, (*plugin).context) };
+        if ins.is_null() || context.is_null() {
+            return FAILED;
+        }
+        // SAFETY: the instance that the host is starting, on this thread.
+        let name = unsafe { instance::output_name(host, ins) };
+        let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, &name));
+        // SAFETY: as above.
+        let output = match unsafe { start(host, ins, &log) } {
+            Ok(output) => output,
+            Err(wrong) => {
+                log.start_failed(&wrong);
+                return FAILED;
+            }
+        };
+        log.print();
+        let handle = OUTPUTS.insert(Instance::new(output, log));
+        // SAFETY: not null; the field is the plugin's own.
+        unsafe { (*context).remote_context = handle };
+        STARTED
+    });
+    if answer == FAILED {
+        stop_where_a_failure_is_ignored();
+    }
+    answer
+}
+
+/// 2.2.0 frees the plugin after a failed start and then uses it all the same.
+fn stop_where_a_failure_is_ignored() {
+    if host().is_ok_and(|host| host.version == Version(2, 2, 0)) {
+        complain(DOOR, &"Fluent Bit 2.2.0 can't stop by itself, stopping it");
+        // SAFETY: ends the process without running code of others; the status is
+        // the one that other versions exit with.
+        unsafe { libc::_exit(255) }
+    }
+}
+
+/// The output that a section describes.
+///
+/// # Safety
+/// `ins` is a live output instance of `host` that no other thread changes.
+unsafe fn start(
+    host: &Host,
+    ins: *mut abi::flb_output_instance,
+    log: &Arc<InstanceLog>,
+) -> Result<Output, String> {
+    // SAFETY: the caller guarantees it.
+    let OutputSection {
+        section,
+        settings,
+        retry_limit,
+        workers,
+    } = unsafe { instance::output(host, ins) }.map_err(|wrong| wrong.to_string())?;
+    log.set_level(section.log_level);
+    log.start(host);
+    if host.version < Version(2, 0, 7) && OUTPUTS.len() > 0 {
+        return Err(format!(
+            "Fluent Bit {} crashes at its end with two outputs of one external plugin (fixed in \
+             2.0.7): use one kube_audit output, or kube_audit filters",
+            host.version
+        ));
+    }
+    // SAFETY: the caller guarantees the instance; the host copies the strings.
+    let set = |key: &CStr, value: &CStr| unsafe {
+        (host.api.output_set_property)(ins, key.as_ptr(), value.as_ptr())
+    };
+    lift_retry_limit(host.version, retry_limit, log, set);
+    if let Some(workers) = workers {
+        forbid_workers(workers, log, set);
+    }
+    Output::new(&section.properties, &settings, log.clone()).map_err(|wrong| wrong.to_string())
+}
+
+/// The host gives up a chunk after one retry unless it is told otherwise.
+fn lift_retry_limit(
+    version: Version,
+    limit: RetryLimit,
+    log: &InstanceLog,
+    set: impl Fn(&CStr, &CStr) -> c_int,
+) {
+    let lifted = match limit {
+        RetryLimit::Chosen(abi::FLB_OUT_RETRY_UNLIMITED) => return,
+        RetryLimit::Chosen(limit) => {
+            let line = format!("`Retry_Limit`: a chunk is lost after {limit} retries");
+            log.log(LogLevel::Warn, &line);
+            return;
+        }
+        RetryLimit::Unset => "`Retry_Limit` is not set: no_limits, so that no chunk is lost",
+        RetryLimit::UnsetOrDefault => {
+            "`Retry_Limit` is not set or 1, which this Fluent Bit does not tell apart: no_limits, \
+             so that no chunk is lost (no_retries, 2 and more are kept)"
+        }
+    };
+    if set(c"retry_limit", c"no_limits") == 0 {
+        log.log(LogLevel::Info, lifted);
+        // These answer every flush of an external plugin with "retry" once a hot
+        // reload has begun, and end it when nothing is left to flush.
+        if (Version(2, 2, 0)..Version(3, 2, 3)).contains(&version) {
+            let line = "a hot reload of this Fluent Bit waits forever for chunks that are not \
+                        delivered before it: set `hot_reload.ensure_thread_safety off`";
+            log.log(LogLevel::Info, line);
+        }
+    } else {
+        let line = "`Retry_Limit`: the default could not be lifted, a chunk is lost after 1 retry";
+        log.log(LogLevel::Warn, line);
+    }
+}
+
+/// From 2.2.0 on the host starts the workers of an external plugin twice, and
+/// the first set outlives the instance at a hot reload.
+fn forbid_workers(workers: c_int, log: &InstanceLog, set: impl Fn(&CStr, &CStr) -> c_int) {
+    if set(c"workers", c"0") == 0 && workers != 0 {
+        let line = "`Workers` is not used: the output works on a thread of its own, and this \
+                    Fluent Bit starts the workers of an external plugin twice";
+        log.log(LogLevel::Info, line);
+    }
+}
+
+/// Hands a chunk to an instance.
+///
+/// # Safety
+/// `data` is null or has `size` bytes, `tag` is null or NUL-terminated, both
+/// unchanged during the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn FLBPluginFlushCtx(
+    context: *mut c_void,
+    data: *const c_void,
+    size: usize,
+    tag: *const c_char,
+) -> c_int {
+    entry(DOOR, abi::FLB_RETRY, || {
+        let Some(instance) = OUTPUTS.get(context) else {
+            return abi::FLB_RETRY;
+        };
+        // SAFETY: the caller guarantees it.
+        let (tag, chunk) = unsafe { (optional(tag).unwrap_or_default(), lent(data, size)) };
+        let outcome = instance.call("the chunk is tried again", |output| {
+            output.flush(tag.to_bytes(), chunk)
+        });
+        match outcome {
+            Some(Outcome::Delivered) => abi::FLB_OK,
+            Some(Outcome::Retry) | None => abi::FLB_RETRY,
+        }
+    })
+}
+
+/// Ends an instance.
+///
+/// # Safety
+/// None: the context is only compared.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
+    entry(DOOR, abi::FLB_OK, || {
+        if let Some(instance) = OUTPUTS.remove(context) {
+            instance.close(Output::close);
+        }
+        abi::FLB_OK
+    })
+}

@@ -1,0 +1,194 @@
+//! Where a batch of entries is cut into frames.
+
+use std::ops::Range;
+
+/// Entries under one tag, ready to be sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Tag of all of them.
+    pub tag: Vec<u8>,
+    /// Concatenated `[EventTime, map]` entries in MessagePack.
+    pub entries: Vec<u8>,
+    /// Where in `entries` each of them ends; rises, and ends with the length of `entries`.
+    pub ends: Vec<usize>,
+}
+
+/// How large a frame may be, counted in bytes of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Entries are put together up to this size. Default 900,000: Fluent Bit
+    /// cuts and inflates in pieces of 1,024,000.
+    pub frame: usize,
+    /// A single entry above `frame` travels alone; above this it is not sent.
+    /// Default 6,000,000: Fluent Bit closes the connection above 6,144,000,
+    /// whenever the entry comes.
+    pub record: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Caps {
+        Caps {
+            frame: 900_000,
+            record: 6_000_000,
+        }
+    }
+}
+
+/// The entries of one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Their bytes in [`Batch::entries`].
+    pub bytes: Range<usize>,
+    /// Their number.
+    pub records: usize,
+}
+
+/// How a batch is cut.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Frames, in order.
+    pub frames: Vec<Span>,
+    /// Records that no frame may hold.
+    pub too_large: Vec<RecordTooLarge>,
+}
+
+/// A record above the hard cap.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {number} of the chunk has {} bytes, at most {cap} can be sent", .bytes.len())]
+pub struct RecordTooLarge {
+    /// Which record of the batch, counted from 1.
+    pub number: usize,
+    /// Its bytes in [`Batch::entries`].
+    pub bytes: Range<usize>,
+    /// The cap, [`Caps::record`].
+    pub cap: usize,
+}
+
+/// [`Batch::ends`] does not describe [`Batch::entries`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ends of a batch's records must rise up to its length, {length}")]
+pub struct BatchError {
+    length: usize,
+}
+
+/// Cuts a batch at record borders.
+pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
+    let sound =
+        batch.ends.is_sorted() && batch.ends.last().copied().unwrap_or(0) == batch.entries.len();
+    if !sound {
+        return Err(BatchError {
+            length: batch.entries.len(),
+        });
+    }
+    let mut cut = Cut::default();
+    let mut open: Option<Span> = None;
+    let mut start = 0;
+    for (index, &end) in batch.ends.iter().enumerate() {
+        let bytes = start..end;
+        start = end;
+        if bytes.len() > caps.record {
+            cut.frames.extend(open.take());
+            cut.too_large.push(RecordTooLarge {
+                number: index + 1,
+                bytes,
+                cap: caps.record,
+            });
+            continue;
+        }
+        match &mut open {
+            Some(span) if end - span.bytes.start <= caps.frame => {
+                span.bytes.end = end;
+                span.records += 1;
+            }
+            _ => cut.frames.extend(open.replace(Span { bytes, records: 1 })),
+        }
+    }
+    cut.frames.extend(open);
+    Ok(cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(sizes: &[usize]) -> Batch {
+        let ends: Vec<usize> = sizes
+            .iter()
+            .scan(0, |end, size| {
+                *end += size;
+                Some(*end)
+            })
+            .collect();
+        Batch {
+            entries: vec![0; ends.last().copied().unwrap_or(0)],
+            ends,
+            ..Batch::default()
+        }
+    }
+
+    /// Cases 5, 11 and 12.
+    #[test]
+    fn cuts_at_record_borders() {
+        let caps = Caps {
+            frame: 10,
+            record: 20,
+        };
+        /// Sizes of records; sizes and records of frames; numbers of records too large.
+        type Case = (
+            &'static [usize],
+            &'static [(usize, usize)],
+            &'static [usize],
+        );
+        let cases: [Case; 9] = [
+            (&[], &[], &[]),
+            (&[1], &[(1, 1)], &[]),
+            (&[5, 5], &[(10, 2)], &[]),
+            (&[5, 6], &[(5, 1), (6, 1)], &[]),
+            (&[3, 3, 3, 3, 3], &[(9, 3), (6, 2)], &[]),
+            (&[3, 15, 3], &[(3, 1), (15, 1), (3, 1)], &[]),
+            (&[20], &[(20, 1)], &[]),
+            (&[3, 21, 3], &[(3, 1), (3, 1)], &[2]),
+            (&[21, 22], &[], &[1, 2]),
+        ];
+        for (sizes, frames, too_large) in cases {
+            let cut = cut(&batch(sizes), &caps).unwrap();
+            let got: Vec<_> = cut
+                .frames
+                .iter()
+                .map(|span| (span.bytes.len(), span.records))
+                .collect();
+            assert_eq!(got, frames, "frames of {sizes:?}");
+            let got: Vec<_> = cut.too_large.iter().map(|error| error.number).collect();
+            assert_eq!(got, too_large, "records too large of {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn names_the_record_that_is_too_large() {
+        let cut = cut(
+            &batch(&[3, 21]),
+            &Caps {
+                frame: 10,
+                record: 20,
+            },
+        )
+        .unwrap();
+        let text = cut.too_large[0].to_string();
+        assert_eq!(
+            text,
+            "record 2 of the chunk has 21 bytes, at most 20 can be sent"
+        );
+    }
+
+    #[test]
+    fn refuses_ends_that_do_not_fit() {
+        for ends in [vec![], vec![2], vec![4], vec![2, 1, 3]] {
+            let batch = Batch {
+                entries: vec![0; 3],
+                ends,
+                ..Batch::default()
+            };
+            assert!(cut(&batch, &Caps::default()).is_err(), "{:?}", batch.ends);
+        }
+    }
+}

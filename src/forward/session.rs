@@ -1,0 +1,435 @@
+//! One connection: its window of frames, and its timers.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::ChunkId;
+use super::wire::{Frame, Inbox, Reply, WireError};
+
+/// How much a session dares, and how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Frames that may wait for an acknowledgement at the same time. Default 8.
+    pub window: usize,
+    /// How long the peer may take nothing at all while there is something to
+    /// write. Default 10 s.
+    pub write_timeout: Duration,
+    /// How long the acknowledgement of the oldest frame may take, counted from
+    /// when it was written and nothing older was in front of it. Default 30 s,
+    /// the time of a full frame at 30 KB/s.
+    pub ack_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            window: 8,
+            write_timeout: Duration::from_secs(10),
+            ack_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a connection must not be used any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// The peer does not speak the protocol.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// An id that was never sent here, or that was acknowledged before.
+    #[error("an acknowledgement for `{0}`, which is not under way")]
+    UnknownAck(String),
+    /// Bytes when none were due.
+    #[error("the peer sent bytes that nobody asked for")]
+    Unsolicited,
+    /// The peer refused a frame.
+    #[error("the peer refused a frame (a reply without an id)")]
+    Refused,
+    /// No acknowledgement in time.
+    #[error("no acknowledgement within {0:?}")]
+    AckTimeout(Duration),
+    /// The peer took nothing in time.
+    #[error("the peer took no byte within {0:?}")]
+    WriteTimeout(Duration),
+}
+
+/// The protocol side of one connection. It owns no socket and reads no clock.
+///
+/// There are four kinds of calls:
+/// - [`send`](Session::send) hands over a frame while [`can_send`](Session::can_send);
+/// - [`poll_transmit`](Session::poll_transmit) shows the bytes to write next, and
+///   [`transmitted`](Session::transmitted) says how many of them were taken;
+/// - [`handle_input`](Session::handle_input) takes received bytes and gives out
+///   the ids that they acknowledge;
+/// - [`poll_timeout`](Session::poll_timeout) says when to call
+///   [`handle_timeout`](Session::handle_timeout).
+///
+/// After a [`Doubt`] the connection has to be closed; [`in_flight`](Session::in_flight)
+/// tells what has to be sent again.
+#[derive(Debug)]
+pub struct Session {
+    limits: Limits,
+    /// At most one frame; its first `written` bytes have left.
+    outgoing: Vec<u8>,
+    written: usize,
+    /// When bytes last left, or began to wait.
+    moved: Instant,
+    /// Sent frames, oldest first. Only the newest may still be leaving.
+    in_flight: VecDeque<ChunkId>,
+    /// Since when the oldest frame is both written and the oldest.
+    waiting_since: Instant,
+    inbox: Inbox,
+}
+
+impl Session {
+    /// A session on a fresh connection.
+    pub fn new(limits: Limits, now: Instant) -> Session {
+        Session {
+            limits,
+            outgoing: Vec::new(),
+            written: 0,
+            moved: now,
+            in_flight: VecDeque::new(),
+            waiting_since: now,
+            inbox: Inbox::default(),
+        }
+    }
+
+    /// Whether a frame may be sent: the one before has left, and the window has room.
+    pub fn can_send(&self) -> bool {
+        !self.is_writing() && self.in_flight.len() < self.limits.window
+    }
+
+    /// Takes a frame into the window.
+    pub fn send(&mut self, frame: &Frame<'_>, now: Instant) {
+        debug_assert!(self.can_send());
+        self.outgoing.clear();
+        self.written = 0;
+        frame.write(&mut self.outgoing);
+        self.moved = now;
+        self.in_flight.push_back(*frame.id);
+    }
+
+    /// The bytes to write next; empty when there are none.
+    pub fn poll_transmit(&self) -> &[u8] {
+        self.outgoing.get(self.written..).unwrap_or_default()
+    }
+
+    /// Notes that the first `length` bytes of [`Session::poll_transmit`] have left.
+    pub fn transmitted(&mut self, length: usize, now: Instant) {
+        if length == 0 {
+            return;
+        }
+        self.written += length;
+        self.moved = now;
+        if !self.is_writing() && self.in_flight.len() == 1 {
+            self.waiting_since = now;
+        }
+    }
+
+    /// Takes received bytes; appends the ids that they acknowledge to `acked`,
+    /// also when they end in doubt.
+    pub fn handle_input(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        acked: &mut Vec<ChunkId>,
+    ) -> Result<(), Doubt> {
+        // What has not left completely cannot have arrived.
+        let leaving = usize::from(self.is_writing());
+        self.inbox.push(bytes);
+        while let Some(reply) = self.inbox.next_reply()? {
+            let Reply::Ack(id) = reply else {
+                return Err(Doubt::Refused);
+            };
+            let arrived = self.in_flight.len() - leaving;
+            let place = self
+                .in_flight
+                .iter()
+                .take(arrived)
+                .position(|sent| sent.as_bytes() == id);
+            let Some(sent) = place.and_then(|place| self.in_flight.remove(place)) else {
+                return Err(Doubt::UnknownAck(id.escape_ascii().to_string()));
+            };
+            acked.push(sent);
+            if place == Some(0) {
+                self.waiting_since = now;
+            }
+        }
+        if self.in_flight.is_empty() {
+            if !self.inbox.is_empty() {
+                return Err(Doubt::Unsolicited);
+            }
+            // An idle connection holds no buffer.
+            self.outgoing = Vec::new();
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// When [`Session::handle_timeout`] has something to say.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.write_deadline(), self.ack_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Checks the timers.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Doubt> {
+        if self
+            .write_deadline()
+            .is_some_and(|deadline| now >= deadline)
+        {
+            return Err(Doubt::WriteTimeout(self.limits.write_timeout));
+        }
+        if self.ack_deadline().is_some_and(|deadline| now >= deadline) {
+            return Err(Doubt::AckTimeout(self.limits.ack_timeout));
+        }
+        Ok(())
+    }
+
+    /// Frames that were sent and not acknowledged, oldest first.
+    pub fn in_flight(&self) -> impl Iterator<Item = &ChunkId> {
+        self.in_flight.iter()
+    }
+
+    fn is_writing(&self) -> bool {
+        self.written < self.outgoing.len()
+    }
+
+    fn write_deadline(&self) -> Option<Instant> {
+        self.is_writing()
+            .then(|| self.moved + self.limits.write_timeout)
+    }
+
+    /// Receivers acknowledge in order, so the clock restarts with each
+    /// acknowledgement of the oldest frame, and a slow peer is given time for
+    /// every frame. One that skips a frame does not stop the clock by
+    /// acknowledging later ones.
+    fn ack_deadline(&self) -> Option<Instant> {
+        let written = self.in_flight.len() - usize::from(self.is_writing());
+        (written > 0).then(|| self.waiting_since + self.limits.ack_timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        window: 3,
+        write_timeout: Duration::from_secs(10),
+        ack_timeout: Duration::from_secs(30),
+    };
+
+    /// A session with a clock of its own.
+    struct Bench {
+        session: Session,
+        now: Instant,
+        acked: Vec<ChunkId>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let now = Instant::now();
+            Bench {
+                session: Session::new(LIMITS, now),
+                now,
+                acked: Vec::new(),
+            }
+        }
+
+        fn pass(&mut self, seconds: u64) -> Result<(), Doubt> {
+            self.now += Duration::from_secs(seconds);
+            self.session.handle_timeout(self.now)
+        }
+
+        fn send(&mut self, number: u8) {
+            assert!(self.session.can_send());
+            let frame = Frame {
+                tag: b"t",
+                entries: &[0; 100],
+                records: 1,
+                id: &id(number),
+            };
+            self.session.send(&frame, self.now);
+        }
+
+        fn write(&mut self, at_most: usize) {
+            let length = self.session.poll_transmit().len().min(at_most);
+            self.session.transmitted(length, self.now);
+        }
+
+        fn send_whole(&mut self, number: u8) {
+            self.send(number);
+            self.write(usize::MAX);
+        }
+
+        fn input(&mut self, bytes: &[u8]) -> Result<(), Doubt> {
+            self.session.handle_input(bytes, self.now, &mut self.acked)
+        }
+
+        fn left(&self) -> Vec<ChunkId> {
+            self.session.in_flight().copied().collect()
+        }
+    }
+
+    fn id(number: u8) -> ChunkId {
+        ChunkId::new([number; 16])
+    }
+
+    fn ack(number: u8) -> Vec<u8> {
+        [b"\x81\xa3ack\xb8", id(number).as_bytes()].concat()
+    }
+
+    #[test]
+    fn case_36_acks_in_any_order() {
+        let mut bench = Bench::new();
+        for number in 1..=3 {
+            bench.send_whole(number);
+        }
+        assert!(!bench.session.can_send(), "the window is full");
+        assert_eq!(bench.input(&[ack(3), ack(1)].concat()), Ok(()));
+        assert_eq!(bench.acked, [id(3), id(1)]);
+        assert_eq!(bench.left(), [id(2)]);
+        assert!(bench.session.can_send());
+    }
+
+    #[test]
+    fn case_24_acks_byte_by_byte() {
+        let mut bench = Bench::new();
+        bench.send_whole(1);
+        bench.send_whole(2);
+        for byte in [ack(1), ack(2)].concat() {
+            assert_eq!(bench.input(&[byte]), Ok(()));
+        }
+        assert_eq!(bench.acked, [id(1), id(2)]);
+        assert_eq!(
+            bench.session.poll_timeout(),
+            None,
+            "an idle session waits for nothing"
+        );
+    }
+
+    #[test]
+    fn case_36_doubt() {
+        let duplicate = [ack(1), ack(1)].concat();
+        let cases: [(&str, Vec<u8>, Doubt, &[u8]); 6] = [
+            (
+                "unknown",
+                ack(9),
+                Doubt::UnknownAck(format!("{:?}", id(9))),
+                &[1, 2],
+            ),
+            (
+                "duplicate",
+                duplicate,
+                Doubt::UnknownAck(format!("{:?}", id(1))),
+                &[2],
+            ),
+            (
+                "longer by a line feed",
+                [b"\x81\xa3ack\xb9", id(1).as_bytes(), b"\n"].concat(),
+                Doubt::UnknownAck(format!("{:?}\\n", id(1))),
+                &[1, 2],
+            ),
+            ("refused", b"\x80".to_vec(), Doubt::Refused, &[1, 2]),
+            (
+                "text",
+                b"{\"ack\"".to_vec(),
+                Doubt::Wire(WireError::NotAMap(b'{')),
+                &[1, 2],
+            ),
+            (
+                "more than was due",
+                [ack(2), ack(1), b"\x81".to_vec()].concat(),
+                Doubt::Unsolicited,
+                &[],
+            ),
+        ];
+        for (name, bytes, doubt, left) in cases {
+            let mut bench = Bench::new();
+            bench.send_whole(1);
+            bench.send_whole(2);
+            assert_eq!(bench.input(&bytes), Err(doubt), "{name}");
+            let left: Vec<_> = left.iter().map(|&number| id(number)).collect();
+            assert_eq!(bench.left(), left, "{name}");
+        }
+    }
+
+    #[test]
+    fn case_64_bytes_while_idle() {
+        assert_eq!(Bench::new().input(b"\x81"), Err(Doubt::Unsolicited));
+        assert_eq!(
+            Bench::new().input(b"\x92"),
+            Err(Doubt::Wire(WireError::Handshake))
+        );
+    }
+
+    #[test]
+    fn what_has_not_left_cannot_be_acknowledged() {
+        let mut bench = Bench::new();
+        bench.send(1);
+        bench.write(20);
+        assert!(matches!(bench.input(&ack(1)), Err(Doubt::UnknownAck(_))));
+        assert_eq!(bench.left(), [id(1)]);
+    }
+
+    #[test]
+    fn case_62_slow_is_not_dead() {
+        let mut bench = Bench::new();
+        bench.send(1);
+        while !bench.session.poll_transmit().is_empty() {
+            assert_eq!(bench.pass(9), Ok(()));
+            bench.write(10);
+        }
+        assert_eq!(
+            bench.pass(29),
+            Ok(()),
+            "the acknowledgement has its own time"
+        );
+        assert_eq!(bench.pass(1), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+    }
+
+    #[test]
+    fn case_31_a_peer_that_takes_nothing() {
+        let mut bench = Bench::new();
+        bench.send(1);
+        bench.write(50);
+        assert_eq!(
+            bench.session.poll_timeout(),
+            Some(bench.now + LIMITS.write_timeout)
+        );
+        assert_eq!(
+            bench.pass(10),
+            Err(Doubt::WriteTimeout(LIMITS.write_timeout))
+        );
+    }
+
+    #[test]
+    fn case_32_a_slow_window_gets_time_for_every_frame() {
+        let mut bench = Bench::new();
+        for number in 1..=3 {
+            bench.send_whole(number);
+        }
+        for number in 1..=2 {
+            assert_eq!(bench.pass(29), Ok(()));
+            assert_eq!(bench.input(&ack(number)), Ok(()));
+        }
+        assert_eq!(bench.pass(30), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.left(), [id(3)]);
+    }
+
+    #[test]
+    fn case_47_a_skipped_frame_times_out() {
+        let mut bench = Bench::new();
+        bench.send_whole(1);
+        bench.send_whole(2);
+        assert_eq!(bench.pass(20), Ok(()));
+        assert_eq!(bench.input(&ack(2)), Ok(()));
+        bench.send_whole(3);
+        assert_eq!(bench.pass(10), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.left(), [id(1), id(3)]);
+    }
+}

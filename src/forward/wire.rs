@@ -1,0 +1,459 @@
+//! Messages of the protocol as bytes: a strict writer, a tolerant reader.
+//!
+//! Frames are always written in the one form that every known receiver takes:
+//! PackedForward with `bin` entries, three elements and an id. Replies are read
+//! in any fragmentation and any MessagePack spelling, but with a bound on size
+//! and without recursion.
+
+use super::ChunkId;
+
+/// Longest reply that is read, in bytes; an acknowledgement needs 31.
+pub const MAX_REPLY: usize = 4096;
+
+/// One PackedForward message: `[tag, bin(entries), {"size": n, "chunk": id}]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Tag, of any bytes.
+    pub tag: &'a [u8],
+    /// Concatenated `[EventTime, map]` entries.
+    pub entries: &'a [u8],
+    /// How many entries there are.
+    pub records: usize,
+    /// What the receiver acknowledges.
+    pub id: &'a ChunkId,
+}
+
+impl Frame<'_> {
+    /// Appends the frame with the shortest headers.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        /// More than all headers, keys and the id need.
+        const OVERHEAD: usize = 64;
+        out.reserve(self.tag.len() + self.entries.len() + OVERHEAD);
+        out.push(0x93);
+        write_str(out, self.tag);
+        write_bin(out, self.entries);
+        out.push(0x82);
+        write_str(out, b"size");
+        write_uint(out, self.records);
+        write_str(out, b"chunk");
+        write_str(out, self.id.as_bytes());
+    }
+}
+
+fn write_str(out: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes.len() {
+        len @ 0..32 => out.push(0xa0 | len as u8),
+        len => write_sized(out, [0xd9, 0xda, 0xdb], len),
+    }
+    out.extend_from_slice(bytes);
+}
+
+fn write_bin(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_sized(out, [0xc4, 0xc5, 0xc6], bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+fn write_uint(out: &mut Vec<u8>, value: usize) {
+    match value {
+        0..0x80 => out.push(value as u8),
+        _ => write_sized(out, [0xcc, 0xcd, 0xce], value),
+    }
+}
+
+/// A marker and a number in the smallest of 8, 16 and 32 bits. Lengths and
+/// counts stay below 4 GiB: frames are cut far below.
+fn write_sized(out: &mut Vec<u8>, [bits8, bits16, bits32]: [u8; 3], number: usize) {
+    match number {
+        0..=0xff => out.extend([bits8, number as u8]),
+        0x100..=0xffff => {
+            out.push(bits16);
+            out.extend((number as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(bits32);
+            out.extend((number as u32).to_be_bytes());
+        }
+    }
+}
+
+/// What a server says about a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// `{"ack": id}`: the frame with this id has arrived.
+    Ack(&'a [u8]),
+    /// A map without an id: a frame was refused. It does not say which one.
+    Nack,
+}
+
+/// Bytes that are no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// An array of two opens a handshake.
+    #[error("the server opens a handshake: it wants a shared key")]
+    Handshake,
+    /// Something other than a map.
+    #[error("a reply begins with byte 0x{0:02x}, where a map like `{{\"ack\": id}}` belongs")]
+    NotAMap(u8),
+    /// An id that is neither text nor bytes.
+    #[error("the value of `ack` begins with byte 0x{0:02x}, where a string belongs")]
+    NotAnId(u8),
+    /// The one byte that MessagePack never uses.
+    #[error("a reply holds byte 0xc1, which is not MessagePack")]
+    NotMessagePack,
+    /// More than [`MAX_REPLY`] bytes.
+    #[error("a reply is longer than {MAX_REPLY} bytes")]
+    TooLong,
+}
+
+/// Reads one reply from the front of `bytes`: the reply and its length, or
+/// `None` when it is not complete yet. Never looks at more than [`MAX_REPLY`] bytes.
+pub fn parse_reply(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, WireError> {
+    let mut cursor = Cursor {
+        rest: bytes.get(..MAX_REPLY).unwrap_or(bytes),
+    };
+    let whole = cursor.rest.len();
+    match cursor.reply() {
+        Ok(reply) => Ok(Some((reply, whole - cursor.rest.len()))),
+        Err(Stop::Wrong(error)) => Err(error),
+        Err(Stop::Incomplete) if whole == MAX_REPLY => Err(WireError::TooLong),
+        Err(Stop::Incomplete) => Ok(None),
+    }
+}
+
+/// Received bytes that are not read yet, in any fragmentation.
+///
+/// Holds at most [`MAX_REPLY`] bytes and the last input, as long as
+/// [`Inbox::next_reply`] is called until it returns `None` or an error.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+impl Inbox {
+    /// Takes what arrived.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.read);
+        self.read = 0;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether nothing is left to read.
+    pub fn is_empty(&self) -> bool {
+        self.read == self.bytes.len()
+    }
+
+    /// The next complete reply.
+    pub fn next_reply(&mut self) -> Result<Option<Reply<'_>>, WireError> {
+        let rest = self.bytes.get(self.read..).unwrap_or_default();
+        Ok(parse_reply(rest)?.map(|(reply, length)| {
+            self.read += length;
+            reply
+        }))
+    }
+}
+
+/// Why a value could not be read.
+enum Stop {
+    Incomplete,
+    Wrong(WireError),
+}
+
+/// The start of a value: its kind, and how much follows.
+enum Head {
+    Text(usize),
+    Values(u64),
+    Scalar(usize),
+}
+
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn reply(&mut self) -> Result<Reply<'a>, Stop> {
+        let pairs = match self.byte()? {
+            marker @ 0x80..=0x8f => u64::from(marker & 0x0f),
+            0xde => self.number(2)?,
+            0xdf => self.number(4)?,
+            0x92 => return Err(Stop::Wrong(WireError::Handshake)),
+            other => return Err(Stop::Wrong(WireError::NotAMap(other))),
+        };
+        let mut reply = Reply::Nack;
+        for _ in 0..pairs {
+            if self.text()? == Some(b"ack") {
+                reply = self.id()?;
+            } else {
+                self.skip()?;
+            }
+        }
+        Ok(reply)
+    }
+
+    /// The value of `ack`. Vector answers a batch that it refused with an empty
+    /// map; nil is read the same way.
+    fn id(&mut self) -> Result<Reply<'a>, Stop> {
+        match self.rest.first() {
+            Some(0xc0) => self.skip().map(|()| Reply::Nack),
+            Some(&marker) => match self.text()? {
+                Some(id) => Ok(Reply::Ack(id)),
+                None => Err(Stop::Wrong(WireError::NotAnId(marker))),
+            },
+            None => Err(Stop::Incomplete),
+        }
+    }
+
+    /// A string or bytes; any other value is skipped.
+    fn text(&mut self) -> Result<Option<&'a [u8]>, Stop> {
+        let start = self.rest;
+        match self.head()? {
+            Head::Text(length) => self.take(length).map(Some),
+            _ => {
+                self.rest = start;
+                self.skip().map(|()| None)
+            }
+        }
+    }
+
+    /// Passes over one value, however deeply nested: only the number of values
+    /// that are still to come is kept.
+    fn skip(&mut self) -> Result<(), Stop> {
+        let mut values: u64 = 1;
+        while values > 0 {
+            values -= 1;
+            match self.head()? {
+                Head::Text(length) | Head::Scalar(length) => {
+                    self.take(length)?;
+                }
+                Head::Values(inside) => values = values.saturating_add(inside),
+            }
+        }
+        Ok(())
+    }
+
+    fn head(&mut self) -> Result<Head, Stop> {
+        Ok(match self.byte()? {
+            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Head::Scalar(0),
+            marker @ 0x80..=0x8f => Head::Values(2 * u64::from(marker & 0x0f)),
+            marker @ 0x90..=0x9f => Head::Values(u64::from(marker & 0x0f)),
+            marker @ 0xa0..=0xbf => Head::Text(usize::from(marker & 0x1f)),
+            0xc1 => return Err(Stop::Wrong(WireError::NotMessagePack)),
+            0xc4 | 0xd9 => Head::Text(self.length(1)?),
+            0xc5 | 0xda => Head::Text(self.length(2)?),
+            0xc6 | 0xdb => Head::Text(self.length(4)?),
+            0xc7 => Head::Scalar(self.length(1)? + 1),
+            0xc8 => Head::Scalar(self.length(2)? + 1),
+            0xc9 => Head::Scalar(self.length(4)? + 1),
+            0xcc | 0xd0 => Head::Scalar(1),
+            0xcd | 0xd1 | 0xd4 => Head::Scalar(2),
+            0xd5 => Head::Scalar(3),
+            0xca | 0xce | 0xd2 => Head::Scalar(4),
+            0xd6 => Head::Scalar(5),
+            0xcb | 0xcf | 0xd3 => Head::Scalar(8),
+            0xd7 => Head::Scalar(9),
+            0xd8 => Head::Scalar(17),
+            0xdc => Head::Values(self.number(2)?),
+            0xdd => Head::Values(self.number(4)?),
+            0xde => Head::Values(2 * self.number(2)?),
+            0xdf => Head::Values(2 * self.number(4)?),
+        })
+    }
+
+    fn byte(&mut self) -> Result<u8, Stop> {
+        let (&byte, rest) = self.rest.split_first().ok_or(Stop::Incomplete)?;
+        self.rest = rest;
+        Ok(byte)
+    }
+
+    /// A big-endian number of `width` bytes.
+    fn number(&mut self, width: usize) -> Result<u64, Stop> {
+        let bytes = self.take(width)?;
+        Ok(bytes
+            .iter()
+            .fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    /// A length of at most four bytes; where it exceeds the address space, the
+    /// value cannot be complete either.
+    fn length(&mut self, width: usize) -> Result<usize, Stop> {
+        usize::try_from(self.number(width)?).map_err(|_| Stop::Incomplete)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Stop> {
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Stop::Incomplete)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(tag: &[u8], entries: &[u8], records: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        Frame {
+            tag,
+            entries,
+            records,
+            id: &ChunkId::new([0; 16]),
+        }
+        .write(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_frame_has_three_elements_and_string_keys() {
+        let mut expected = b"\x93\xa3tag\xc4\x02\x90\x90\x82\xa4size\x02\xa5chunk\xb8".to_vec();
+        expected.extend(b"AAAAAAAAAAAAAAAAAAAAAA==");
+        assert_eq!(frame(b"tag", b"\x90\x90", 2), expected);
+    }
+
+    /// Case 4: tags of more than 31 and more than 255 bytes, and of any bytes.
+    #[test]
+    fn headers_are_the_shortest() {
+        let tags: [(usize, &[u8]); 6] = [
+            (0, b"\xa0"),
+            (31, b"\xbf"),
+            (32, b"\xd9\x20"),
+            (255, b"\xd9\xff"),
+            (256, b"\xda\x01\x00"),
+            (65536, b"\xdb\x00\x01\x00\x00"),
+        ];
+        for (length, header) in tags {
+            let frame = frame(&vec![0xfe; length], b"", 0);
+            assert!(frame[1..].starts_with(header), "tag of {length} bytes");
+        }
+        let entries: [(usize, &[u8]); 5] = [
+            (0, b"\xc4\x00"),
+            (255, b"\xc4\xff"),
+            (256, b"\xc5\x01\x00"),
+            (65535, b"\xc5\xff\xff"),
+            (65536, b"\xc6\x00\x01\x00\x00"),
+        ];
+        for (length, header) in entries {
+            let frame = frame(b"", &vec![0; length], 0);
+            assert!(frame[2..].starts_with(header), "{length} bytes of entries");
+        }
+        let sizes: [(usize, &[u8]); 5] = [
+            (127, b"\x7f\xa5"),
+            (128, b"\xcc\x80\xa5"),
+            (256, b"\xcd\x01\x00\xa5"),
+            (65535, b"\xcd\xff\xff\xa5"),
+            (65536, b"\xce\x00\x01\x00\x00\xa5"),
+        ];
+        for (records, number) in sizes {
+            let frame = frame(b"", b"", records);
+            assert!(frame[10..].starts_with(number), "{records} records");
+        }
+    }
+
+    /// Cases 23 and 37: every spelling of an acknowledgement and of a refusal.
+    #[test]
+    fn reads_replies_tolerantly() {
+        let cases: [(&str, &[u8], Reply); 11] = [
+            ("plain", b"\x81\xa3ack\xa2id", Reply::Ack(b"id")),
+            ("bin", b"\x81\xa3ack\xc4\x02id", Reply::Ack(b"id")),
+            ("key as bin", b"\x81\xc4\x03ack\xa2id", Reply::Ack(b"id")),
+            (
+                "wide headers",
+                b"\xdf\0\0\0\x01\xda\0\x03ack\xdb\0\0\0\x02id",
+                Reply::Ack(b"id"),
+            ),
+            (
+                "line feed kept",
+                b"\x81\xa3ack\xa3id\n",
+                Reply::Ack(b"id\n"),
+            ),
+            (
+                "extra before",
+                b"\x82\xa1x\x93\x01\xc0\x81\x01\x02\xa3ack\xa2id",
+                Reply::Ack(b"id"),
+            ),
+            (
+                "extra after",
+                b"\x82\xa3ack\xa2id\xa1x\xd7\x0012345678",
+                Reply::Ack(b"id"),
+            ),
+            (
+                "key not text",
+                b"\x82\x91\x01\x02\xa3ack\xa2id",
+                Reply::Ack(b"id"),
+            ),
+            ("empty map", b"\x80", Reply::Nack),
+            ("nil", b"\x81\xa3ack\xc0", Reply::Nack),
+            ("other keys only", b"\x81\xa2ok\xc3", Reply::Nack),
+        ];
+        for (name, bytes, reply) in cases {
+            assert_eq!(parse_reply(bytes), Ok(Some((reply, bytes.len()))), "{name}");
+            for end in 0..bytes.len() {
+                assert_eq!(parse_reply(&bytes[..end]), Ok(None), "{name}, cut at {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        let deep = [b"\x81\xa1x".as_slice(), &[0x91; MAX_REPLY]].concat();
+        let cases: [(&str, &[u8], WireError); 9] = [
+            ("HELO", b"\x92\xa4HELO\x80", WireError::Handshake),
+            ("text", b"{\"ack\": 1}", WireError::NotAMap(b'{')),
+            ("nil", b"\xc0", WireError::NotAMap(0xc0)),
+            ("TLS alert", b"\x15\x03\x03", WireError::NotAMap(0x15)),
+            ("id is a number", b"\x81\xa3ack\x07", WireError::NotAnId(7)),
+            ("id is a map", b"\x81\xa3ack\x80", WireError::NotAnId(0x80)),
+            ("unused byte", b"\x81\xa1x\xc1", WireError::NotMessagePack),
+            ("depth bomb", &deep, WireError::TooLong),
+            (
+                "long",
+                &[b"\x81\xa3ack\xda\xff\xff".as_slice(), &[b'x'; 5000]].concat(),
+                WireError::TooLong,
+            ),
+        ];
+        for (name, bytes, error) in cases {
+            assert_eq!(parse_reply(bytes), Err(error), "{name}");
+        }
+        let promise = b"\x81\xa3ack\xdb\xff\xff\xff\xff";
+        assert_eq!(
+            parse_reply(promise),
+            Ok(None),
+            "a promised 4 GiB cost nothing until they come"
+        );
+    }
+
+    /// Case 24: any fragmentation, several replies in one read.
+    #[test]
+    fn the_inbox_joins_and_splits() {
+        let stream = b"\x81\xa3ack\xa1a\x81\xa3ack\xa1b\x80\x81\xa3ack\xa1c";
+        let expected = [
+            Reply::Ack(b"a"),
+            Reply::Ack(b"b"),
+            Reply::Nack,
+            Reply::Ack(b"c"),
+        ];
+        for step in 1..=stream.len() {
+            let mut inbox = Inbox::default();
+            let mut count = 0;
+            for part in stream.chunks(step) {
+                inbox.push(part);
+                while let Some(reply) = inbox.next_reply().unwrap() {
+                    assert_eq!(reply, expected[count], "in steps of {step}");
+                    count += 1;
+                }
+            }
+            assert_eq!(count, expected.len(), "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn the_inbox_is_bounded() {
+        let mut inbox = Inbox::default();
+        inbox.push(b"\x81\xa3ack\xdb\x7f\xff\xff\xff");
+        let error = (0..).find_map(|round| {
+            assert!(round * 100 <= MAX_REPLY);
+            inbox.push(&[b'x'; 100]);
+            inbox.next_reply().err()
+        });
+        assert_eq!(error, Some(WireError::TooLong));
+    }
+}

@@ -1,0 +1,210 @@
+//! What the client has to say: news for the log, counts for metrics.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::mem::{Discriminant, discriminant};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::forward::frames::{BatchError, RecordTooLarge};
+use crate::forward::session::Doubt;
+
+/// Where news and counts go. Called on the client's thread, between I/O; it
+/// should not take long.
+pub trait Report: Send + Sync {
+    /// Something worth a log line. `repeated` news of the same kind were held
+    /// back since the last one, because there is one a minute at most.
+    fn news(&self, news: &News, repeated: u64);
+
+    /// A record will never be sent. Not limited in number: each one is lost data.
+    /// `entry` is its `[EventTime, map]` entry.
+    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]);
+
+    /// Something countable happened.
+    fn count(&self, count: Count);
+}
+
+/// Something countable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// A frame of so many bytes of entries was given to a connection for the first time.
+    FrameSent(usize),
+    /// The same, again after a connection was lost.
+    FrameResent(usize),
+    /// A frame of so many records was acknowledged.
+    FrameAcked(usize),
+}
+
+/// Something worth a log line; `Display` gives the line.
+#[derive(Debug)]
+pub enum News {
+    /// A connection was made.
+    Connected {
+        /// Endpoint and address.
+        to: String,
+    },
+    /// A connection could not be made.
+    ConnectFailed {
+        /// Endpoint and address.
+        to: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A connection that carried unacknowledged frames, or whose peer misbehaved, is gone.
+    ConnectionLost {
+        /// Endpoint and address.
+        to: String,
+        /// Why.
+        loss: Loss,
+        /// Frames that have to be sent again.
+        unacked: usize,
+    },
+    /// A connection without anything under way was closed by the peer; a new
+    /// one is made when it is needed.
+    ClosedWhileIdle {
+        /// Endpoint and address.
+        to: String,
+    },
+    /// A chunk waits until the host hands it over again, because the peer
+    /// refused it or lost the connection over it.
+    ChunkParked,
+    /// A chunk could not be turned into entries; it waits for the host too.
+    PrepareFailed(PrepareError),
+}
+
+/// Why a connection is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum Loss {
+    /// The peer closed it.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// The system says so.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// We closed it, because the peer can't be trusted.
+    #[error(transparent)]
+    Doubt(#[from] Doubt),
+}
+
+/// Why a chunk could not be turned into entries.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The code that prepares it panicked.
+    #[error("preparing it panicked")]
+    Panicked,
+    /// The code that prepares it contradicts itself.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            News::Connected { to } => write!(f, "connected to {to}"),
+            News::ConnectFailed { to, error } => write!(f, "cannot connect to {to}: {error}"),
+            News::ConnectionLost { to, loss, unacked } => {
+                write!(
+                    f,
+                    "lost the connection to {to}: {loss}; {unacked} frames are sent again"
+                )
+            }
+            News::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
+            News::ChunkParked => write!(f, "a chunk is given back: it cannot be delivered for now"),
+            News::PrepareFailed(error) => write!(f, "a chunk is given back: {error}"),
+        }
+    }
+}
+
+/// A kind of news is reported at once, then at most once in this time.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Passes news on at a bounded rate.
+pub(super) struct Reporter {
+    report: Arc<dyn Report>,
+    kinds: HashMap<Discriminant<News>, Kind>,
+}
+
+struct Kind {
+    reported: Instant,
+    held_back: u64,
+}
+
+impl Reporter {
+    pub(super) fn new(report: Arc<dyn Report>) -> Reporter {
+        Reporter {
+            report,
+            kinds: HashMap::new(),
+        }
+    }
+
+    pub(super) fn news(&mut self, news: &News, now: Instant) {
+        let held_back = match self.kinds.get_mut(&discriminant(news)) {
+            Some(kind) if now < kind.reported + QUIET => {
+                kind.held_back += 1;
+                return;
+            }
+            Some(kind) => kind.held_back,
+            None => 0,
+        };
+        self.kinds.insert(
+            discriminant(news),
+            Kind {
+                reported: now,
+                held_back: 0,
+            },
+        );
+        self.report.news(news, held_back);
+    }
+
+    pub(super) fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
+        self.report.record_lost(error, entry);
+    }
+
+    pub(super) fn count(&self, count: Count) {
+        self.report.count(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<(String, u64)>>);
+
+    impl Report for Lines {
+        fn news(&self, news: &News, repeated: u64) {
+            self.0.lock().unwrap().push((news.to_string(), repeated));
+        }
+
+        fn record_lost(&self, _: &RecordTooLarge, _: &[u8]) {}
+
+        fn count(&self, _: Count) {}
+    }
+
+    #[test]
+    fn case_59_news_come_at_once_and_then_once_a_minute() {
+        let lines = Arc::new(Lines::default());
+        let mut reporter = Reporter::new(Arc::clone(&lines) as Arc<dyn Report>);
+        let start = Instant::now();
+        let idle = News::ClosedWhileIdle { to: "a:1".into() };
+        for second in 0..125 {
+            reporter.news(&idle, start + Duration::from_secs(second));
+        }
+        reporter.news(&News::ChunkParked, start);
+        let text = "a:1 closed the idle connection".to_owned();
+        let parked = "a chunk is given back: it cannot be delivered for now".to_owned();
+        assert_eq!(
+            *lines.0.lock().unwrap(),
+            [
+                (text.clone(), 0),
+                (text.clone(), 59),
+                (text, 59),
+                (parked, 0)
+            ]
+        );
+    }
+}

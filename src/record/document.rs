@@ -1,0 +1,57 @@
+//! What a text holds: an event, a list of them, or something else.
+
+use super::cri::Prefix;
+use super::event::{DocumentKind, Event, Scratch};
+use super::json::Json;
+use super::tree::{Kind, Malformed, Tree};
+
+/// A text, seen as what it may hold.
+pub enum TextDocument<'a> {
+    /// An event.
+    Event(Event<'a>),
+    /// A list of events, with the places of its items and their ends.
+    List(Event<'a>, Vec<(usize, usize)>),
+    /// No event.
+    Other,
+    /// Something that begins like an event and cannot be read.
+    Malformed,
+}
+
+impl<'a> TextDocument<'a> {
+    /// Reads the text behind a container runtime's prefix.
+    pub fn read(line: &'a [u8], prefix: Option<Prefix>, scratch: &mut Scratch) -> TextDocument<'a> {
+        let json = Json(line);
+        let at = json.solid(prefix.map_or(0, |prefix| prefix.length));
+        if line.get(at) != Some(&b'{') {
+            return TextDocument::Other;
+        }
+        let Ok(event) = Event::read(json, at, scratch) else {
+            return TextDocument::Malformed;
+        };
+        if json.solid(event.end) != line.len() {
+            return TextDocument::Malformed;
+        }
+        match event.document_kind() {
+            DocumentKind::Event => TextDocument::Event(event),
+            DocumentKind::EventList(items) => match list_items(json, items) {
+                Ok(items) => TextDocument::List(event, items),
+                Err(Malformed) => TextDocument::Malformed,
+            },
+            DocumentKind::Other => TextDocument::Other,
+        }
+    }
+}
+
+/// Where a list's items begin and end; all of them must be maps.
+pub fn list_items<'a, T: Tree<'a>>(tree: T, at: usize) -> Result<Vec<(usize, usize)>, Malformed> {
+    let mut items = Vec::new();
+    let mut list = tree.open_list(at)?;
+    while let Some(item) = tree.next_item(&mut list)? {
+        if tree.kind(item)? != Kind::Map {
+            return Err(Malformed);
+        }
+        list.next = tree.end(item)?;
+        items.push((item, list.next));
+    }
+    Ok(items)
+}

@@ -1,0 +1,386 @@
+//! JSON text: a tree form that is walked in place, and string escapes.
+//!
+//! The walk is strict where it looks at members and lenient inside values that
+//! it only skips: there it follows strings and brackets and nothing else. That
+//! is enough to cut a value out, and costs one pass. Nesting is counted, not
+//! recursed into.
+
+use std::ops::Range;
+
+use super::tree::{Container, Kind, Malformed, Member, Text, Tree};
+
+/// JSON text as a [`Tree`].
+#[derive(Clone, Copy, Debug)]
+pub struct Json<'a>(pub &'a [u8]);
+
+impl<'a> Json<'a> {
+    fn byte(self, at: usize) -> Result<u8, Malformed> {
+        self.0.get(at).copied().ok_or(Malformed)
+    }
+
+    /// The first position at or after `at` that holds no white space.
+    pub fn solid(self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.0.get(at) {
+            at += 1;
+        }
+        at
+    }
+
+    /// The end of a string whose opening quote stands at `at`, and whether it has escapes.
+    fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
+        let mut from = at + 1;
+        let mut escaped = false;
+        loop {
+            let rest = self.0.get(from..).ok_or(Malformed)?;
+            let hit = from + memchr::memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
+            if self.0[hit] == b'"' {
+                return Ok((hit + 1, escaped));
+            }
+            escaped = true;
+            from = hit + 2;
+        }
+    }
+
+    /// The end of the object or array that opens at `at`.
+    fn container_end(self, at: usize) -> Result<usize, Malformed> {
+        let bytes = self.0;
+        let mut depth = 0usize;
+        let mut i = at;
+        loop {
+            match self.byte(i)? {
+                b'"' => {
+                    // Most strings in a body are short: look at a few bytes before calling out.
+                    i += 1;
+                    let near = bytes.len().min(i + 16);
+                    loop {
+                        if i == near {
+                            i = self.string_end(i - 1)?.0;
+                            break;
+                        }
+                        match bytes[i] {
+                            b'"' => {
+                                i += 1;
+                                break;
+                            }
+                            b'\\' => {
+                                i = self.string_end(i - 1)?.0;
+                                break;
+                            }
+                            _ => i += 1,
+                        }
+                    }
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Ok(i + 1);
+                    }
+                }
+                _ => {}
+            }
+            i += 1;
+        }
+    }
+
+    /// The end of a number or literal.
+    fn scalar_end(self, at: usize) -> Result<usize, Malformed> {
+        let rest = self.0.get(at..).ok_or(Malformed)?;
+        let length = rest
+            .iter()
+            .position(
+                |b| !matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'),
+            )
+            .unwrap_or(rest.len());
+        if length == 0 {
+            Err(Malformed)
+        } else {
+            Ok(at + length)
+        }
+    }
+
+    fn open(self, at: usize, bracket: u8) -> Result<Container, Malformed> {
+        if self.byte(at)? != bracket {
+            return Err(Malformed);
+        }
+        Ok(Container {
+            at,
+            next: at + 1,
+            count: 0,
+        })
+    }
+
+    /// Steps over the comma before the next member or item; `None` at the closing bracket.
+    fn step(self, container: &mut Container, close: u8) -> Result<Option<usize>, Malformed> {
+        let mut at = self.solid(container.next);
+        let byte = self.byte(at)?;
+        if byte == close {
+            container.next = at + 1;
+            return Ok(None);
+        }
+        if container.count > 0 {
+            if byte != b',' {
+                return Err(Malformed);
+            }
+            at = self.solid(at + 1);
+        }
+        container.count += 1;
+        Ok(Some(at))
+    }
+}
+
+impl<'a> Tree<'a> for Json<'a> {
+    fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    fn kind(self, at: usize) -> Result<Kind, Malformed> {
+        Ok(match self.byte(at)? {
+            b'"' => Kind::Text,
+            b'{' => Kind::Map,
+            b'[' => Kind::List,
+            b'n' => Kind::Null,
+            b't' | b'f' | b'-' | b'0'..=b'9' => Kind::Other,
+            _ => return Err(Malformed),
+        })
+    }
+
+    fn end(self, at: usize) -> Result<usize, Malformed> {
+        match self.kind(at)? {
+            Kind::Text => Ok(self.string_end(at)?.0),
+            Kind::Map | Kind::List => self.container_end(at),
+            Kind::Null | Kind::Other => self.scalar_end(at),
+        }
+    }
+
+    fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
+        if self.byte(at)? != b'"' {
+            return Err(Malformed);
+        }
+        let (end, escaped) = self.string_end(at)?;
+        Ok((
+            Text {
+                raw: &self.0[at + 1..end - 1],
+                at: at + 1,
+                escaped,
+            },
+            end,
+        ))
+    }
+
+    fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
+        Ok(self.text(at)?.0)
+    }
+
+    fn open_map(self, at: usize) -> Result<Container, Malformed> {
+        self.open(at, b'{')
+    }
+
+    fn open_list(self, at: usize) -> Result<Container, Malformed> {
+        self.open(at, b'[')
+    }
+
+    fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
+        let Some(start) = self.step(map, b'}')? else {
+            return Ok(None);
+        };
+        let (key, end) = self.text(start)?;
+        let colon = self.solid(end);
+        if self.byte(colon)? != b':' {
+            return Err(Malformed);
+        }
+        Ok(Some(Member {
+            start,
+            key,
+            value: self.solid(colon + 1),
+        }))
+    }
+
+    fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {
+        self.step(list, b']')
+    }
+
+    fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+        out.push(b'"');
+        escape(text, out);
+        out.push(b'"');
+    }
+
+    fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]) {
+        if !first {
+            out.push(b',');
+        }
+        Self::write_text(out, key);
+        out.push(b':');
+        Self::write_text(out, value);
+    }
+
+    fn recount(self, _: usize, _: usize, _: &mut Vec<u8>) -> Option<Range<usize>> {
+        None
+    }
+}
+
+/// Appends the value of a string's raw text. What is no valid escape becomes U+FFFD,
+/// as in Go's decoder.
+pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
+    let mut rest = raw;
+    while let Some(slash) = memchr::memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..slash]);
+        let (plain, length) = match rest.get(slash + 1) {
+            Some(b'n') => ('\n', 2),
+            Some(b't') => ('\t', 2),
+            Some(b'r') => ('\r', 2),
+            Some(b'b') => ('\u{8}', 2),
+            Some(b'f') => ('\u{c}', 2),
+            Some(b'u') => unescape_unicode(&rest[slash..]),
+            Some(&b) if b.is_ascii() => (char::from(b), 2),
+            Some(_) => (char::REPLACEMENT_CHARACTER, 1),
+            None => (char::REPLACEMENT_CHARACTER, 1),
+        };
+        out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
+        rest = &rest[slash + length..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Reads `\uXXXX`, or a surrogate pair of two; what was read, and how many bytes it took.
+fn unescape_unicode(text: &[u8]) -> (char, usize) {
+    let unit = |from: usize| {
+        let hex = text.get(from..from + 6)?.strip_prefix(b"\\u")?;
+        if !hex.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+    };
+    match unit(0) {
+        Some(high @ 0xd800..=0xdbff) => match unit(6) {
+            Some(low @ 0xdc00..=0xdfff) => {
+                let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+                (
+                    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+                    12,
+                )
+            }
+            _ => (char::REPLACEMENT_CHARACTER, 6),
+        },
+        Some(code) => (
+            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+            6,
+        ),
+        None => (char::REPLACEMENT_CHARACTER, 2),
+    }
+}
+
+/// Appends text with the escapes that JSON asks for. Bytes that are no UTF-8 become U+FFFD.
+pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+    for chunk in text.utf8_chunks() {
+        let valid = chunk.valid().as_bytes();
+        let mut from = 0;
+        for (i, &byte) in valid.iter().enumerate() {
+            let short = match byte {
+                b'"' => b'"',
+                b'\\' => b'\\',
+                b'\n' => b'n',
+                b'\r' => b'r',
+                b'\t' => b't',
+                0x08 => b'b',
+                0x0c => b'f',
+                0x00..0x20 => b'u',
+                _ => continue,
+            };
+            out.extend_from_slice(&valid[from..i]);
+            out.extend_from_slice(&[b'\\', short]);
+            if short == b'u' {
+                out.extend_from_slice(format!("{byte:04x}").as_bytes());
+            }
+            from = i + 1;
+        }
+        out.extend_from_slice(&valid[from..]);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(text: &str) -> Result<usize, Malformed> {
+        Json(text.as_bytes()).end(0)
+    }
+
+    #[test]
+    fn finds_the_end_of_values() {
+        for (text, want) in [
+            ("{}", 2),
+            (r#"{"a":"}"},"#, 9),
+            (r#"["\"]","\\"],"#, 12),
+            (r#""\\" "#, 4),
+            ("-1.5e+3,", 7),
+            ("null}", 4),
+            (
+                r#"{"a":"0123456789012345678901234567890123456789\"}"}x"#,
+                51,
+            ),
+        ] {
+            assert_eq!(end(text), Ok(want), "{text}");
+        }
+        for text in [
+            "",
+            "{",
+            r#"{"a":"#,
+            r#""abc"#,
+            r#""abc\"#,
+            "[[]",
+            r#"{"0123456789abcdef"#,
+            ",",
+        ] {
+            assert_eq!(end(text), Err(Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_only_counted() {
+        let text = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+        assert_eq!(end(&text), Ok(2_000_000));
+    }
+
+    #[test]
+    fn escapes_round_trip() {
+        let text = "a\"b\\c\n\t\u{1}\u{8}\u{c}ü\u{1f600}/".as_bytes();
+        let mut escaped = Vec::new();
+        escape(text, &mut escaped);
+        assert_eq!(
+            escaped,
+            "a\\\"b\\\\c\\n\\t\\u0001\\b\\fü\u{1f600}/".as_bytes()
+        );
+        let mut plain = Vec::new();
+        unescape(&escaped, &mut plain);
+        assert_eq!(plain, text);
+    }
+
+    #[test]
+    fn reads_every_escape() {
+        for (raw, want) in [
+            (r"\u0026\u00fc", "&ü"),
+            (r"\ud83d\ude00", "\u{1f600}"),
+            (r"\ud83dx", "\u{fffd}x"),
+            (r"\ude00", "\u{fffd}"),
+            (r"\u12", "\u{fffd}12"),
+            (r"\/\b", "/\u{8}"),
+        ] {
+            let mut out = Vec::new();
+            unescape(raw.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), want, "{raw}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        let mut out = Vec::new();
+        escape(b"a\xffb", &mut out);
+        assert_eq!(out, "a\u{fffd}b".as_bytes());
+    }
+}

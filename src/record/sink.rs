@@ -1,0 +1,153 @@
+//! Where rewritten records go.
+
+use super::chunk::{EventTime, Record, RecordKind};
+use super::msgpack;
+
+/// Takes what becomes of each record, in order.
+pub trait Sink {
+    /// The record of the chunk that comes next; what is emitted belongs in its place.
+    fn begin(&mut self, record: &Record);
+    /// The record stays as it stands in `source`.
+    fn keep(&mut self, source: &[u8], record: &Record);
+    /// The record goes.
+    fn drop(&mut self, source: &[u8], record: &Record);
+    /// A record with this body, and this time where it has another one, comes in
+    /// its place; several may.
+    fn emit(
+        &mut self,
+        source: &[u8],
+        record: &Record,
+        time: Option<EventTime>,
+        body: impl FnOnce(&mut Vec<u8>),
+    );
+}
+
+/// The chunk with its changes, for a filter. Costs nothing as long as nothing changes.
+#[derive(Debug)]
+pub struct ChunkSink<'a> {
+    chunk: &'a [u8],
+    /// Where the record in work begins.
+    position: usize,
+    /// Up to where the chunk has been copied or left out.
+    settled: usize,
+    changed: bool,
+    out: Vec<u8>,
+}
+
+impl<'a> ChunkSink<'a> {
+    /// For the records of a chunk.
+    pub fn new(chunk: &'a [u8]) -> ChunkSink<'a> {
+        ChunkSink {
+            chunk,
+            position: 0,
+            settled: 0,
+            changed: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// The changed chunk, or `None` when it stays as it is.
+    pub fn finish(mut self) -> Option<Vec<u8>> {
+        if !self.changed {
+            return None;
+        }
+        self.settle(self.chunk.len());
+        Some(self.out)
+    }
+
+    fn settle(&mut self, upto: usize) {
+        if self.settled < upto {
+            self.out.extend_from_slice(&self.chunk[self.settled..upto]);
+            self.settled = upto;
+        }
+    }
+
+    /// Gets ready to write in the place of the record in work.
+    fn change(&mut self, source: &[u8], record: &Record) {
+        if !self.changed {
+            // What was kept so far is all that is surely needed.
+            self.out.reserve(self.chunk.len() / 2);
+            self.changed = true;
+        }
+        self.settle(self.position);
+        if std::ptr::eq(source, self.chunk) {
+            self.settled = record.end;
+        }
+    }
+}
+
+impl Sink for ChunkSink<'_> {
+    fn begin(&mut self, record: &Record) {
+        self.position = record.at;
+    }
+
+    fn keep(&mut self, source: &[u8], record: &Record) {
+        if !std::ptr::eq(source, self.chunk) {
+            self.change(source, record);
+            self.out.extend_from_slice(&source[record.at..record.end]);
+        }
+    }
+
+    fn drop(&mut self, source: &[u8], record: &Record) {
+        self.change(source, record);
+    }
+
+    fn emit(
+        &mut self,
+        source: &[u8],
+        record: &Record,
+        time: Option<EventTime>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.change(source, record);
+        match time {
+            None => self.out.extend_from_slice(&source[record.at..record.body]),
+            Some(time) => {
+                self.out
+                    .extend_from_slice(&source[record.at..record.time.start]);
+                time.write(&mut self.out);
+                self.out
+                    .extend_from_slice(&source[record.time.end..record.body]);
+            }
+        }
+        body(&mut self.out);
+    }
+}
+
+/// The records as `[time, map]` entries one after the other, for the Forward
+/// protocol. Metadata of the records stays behind, and so do group markers.
+#[derive(Debug, Default)]
+pub struct EntrySink {
+    /// The entries.
+    pub entries: Vec<u8>,
+    /// Where each of them ends.
+    pub ends: Vec<usize>,
+}
+
+impl Sink for EntrySink {
+    fn begin(&mut self, _: &Record) {}
+
+    fn keep(&mut self, source: &[u8], record: &Record) {
+        self.emit(source, record, None, |out| {
+            out.extend_from_slice(&source[record.body..record.end])
+        });
+    }
+
+    fn drop(&mut self, _: &[u8], _: &Record) {}
+
+    fn emit(
+        &mut self,
+        _: &[u8],
+        record: &Record,
+        time: Option<EventTime>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let RecordKind::Log(own) = record.kind else {
+            return;
+        };
+        msgpack::write_array_head(&mut self.entries, 2);
+        time.unwrap_or(own).write(&mut self.entries);
+        body(&mut self.entries);
+        self.ends.push(self.entries.len());
+    }
+}

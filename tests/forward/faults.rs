@@ -1,0 +1,573 @@
+//! A peer that fails in every way there is.
+
+use std::collections::{HashMap, HashSet};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use kube_audit::net::{Flushed, Reason};
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+
+use crate::host::{ENTRY, Host, chunk, config, entry, until};
+use crate::peer::{Peer, Received, Script, ack, script};
+
+/// A port on which nobody listens.
+fn closed_port() -> String {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
+}
+
+/// Ids by record, of all frames that arrived.
+fn ids_by_number(received: &[Received]) -> HashMap<u32, HashSet<Vec<u8>>> {
+    let mut ids: HashMap<u32, HashSet<Vec<u8>>> = HashMap::new();
+    for frame in received {
+        for number in &frame.numbers {
+            ids.entry(*number).or_default().insert(frame.id.clone());
+        }
+    }
+    ids
+}
+
+/// Two frames in one chunk, to a peer whose first connection does what the
+/// script says: both arrive, under stable ids, and a later chunk goes normally.
+fn survives(first: Script) -> (Host, Peer) {
+    let peer = Peer::start(vec![first]);
+    let mut config = config(&peer.endpoint());
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    host.deliver(&chunk(0..2, 900));
+    assert_eq!(host.flush(&entry(2, 0)), Flushed::Delivered);
+    let ids = ids_by_number(&peer.received());
+    assert_eq!(ids.len(), 3, "every record arrived");
+    assert!(
+        ids.values().all(|ids| ids.len() == 1),
+        "ids are the same on resend: {ids:?}"
+    );
+    assert_eq!(host.prepared.load(Ordering::Relaxed), 2);
+    assert_eq!(peer.connections(), 2, "{:?}", host.news());
+    (host, peer)
+}
+
+/// Without a key the data may be on its way before the peer says that it wants one.
+#[test]
+fn case_19_a_peer_that_wants_a_shared_key() {
+    let peer = Peer::start(
+        (0..50)
+            .map(|_| {
+                script(|connection| {
+                    connection.send(b"\x92\xa4HELO\x80");
+                    connection.wait_for_end();
+                })
+            })
+            .collect(),
+    );
+    let host = Host::start(config(&peer.endpoint()));
+    until("it is said", || host.said("it wants a shared key"));
+    assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+}
+
+#[test]
+fn case_29_refused_goes_to_the_next_endpoint() {
+    let peer = Peer::start(vec![]);
+    let host = Host::start(config(&format!("{}, {}", closed_port(), peer.endpoint())));
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
+    assert!(host.said("cannot connect to"));
+}
+
+#[test]
+fn case_29_refused_by_all_is_a_retry_at_once() {
+    let host = Host::start(config(&closed_port()));
+    until("the second round failed", || {
+        host.news().len() == 1 && {
+            sleep(Duration::from_millis(100));
+            true
+        }
+    });
+    let start = Instant::now();
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Retry(Reason::UnderWay));
+    assert!(
+        start.elapsed() < Duration::from_millis(50),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn case_30_black_hole_goes_to_the_next_endpoint() {
+    // A full backlog: the system drops further handshakes.
+    let hole = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(
+        &hole,
+        &"127.0.0.1:0".parse::<std::net::SocketAddrV4>().unwrap(),
+    )
+    .unwrap();
+    listen(&hole, 0).unwrap();
+    let address: std::net::SocketAddr = getsockname(&hole).unwrap().try_into().unwrap();
+    let _waiting: Vec<_> = (0..3)
+        .map_while(|_| {
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok()
+        })
+        .collect();
+    let peer = Peer::start(vec![]);
+    let host = Host::start(config(&format!("{address}, {}", peer.endpoint())));
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
+    assert!(host.said("no answer in time"), "{:?}", host.news());
+}
+
+#[test]
+fn case_31_accepts_but_never_reads() {
+    let peer = Peer::start(vec![script(|_| sleep(Duration::from_secs(3)))]);
+    let mut config = config(&peer.endpoint());
+    config.memory = 64 << 20;
+    let host = Host::start(config);
+    // More than the buffers of both ends take.
+    let count = 20_000_000 / (ENTRY as u32 + 3000);
+    host.deliver(&chunk(0..count, 3000));
+    assert_eq!(peer.numbers(), (0..count).collect::<Vec<_>>());
+    assert!(
+        host.said("the peer took no byte within 300ms"),
+        "{:?}",
+        host.news()
+    );
+}
+
+#[test]
+fn case_32_reads_but_never_acks() {
+    let (host, peer) = survives(script(|connection| while connection.frame().is_some() {}));
+    assert!(
+        host.said("no acknowledgement within 300ms"),
+        "{:?}",
+        host.news()
+    );
+    assert_eq!(peer.numbers(), [0, 1, 0, 1, 2]);
+}
+
+#[test]
+fn case_32_never_acks_on_any_connection() {
+    let silent = || script(|connection| while connection.frame().is_some() {});
+    let peer = Peer::start((0..1000).map(|_| silent()).collect());
+    let mut config = config(&peer.endpoint());
+    config.limits.ack_timeout = Duration::from_millis(50);
+    config.flush_wait = Duration::from_millis(100);
+    let host = Host::start(config);
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut given_back = false;
+    while Instant::now() < end {
+        let start = Instant::now();
+        let flushed = host.flush(&entry(0, 0));
+        assert!(
+            start.elapsed() < Duration::from_millis(300),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_ne!(flushed, Flushed::Delivered);
+        given_back |= flushed == Flushed::Retry(Reason::GivenBack);
+        sleep(Duration::from_millis(5));
+    }
+    assert!(given_back || host.said("given back"));
+    assert_eq!(
+        ids_by_number(&peer.received())[&0].len(),
+        1,
+        "always the same id"
+    );
+    let start = Instant::now();
+    host.client.shutdown();
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn case_34_ack_after_the_timeout() {
+    survives(script(|connection| {
+        let frames: Vec<_> = (0..2).map_while(|_| connection.frame()).collect();
+        sleep(Duration::from_millis(320));
+        for frame in frames {
+            connection.ack(&frame.id);
+        }
+        connection.wait_for_end();
+    }));
+}
+
+#[test]
+fn case_35_wrong_ack_id_once() {
+    let (host, _) = survives(script(|connection| {
+        connection.frame();
+        connection.ack(b"AAAAAAAAAAAAAAAAAAAAAA==");
+        connection.serve();
+    }));
+    assert!(
+        host.said("an acknowledgement for `AAAAAAAAAAAAAAAAAAAAAA==`"),
+        "{:?}",
+        host.news()
+    );
+}
+
+#[test]
+fn case_36_out_of_order_is_fine() {
+    let peer = Peer::start(vec![script(|connection| {
+        let frames: Vec<_> = (0..2).map_while(|_| connection.frame()).collect();
+        for frame in frames.iter().rev() {
+            connection.ack(&frame.id);
+        }
+        connection.serve();
+    })]);
+    let mut config = config(&peer.endpoint());
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    assert_eq!(host.flush(&chunk(0..2, 900)), Flushed::Delivered);
+    assert_eq!(host.flush(&entry(2, 0)), Flushed::Delivered);
+    assert_eq!((peer.numbers(), peer.connections()), (vec![0, 1, 2], 1));
+}
+
+#[test]
+fn case_36_ack_twice() {
+    let (_, peer) = survives(script(|connection| {
+        let frame = connection.frame().unwrap();
+        connection.frame();
+        connection.send(&[ack(&frame.id), ack(&frame.id)].concat());
+        connection.wait_for_end();
+    }));
+    assert_eq!(
+        peer.numbers(),
+        [0, 1, 1, 2],
+        "what was acknowledged is not sent again"
+    );
+}
+
+#[test]
+fn case_37_refused_is_given_back_and_keeps_what_was_acked() {
+    let peer = Peer::start(vec![script(|connection| {
+        let frame = connection.frame().unwrap();
+        connection.frame();
+        connection.send(&[ack(&frame.id), b"\x80".to_vec()].concat());
+        connection.wait_for_end();
+    })]);
+    let mut config = config(&peer.endpoint());
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    assert_eq!(
+        host.flush(&chunk(0..2, 900)),
+        Flushed::Retry(Reason::GivenBack)
+    );
+    sleep(Duration::from_millis(100));
+    assert_eq!(peer.numbers(), [0, 1], "it waits for the host");
+    assert_eq!(host.deliver(&chunk(0..2, 900)), 0);
+    assert_eq!(peer.numbers(), [0, 1, 1]);
+    assert_eq!(host.prepared.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn case_38_reset_in_the_middle_of_a_frame() {
+    let (_, peer) = survives(script(|connection| {
+        connection.read(500);
+        connection.reset();
+    }));
+    assert_eq!(peer.numbers().len(), 3, "the torso is no frame");
+}
+
+#[test]
+fn case_39_end_after_half_of_the_window() {
+    let (_, peer) = survives(script(|connection| {
+        let frame = connection.frame().unwrap();
+        connection.frame();
+        connection.ack(&frame.id);
+    }));
+    assert_eq!(peer.numbers(), [0, 1, 1, 2]);
+}
+
+#[test]
+fn case_39_end_without_an_ack() {
+    survives(script(|connection| {
+        connection.frame();
+        connection.frame();
+    }));
+}
+
+#[test]
+fn case_40_closed_while_idle() {
+    let peer = Peer::start(vec![script(|connection| {
+        let frame = connection.frame().unwrap();
+        connection.ack(&frame.id);
+    })]);
+    let host = Host::start(config(&peer.endpoint()));
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
+    until("the end is seen", || {
+        host.said("closed the idle connection")
+    });
+    assert_eq!(host.flush(&entry(1, 0)), Flushed::Delivered);
+    assert_eq!(
+        host.notes.resent.load(Ordering::Relaxed),
+        0,
+        "seen before it was used"
+    );
+    assert_eq!(peer.connections(), 2);
+}
+
+#[test]
+fn case_40_closed_under_a_frame() {
+    let peer = Peer::start(vec![script(|connection| {
+        let frame = connection.frame().unwrap();
+        connection.ack(&frame.id);
+        // The next frame is in the socket when it closes.
+        connection.read(1);
+    })]);
+    let host = Host::start(config(&peer.endpoint()));
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
+    assert_eq!(
+        host.flush(&entry(1, 0)),
+        Flushed::Delivered,
+        "the host does not notice"
+    );
+    assert_eq!(host.notes.resent.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn case_42_restart_between_every_frame() {
+    let mut peer = Peer::start(vec![]);
+    let address = peer.address;
+    let host = Host::start(config(&peer.endpoint()));
+    let mut numbers = Vec::new();
+    for number in 0..10 {
+        host.deliver(&entry(number, 0));
+        peer.stop();
+        numbers.extend(peer.numbers());
+        peer = Peer::start_at(address, vec![]);
+    }
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+}
+
+/// The peer closes whenever it sees record 5, as Fluent Bit does with a frame
+/// that is too large for it.
+#[test]
+fn case_46_one_poisonous_chunk_does_not_hold_up_the_others() {
+    let allergic = || {
+        script(|connection| {
+            while let Some(frame) = connection.frame().filter(|frame| frame.numbers != [5]) {
+                connection.ack(&frame.id);
+            }
+        })
+    };
+    let peer = Peer::start((0..1000).map(|_| allergic()).collect());
+    let mut config = config(&peer.endpoint());
+    config.flush_wait = Duration::from_millis(100);
+    let host = Host::start(config);
+    for number in 0..10 {
+        match number {
+            5 => assert_ne!(host.flush(&entry(5, 0)), Flushed::Delivered),
+            _ => drop(host.deliver(&entry(number, 0))),
+        }
+    }
+    until("it is given back", || host.said("a chunk is given back"));
+    assert!(
+        peer.connections() < 20,
+        "{} connections",
+        peer.connections()
+    );
+}
+
+#[test]
+fn case_48_names() {
+    let peer = Peer::start(vec![]);
+    let port = peer.address.port();
+    let host = Host::start(config(&format!(
+        "no-such-name.invalid:{port}, localhost:{port}"
+    )));
+    host.deliver(&entry(0, 0));
+    assert!(
+        host.said("cannot connect to no-such-name.invalid"),
+        "{:?}",
+        host.news()
+    );
+    assert!(
+        host.said(&format!("connected to localhost:{port} (127.0.0.1)")),
+        "{:?}",
+        host.news()
+    );
+}
+
+#[test]
+fn case_56_a_stuck_peer_does_not_hold_up_the_host() {
+    let peer = Peer::start(
+        (0..100)
+            .map(|_| script(|_| sleep(Duration::from_secs(10))))
+            .collect(),
+    );
+    let mut config = config(&peer.endpoint());
+    config.flush_wait = Duration::from_millis(100);
+    config.limits.ack_timeout = Duration::from_secs(30);
+    let host = Host::start(config);
+    let start = Instant::now();
+    for number in 0..50 {
+        assert_eq!(
+            host.flush(&entry(number, 0)),
+            Flushed::Retry(Reason::UnderWay)
+        );
+    }
+    assert!(
+        start.elapsed() < Duration::from_millis(400),
+        "{:?} for 50 flushes",
+        start.elapsed()
+    );
+    let start = Instant::now();
+    host.client.shutdown();
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?} to shut down",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn case_59_a_long_outage() {
+    let address = closed_port();
+    let mut config = config(&address);
+    config.memory = 10_000;
+    let host = Host::start(config);
+    let chunks: Vec<_> = (0..100).map(|number| entry(number, 1000)).collect();
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut full = 0;
+    while Instant::now() < end {
+        for chunk in &chunks {
+            full += usize::from(host.flush(chunk) == Flushed::Retry(Reason::Full));
+        }
+        sleep(Duration::from_millis(20));
+    }
+    assert!(full > 0, "what is held is bounded");
+    let taken = host.prepared.load(Ordering::Relaxed);
+    assert!(
+        (2..10).contains(&taken),
+        "{taken} chunks of 1028 bytes in 10000"
+    );
+    let peer = Peer::start_at(address.parse().unwrap(), vec![]);
+    for chunk in &chunks {
+        host.deliver(chunk);
+    }
+    let mut numbers = peer.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "each once");
+    assert!(host.news().len() < 10, "{:?}", host.news());
+}
+
+/// What a load balancer without backends does.
+#[test]
+fn case_59_accepted_and_closed_at_once() {
+    let peer = Peer::start((0..10_000).map(|_| script(|_| ())).collect());
+    let host = Host::start(config(&peer.endpoint()));
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+        sleep(Duration::from_millis(5));
+    }
+    assert!(
+        peer.connections() < 20,
+        "{} connections",
+        peer.connections()
+    );
+}
+
+#[test]
+fn case_60_a_short_outage_needs_no_second_try_of_the_host() {
+    let address = closed_port();
+    let host = Host::start(config(&address));
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Retry(Reason::UnderWay));
+    sleep(Duration::from_millis(300));
+    let peer = Peer::start_at(address.parse().unwrap(), vec![]);
+    until("it arrives by itself", || {
+        host.notes.acked.load(Ordering::Relaxed) == 1
+    });
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
+    assert_eq!(peer.numbers(), [0]);
+}
+
+#[test]
+fn case_62_a_slow_peer_is_not_a_dead_one() {
+    let peer = Peer::start(vec![script(|connection| {
+        // 2 MB at about 1 MB/s, in frames of 100 KB: each in time, all of them not.
+        let mut taken = 0;
+        while connection.read(10_000).is_some() {
+            taken += 1;
+            if taken > 0 {
+                sleep(Duration::from_millis(10));
+            }
+            while let Some(frame) = connection.whole_frame() {
+                connection.ack(&frame.id);
+            }
+        }
+    })]);
+    let mut config = config(&peer.endpoint());
+    config.caps.frame = 100_000;
+    let host = Host::start(config);
+    let count = 2_000_000 / (ENTRY as u32 + 3000);
+    host.deliver(&chunk(0..count, 3000));
+    assert_eq!(peer.numbers(), (0..count).collect::<Vec<_>>());
+    assert_eq!(peer.connections(), 1, "{:?}", host.news());
+}
+
+#[test]
+fn case_64_unsolicited_bytes() {
+    let peer = Peer::start(vec![script(|connection| {
+        let frame = connection.frame().unwrap();
+        connection.send(&[ack(&frame.id), b"\x81".to_vec()].concat());
+        connection.wait_for_end();
+    })]);
+    let host = Host::start(config(&peer.endpoint()));
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
+    until("the peer is not trusted", || {
+        host.said("bytes that nobody asked for")
+    });
+    host.deliver(&entry(1, 0));
+    assert_eq!((peer.numbers(), peer.connections()), (vec![0, 1], 2));
+}
+
+/// Everything at random for a few seconds: nothing is lost.
+#[test]
+fn case_65_random_faults() {
+    let faults = Arc::new(AtomicUsize::new(0));
+    let scripts = (0..10_000).map(|number: u32| {
+        let faults = Arc::clone(&faults);
+        script(move |connection| {
+            let mut frames = 0;
+            while let Some(frame) = connection.frame() {
+                frames += 1;
+                if frames % (1 + number % 7) != 0 {
+                    connection.ack(&frame.id);
+                    continue;
+                }
+                faults.fetch_add(1, Ordering::Relaxed);
+                match number % 6 {
+                    0 => return,
+                    1 => connection.ack(b"wrong"),
+                    2 => (0..2).for_each(|_| connection.ack(&frame.id)),
+                    3 => return connection.reset(),
+                    4 => connection.send(&ack(&frame.id)[..10]),
+                    _ => connection.send(b"\x80"),
+                }
+            }
+        })
+    });
+    let peer = Peer::start(scripts.collect());
+    let mut config = config(&peer.endpoint());
+    config.caps.frame = 1000;
+    config.limits.ack_timeout = Duration::from_millis(20);
+    config.flush_wait = Duration::from_millis(100);
+    let host = Host::start(config);
+    let start = Instant::now();
+    let mut sent = 0;
+    while start.elapsed() < Duration::from_secs(3) {
+        host.deliver(&chunk(sent..sent + 20, 400));
+        sent += 20;
+        let acked = peer.acked();
+        assert!((sent - 20..sent).all(|number| acked.contains(&number)));
+    }
+    assert!(faults.load(Ordering::Relaxed) > 10);
+    let received = peer.received();
+    assert!(ids_by_number(&received).values().all(|ids| ids.len() == 1));
+}

@@ -1,0 +1,160 @@
+//! What Fluent Bit does with a client: chunks, flushes and retries.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use kube_audit::forward::frames::{Batch, RecordTooLarge};
+use kube_audit::net::{Client, Config, Count, Endpoint, Flushed, News, Node, Report};
+
+/// Bytes of an entry around its padding.
+pub const ENTRY: usize = 28;
+
+/// `[EventTime, {"n": number, "pad": bytes}]` with fixed headers.
+pub fn entry(number: u32, padding: usize) -> Vec<u8> {
+    let mut entry = b"\x92\xd7\x00".to_vec();
+    entry.extend(1_700_000_000u32.to_be_bytes());
+    entry.extend(number.to_be_bytes());
+    entry.extend(b"\x82\xa1n\xce");
+    entry.extend(number.to_be_bytes());
+    entry.extend(b"\xa3pad\xc6");
+    entry.extend((padding as u32).to_be_bytes());
+    entry.resize(ENTRY + padding, b'x');
+    entry
+}
+
+/// Entries with these numbers.
+pub fn chunk(numbers: Range<u32>, padding: usize) -> Vec<u8> {
+    numbers.flat_map(|number| entry(number, padding)).collect()
+}
+
+/// Numbers and lengths of the entries in `bytes`.
+pub fn entries(mut bytes: &[u8]) -> Vec<(u32, usize)> {
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    let mut entries = Vec::new();
+    while !bytes.is_empty() {
+        let length = ENTRY + number(&bytes[24..28]) as usize;
+        entries.push((number(&bytes[15..19]), length));
+        bytes = &bytes[length..];
+    }
+    entries
+}
+
+/// Everything that a client reported.
+#[derive(Default)]
+pub struct Notes {
+    pub news: Mutex<Vec<String>>,
+    pub lost: Mutex<Vec<String>>,
+    pub sent: AtomicUsize,
+    pub resent: AtomicUsize,
+    pub acked: AtomicUsize,
+}
+
+impl Report for Notes {
+    fn news(&self, news: &News, _: u64) {
+        self.news.lock().unwrap().push(news.to_string());
+    }
+
+    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
+        assert_eq!(entry.len(), error.bytes.len());
+        self.lost.lock().unwrap().push(error.to_string());
+    }
+
+    fn count(&self, count: Count) {
+        match count {
+            Count::FrameSent(_) => self.sent.fetch_add(1, Ordering::Relaxed),
+            Count::FrameResent(_) => self.resent.fetch_add(1, Ordering::Relaxed),
+            Count::FrameAcked(records) => self.acked.fetch_add(records, Ordering::Relaxed),
+        };
+    }
+}
+
+/// A client, and what it said.
+pub struct Host {
+    pub client: Client,
+    pub notes: Arc<Notes>,
+    /// How many chunks were prepared.
+    pub prepared: Arc<AtomicUsize>,
+}
+
+/// Timers that fit tests: long enough for a busy machine, short enough to wait for.
+pub fn config(endpoints: &str) -> Config {
+    let endpoints = Endpoint::parse_list(endpoints).unwrap();
+    let mut config = Config::new(endpoints.into_iter().map(Node::new).collect());
+    config.flush_wait = Duration::from_secs(2);
+    config.connect_timeout = Duration::from_millis(300);
+    config.limits.write_timeout = Duration::from_millis(300);
+    config.limits.ack_timeout = Duration::from_millis(300);
+    config
+}
+
+impl Host {
+    pub fn start(config: Config) -> Host {
+        let notes = Arc::new(Notes::default());
+        let prepared = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&prepared);
+        let prepare = move |tag: &[u8], chunk: &[u8]| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            let ends = entries(chunk).into_iter().scan(0, |end, (_, length)| {
+                *end += length;
+                Some(*end)
+            });
+            Batch {
+                tag: tag.to_vec(),
+                entries: chunk.to_vec(),
+                ends: ends.collect(),
+            }
+        };
+        let client = Client::start(config, prepare, Arc::clone(&notes) as Arc<dyn Report>).unwrap();
+        Host {
+            client,
+            notes,
+            prepared,
+        }
+    }
+
+    /// Flushes once; delivered or not.
+    pub fn flush(&self, chunk: &[u8]) -> Flushed {
+        self.client.flush(b"kube.audit", chunk)
+    }
+
+    /// Flushes until it is delivered, as the host does; how often it had to be retried.
+    pub fn deliver(&self, chunk: &[u8]) -> usize {
+        let start = Instant::now();
+        for retries in 0.. {
+            if self.flush(chunk) == Flushed::Delivered {
+                return retries;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{:?}",
+                self.news()
+            );
+            sleep(Duration::from_millis(10));
+        }
+        unreachable!()
+    }
+
+    pub fn news(&self) -> Vec<String> {
+        self.notes.news.lock().unwrap().clone()
+    }
+
+    /// Whether a line of the news has these words.
+    pub fn said(&self, words: &str) -> bool {
+        self.news().iter().any(|line| line.contains(words))
+    }
+}
+
+/// Waits until something has become true.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "waited in vain until {what}"
+        );
+        sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,14 @@
+//! The forward client against receivers: a scripted faulty one, and real ones.
+//!
+//! A test named `case_35_…` covers that case of the forward test list: faults
+//! on the way between a client and a receiver, and what must become of them.
+//! Every record reaches the peer at least once, and nothing counts as delivered
+//! that was not acknowledged.
+
+mod cases;
+mod faults;
+mod fluent_bit;
+mod host;
+mod npm;
+mod peer;
+mod process;

@@ -1,0 +1,107 @@
+//! The server of the npm package `@fluent-org/logger`, an independent
+//! implementation in JavaScript.
+//!
+//! Nothing is installed here: the package is looked for in `node_modules` of
+//! the directory that `KUBE_AUDIT_FLUENT_LOGGER` names, or where node finds it.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use kube_audit::net::Flushed;
+
+use crate::host::{Host, chunk, config, entry, until};
+use crate::process::{Process, free_port, skip};
+
+/// Prints `ready`, then tag, seconds, nanoseconds and number of every record.
+const SERVER: &str = r"
+    const { FluentServer } = require('@fluent-org/logger');
+    const listenOptions = { host: '127.0.0.1', port: Number(process.argv[1]) };
+    const server = new FluentServer({ listenOptions });
+    server.on('entry', (tag, time, record) =>
+        console.log([tag, time.epoch, time.nano, record.n].join(' ')));
+    server.listen().then(() => console.log('ready'));
+";
+
+fn node() -> Command {
+    let mut node = Command::new("node");
+    if let Some(directory) = env::var_os("KUBE_AUDIT_FLUENT_LOGGER") {
+        node.env("NODE_PATH", Path::new(&directory).join("node_modules"));
+    }
+    node
+}
+
+fn start(port: u16) -> Option<Process> {
+    let probe = node()
+        .args(["-e", "require('@fluent-org/logger')"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !probe.is_ok_and(|status| status.success()) {
+        skip(
+            "npm server: needs node and the package @fluent-org/logger; \
+             KUBE_AUDIT_FLUENT_LOGGER names the directory of its node_modules",
+        );
+        return None;
+    }
+    let server = Process::start(node().args(["-e", SERVER, &port.to_string()]));
+    until("the server listens", || {
+        server.lines().contains(&"ready".into())
+    });
+    Some(server)
+}
+
+fn line(tag: &str, number: u32) -> String {
+    format!("{tag} 1700000000 {number} {number}")
+}
+
+#[test]
+fn case_01_02_and_04_records_of_chunks() {
+    let port = free_port();
+    let Some(server) = start(port) else { return };
+    let host = Host::start(config(&format!("127.0.0.1:{port}")));
+    assert_eq!(host.flush(&chunk(0..10_000, 0)), Flushed::Delivered);
+    until("all arrived", || server.lines().len() == 10_001);
+    let expected: Vec<_> = (0..10_000)
+        .map(|number| line("kube.audit", number))
+        .collect();
+    assert_eq!(server.lines()[1..], expected);
+    let tag = "täg.".repeat(80);
+    assert_eq!(
+        host.client.flush(tag.as_bytes(), &entry(7, 0)),
+        Flushed::Delivered
+    );
+    until("the last arrived", || {
+        server.lines().last() == Some(&line(&tag, 7))
+    });
+}
+
+#[test]
+fn case_11_many_frames() {
+    let port = free_port();
+    let Some(server) = start(port) else { return };
+    let host = Host::start(config(&format!("127.0.0.1:{port}")));
+    host.deliver(&chunk(0..5000, 1000));
+    until("all arrived", || server.lines().len() == 5001);
+    assert!(
+        host.news().iter().all(|line| line.starts_with("connected")),
+        "{:?}",
+        host.news()
+    );
+}
+
+#[test]
+fn case_42_restart_between_every_frame() {
+    let port = free_port();
+    if start(port).is_none() {
+        return;
+    }
+    let host = Host::start(config(&format!("127.0.0.1:{port}")));
+    for number in 0..5 {
+        let Some(server) = start(port) else { return };
+        host.deliver(&entry(number, 0));
+        until("it arrived", || {
+            server.lines().contains(&line("kube.audit", number))
+        });
+    }
+}
