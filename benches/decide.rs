@@ -4,6 +4,8 @@
 //! best of several rounds over recorded requests. Asserts nothing about time.
 //! With `KUBE_AUDIT_GROUND_TRUTH` set, the bench policies found there are used as well.
 
+#![allow(clippy::unwrap_used, reason = "a bench that lacks its input may stop")]
+
 #[path = "../tests/policy_support/mod.rs"]
 mod policy_support;
 

@@ -128,10 +128,10 @@ struct Block {
     names: Strings,
     resources: Resources,
     urls: Urls,
-    /// Rules that ask who the user is.
-    with_user: Set,
-    /// Rules that don't.
-    for_anyone: Set,
+    /// Rules that ask for the user's name.
+    with_users: Set,
+    /// Rules that ask for the user's groups.
+    with_groups: Set,
     /// Rules whose entries of `resources` need a second look, because a name
     /// counts only together with its own entry.
     with_names: Set,
@@ -152,8 +152,8 @@ impl Block {
             names: Strings::new(rules, &mut sets, Selector::of_names),
             resources: Resources::new(rules, &mut sets),
             urls: Urls::new(rules, &mut sets),
-            with_user: sets.add(&rules_where(rules, asks_for_user)),
-            for_anyone: sets.add(&rules_where(rules, |rule| !asks_for_user(rule))),
+            with_users: sets.add(&rules_where(rules, |rule| !rule.users.is_empty())),
+            with_groups: sets.add(&rules_where(rules, |rule| !rule.user_groups.is_empty())),
             with_names: sets.add(&rules_where(rules, asks_for_name)),
             sets,
         };
@@ -163,66 +163,72 @@ impl Block {
 
     fn first(&self, request: &Attributes<'_>, rules: &[Rule]) -> Option<Found> {
         let sets = &self.sets;
+        let verbs = self.verbs.get(request.verb);
         match &request.target {
             Target::Resource(resource) => {
                 let Some(target) = self.resources.get(resource) else {
                     return Some(Found::NotIndexed);
                 };
-                let others = [
-                    self.verbs.get(request.verb),
-                    self.namespaces.get(resource.namespace),
-                    self.names.get(resource.name),
-                ];
-                let summary = sets.summary_of_any(&target);
-                let summary = others
-                    .iter()
-                    .fold(summary, |all, &set| all & sets.summary(set));
-                let word = |word| {
-                    let target = sets.word_of_any(&target, word);
-                    others
-                        .iter()
-                        .fold(target, |all, &set| all & sets.word(set, word))
+                let namespaces = self.namespaces.get(resource.namespace);
+                let summary =
+                    sets.summary_of_any(&target) & sets.summary(verbs) & sets.summary(namespaces);
+                let mut names = None;
+                let matching = |word| {
+                    let left = sets.word_of_any(&target, word)
+                        & sets.word(verbs, word)
+                        & sets.word(namespaces, word);
+                    if left & sets.word(self.with_names, word) == 0 {
+                        return left;
+                    }
+                    let name = || self.names.get(resource.name);
+                    left & sets.word(*names.get_or_insert_with(name), word)
                 };
                 let sure = |rule: usize| rules.get(rule).is_some_and(|rule| rule.selects(resource));
-                self.least(request.user, summary, word, sure)
+                self.least(request.user, summary, matching, sure)
             }
             Target::NonResource { path } => {
-                let both = [self.urls.get(path), self.verbs.get(request.verb)];
-                let [url, verb] = both.map(|set| sets.summary(set));
-                let word = |word| sets.word(both[0], word) & sets.word(both[1], word);
-                self.least(request.user, url & verb, word, |_| true)
+                let urls = self.urls.get(path);
+                let matching = |word| sets.word(urls, word) & sets.word(verbs, word);
+                let summary = sets.summary(urls) & sets.summary(verbs);
+                self.least(request.user, summary, matching, |_| true)
             }
         }
     }
 
-    /// The least number among the rules that let the user through, too.
+    /// The least number among the matching rules that let the user through, too;
     /// `sure` has the last word on names.
+    ///
+    /// The user's strings, the longest of all, are looked up only if a rule asks for them.
     #[inline]
     fn least(
         &self,
         user: Option<User<'_>>,
         summary: u64,
-        matching: impl Fn(usize) -> u64,
+        mut matching: impl FnMut(usize) -> u64,
         sure: impl Fn(usize) -> bool,
     ) -> Option<Found> {
         let sets = &self.sets;
         let mut words = summary;
-        let mut users = None;
+        let (mut by_name, mut by_group) = (None, None);
         let mut least = None;
         while words != 0 {
             let word = words.trailing_zeros() as usize;
             words &= words - 1;
             let mut left = matching(word);
-            // Often the answer doesn't depend on the user, whose strings are the longest.
-            if left & sets.word(self.with_user, word) != 0 {
-                if users.is_none() {
-                    users = self.users(user);
+            if left & sets.word(self.with_users, word) != 0 {
+                let rules = *by_name.get_or_insert_with(|| self.by_name(user));
+                words &= sets.summary(rules);
+                left &= sets.word(rules, word);
+            }
+            if left & sets.word(self.with_groups, word) != 0 {
+                if by_group.is_none() {
+                    by_group = self.by_group(user);
                 }
-                let Some((by_name, by_group)) = &users else {
+                let Some(rules) = &by_group else {
                     return Some(Found::NotIndexed);
                 };
-                words &= sets.summary(*by_name) & sets.summary_of_any(by_group);
-                left &= sets.word(*by_name, word) & sets.word_of_any(by_group, word);
+                words &= sets.summary_of_any(rules);
+                left &= sets.word_of_any(rules, word);
             }
             while left != 0 {
                 let rule = left.trailing_zeros() as usize;
@@ -241,26 +247,24 @@ impl Block {
         least.map(Found::Rule)
     }
 
-    /// The rules that let the user through, by name and by groups; `None` if the user
-    /// is in more of the groups that rules name than a union has room for.
-    fn users(&self, user: Option<User<'_>>) -> Option<(Set, Union)> {
-        let Some(user) = user else {
-            return Some((self.for_anyone, Union::of(self.for_anyone)));
-        };
-        let mut by_group = Union::of(self.user_groups.unlisted);
-        for group in user.groups {
-            if let Some(rules) = self.user_groups.listed.get(&[group])
-                && !by_group.add(rules)
+    /// The rules that let the user's name through.
+    fn by_name(&self, user: Option<User<'_>>) -> Set {
+        user.map_or(self.users.unlisted, |user| self.users.get(user.name))
+    }
+
+    /// The rules that let one of the user's groups through; `None` if the user is in
+    /// more of the groups that rules name than a union has room for.
+    fn by_group(&self, user: Option<User<'_>>) -> Option<Union> {
+        let mut rules = Union::of(self.user_groups.unlisted);
+        for group in user.map(|user| user.groups).unwrap_or_default() {
+            if let Some(set) = self.user_groups.listed.get(&[group])
+                && !rules.add(set)
             {
                 return None;
             }
         }
-        Some((self.users.get(user.name), by_group))
+        Some(rules)
     }
-}
-
-fn asks_for_user(rule: &Rule) -> bool {
-    !rule.users.is_empty() || !rule.user_groups.is_empty()
 }
 
 fn asks_for_name(rule: &Rule) -> bool {
@@ -567,11 +571,42 @@ impl Urls {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Syntax;
     use super::*;
 
     #[test]
     fn is_shared_between_threads() {
         fn assert<T: Send + Sync>() {}
         assert::<Ruleset>();
+    }
+
+    #[test]
+    fn users_in_many_of_the_groups_named() {
+        let rule =
+            |i: usize| format!("{{level: Metadata, userGroups: [group-{i}], verbs: [verb-{i}]}}");
+        let rules: Vec<String> = (0..100).map(rule).collect();
+        let text = format!(
+            "---\n{{apiVersion: audit.k8s.io/v1, rules: [{}]}}",
+            rules.join(",")
+        );
+        let policy = Policy::parse("p", text.as_bytes(), Syntax::File)
+            .unwrap()
+            .policy;
+        let ruleset = Ruleset::compile(&policy);
+        let names: Vec<String> = (0..100).map(|i| format!("group-{i}")).collect();
+        let groups: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        for (count, expected) in [(0, None), (90, None), (98, Some(97)), (100, Some(97))] {
+            let user = Some(User {
+                name: b"alice",
+                groups: &groups[..count],
+            });
+            let target = Target::NonResource { path: b"/" };
+            let decision = ruleset.decide(&Attributes {
+                user,
+                verb: b"verb-97",
+                target,
+            });
+            assert_eq!(decision.rule, expected, "{count} groups");
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! YAML text → tree, the way kube-apiserver converts YAML to JSON: first document
 //! only, plain scalars by YAML 1.1 as go-yaml v2 understands it, merge keys, the
-//! last of repeated keys. The parser behind it knows YAML 1.2; where the two
-//! versions read a text differently and it is noticed, the text is refused.
+//! last of repeated keys.
+//!
+//! The parser behind it knows YAML 1.2. What it takes more freely than YAML 1.1 and
+//! is likely to be met is refused here: tabs where lines begin, `?` in flow style,
+//! line breaks like U+2028. What it takes more strictly stays refused, notably tabs
+//! that indent flow style inside block style.
 
 use base64::Engine as _;
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, StructureStyle, Tag};

@@ -1,5 +1,10 @@
 //! What the tests of policies share: the oracle, recorded answers, requests.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, of which every test file uses a part"
+)]
 
 pub mod oracle;
 
