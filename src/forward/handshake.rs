@@ -140,13 +140,12 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether somebody has to change a key before trying again makes sense.
+    /// Whether somebody has to change a key before trying again makes sense. A
+    /// connection that was closed may also be one to a receiver that is stopped.
     pub fn is_lasting(&self) -> bool {
         matches!(
             self,
-            HandshakeError::Refused(_)
-                | HandshakeError::WrongDigest
-                | HandshakeError::ClosedAfterPing
+            HandshakeError::Refused(_) | HandshakeError::WrongDigest
         )
     }
 }
@@ -181,6 +180,10 @@ enum State {
 
 /// How far a handshake has come.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each connection, and taken apart at once"
+)]
 pub enum Progress {
     /// It goes on.
     Pending(Handshake),
