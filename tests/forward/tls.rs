@@ -218,10 +218,8 @@ fn fails(peer: &Peer, tls: Option<Tls>, words: &str) {
     config.nodes[0].tls = tls;
     let host = Host::start(config);
     assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
-    until("it is said", || {
-        assert!(host.news().len() < 30, "{words}: {:?}", host.news());
-        host.said(words)
-    });
+    let wanted = format!("it says `{words}`");
+    until(&wanted, || host.said(words));
     assert!(peer.received().is_empty());
 }
 

@@ -230,7 +230,8 @@ fn cause(error: Error, name: &ServerName<'_>) -> TlsError {
             }
             Certificate::NotValidForName => wrong_name(Vec::new()),
             Certificate::NotValidForNameContext { presented, .. } => wrong_name(presented),
-            Certificate::UnknownIssuer => TlsError::UnknownAuthority,
+            // A signature is wrong where another authority has the same name.
+            Certificate::UnknownIssuer | Certificate::BadSignature => TlsError::UnknownAuthority,
             other => TlsError::Certificate(other.to_string()),
         },
         Error::InvalidMessage(_) => TlsError::NotTls,
