@@ -5,11 +5,6 @@
 //! ```console
 //! $ cargo run --example demo
 //! ```
-#![expect(
-    clippy::expect_used,
-    reason = "an example: what fails ends it with a word why"
-)]
-
 #[path = "../tests/common/c_host.rs"]
 mod c_host;
 #[path = "../tests/common/library.rs"]

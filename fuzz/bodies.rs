@@ -148,8 +148,12 @@ pub fn line(data: &[u8]) {
         assert_eq!(out, [data, b"\n"].concat(), "what is no event stays");
         return;
     }
+    let is_list = event["kind"] == "EventList"
+        && event["apiVersion"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("audit.k8s.io/"));
     let items = match event.get("items") {
-        Some(Value::Array(items)) if event["kind"] == "EventList" => items.clone(),
+        Some(Value::Array(items)) if is_list => items.clone(),
         _ => vec![event],
     };
     assert_eq!(items.len(), evaluations.len());

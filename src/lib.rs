@@ -18,6 +18,15 @@
 //! `record → policy`, `cli → everything but ffi`. `policy`, `record` and
 //! `forward` are pure: no I/O, no clock, no randomness, no unsafe code.
 
+// Nothing here may take the host down with it.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::todo,
+    clippy::unimplemented
+)]
+
 pub mod forward;
 pub mod net;
 pub mod plugin;

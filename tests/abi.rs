@@ -1,12 +1,11 @@
 //! Both doors from the side of the host, played by `tests/abi/host.c`.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test")]
-
 #[path = "common/c_host.rs"]
 mod c_host;
 #[path = "common/library.rs"]
 mod library;
 
 use std::collections::{BTreeSet, HashSet};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -25,12 +24,18 @@ const VERSIONS: [&str; 22] = [
 /// hosts before 5.1.0, and the host needs a part of it.
 const MOST_STACK: usize = 16 * 1024;
 
+/// A policy that drops every event.
+const NO_EVENTS: &str =
+    r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","rules":[{"level":"None"}]}"#;
+
 fn drive(host: &CHost, commands: &str) -> Ran {
     let installed = Installed::new(SecondName::Symlink);
     drive_installed(host, &installed, commands)
 }
 
+/// Every output gets a receiver, which is not there: nobody listens on port 1.
 fn drive_installed(host: &CHost, installed: &Installed, commands: &str) -> Ran {
+    let commands = &commands.replace(" output ", " prop Endpoint 127.0.0.1:1 output ");
     let (output, filter) = (installed.output(), installed.filter());
     let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/abi/events.jsonl");
     host.run(
@@ -39,6 +44,7 @@ fn drive_installed(host: &CHost, installed: &Installed, commands: &str) -> Ran {
             ("output", &output),
             ("filter", &filter),
             ("events", &events),
+            ("none", Path::new(NO_EVENTS)),
         ],
     )
 }
@@ -70,40 +76,109 @@ fn results(ran: &Ran) -> Vec<&str> {
     results
 }
 
+/// The results are these, each up to where the expected one ends.
+#[track_caller]
+fn assert_results(ran: &Ran, expected: &[&str]) {
+    let results = results(ran);
+    let alike = |(result, expected): (&&str, &&str)| result.starts_with(expected);
+    let same = results.len() == expected.len() && results.iter().zip(expected).all(alike);
+    assert!(same, "{results:#?} instead of {expected:#?}");
+}
+
 #[test]
 fn every_version_is_served() {
     for version in VERSIONS {
         let ran = drive(
             &CHost::of(version),
             "load {output} load {filter} threads \
-             output o filter f filter g lines {events} run f run g run o stop g stop f stop o",
+             output o prop Policy_Preset metadata filter f filter g \
+             lines {events} run f run g run o stop g stop f stop o",
         );
-        let [loads @ .., retry, retry_g, retry_o, stop_g, stop_f, stop_o] = &results(&ran)[..]
-        else {
-            panic!("{version}: {}", ran.stdout);
-        };
-        assert_eq!(
-            loads[..3],
-            [
+        assert_results(
+            &ran,
+            &[
                 "load: output kube_audit, type 2, proxy 11, flags 4",
                 "load: filter kube_audit",
                 "threads: 1",
+                "output o: init 1, ",
+                "filter f: pre_run 0, init 0",
+                "filter g: pre_run 0, init 0",
+                "run f: modified, ",
+                "run g: notouch",
+                "run o: retry",
+                "stop g: 0",
+                "stop f: 0",
+                "stop o: 1",
             ],
-            "{version}"
-        );
-        assert!(loads[3].starts_with("output o: init 1, "), "{version}");
-        assert_eq!(
-            loads[4..],
-            ["filter f: pre_run 0, init 0", "filter g: pre_run 0, init 0"]
-        );
-        assert!(retry.starts_with("run f: ") && retry_g.starts_with("run g: "));
-        assert!(retry_o.starts_with("run o: "));
-        assert_eq!(
-            [*stop_g, *stop_f, *stop_o],
-            ["stop g: 0", "stop f: 0", "stop o: 1"]
         );
         assert_has(&ran.log, "[filter:kube_audit:f] ");
         assert_has(&ran.log, "[output:kube_audit:o] ");
+    }
+}
+
+#[test]
+fn hostile_nesting_fits_the_stack() {
+    const DEPTH: usize = 100_000;
+    let event = |body: &str| {
+        format!(r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","responseObject":{body}}}"#)
+    };
+    let arrays = "[".repeat(DEPTH) + &"]".repeat(DEPTH);
+    let maps = r#"{"a":"#.repeat(DEPTH) + "1" + &"}".repeat(DEPTH);
+    let lines = [event(&arrays), event(&maps), "[".repeat(DEPTH)].join("\n");
+    // [[time, {}], map] in MessagePack, where the map has one key and that one value.
+    let record =
+        |open: &[u8]| [b"\x92\x92\xd7\0\0\0\0\x01\0\0\0\x01\x80".as_slice(), open].concat();
+    let arrays = [record(b"\x81\xa1a"), b"\x91".repeat(DEPTH), vec![0xc0]].concat();
+    let maps = [record(b""), b"\x81\xa1a".repeat(DEPTH), vec![0xc0]].concat();
+
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (json, msgpack) = (
+        directory.path().join("json"),
+        directory.path().join("msgpack"),
+    );
+    fs::write(&json, lines).expect("lines");
+    fs::write(&msgpack, [arrays, maps].concat()).expect("chunk");
+    let installed = Installed::new(SecondName::Symlink);
+    let ran = CHost::of("4.0.0").run(
+        "load {output} load {filter} \
+         prop Policy_Preset recommended prop Output_Shape map filter f \
+         prop Policy_Preset metadata prop Endpoint 127.0.0.1:1 output o \
+         lines {json} run o run f run f chunk {msgpack} run o run f run f stop f stop o",
+        &[
+            ("output", &installed.output()),
+            ("filter", &installed.filter()),
+            ("json", &json),
+            ("msgpack", &msgpack),
+        ],
+    );
+    assert_eq!(results(&ran).len(), 12, "{}", ran.stdout);
+}
+
+#[test]
+fn results_are_blocks_of_the_host_s_malloc() {
+    for host in [CHost::of("4.0.0"), CHost::of("4.0.0").malloc8()] {
+        let ran = drive(
+            &host,
+            "load {filter} \
+             prop Policy_Preset metadata prop Non_Audit drop filter metadata \
+             prop Policy {none} filter none \
+             lines {events} run metadata print run none print stop none stop metadata",
+        );
+        assert_results(
+            &ran,
+            &[
+                "load: filter kube_audit",
+                "filter metadata: pre_run 0, init 0",
+                "filter none: pre_run 0, init 0",
+                "run metadata: modified, ",
+                r#"[[1700000000.123456789,{}],{"log":"{\"kind\":\"Event\","#,
+                r#"[[1700000000.123456789,{}],{"log":"{\"kind\":\"Event\","#,
+                "run none: modified, 0 bytes ",
+                "stop none: 0",
+                "stop metadata: 0",
+            ],
+        );
+        assert!(!ran.stdout.contains("ConfigMap"), "{}", ran.stdout);
     }
 }
 
@@ -213,8 +288,10 @@ fn null_and_unknown_pointers_are_harmless() {
         "ExitCtx: 1 1",
     ];
     let results = results(&ran);
-    assert_eq!(results[4..11], nulls);
-    assert_eq!(results[13..], nulls);
+    assert!(results[4].starts_with("live output: "), "{results:?}");
+    assert_eq!(results[5], "live filter: 2 2");
+    assert_eq!(results[6..13], nulls);
+    assert_eq!(results[15..], nulls);
 }
 
 #[test]
@@ -222,7 +299,7 @@ fn a_malloc_that_aligns_to_8_is_enough() {
     for version in ["1.9.5", "4.0.0", "5.1.1"] {
         let ran = drive(
             &CHost::of(version).malloc8(),
-            "malloc load {output} load {filter} output o filter f \
+            "malloc load {output} load {filter} output o prop Policy_Preset recommended filter f \
              lines {events} run f run f run o stop f stop o",
         );
         let results = results(&ran);
@@ -367,7 +444,7 @@ fn a_second_output_is_refused_where_it_crashes_the_host() {
 fn the_instance_s_log_level_counts() {
     let ran = drive(
         &CHost::of("4.0.0"),
-        "load {output} load {filter} prop log_level error filter f prop log_level warn output o \
+        "load {output} load {filter} prop log_level error filter f prop log_level error output o \
          stop f stop o",
     );
     assert_eq!(results(&ran).len(), 6);

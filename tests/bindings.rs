@@ -1,6 +1,4 @@
 //! The kept bindings are those that the headers give.
-#![allow(clippy::expect_used, reason = "a test")]
-
 #[test]
 fn kept_bindings_are_up_to_date() {
     let made = concat!(env!("OUT_DIR"), "/bindings.rs");

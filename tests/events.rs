@@ -4,8 +4,6 @@
 //! `KUBE_AUDIT_GROUND_TRUTH` set to a directory with `vectors/` in it, all of
 //! them are checked too.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! The architecture as rules: which room may know which, and what pure rooms lack.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -6,14 +6,14 @@ use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bindings as abi;
-use super::guard::entry;
+use super::guard::{entry, guard};
 use super::handles::{Handles, Instance};
 use super::heap::into_malloc;
 use super::host::{FilterPluginLayout, Host, host};
 use super::instance;
 use super::log::{InstanceLog, complain};
-use super::{DESCRIPTION, NAME};
-use crate::plugin::{Filter, Log, LogLevel, Verdict};
+use super::{DESCRIPTION, NAME, lent};
+use crate::plugin::{Filter, Verdict};
 
 const DOOR: &str = "filter";
 /// What the host's start callbacks answer.
@@ -66,13 +66,13 @@ static CONSTRUCTOR: extern "C" fn() = construct;
 /// Fills the exported object the way the host reads it. Runs when the library
 /// is loaded, so it starts no thread: the host may still become a daemon.
 extern "C" fn construct() {
-    entry(DOOR, 0, || {
-        // An unknown host keeps the refusing object, which says why when it is used.
+    // An unknown host keeps the refusing object, which says why when it is used;
+    // so does one where this goes wrong.
+    let _ = guard(|| {
         if let Ok(host) = host() {
             // SAFETY: the library isn't loaded yet, so nobody else has the address.
             unsafe { filter_kube_audit_plugin.0.get().write(plugin(host)) };
         }
-        0
     });
 }
 
@@ -131,7 +131,7 @@ unsafe extern "C" fn refuse(
 ) -> c_int {
     entry(DOOR, FAILED, || {
         if let Err(why) = host() {
-            complain(DOOR, why);
+            complain(DOOR, &why);
         }
         FAILED
     })
@@ -187,29 +187,33 @@ unsafe fn open(
     ins: *mut abi::flb_filter_instance,
     reads: Reads,
 ) -> Option<(&'static Host, Filter, Arc<InstanceLog>)> {
-    let host = host().map_err(|why| complain(DOOR, why)).ok()?;
+    let host = host().map_err(|why| complain(DOOR, &why)).ok()?;
     if ins.is_null() {
         complain(DOOR, &"the host gave no instance");
         return None;
     }
     // SAFETY: not null, and the caller guarantees the rest.
-    let section = unsafe { instance::filter(host, ins) };
-    let section = section.map_err(|why| complain(DOOR, &why)).ok()?;
-    let level = match reads {
-        Reads::ToCheck => abi::FLB_LOG_ERROR,
-        Reads::ToRun => section.log_level,
+    let (name, section) = unsafe {
+        (
+            instance::filter_name(host, ins),
+            instance::filter(host, ins),
+        )
     };
-    let log = Arc::new(InstanceLog::new(
-        host.api.log_print,
-        DOOR,
-        &section.name,
-        level,
-    ));
-    match Filter::new(&section.properties, log.clone()) {
+    let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, &name));
+    let filter = section
+        .map_err(|wrong| wrong.to_string())
+        .and_then(|section| {
+            log.set_level(match reads {
+                Reads::ToCheck => abi::FLB_LOG_ERROR,
+                Reads::ToRun => section.log_level,
+            });
+            log.start(host);
+            Filter::new(&section.properties, log.clone()).map_err(|wrong| wrong.to_string())
+        });
+    match filter {
         Ok(filter) => Some((host, filter, log)),
         Err(wrong) => {
-            log.log(LogLevel::Error, &wrong.to_string());
-            log.print();
+            log.start_failed(&wrong);
             None
         }
     }
@@ -232,16 +236,12 @@ unsafe extern "C" fn filter(
         let Some(instance) = FILTERS.get(context) else {
             return abi::FLB_FILTER_NOTOUCH;
         };
-        if data.is_null() || tag.is_null() || out_buf.is_null() || out_size.is_null() {
+        if out_buf.is_null() || out_size.is_null() {
             return abi::FLB_FILTER_NOTOUCH;
         }
-        // SAFETY: the host's chunk and tag, not null, valid and unchanged during this call.
-        let (tag, chunk) = unsafe {
-            (
-                std::slice::from_raw_parts(tag.cast(), usize::try_from(tag_len).unwrap_or(0)),
-                std::slice::from_raw_parts(data.cast(), bytes),
-            )
-        };
+        let tag_len = usize::try_from(tag_len).unwrap_or(0);
+        // SAFETY: the host lends both for this call.
+        let (tag, chunk) = unsafe { (lent(tag.cast(), tag_len), lent(data, bytes)) };
         let verdict = instance.call("the chunk passes unchanged", |filter| {
             let mut filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
             filter.filter(tag, chunk)

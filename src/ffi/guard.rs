@@ -30,14 +30,20 @@ thread_local! {
     static WATCH: RefCell<Watch> = const { RefCell::new(Watch::Off) };
 }
 
-/// Runs the body of an entry point; a panic in it comes back as an error.
-///
+/// The outermost guard of an entry point; `safe` answers the host after a panic.
+pub fn entry(door: &str, safe: c_int, body: impl FnOnce() -> c_int) -> c_int {
+    note_panics();
+    guard(body).unwrap_or_else(|panic| {
+        complain(door, &panic);
+        safe
+    })
+}
+
 /// The standard hook would print to stderr and may walk the stack, which is
-/// more than a coroutine's stack has room for. So the first guard puts a hook
-/// before it that only notes the place when the panic happens inside a guard.
-/// The hook belongs to this library's copy of std: the host and other plugins
-/// never meet it.
-pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
+/// more than a coroutine's stack has room for. The hook put before it only
+/// notes a panic that happens inside a guard. It belongs to this library's copy
+/// of std: the host and other plugins never meet it.
+fn note_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let standard = take_hook();
@@ -47,7 +53,10 @@ pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
             }
         }));
     });
+}
 
+/// Runs a body; a panic in it comes back as an error.
+pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
     let outer = WATCH.replace(Watch::On);
     // What a panic left half done is behind locks or dropped: nothing in here
     // relies on more than memory safety after it.
@@ -60,14 +69,6 @@ pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
         };
         forget_unknown(payload);
         Panicked(panic)
-    })
-}
-
-/// The outermost guard of an entry point; `safe` answers the host after a panic.
-pub fn entry(door: &str, safe: c_int, body: impl FnOnce() -> c_int) -> c_int {
-    guard(body).unwrap_or_else(|panic| {
-        complain(door, &panic);
-        safe
     })
 }
 
@@ -95,6 +96,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_with_its_place() {
+        note_panics();
         let line = line!() + 1;
         let panicked = guard(|| panic!("no {}", "way")).map(|()| "not reached");
         let place = format!("{}:{line}:", file!());
@@ -104,7 +106,14 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_point_answers_safely() {
+        assert_eq!(entry("filter", 2, || panic!("no way")), 2);
+        assert_eq!(entry("filter", 2, || 1), 1);
+    }
+
+    #[test]
     fn a_payload_that_panics_again_is_harmless() {
+        note_panics();
         struct Grenade;
         impl Drop for Grenade {
             fn drop(&mut self) {

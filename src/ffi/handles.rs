@@ -109,7 +109,7 @@ fn handle<T>(instance: &Arc<T>) -> *mut c_void {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::bindings as abi;
+    use crate::ffi::guard::entry;
     use crate::ffi::log::fake;
     use std::ptr;
 
@@ -136,8 +136,10 @@ mod tests {
 
     #[test]
     fn a_panic_and_its_log_line_fit_a_coroutine() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "test", abi::FLB_LOG_INFO);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "test");
         let instance = Instance::new((), Arc::new(log));
+        // The hook that entry points put in place.
+        assert_eq!(entry("filter", 0, || 1), 1);
         let used = stack::used(STACK, || {
             for _ in 0..2 {
                 let result = instance.call("nothing is lost", |()| -> u32 {

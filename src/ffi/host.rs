@@ -9,7 +9,8 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
+
+use once_cell::sync::OnceCell;
 
 use super::bindings as abi;
 
@@ -148,10 +149,10 @@ pub struct Api {
     pub output_name: Function<abi::flb_output_name_fn>,
 }
 
-/// The host of this process, found out once.
-pub fn host() -> Result<&'static Host, &'static Refusal> {
-    static HOST: OnceLock<Result<Host, Refusal>> = OnceLock::new();
-    HOST.get_or_init(probe).as_ref()
+/// The host of this process, found out once it is known.
+pub fn host() -> Result<&'static Host, Refusal> {
+    static HOST: OnceCell<Host> = OnceCell::new();
+    HOST.get_or_try_init(probe)
 }
 
 fn probe() -> Result<Host, Refusal> {

@@ -4,14 +4,16 @@
 //! not the host's it ignores `log_file`. So a line is kept when it is written,
 //! wherever that is, and printed by the next entry point that returns.
 
-use std::collections::VecDeque;
 use std::ffi::{CString, c_int};
 use std::io::{self, Write};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bindings as abi;
-use super::host::Function;
+use super::host::{Function, Host};
 use crate::plugin::{Log, LogLevel};
 
 /// Lines kept between two entry points.
@@ -22,42 +24,55 @@ pub struct InstanceLog {
     printer: Function<abi::flb_log_print_fn>,
     /// `[filter:kube_audit:NAME]`, as in the host's own lines.
     prefix: String,
-    /// Least severe level that is printed.
-    level: c_int,
-    waiting: Mutex<Waiting>,
+    /// The host's number of the least severe level that is printed.
+    level: AtomicI32,
+    /// Lines that wait, from any thread, and how many found no room.
+    lines: (Sender<Line>, Receiver<Line>),
+    lost: AtomicUsize,
 }
 
-#[derive(Default)]
-struct Waiting {
-    lines: VecDeque<(LogLevel, String)>,
-    lost: usize,
-}
+type Line = (LogLevel, String);
 
 impl InstanceLog {
-    /// The log of the instance `name`, with the host's number for its `log_level`.
-    pub fn new(
-        printer: Function<abi::flb_log_print_fn>,
-        door: &str,
-        name: &str,
-        level: c_int,
-    ) -> InstanceLog {
+    /// The log of the instance `name`, at the level info until another one is known.
+    pub fn new(printer: Function<abi::flb_log_print_fn>, door: &str, name: &str) -> InstanceLog {
         InstanceLog {
             printer,
             prefix: format!("[{door}:kube_audit:{name}]"),
-            level,
-            waiting: Mutex::default(),
+            level: AtomicI32::new(abi::FLB_LOG_INFO),
+            lines: bounded(MOST_LINES),
+            lost: AtomicUsize::new(0),
         }
+    }
+
+    /// Sets the level, which is the host's number of it.
+    pub fn set_level(&self, level: c_int) {
+        self.level.store(level, Ordering::Relaxed);
+    }
+
+    /// Says for whom the instance starts.
+    pub fn start(&self, host: &Host) {
+        let line = format!("started by Fluent Bit {}", host.version);
+        self.log(LogLevel::Debug, &line);
+    }
+
+    /// Says why the instance does not start, and waits a moment: hosts may end at
+    /// once, and then drop what their log thread has not written yet.
+    pub fn start_failed(&self, why: &str) {
+        const TO_BE_WRITTEN: Duration = Duration::from_millis(100);
+
+        self.log(LogLevel::Error, why);
+        self.print();
+        std::thread::sleep(TO_BE_WRITTEN);
     }
 
     /// Prints what waits. Needs up to 9 KiB of stack.
     pub fn print(&self) {
-        let Waiting { lines, lost } = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *waiting)
-        };
-        for (level, line) in lines {
+        let (_, lines) = &self.lines;
+        for (level, line) in lines.try_iter() {
             self.print_line(level, &line);
         }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             self.print_line(LogLevel::Warn, &format!("{lost} log lines were lost"));
         }
@@ -78,14 +93,12 @@ impl InstanceLog {
 
 impl Log for InstanceLog {
     fn log(&self, level: LogLevel, message: &str) {
-        if number(level) > self.level {
+        if number(level) > self.level.load(Ordering::Relaxed) {
             return;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.lines.len() < MOST_LINES {
-            waiting.lines.push_back((level, message.to_owned()));
-        } else {
-            waiting.lost += 1;
+        let (lines, _) = &self.lines;
+        if lines.try_send((level, message.to_owned())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -153,13 +166,14 @@ mod tests {
     use super::*;
 
     fn waiting(log: &InstanceLog) -> (Vec<(LogLevel, String)>, usize) {
-        let waiting = log.waiting.lock().unwrap();
-        (waiting.lines.iter().cloned().collect(), waiting.lost)
+        let (_, lines) = &log.lines;
+        (lines.try_iter().collect(), log.lost.load(Ordering::Relaxed))
     }
 
     #[test]
     fn lines_below_the_level_are_not_kept() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0", abi::FLB_LOG_WARN);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0");
+        log.set_level(abi::FLB_LOG_WARN);
         for level in [
             LogLevel::Error,
             LogLevel::Warn,
@@ -174,7 +188,7 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_and_the_rest_is_counted() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0", abi::FLB_LOG_INFO);
+        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0");
         for i in 0..MOST_LINES + 3 {
             log.log(LogLevel::Info, &i.to_string());
         }

@@ -14,7 +14,7 @@
 //! Invariants:
 //! * Nothing of the host is linked; all of it is found by name at run time, so
 //!   the library loads anywhere. A host that is not exactly known is refused.
-//! * Every entry point runs inside [`guard::guard`] and checks every pointer for null.
+//! * Every entry point runs inside [`guard::entry`] and checks every pointer for null.
 //! * No pointer that the host keeps for us is followed: it is a key of [`handles`].
 //! * Entry points run on stacks of 24 KiB without a guard page: nothing here
 //!   recurses, and log lines are printed from the entry point itself.
@@ -46,10 +46,22 @@ mod bindings {
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 }
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 
 /// Name of the filter and of the output.
 const NAME: &CStr = c"kube_audit";
 
 /// What `fluent-bit --help` says about both.
 const DESCRIPTION: &CStr = c"Kubernetes audit logs by policy";
+
+/// Bytes that the host lends for one call; null is nothing.
+///
+/// # Safety
+/// `data` is null or has `size` bytes that nobody changes during `'a`.
+unsafe fn lent<'a>(data: *const c_void, size: usize) -> &'a [u8] {
+    if data.is_null() {
+        return &[];
+    }
+    // SAFETY: not null, and the caller guarantees the rest.
+    unsafe { std::slice::from_raw_parts(data.cast(), size) }
+}

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use super::bindings as abi;
 use super::guard::entry;
 use super::handles::{Handles, Instance};
-use super::host::{Host, Version, host};
-use super::instance::{self, OutputSection, RetryLimit, Section};
+use super::host::{Host, Version, host, optional};
+use super::instance::{self, OutputSection, RetryLimit};
 use super::log::{InstanceLog, complain};
-use super::{DESCRIPTION, NAME};
+use super::{DESCRIPTION, NAME, lent};
 use crate::plugin::{Log, LogLevel, Outcome, Output};
 
 const DOOR: &str = "output";
@@ -36,7 +36,7 @@ static OUTPUTS: Handles<Instance<Output>> = Handles::new();
 pub unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) -> c_int {
     entry(DOOR, FAILED, || {
         if let Err(why) = host() {
-            complain(DOOR, why);
+            complain(DOOR, &why);
             return FAILED;
         }
         if def.is_null() {
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
         let host = match host() {
             Ok(host) => host,
             Err(why) => {
-                complain(DOOR, why);
+                complain(DOOR, &why);
                 return FAILED;
             }
         };
@@ -81,26 +81,17 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
             return FAILED;
         }
         // SAFETY: the instance that the host is starting, on this thread.
-        let section = match unsafe { instance::output(host, ins) } {
-            Ok(section) => section,
-            Err(why) => {
-                complain(DOOR, &why);
+        let name = unsafe { instance::output_name(host, ins) };
+        let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, &name));
+        // SAFETY: as above.
+        let output = match unsafe { start(host, ins, &log) } {
+            Ok(output) => output,
+            Err(wrong) => {
+                log.start_failed(&wrong);
                 return FAILED;
             }
         };
-        let Section {
-            name, log_level, ..
-        } = &section.section;
-        let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, name, *log_level));
-        // SAFETY: as above.
-        let started = unsafe { start(host, ins, &section, &log) };
-        if let Err(wrong) = &started {
-            log.log(LogLevel::Error, wrong);
-        }
         log.print();
-        let Ok(output) = started else {
-            return FAILED;
-        };
         let handle = OUTPUTS.insert(Instance::new(output, log));
         // SAFETY: not null; the field is the plugin's own.
         unsafe { (*context).remote_context = handle };
@@ -125,14 +116,21 @@ fn stop_where_a_failure_is_ignored() {
 /// The output that a section describes.
 ///
 /// # Safety
-/// `ins` is the live instance that `section` was read from, and no other thread
-/// changes it.
+/// `ins` is a live output instance of `host` that no other thread changes.
 unsafe fn start(
     host: &Host,
     ins: *mut abi::flb_output_instance,
-    section: &OutputSection,
     log: &Arc<InstanceLog>,
 ) -> Result<Output, String> {
+    // SAFETY: the caller guarantees it.
+    let OutputSection {
+        section,
+        settings,
+        retry_limit,
+        workers,
+    } = unsafe { instance::output(host, ins) }.map_err(|wrong| wrong.to_string())?;
+    log.set_level(section.log_level);
+    log.start(host);
     if host.version < Version(2, 0, 7) && OUTPUTS.len() > 0 {
         return Err(format!(
             "Fluent Bit {} crashes at its end with two outputs of one external plugin (fixed in \
@@ -144,16 +142,20 @@ unsafe fn start(
     let set = |key: &CStr, value: &CStr| unsafe {
         (host.api.output_set_property)(ins, key.as_ptr(), value.as_ptr())
     };
-    lift_retry_limit(section.retry_limit, log, set);
-    if let Some(workers) = section.workers {
+    lift_retry_limit(host.version, retry_limit, log, set);
+    if let Some(workers) = workers {
         forbid_workers(workers, log, set);
     }
-    Output::new(&section.section.properties, &section.settings, log.clone())
-        .map_err(|wrong| wrong.to_string())
+    Output::new(&section.properties, &settings, log.clone()).map_err(|wrong| wrong.to_string())
 }
 
 /// The host gives up a chunk after one retry unless it is told otherwise.
-fn lift_retry_limit(limit: RetryLimit, log: &InstanceLog, set: impl Fn(&CStr, &CStr) -> c_int) {
+fn lift_retry_limit(
+    version: Version,
+    limit: RetryLimit,
+    log: &InstanceLog,
+    set: impl Fn(&CStr, &CStr) -> c_int,
+) {
     let lifted = match limit {
         RetryLimit::Chosen(abi::FLB_OUT_RETRY_UNLIMITED) => return,
         RetryLimit::Chosen(limit) => {
@@ -169,6 +171,13 @@ fn lift_retry_limit(limit: RetryLimit, log: &InstanceLog, set: impl Fn(&CStr, &C
     };
     if set(c"retry_limit", c"no_limits") == 0 {
         log.log(LogLevel::Info, lifted);
+        // These answer every flush of an external plugin with "retry" once a hot
+        // reload has begun, and end it when nothing is left to flush.
+        if (Version(2, 2, 0)..Version(3, 2, 3)).contains(&version) {
+            let line = "a hot reload of this Fluent Bit waits forever for chunks that are not \
+                        delivered before it: set `hot_reload.ensure_thread_safety off`";
+            log.log(LogLevel::Info, line);
+        }
     } else {
         let line = "`Retry_Limit`: the default could not be lifted, a chunk is lost after 1 retry";
         log.log(LogLevel::Warn, line);
@@ -201,18 +210,10 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
         let Some(instance) = OUTPUTS.get(context) else {
             return abi::FLB_RETRY;
         };
-        if data.is_null() || tag.is_null() {
-            return abi::FLB_RETRY;
-        }
-        // SAFETY: not null, and the caller guarantees the rest.
-        let (tag, chunk) = unsafe {
-            (
-                CStr::from_ptr(tag).to_bytes(),
-                std::slice::from_raw_parts(data.cast(), size),
-            )
-        };
+        // SAFETY: the caller guarantees it.
+        let (tag, chunk) = unsafe { (optional(tag).unwrap_or_default(), lent(data, size)) };
         let outcome = instance.call("the chunk is tried again", |output| {
-            output.flush(tag, chunk)
+            output.flush(tag.to_bytes(), chunk)
         });
         match outcome {
             Some(Outcome::Delivered) => abi::FLB_OK,

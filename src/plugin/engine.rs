@@ -84,8 +84,16 @@ impl Engine {
         log.log(
             LogLevel::Info,
             &format!(
-                "{} records, {} audit events: {kept} kept ({} stripped), {} dropped by policy; {} other records, {} unreadable; {} bytes of events in, {} out",
-                tally.records, tally.events, tally.stripped, tally.dropped, tally.non_audit, tally.malformed, tally.bytes_in, tally.bytes_out,
+                "{} records, {} audit events: {kept} kept ({} stripped), {} dropped by policy; {} other records, {} unreadable, {} dropped because no key was to stay; {} bytes of events in, {} out",
+                tally.records,
+                tally.events,
+                tally.stripped,
+                tally.dropped,
+                tally.non_audit,
+                tally.malformed,
+                tally.emptied,
+                tally.bytes_in,
+                tally.bytes_out,
             ),
         );
         let withheld = self.rewriter.withheld();

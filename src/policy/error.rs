@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl PolicyError {
@@ -14,16 +15,29 @@ impl PolicyError {
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
+
+    /// What would have been a warning; a misspelt field may explain a missing one.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
 }
 
-/// One problem per line.
+/// One problem or warning per line.
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.problems.iter().enumerate() {
+        let problems = self
+            .problems
+            .iter()
+            .map(|problem| problem as &dyn fmt::Display);
+        let warnings = self
+            .warnings
+            .iter()
+            .map(|warning| warning as &dyn fmt::Display);
+        for (i, line) in problems.chain(warnings).enumerate() {
             if i > 0 {
                 f.write_str("\n")?;
             }
-            problem.fmt(f)?;
+            line.fmt(f)?;
         }
         Ok(())
     }

@@ -2,63 +2,131 @@
 
 use std::collections::BTreeMap;
 
-/// A set of rules by number, in `W` words of 64 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rules<const W: usize>([u64; W]);
+/// A set of rules by position, in words of 64 bits, with a summary in front:
+/// its bit `i` tells whether word `i` has any rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rules(Box<[u64]>);
 
-impl<const W: usize> Rules<W> {
-    pub const NONE: Rules<W> = Rules([0; W]);
+/// The most rules that a set can hold: one word for each bit of the summary.
+pub(super) const CAPACITY: usize = 64 * 64;
 
-    /// How many rules a set can hold.
-    pub const CAPACITY: usize = W * 64;
+impl Rules {
+    /// No rule out of so many.
+    pub fn none(rules: usize) -> Rules {
+        debug_assert!(rules <= CAPACITY);
+        Rules(vec![0; 1 + rules.div_ceil(64)].into())
+    }
 
     pub fn insert(&mut self, rule: usize) {
-        self.0[rule / 64] |= 1 << (rule % 64);
-    }
-
-    pub fn remove(&mut self, rule: usize) {
-        self.0[rule / 64] &= !(1 << (rule % 64));
-    }
-
-    pub fn contains(&self, rule: usize) -> bool {
-        self.0[rule / 64] & (1 << (rule % 64)) != 0
-    }
-
-    /// The rule with the lowest number.
-    pub fn first(&self) -> Option<usize> {
-        let word = self.0.iter().position(|&word| word != 0)?;
-        Some(word * 64 + self.0[word].trailing_zeros() as usize)
+        self.0[0] |= 1 << (rule / 64);
+        self.0[1 + rule / 64] |= 1 << (rule % 64);
     }
 
     /// Adds the other set's rules.
-    pub fn unite(&mut self, other: &Self) {
+    pub fn unite(&mut self, other: &Rules) {
         for (word, other) in self.0.iter_mut().zip(&other.0) {
             *word |= other;
         }
     }
+}
 
-    /// Keeps what the other set has, too.
-    pub fn intersect(&mut self, other: &Self) {
-        for (word, other) in self.0.iter_mut().zip(&other.0) {
-            *word &= other;
+/// All sets of an index, each kept once.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    words: Vec<u64>,
+    known: BTreeMap<Rules, Set>,
+}
+
+/// A set among [`Sets`]: where it begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Set(u32);
+
+impl Sets {
+    pub fn add(&mut self, rules: &Rules) -> Set {
+        if let Some(set) = self.known.get(rules) {
+            return *set;
         }
+        let set = Set(self.words.len() as u32);
+        self.words.extend_from_slice(&rules.0);
+        self.known.insert(rules.clone(), set);
+        set
+    }
+
+    /// Forgets what only adding needs.
+    pub fn finish(&mut self) {
+        self.known = BTreeMap::new();
+        self.words.shrink_to_fit();
+    }
+
+    #[inline]
+    pub fn summary(&self, set: Set) -> u64 {
+        self.words[set.0 as usize]
+    }
+
+    #[inline]
+    pub fn word(&self, set: Set, word: usize) -> u64 {
+        self.words[set.0 as usize + 1 + word]
+    }
+
+    #[inline]
+    pub fn summary_of_any(&self, union: &Union) -> u64 {
+        let others = union.others[..union.count].iter();
+        others.fold(self.summary(union.first), |all, &set| {
+            all | self.summary(set)
+        })
+    }
+
+    #[inline]
+    pub fn word_of_any(&self, union: &Union, word: usize) -> u64 {
+        let others = union.others[..union.count].iter();
+        others.fold(self.word(union.first, word), |all, &set| {
+            all | self.word(set, word)
+        })
+    }
+}
+
+/// Rules that are in any of a few sets.
+#[derive(Clone, Copy)]
+pub(super) struct Union {
+    first: Set,
+    others: [Set; MAX_OTHERS],
+    count: usize,
+}
+
+/// Enough, except for users in unusually many of the groups that rules name.
+const MAX_OTHERS: usize = 6;
+
+impl Union {
+    #[inline]
+    pub fn of(first: Set) -> Union {
+        Union {
+            first,
+            others: [first; MAX_OTHERS],
+            count: 0,
+        }
+    }
+
+    /// Adds a set; false if there is no room for it.
+    #[inline]
+    pub fn add(&mut self, set: Set) -> bool {
+        let room = self.others.get_mut(self.count);
+        self.count += usize::from(room.is_some());
+        room.map(|room| *room = set).is_some()
     }
 }
 
 /// The rules by key, while the index is being made.
-pub(super) type Listing<'a, const N: usize, const W: usize> = BTreeMap<[&'a [u8]; N], Rules<W>>;
+pub(super) type Listing<'a, const N: usize> = BTreeMap<[&'a [u8]; N], Rules>;
 
 /// An immutable table from keys of `N` strings to sets of rules; looking up does not allocate.
 ///
 /// Keys that the table does not have are the usual case, and mostly told by two bit masks.
 #[derive(Debug)]
-pub(super) struct Index<const N: usize, const W: usize> {
+pub(super) struct Index<const N: usize> {
     /// Open addressing, at most half full; the number of slots is a power of two.
     slots: Box<[Slot<N>]>,
     /// The strings of all keys, one after the other.
     keys: Box<[u8]>,
-    /// Distinct sets.
-    sets: Box<[Rules<W>]>,
     /// Which lengths (modulo 64) and last bytes (modulo 64) keys have.
     lengths: u64,
     endings: u64,
@@ -70,16 +138,16 @@ struct Slot<const N: usize> {
     hash: u64,
     start: u32,
     lengths: [u32; N],
-    set: u32,
+    set: Set,
 }
 
-impl<const N: usize, const W: usize> Index<N, W> {
-    pub fn new(listing: &Listing<'_, N, W>) -> Index<N, W> {
+impl<const N: usize> Index<N> {
+    pub fn new(listing: &Listing<'_, N>, sets: &mut Sets) -> Index<N> {
         let empty = Slot {
             hash: 0,
             start: 0,
             lengths: [0; N],
-            set: 0,
+            set: Set(0),
         };
         let capacity = if listing.is_empty() {
             0
@@ -88,14 +156,9 @@ impl<const N: usize, const W: usize> Index<N, W> {
         };
         let mut slots = vec![empty; capacity];
         let mut keys = Vec::new();
-        let mut sets = Vec::new();
-        let mut numbers = BTreeMap::new();
         let (mut lengths, mut endings) = (0, 0);
         for (key, rules) in listing {
-            let set = *numbers.entry(rules).or_insert_with(|| {
-                sets.push(*rules);
-                sets.len() as u32 - 1
-            });
+            let set = sets.add(rules);
             let hash = hash(key);
             let mut at = (hash >> 32) as usize;
             while slots[at % capacity].hash != 0 {
@@ -115,7 +178,6 @@ impl<const N: usize, const W: usize> Index<N, W> {
         Index {
             slots: slots.into(),
             keys: keys.into(),
-            sets: sets.into(),
             lengths,
             endings,
         }
@@ -123,7 +185,10 @@ impl<const N: usize, const W: usize> Index<N, W> {
 
     /// The rules of a key, if the table has it.
     #[inline]
-    pub fn get(&self, key: &[&[u8]; N]) -> Option<&Rules<W>> {
+    pub fn get(&self, key: &[&[u8]; N]) -> Option<Set> {
+        if self.slots.is_empty() {
+            return None;
+        }
         let (length, ending) = outline(key);
         if self.lengths & length == 0 || self.endings & ending == 0 {
             return None;
@@ -134,7 +199,7 @@ impl<const N: usize, const W: usize> Index<N, W> {
         loop {
             let slot = &self.slots[at];
             if slot.hash == hash && self.has(slot, key) {
-                return self.sets.get(slot.set as usize);
+                return Some(slot.set);
             }
             if slot.hash == 0 {
                 return None;
@@ -143,15 +208,30 @@ impl<const N: usize, const W: usize> Index<N, W> {
         }
     }
 
+    #[inline]
     fn has(&self, slot: &Slot<N>, key: &[&[u8]; N]) -> bool {
         let mut start = slot.start as usize;
         key.iter().zip(slot.lengths).all(|(part, length)| {
             let end = start + length as usize;
-            let same = self.keys.get(start..end) == Some(*part);
+            let found = self.keys.get(start..end);
             start = end;
-            same
+            found.is_some_and(|found| equal(found, part))
         })
     }
+}
+
+/// Equality of two mostly short strings, without a call of `memcmp`.
+#[inline]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let ((heads, _), (others, _)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    if heads.is_empty() {
+        return a.iter().zip(b).all(|(a, b)| a == b);
+    }
+    // The last eight bytes overlap with what was compared before.
+    heads.iter().zip(others).all(|(a, b)| a == b) && a.last_chunk::<8>() == b.last_chunk::<8>()
 }
 
 /// One bit for the length of a key, one for its last byte.
@@ -223,23 +303,34 @@ fn halves(wide: u128) -> (u64, u64) {
 mod tests {
     use super::*;
 
+    fn rules(positions: &[usize]) -> Rules {
+        let mut rules = Rules::none(1000);
+        positions
+            .iter()
+            .for_each(|&position| rules.insert(position));
+        rules
+    }
+
     #[test]
     fn sets() {
-        let mut rules = Rules::<4>::NONE;
-        assert_eq!(rules.first(), None);
-        for rule in [200, 64, 63] {
-            rules.insert(rule);
-            assert_eq!(rules.first(), Some(rule));
+        let mut sets = Sets::default();
+        let [a, b, c] = [[0, 63], [64, 64], [999, 999]].map(|rule| sets.add(&rules(&rule)));
+        assert_eq!((sets.summary(a), sets.word(a, 0)), (1, 1 << 63 | 1));
+        assert_eq!(sets.add(&rules(&[64])).0, b.0);
+        let mut union = Union::of(a);
+        assert!(union.add(b) && union.add(c));
+        assert_eq!(sets.summary_of_any(&union), 1 << 15 | 0b11);
+        assert_eq!(
+            [1, 2, 15].map(|word| sets.word_of_any(&union, word)),
+            [1, 0, 1 << 39]
+        );
+        for _ in 2..MAX_OTHERS {
+            assert!(union.add(c));
         }
-        let mut other = Rules::NONE;
-        other.insert(64);
-        other.insert(1);
-        let mut both = rules;
-        both.intersect(&other);
-        assert_eq!(both.first(), Some(64));
-        rules.unite(&other);
-        rules.remove(1);
-        assert!(rules.contains(63) && !rules.contains(1));
+        assert!(!union.add(c));
+        let mut all = rules(&[0]);
+        all.unite(&rules(&[63, 64]));
+        assert_eq!(all, rules(&[0, 63, 64]));
     }
 
     #[test]
@@ -247,34 +338,49 @@ mod tests {
         let words: Vec<String> = (0..2000)
             .map(|i| format!("{}{i}", "x".repeat(i % 40)))
             .collect();
-        let mut listing: Listing<'_, 2, 16> = Listing::new();
+        let mut listing: Listing<'_, 2> = Listing::new();
         for (i, word) in words.iter().enumerate() {
-            let mut rules = Rules::NONE;
-            rules.insert(i % 1000);
-            listing.insert([word.as_bytes(), &word.as_bytes()[..i % 3]], rules);
+            listing.insert(
+                [word.as_bytes(), &word.as_bytes()[..i % 3]],
+                rules(&[i % 1000]),
+            );
         }
-        let index = Index::new(&listing);
+        let mut sets = Sets::default();
+        let index = Index::new(&listing, &mut sets);
         for (i, word) in words.iter().enumerate() {
             let key = [word.as_bytes(), &word.as_bytes()[..i % 3]];
-            assert_eq!(
-                index.get(&key).and_then(Rules::first),
-                Some(i % 1000),
-                "{word}"
-            );
-            assert_eq!(index.get(&[word.as_bytes(), b"?"]), None, "{word}");
+            let found = index.get(&key).unwrap();
+            assert_eq!(found.0, sets.add(&rules(&[i % 1000])).0, "{word}");
+            assert!(index.get(&[word.as_bytes(), b"?"]).is_none(), "{word}");
         }
-        assert_eq!(Index::<1, 1>::new(&Listing::new()).get(&[b""]), None);
+        assert!(
+            Index::<1>::new(&Listing::new(), &mut sets)
+                .get(&[b""])
+                .is_none()
+        );
     }
 
     #[test]
     fn keys_are_told_apart_by_their_parts() {
-        let mut listing: Listing<'_, 2, 1> = Listing::new();
-        let mut rules = Rules::NONE;
-        rules.insert(7);
-        listing.insert([b"ab", b"c"], rules);
-        let index = Index::new(&listing);
+        let mut listing: Listing<'_, 2> = Listing::new();
+        listing.insert([b"ab", b"c"], rules(&[7]));
+        let index = Index::new(&listing, &mut Sets::default());
         assert!(index.get(&[b"ab", b"c"]).is_some());
         assert!(index.get(&[b"a", b"bc"]).is_none());
         assert!(index.get(&[b"", b"abc"]).is_none());
+    }
+
+    #[test]
+    fn equality() {
+        let text = b"system:serviceaccount:kube-system:default";
+        for length in 0..text.len() {
+            assert!(equal(&text[..length], &text.to_vec()[..length]));
+            assert!(!equal(&text[..length], &text[..=length]));
+            for at in 0..length {
+                let mut other = text[..length].to_vec();
+                other[at] ^= 1;
+                assert!(!equal(&text[..length], &other), "{length} {at}");
+            }
+        }
     }
 }

@@ -55,22 +55,22 @@ impl Policy {
         let (tree, order) = decoded
             .as_deref()
             .map_err(Clone::clone)
-            .and_then(|text| read(text, syntax))
+            .and_then(|decoded| read(text, decoded, syntax))
             .map_err(|fault| source.refusal(fault))?;
         let problems = check_version(&tree, order);
         if !problems.is_empty() {
-            return Err(source.error(problems));
+            return Err(source.error(problems, Vec::new()));
         }
-        let line_of = |at| source.place(at).line;
+        let line_of = |at| source.line(at);
         let report = check(&tree, &line_of);
+        let warnings = source.warnings(report.warnings);
         if !report.problems.is_empty() {
-            return Err(source.error(report.problems));
+            return Err(source.error(report.problems, warnings));
         }
-        let policy = validate(decode(&tree)).map_err(|problems| source.error(problems))?;
-        Ok(Parsed {
-            policy,
-            warnings: source.warnings(report.warnings),
-        })
+        match validate(decode(&tree)) {
+            Ok(policy) => Ok(Parsed { policy, warnings }),
+            Err(problems) => Err(source.error(problems, warnings)),
+        }
     }
 }
 
@@ -98,8 +98,9 @@ fn to_utf8(text: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     }
 }
 
-fn read(text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
-    if !begins_with_brace(text) {
+/// Reads the decoded text; what the original begins with tells the syntax.
+fn read(original: &[u8], text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
+    if !begins_with_brace(original) {
         return read_yaml(text);
     }
     let fault = match json::read(text) {
@@ -168,8 +169,12 @@ impl<'a> Source<'a> {
         }
     }
 
+    fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|&start| start <= at).max(1)
+    }
+
     fn place(&self, at: usize) -> Place {
-        let line = self.lines.partition_point(|&start| start <= at).max(1);
+        let line = self.line(at);
         let before = self.text.get(self.lines[line - 1]..at.min(self.text.len()));
         // Continuation bytes of UTF-8 are no characters of their own.
         let characters = |text: &[u8]| text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
@@ -183,10 +188,10 @@ impl<'a> Source<'a> {
     fn refusal(&self, fault: Fault) -> PolicyError {
         let mut problems = Findings::new();
         problems.push(fault.at, "", fault.kind, fault.message);
-        self.error(problems)
+        self.error(problems, Vec::new())
     }
 
-    fn error(&self, findings: Findings<ProblemKind>) -> PolicyError {
+    fn error(&self, findings: Findings<ProblemKind>, warnings: Vec<Warning>) -> PolicyError {
         let mut problems: Vec<Problem> = Vec::new();
         for Finding {
             at,
@@ -208,7 +213,7 @@ impl<'a> Source<'a> {
                 });
             }
         }
-        PolicyError { problems }
+        PolicyError { problems, warnings }
     }
 
     fn warnings(&self, findings: Findings<WarningKind>) -> Vec<Warning> {
@@ -240,5 +245,104 @@ fn api_field(path: &str) -> String {
     {
         Some((rule, rest)) => format!("{rule}.resources{rest}"),
         None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(text: &str) -> Vec<String> {
+        match Policy::parse("p", text.as_bytes(), Syntax::File) {
+            Ok(parsed) => parsed.warnings.iter().map(ToString::to_string).collect(),
+            Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+        }
+    }
+
+    #[test]
+    fn messages_say_where_what_and_what_instead() {
+        for (text, expected) in [
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- Level: None\n",
+                &[
+                    "p:3:3: rules[0].level: missing: every rule needs a level \
+                     (levels are None, Metadata, Request, RequestResponse)",
+                    "p:3:3: rules[0].Level: unknown field; did you mean `level`? it is ignored",
+                ][..],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  nonResourceUrls: [/a]\n",
+                &[
+                    "p:4:3: rules[0].nonResourceUrls: unknown field; did you mean `nonResourceURLs`? \
+                   it is ignored, so the rule matches more requests than intended",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - group: apps/v1\n",
+                &[
+                    "p:5:12: rules[0].resources[0].group: invalid value `apps/v1`: \
+                   use `apps`, the lower-case name without a version",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  users: [ü, yes]\n",
+                &[
+                    "p:4:14: rules[0].users[1]: found boolean `yes`, expected a string: \
+                   put it in quotes, `\"yes\"`",
+                ],
+            ),
+            (
+                "{apiVersion: audit.k8s.io/v1}",
+                &[
+                    "p:1:2: unexpected `a` where a key in double quotes should begin in JSON: \
+                   kube-apiserver takes a file that begins with `{` for JSON, but this is YAML; \
+                   put a line `---` above it",
+                ],
+            ),
+            (
+                "\u{feff}kind: Policy",
+                &["p:1:1: apiVersion: missing: write `apiVersion: audit.k8s.io/v1`"],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\r\n\r\nkind: policy\r\n",
+                &["p:3:7: kind: found `policy`, expected `Policy`"],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\n",
+                &["p:1:1: rules: a policy needs at least one rule"],
+            ),
+        ] {
+            assert_eq!(messages(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn inline_texts() {
+        for text in [
+            "{apiVersion: audit.k8s.io/v1, rules: [{level: None, users: ['a', \"b\"]}]}",
+            r#"{"apiVersion":"audit.k8s.io/v1","rules":[{"level":"None","users":["a","b"]}]}"#,
+            "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  users: [a, b]\n",
+        ] {
+            let parsed = Policy::parse("p", text.as_bytes(), Syntax::Inline).unwrap();
+            assert_eq!(parsed.policy.rules()[0].users, ["a", "b"], "{text}");
+        }
+    }
+
+    #[test]
+    fn encodings() {
+        let text = "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  users: [ü😀]\n";
+        let words = || std::iter::once(0xfeff).chain(text.encode_utf16());
+        for bytes in [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            words().flat_map(u16::to_le_bytes).collect(),
+            words().flat_map(u16::to_be_bytes).collect(),
+        ] {
+            let parsed = Policy::parse("p", &bytes, Syntax::File).unwrap();
+            assert_eq!(parsed.policy.rules()[0].users, ["ü😀"]);
+        }
+        for bad in [&b"\xff\xfea"[..], b"\xff\xfe\x00\xd8", b"a: \xff"] {
+            assert!(Policy::parse("p", bad, Syntax::File).is_err());
+        }
     }
 }

@@ -2,10 +2,15 @@
 //!
 //! For every selector there is a table from a request's value to the set of rules
 //! that let it through. A decision looks up the few strings of a request,
-//! intersects the sets and takes the first rule that is left, so it hardly
-//! matters how many rules there are.
+//! intersects the sets and takes the first rule that is left.
+//!
+//! It hardly matters how many rules there are, because rules that have the same
+//! kinds of selectors are neighbours in the sets: where a selector fails it fails
+//! for whole words of 64 rules, and the summaries of the sets tell which.
 
-use super::index::{Index, Listing, Rules};
+use std::collections::BTreeSet;
+
+use super::index::{CAPACITY, Index, Listing, Rules, Set, Sets, Union};
 use super::model::url_prefix;
 use super::{Attributes, Level, Policy, Resource, Rule, StageSet, Target, User};
 
@@ -45,17 +50,6 @@ pub struct Ruleset {
     fallback: Decision,
 }
 
-/// Some consecutive rules, in sets as small as their number allows.
-#[derive(Debug)]
-enum Block {
-    Small(Box<Selectors<1>>),
-    Medium(Box<Selectors<4>>),
-    Large(Box<Selectors<16>>),
-}
-
-/// Longer policies are cut into blocks, which bounds the size of sets and so of tables.
-const LARGEST_BLOCK: usize = Rules::<16>::CAPACITY;
-
 impl Ruleset {
     /// Indexes a policy. Takes a few milliseconds for a thousand rules.
     pub fn compile(policy: &Policy) -> Ruleset {
@@ -73,8 +67,12 @@ impl Ruleset {
                 .omit_managed_fields
                 .unwrap_or(policy.omit_managed_fields),
         };
+        let starts = (0..policy.rules.len()).step_by(CAPACITY);
+        let blocks = starts.zip(policy.rules.chunks(CAPACITY));
         Ruleset {
-            blocks: policy.rules.chunks(LARGEST_BLOCK).map(Block::new).collect(),
+            blocks: blocks
+                .map(|(start, rules)| Block::new(start, rules))
+                .collect(),
             rules: policy.rules.clone().into(),
             decisions: (0..).zip(&policy.rules).map(decision).collect(),
             fallback,
@@ -88,135 +86,215 @@ impl Ruleset {
 
     /// What the first matching rule says; without one the level is `None`. Does not allocate.
     pub fn decide(&self, request: &Attributes<'_>) -> Decision {
-        let rule = match &request.target {
-            // No server has such a resource, so it isn't worth an index.
-            Target::Resource(resource) if resource.resource.contains(&b'/') => {
-                self.rules.iter().position(|rule| rule.matches(request))
-            }
-            _ => self.first(request),
+        let rule = match self
+            .blocks
+            .iter()
+            .find_map(|block| block.first(request, &self.rules))
+        {
+            Some(Found::Rule(rule)) => Some(rule),
+            Some(Found::NotIndexed) => self.scan(request),
+            None => None,
         };
         rule.and_then(|rule| self.decisions.get(rule))
             .copied()
             .unwrap_or(self.fallback)
     }
 
-    fn first(&self, request: &Attributes<'_>) -> Option<usize> {
-        let mut start = 0;
-        for (block, rules) in self.blocks.iter().zip(self.rules.chunks(LARGEST_BLOCK)) {
-            let found = match block {
-                Block::Small(selectors) => selectors.first(request, rules),
-                Block::Medium(selectors) => selectors.first(request, rules),
-                Block::Large(selectors) => selectors.first(request, rules),
-            };
-            if let Some(rule) = found {
-                return Some(start + rule);
-            }
-            start += rules.len();
-        }
-        None
+    #[cold]
+    fn scan(&self, request: &Attributes<'_>) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.matches(request))
     }
+}
+
+/// What a block says to a request that some of its rules may match.
+enum Found {
+    /// The number of the first rule.
+    Rule(usize),
+    /// The request is of a kind that the tables are not made for.
+    NotIndexed,
+}
+
+/// Some consecutive rules of a policy: as many as a set can hold.
+#[derive(Debug)]
+struct Block {
+    /// The rules' numbers, by position in the sets. In a word of 64 they ascend.
+    numbers: Box<[usize]>,
+    sets: Sets,
+    users: Strings,
+    user_groups: Strings,
+    verbs: Strings,
+    namespaces: Strings,
+    /// `resourceNames`, rule by rule; `resources` pays no heed to them.
+    names: Strings,
+    resources: Resources,
+    urls: Urls,
+    /// Rules that ask for the user's name.
+    with_users: Set,
+    /// Rules that ask for the user's groups.
+    with_groups: Set,
+    /// Rules whose entries of `resources` need a second look, because a name
+    /// counts only together with its own entry.
+    with_names: Set,
 }
 
 impl Block {
-    fn new(rules: &[Rule]) -> Block {
-        if rules.len() <= Rules::<1>::CAPACITY {
-            Block::Small(Box::new(Selectors::new(rules)))
-        } else if rules.len() <= Rules::<4>::CAPACITY {
-            Block::Medium(Box::new(Selectors::new(rules)))
-        } else {
-            Block::Large(Box::new(Selectors::new(rules)))
-        }
-    }
-}
-
-/// What each selector lets through.
-#[derive(Debug)]
-struct Selectors<const W: usize> {
-    users: Strings<W>,
-    user_groups: Strings<W>,
-    verbs: Strings<W>,
-    namespaces: Strings<W>,
-    /// `resourceNames`, rule by rule; `resources` pays no heed to them.
-    names: Strings<W>,
-    resources: Resources<W>,
-    urls: Urls<W>,
-    /// Rules that don't ask who the user is.
-    for_anyone: Rules<W>,
-    /// Rules whose entries of `resources` need a second look, because a name
-    /// counts only together with its own entry.
-    with_names: Rules<W>,
-}
-
-impl<const W: usize> Selectors<W> {
-    fn new(rules: &[Rule]) -> Selectors<W> {
-        let names = |rule: &Rule| {
-            rule.resources
-                .iter()
-                .any(|entry| !entry.resource_names.is_empty())
+    fn new(start: usize, rules: &[Rule]) -> Block {
+        let order = positions(rules);
+        let rules: Vec<&Rule> = order.iter().map(|&i| &rules[i]).collect();
+        let rules = rules.as_slice();
+        let mut sets = Sets::default();
+        let mut block = Block {
+            numbers: order.iter().map(|i| start + i).collect(),
+            users: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.users)),
+            user_groups: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.user_groups)),
+            verbs: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.verbs)),
+            namespaces: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.namespaces)),
+            names: Strings::new(rules, &mut sets, Selector::of_names),
+            resources: Resources::new(rules, &mut sets),
+            urls: Urls::new(rules, &mut sets),
+            with_users: sets.add(&rules_where(rules, |rule| !rule.users.is_empty())),
+            with_groups: sets.add(&rules_where(rules, |rule| !rule.user_groups.is_empty())),
+            with_names: sets.add(&rules_where(rules, asks_for_name)),
+            sets,
         };
-        Selectors {
-            users: Strings::new(rules, |rule| Selector::of(&rule.users)),
-            user_groups: Strings::new(rules, |rule| Selector::of(&rule.user_groups)),
-            verbs: Strings::new(rules, |rule| Selector::of(&rule.verbs)),
-            namespaces: Strings::new(rules, |rule| Selector::of(&rule.namespaces)),
-            names: Strings::new(rules, Selector::of_names),
-            resources: Resources::new(rules),
-            urls: Urls::new(rules),
-            for_anyone: rules_where(rules, |rule| {
-                rule.users.is_empty() && rule.user_groups.is_empty()
-            }),
-            with_names: rules_where(rules, names),
-        }
+        block.sets.finish();
+        block
     }
 
-    fn first(&self, request: &Attributes<'_>, rules: &[Rule]) -> Option<usize> {
-        let (mut left, resource) = match &request.target {
+    fn first(&self, request: &Attributes<'_>, rules: &[Rule]) -> Option<Found> {
+        let sets = &self.sets;
+        let verbs = self.verbs.get(request.verb);
+        match &request.target {
             Target::Resource(resource) => {
-                let mut left = self.resources.get(resource);
-                left.intersect(self.namespaces.get(resource.namespace));
-                left.intersect(self.names.get(resource.name));
-                (left, Some(resource))
+                let Some(target) = self.resources.get(resource) else {
+                    return Some(Found::NotIndexed);
+                };
+                let namespaces = self.namespaces.get(resource.namespace);
+                let summary =
+                    sets.summary_of_any(&target) & sets.summary(verbs) & sets.summary(namespaces);
+                let mut names = None;
+                let matching = |word| {
+                    let left = sets.word_of_any(&target, word)
+                        & sets.word(verbs, word)
+                        & sets.word(namespaces, word);
+                    if left & sets.word(self.with_names, word) == 0 {
+                        return left;
+                    }
+                    let name = || self.names.get(resource.name);
+                    left & sets.word(*names.get_or_insert_with(name), word)
+                };
+                let sure = |rule: usize| rules.get(rule).is_some_and(|rule| rule.selects(resource));
+                self.least(request.user, summary, matching, sure)
             }
-            Target::NonResource { path } => (*self.urls.get(path), None),
-        };
-        left.intersect(self.verbs.get(request.verb));
-        // Often the answer doesn't depend on the user, whose strings are the longest.
-        let mut user_counted = false;
-        loop {
-            let rule = left.first()?;
-            if !user_counted && !self.for_anyone.contains(rule) {
-                self.intersect_user(&mut left, request.user.as_ref());
-                user_counted = true;
-                continue;
-            }
-            let doubtful = self.with_names.contains(rule);
-            match resource.filter(|_| doubtful).zip(rules.get(rule)) {
-                Some((resource, rule_itself)) if !rule_itself.selects(resource) => {
-                    left.remove(rule)
-                }
-                _ => return Some(rule),
+            Target::NonResource { path } => {
+                let urls = self.urls.get(path);
+                let matching = |word| sets.word(urls, word) & sets.word(verbs, word);
+                let summary = sets.summary(urls) & sets.summary(verbs);
+                self.least(request.user, summary, matching, |_| true)
             }
         }
     }
 
-    fn intersect_user(&self, left: &mut Rules<W>, user: Option<&User<'_>>) {
-        let Some(user) = user else {
-            left.intersect(&self.for_anyone);
-            return;
-        };
-        left.intersect(self.users.get(user.name));
-        let mut groups = self.user_groups.unlisted;
-        for group in user.groups {
-            if let Some(rules) = self.user_groups.listed.get(&[group]) {
-                groups.unite(rules);
+    /// The least number among the matching rules that let the user through, too;
+    /// `sure` has the last word on names.
+    ///
+    /// The user's strings, the longest of all, are looked up only if a rule asks for them.
+    #[inline]
+    fn least(
+        &self,
+        user: Option<User<'_>>,
+        summary: u64,
+        mut matching: impl FnMut(usize) -> u64,
+        sure: impl Fn(usize) -> bool,
+    ) -> Option<Found> {
+        let sets = &self.sets;
+        let mut words = summary;
+        let (mut by_name, mut by_group) = (None, None);
+        let mut least = None;
+        while words != 0 {
+            let word = words.trailing_zeros() as usize;
+            words &= words - 1;
+            let mut left = matching(word);
+            if left & sets.word(self.with_users, word) != 0 {
+                let rules = *by_name.get_or_insert_with(|| self.by_name(user));
+                words &= sets.summary(rules);
+                left &= sets.word(rules, word);
+            }
+            if left & sets.word(self.with_groups, word) != 0 {
+                if by_group.is_none() {
+                    by_group = self.by_group(user);
+                }
+                let Some(rules) = &by_group else {
+                    return Some(Found::NotIndexed);
+                };
+                words &= sets.summary_of_any(rules);
+                left &= sets.word_of_any(rules, word);
+            }
+            while left != 0 {
+                let rule = left.trailing_zeros() as usize;
+                let number = self.numbers[word * 64 + rule];
+                if least.is_some_and(|least| least < number) {
+                    break;
+                }
+                let doubtful = sets.word(self.with_names, word) & (1 << rule) != 0;
+                if !doubtful || sure(number) {
+                    least = Some(number);
+                    break;
+                }
+                left &= left - 1;
             }
         }
-        left.intersect(&groups);
+        least.map(Found::Rule)
+    }
+
+    /// The rules that let the user's name through.
+    fn by_name(&self, user: Option<User<'_>>) -> Set {
+        user.map_or(self.users.unlisted, |user| self.users.get(user.name))
+    }
+
+    /// The rules that let one of the user's groups through; `None` if the user is in
+    /// more of the groups that rules name than a union has room for.
+    fn by_group(&self, user: Option<User<'_>>) -> Option<Union> {
+        let mut rules = Union::of(self.user_groups.unlisted);
+        for group in user.map(|user| user.groups).unwrap_or_default() {
+            if let Some(set) = self.user_groups.listed.get(&[group])
+                && !rules.add(set)
+            {
+                return None;
+            }
+        }
+        Some(rules)
     }
 }
 
-fn rules_where<const W: usize>(rules: &[Rule], holds: impl Fn(&Rule) -> bool) -> Rules<W> {
-    let mut set = Rules::NONE;
+fn asks_for_name(rule: &Rule) -> bool {
+    rule.resources
+        .iter()
+        .any(|entry| !entry.resource_names.is_empty())
+}
+
+/// The order of rules in the sets: those with the same kinds of selectors share words,
+/// in each word the order of the policy.
+fn positions(rules: &[Rule]) -> Vec<usize> {
+    let kinds = |&i: &usize| {
+        let rule = &rules[i];
+        [
+            rule.users.is_empty(),
+            rule.user_groups.is_empty(),
+            rule.resources.is_empty(),
+            rule.namespaces.is_empty(),
+            rule.non_resource_urls.is_empty(),
+            rule.verbs.is_empty(),
+        ]
+    };
+    let mut order: Vec<usize> = (0..rules.len()).collect();
+    order.sort_by_key(kinds);
+    order.chunks_mut(64).for_each(<[usize]>::sort_unstable);
+    order
+}
+
+fn rules_where(rules: &[&Rule], holds: impl Fn(&Rule) -> bool) -> Rules {
+    let mut set = Rules::none(rules.len());
     for (i, _) in rules.iter().enumerate().filter(|(_, rule)| holds(rule)) {
         set.insert(i);
     }
@@ -257,40 +335,46 @@ impl Selector<'_> {
 
 /// One string of the request: the rules that let it through.
 #[derive(Debug)]
-struct Strings<const W: usize> {
-    listed: Index<1, W>,
+struct Strings {
+    listed: Index<1>,
     /// For a string that no rule lists.
-    unlisted: Rules<W>,
+    unlisted: Set,
 }
 
-impl<const W: usize> Strings<W> {
-    fn new(rules: &[Rule], selector: impl Fn(&Rule) -> Selector<'_>) -> Strings<W> {
-        let mut listing: Listing<'_, 1, W> = Listing::new();
-        let mut unlisted = Rules::NONE;
+impl Strings {
+    fn new(rules: &[&Rule], sets: &mut Sets, selector: impl Fn(&Rule) -> Selector<'_>) -> Strings {
+        let none = Rules::none(rules.len());
+        let mut listing: Listing<'_, 1> = Listing::new();
+        let mut unlisted = none.clone();
         for (i, rule) in rules.iter().enumerate() {
             let selector = selector(rule);
             for string in selector.listed {
                 listing
                     .entry([string.as_bytes()])
-                    .or_insert(Rules::NONE)
+                    .or_insert_with(|| none.clone())
                     .insert(i);
             }
             if selector.open {
                 unlisted.insert(i);
             }
         }
+        Strings::with_rest(listing, unlisted, sets)
+    }
+
+    /// The rules that let any string through join those of each.
+    fn with_rest(mut listing: Listing<'_, 1>, unlisted: Rules, sets: &mut Sets) -> Strings {
         listing
             .values_mut()
             .for_each(|rules| rules.unite(&unlisted));
         Strings {
-            listed: Index::new(&listing),
-            unlisted,
+            listed: Index::new(&listing, sets),
+            unlisted: sets.add(&unlisted),
         }
     }
 
     #[inline]
-    fn get(&self, string: &[u8]) -> &Rules<W> {
-        self.listed.get(&[string]).unwrap_or(&self.unlisted)
+    fn get(&self, string: &[u8]) -> Set {
+        self.listed.get(&[string]).unwrap_or(self.unlisted)
     }
 }
 
@@ -299,25 +383,28 @@ impl<const W: usize> Strings<W> {
 /// `exact` has the whole answer for everything that an entry spells out, so one look
 /// is mostly enough. The other tables have parts, which only together are the answer.
 #[derive(Debug)]
-struct Resources<const W: usize> {
-    exact: Index<3, W>,
+struct Resources {
+    exact: Index<3>,
     /// Rules for a group as a whole.
-    of_group: Strings<W>,
+    of_group: Strings,
     /// `R/*` by group and resource.
-    of_resource: Index<2, W>,
+    of_resource: Index<2>,
     /// `*/S` by group and subresource.
-    of_subresource: Index<2, W>,
+    of_subresource: Index<2>,
+    /// Whether any entry is for all groups.
+    any_group: bool,
 }
 
 /// The group that stands for all groups. For a request with this very group it is right as well.
 const ANY_GROUP: &[u8] = b"*";
 
-impl<const W: usize> Resources<W> {
-    fn new(rules: &[Rule]) -> Resources<W> {
-        let mut exact: Listing<'_, 3, W> = Listing::new();
-        let mut of_group: Listing<'_, 1, W> = Listing::new();
-        let mut of_resource: Listing<'_, 2, W> = Listing::new();
-        let mut of_subresource: Listing<'_, 2, W> = Listing::new();
+impl Resources {
+    fn new(rules: &[&Rule], sets: &mut Sets) -> Resources {
+        let none = Rules::none(rules.len());
+        let mut exact: Listing<'_, 3> = Listing::new();
+        let mut of_group: Listing<'_, 1> = Listing::new();
+        let mut of_resource: Listing<'_, 2> = Listing::new();
+        let mut of_subresource: Listing<'_, 2> = Listing::new();
         let mut unlisted = rules_where(rules, |rule| {
             rule.resources.is_empty() && rule.non_resource_urls.is_empty()
         });
@@ -327,77 +414,95 @@ impl<const W: usize> Resources<W> {
             .flat_map(|(i, rule)| rule.resources.iter().map(move |e| (i, e)));
         for (i, entry) in entries {
             let group = entry.group.as_bytes();
-            let whole = of_group.entry([group]).or_insert(Rules::NONE);
+            let whole = of_group.entry([group]).or_insert_with(|| none.clone());
             if entry.resources.is_empty() || entry.resources.iter().any(|pattern| pattern == "*") {
                 whole.insert(i);
             }
             for pattern in &entry.resources {
-                // A resource with a slash never gets here, so the first slash ends the resource.
+                // As no resource has a slash, the first slash ends it.
                 let (resource, subresource) = pattern.split_once('/').unwrap_or((pattern, ""));
                 if !pattern.ends_with('/') || !subresource.is_empty() {
                     let key = [group, resource.as_bytes(), subresource.as_bytes()];
-                    exact.entry(key).or_insert(Rules::NONE).insert(i);
+                    exact.entry(key).or_insert_with(|| none.clone()).insert(i);
                 }
                 if let Some(resource) = pattern.strip_suffix("/*") {
                     of_resource
                         .entry([group, resource.as_bytes()])
-                        .or_insert(Rules::NONE)
+                        .or_insert_with(|| none.clone())
                         .insert(i);
                 }
-                if let Some(subresource) = pattern.strip_prefix("*/") {
+                if let Some(subresource) = pattern.strip_prefix("*/")
+                    && !subresource.is_empty()
+                {
                     of_subresource
                         .entry([group, subresource.as_bytes()])
-                        .or_insert(Rules::NONE)
+                        .or_insert_with(|| none.clone())
                         .insert(i);
                 }
             }
         }
+        let any_group = of_group.contains_key(&[ANY_GROUP]);
         if let Some(whole) = of_group.get(&[ANY_GROUP]) {
             unlisted.unite(whole);
         }
-        of_group
-            .values_mut()
-            .for_each(|rules| rules.unite(&unlisted));
-        let of_group = Strings {
-            listed: Index::new(&of_group),
-            unlisted,
-        };
-        let parts = Resources {
-            exact: Index::new(&exact),
-            of_group,
-            of_resource: Index::new(&of_resource),
-            of_subresource: Index::new(&of_subresource),
-        };
-        for ([group, resource, subresource], rules) in &mut exact {
-            rules.unite(&parts.unite(group, resource, subresource));
+        let mut whole_answers: Listing<'_, 3> = Listing::new();
+        for ([group, resource, subresource], rules) in &exact {
+            let parts = [
+                of_group.get(&[*group]),
+                of_resource.get(&[*group, resource]),
+                of_resource.get(&[ANY_GROUP, resource]),
+                of_subresource.get(&[*group, subresource]),
+                of_subresource.get(&[ANY_GROUP, subresource]),
+                exact.get(&[ANY_GROUP, resource, subresource]),
+            ];
+            let mut whole = rules.clone();
+            parts
+                .into_iter()
+                .flatten()
+                .for_each(|part| whole.unite(part));
+            whole.unite(&unlisted);
+            whole_answers.insert([*group, resource, subresource], whole);
         }
         Resources {
-            exact: Index::new(&exact),
-            ..parts
+            exact: Index::new(&whole_answers, sets),
+            of_group: Strings::with_rest(of_group, unlisted, sets),
+            of_resource: Index::new(&of_resource, sets),
+            of_subresource: Index::new(&of_subresource, sets),
+            any_group,
         }
     }
 
+    /// `None` for a resource with a slash, which no server has.
     #[inline]
-    fn get(&self, request: &Resource<'_>) -> Rules<W> {
-        match self
-            .exact
-            .get(&[request.group, request.resource, request.subresource])
-        {
-            Some(rules) => *rules,
-            None => self.unite(request.group, request.resource, request.subresource),
+    fn get(&self, request: &Resource<'_>) -> Option<Union> {
+        let Resource {
+            group,
+            resource,
+            subresource,
+            ..
+        } = *request;
+        match self.exact.get(&[group, resource, subresource]) {
+            Some(rules) => Some(Union::of(rules)),
+            None if resource.contains(&b'/') => None,
+            None => Some(self.unite(group, resource, subresource)),
         }
     }
 
     /// Everything but the rules that spell it out for this very group.
-    fn unite(&self, group: &[u8], resource: &[u8], subresource: &[u8]) -> Rules<W> {
-        let mut rules = *self.of_group.get(group);
-        let mut add = |part: Option<&Rules<W>>| part.into_iter().for_each(|part| rules.unite(part));
-        add(self.exact.get(&[ANY_GROUP, resource, subresource]));
-        for group in [group, ANY_GROUP] {
+    fn unite(&self, group: &[u8], resource: &[u8], subresource: &[u8]) -> Union {
+        let mut rules = Union::of(self.of_group.get(group));
+        // At most five parts, for which a union has room.
+        let mut add = |part: Option<_>| part.is_none_or(|part| rules.add(part));
+        let mut add_wildcards = |group: &[u8]| {
             add(self.of_resource.get(&[group, resource]));
             if !subresource.is_empty() {
                 add(self.of_subresource.get(&[group, subresource]));
             }
+        };
+        add_wildcards(group);
+        if self.any_group {
+            add_wildcards(ANY_GROUP);
+            add(self.exact.get(&[ANY_GROUP, resource, subresource]));
         }
         rules
     }
@@ -405,33 +510,25 @@ impl<const W: usize> Resources<W> {
 
 /// The path of a non-resource request: the rules that let it through.
 #[derive(Debug)]
-struct Urls<const W: usize> {
+struct Urls {
     /// Paths that are spelt out, each with the prefixes that fit it.
-    exact: Index<1, W>,
-    /// Sorted by prefix.
-    prefixes: Box<[Prefix<W>]>,
-    unlisted: Rules<W>,
+    exact: Index<1>,
+    /// Prefixes, each with the shorter ones that fit it.
+    prefixes: Index<1>,
+    /// How long prefixes are, longest first.
+    lengths: Box<[usize]>,
+    unlisted: Set,
 }
 
-/// A non-resource URL up to its `*`.
-#[derive(Debug)]
-struct Prefix<const W: usize> {
-    prefix: Box<[u8]>,
-    /// The next shorter prefix of this prefix.
-    shorter: Option<usize>,
-    /// With the rules of all shorter ones.
-    rules: Rules<W>,
-}
-
-impl<const W: usize> Urls<W> {
-    fn new(rules: &[Rule]) -> Urls<W> {
+impl Urls {
+    fn new(rules: &[&Rule], sets: &mut Sets) -> Urls {
         let unlisted = rules_where(rules, |rule| {
             rule.non_resource_urls.is_empty()
                 && rule.resources.is_empty()
                 && rule.namespaces.is_empty()
         });
-        let mut exact: Listing<'_, 1, W> = Listing::new();
-        let mut prefixes: Listing<'_, 1, W> = Listing::new();
+        let mut exact: Listing<'_, 1> = Listing::new();
+        let mut prefixes: Listing<'_, 1> = Listing::new();
         for (i, rule) in rules.iter().enumerate() {
             for spec in &rule.non_resource_urls {
                 let (listing, key) = match url_prefix(spec) {
@@ -440,57 +537,76 @@ impl<const W: usize> Urls<W> {
                 };
                 listing
                     .entry([key.as_bytes()])
-                    .or_insert(unlisted)
+                    .or_insert_with(|| unlisted.clone())
                     .insert(i);
             }
         }
-        let mut urls = Urls {
-            exact: Index::new(&Listing::new()),
-            prefixes: [].into(),
-            unlisted,
-        };
-        let mut sorted: Vec<Prefix<W>> = Vec::with_capacity(prefixes.len());
-        for ([prefix], mut rules) in prefixes {
-            let shorter = longest_prefix(&sorted, prefix);
-            if let Some(shorter) = shorter {
-                rules.unite(&sorted[shorter].rules);
+        let lengths: BTreeSet<usize> = prefixes.keys().map(|[prefix]| prefix.len()).collect();
+        let with_prefixes = |listing: &Listing<'_, 1>, sets: &mut Sets| {
+            let mut whole = listing.clone();
+            for ([path], rules) in &mut whole {
+                let shorter = lengths
+                    .iter()
+                    .filter_map(|&length| prefixes.get(&[path.get(..length)?]));
+                shorter.for_each(|shorter| rules.unite(shorter));
             }
-            sorted.push(Prefix {
-                prefix: prefix.into(),
-                shorter,
-                rules,
-            });
+            Index::new(&whole, sets)
+        };
+        Urls {
+            exact: with_prefixes(&exact, sets),
+            prefixes: with_prefixes(&prefixes, sets),
+            lengths: lengths.iter().rev().copied().collect(),
+            unlisted: sets.add(&unlisted),
         }
-        urls.prefixes = sorted.into();
-        for ([path], rules) in &mut exact {
-            rules.unite(urls.by_prefix(path));
-        }
-        urls.exact = Index::new(&exact);
-        urls
     }
 
-    fn get(&self, path: &[u8]) -> &Rules<W> {
+    fn get(&self, path: &[u8]) -> Set {
+        let prefix = |&length: &usize| self.prefixes.get(&[path.get(..length)?]);
         self.exact
             .get(&[path])
-            .unwrap_or_else(|| self.by_prefix(path))
-    }
-
-    fn by_prefix(&self, path: &[u8]) -> &Rules<W> {
-        longest_prefix(&self.prefixes, path).map_or(&self.unlisted, |i| &self.prefixes[i].rules)
+            .or_else(|| self.lengths.iter().find_map(prefix))
+            .unwrap_or(self.unlisted)
     }
 }
 
-/// The longest of the sorted prefixes that fits a path: what sorts right before the path,
-/// or one of the prefixes of that.
-fn longest_prefix<const W: usize>(sorted: &[Prefix<W>], path: &[u8]) -> Option<usize> {
-    let mut candidate = sorted
-        .partition_point(|prefix| *prefix.prefix <= *path)
-        .checked_sub(1);
-    while let Some(i) = candidate {
-        if path.starts_with(&sorted[i].prefix) {
-            break;
-        }
-        candidate = sorted[i].shorter;
+#[cfg(test)]
+mod tests {
+    use super::super::Syntax;
+    use super::*;
+
+    #[test]
+    fn is_shared_between_threads() {
+        fn assert<T: Send + Sync>() {}
+        assert::<Ruleset>();
     }
-    candidate
+
+    #[test]
+    fn users_in_many_of_the_groups_named() {
+        let rule =
+            |i: usize| format!("{{level: Metadata, userGroups: [group-{i}], verbs: [verb-{i}]}}");
+        let rules: Vec<String> = (0..100).map(rule).collect();
+        let text = format!(
+            "---\n{{apiVersion: audit.k8s.io/v1, rules: [{}]}}",
+            rules.join(",")
+        );
+        let policy = Policy::parse("p", text.as_bytes(), Syntax::File)
+            .unwrap()
+            .policy;
+        let ruleset = Ruleset::compile(&policy);
+        let names: Vec<String> = (0..100).map(|i| format!("group-{i}")).collect();
+        let groups: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        for (count, expected) in [(0, None), (90, None), (98, Some(97)), (100, Some(97))] {
+            let user = Some(User {
+                name: b"alice",
+                groups: &groups[..count],
+            });
+            let target = Target::NonResource { path: b"/" };
+            let decision = ruleset.decide(&Attributes {
+                user,
+                verb: b"verb-97",
+                target,
+            });
+            assert_eq!(decision.rule, expected, "{count} groups");
+        }
+    }
 }

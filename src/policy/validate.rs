@@ -88,11 +88,8 @@ fn level(rule: &RuleDoc, path: Path<'_>, problems: &mut Findings<ProblemKind>) -
         let message = format!("missing: every rule needs a level (levels are {listed})");
         problems.push(at, path, ProblemKind::Required, message);
     } else {
-        let remedy = nearest(value, names)
-            .map(|name| format!("use `{name}` "))
-            .unwrap_or_default();
-        let value = shown(value);
-        let message = format!("unsupported value `{value}`: {remedy}(levels are {listed})");
+        let remedy = remedy(value, &names, "levels");
+        let message = format!("unsupported value `{}`: {remedy}", shown(value));
         problems.push(*at, path, ProblemKind::NotSupported, message);
     }
     Level::None
@@ -105,18 +102,22 @@ fn stages(list: &[Text], path: Path<'_>, problems: &mut Findings<ProblemKind>) -
         match Stage::from_name(value.as_bytes()) {
             Some(stage) => set.insert(stage),
             None => {
-                let names = Stage::ALL.map(Stage::name);
-                let listed = names.join(", ");
-                let remedy = nearest(value, names)
-                    .map(|name| format!("use `{name}` "))
-                    .unwrap_or_default();
-                let value = shown(value);
-                let message = format!("invalid value `{value}`: {remedy}(stages are {listed})");
+                let remedy = remedy(value, &Stage::ALL.map(Stage::name), "stages");
+                let message = format!("invalid value `{}`: {remedy}", shown(value));
                 problems.push(*at, path.item(i), ProblemKind::Invalid, message);
             }
         }
     }
     set
+}
+
+/// "use `Metadata` (levels are None, …)"
+fn remedy(found: &str, names: &[&str], what: &str) -> String {
+    let all = names.join(", ");
+    match nearest(found, names.iter().copied()) {
+        Some(name) => format!("use `{name}` ({what} are {all})"),
+        None => format!("{what} are {all}"),
+    }
 }
 
 fn non_resource_url(url: &Text, path: Path<'_>, problems: &mut Findings<ProblemKind>) {

@@ -58,15 +58,6 @@ impl KeyPattern {
     }
 }
 
-/// The members that one record gets: those of the options, and its UUID.
-pub type Additions<'e> = std::iter::Chain<
-    std::iter::Map<
-        std::slice::Iter<'e, (Vec<u8>, Vec<u8>)>,
-        fn(&'e (Vec<u8>, Vec<u8>)) -> (&'e [u8], &'e [u8]),
-    >,
-    std::option::IntoIter<(&'e [u8], &'e [u8])>,
->;
-
 impl Enrichment {
     /// Whether records stay as they are.
     pub fn is_empty(&self) -> bool {
@@ -74,12 +65,12 @@ impl Enrichment {
     }
 
     /// The members to append to one record, with `uuid` for it.
-    pub fn additions<'e>(&'e self, uuid: &'e [u8]) -> Additions<'e> {
-        let pair: fn(&'e (Vec<u8>, Vec<u8>)) -> (&'e [u8], &'e [u8]) = |(key, value)| (key, value);
-        self.records
+    pub fn additions<'e>(&'e self, uuid: &'e [u8]) -> impl Iterator<Item = (&'e [u8], &'e [u8])> {
+        let records = self
+            .records
             .iter()
-            .map(pair)
-            .chain(self.uuid_key.as_deref().map(|key| (key, uuid)))
+            .map(|(key, value)| (&key[..], &value[..]));
+        records.chain(self.uuid_key.as_deref().map(|key| (key, uuid)))
     }
 
     /// Whether the member in a slot stays.

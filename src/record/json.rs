@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::scan;
 use super::tree::{Container, Kind, Malformed, Member, Text, Tree};
 
 /// JSON text as a [`Tree`].
@@ -28,60 +29,12 @@ impl<'a> Json<'a> {
 
     /// The end of a string whose opening quote stands at `at`, and whether it has escapes.
     fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
-        let mut from = at + 1;
-        let mut escaped = false;
-        loop {
-            let rest = self.0.get(from..).ok_or(Malformed)?;
-            let hit = from + memchr::memchr2(b'"', b'\\', rest).ok_or(Malformed)?;
-            if self.0[hit] == b'"' {
-                return Ok((hit + 1, escaped));
-            }
-            escaped = true;
-            from = hit + 2;
-        }
+        scan::string_end(self.0, at + 1).ok_or(Malformed)
     }
 
     /// The end of the object or array that opens at `at`.
     fn container_end(self, at: usize) -> Result<usize, Malformed> {
-        let bytes = self.0;
-        let mut depth = 0usize;
-        let mut i = at;
-        loop {
-            match self.byte(i)? {
-                b'"' => {
-                    // Most strings in a body are short: look at a few bytes before calling out.
-                    i += 1;
-                    let near = bytes.len().min(i + 16);
-                    loop {
-                        if i == near {
-                            i = self.string_end(i - 1)?.0;
-                            break;
-                        }
-                        match bytes[i] {
-                            b'"' => {
-                                i += 1;
-                                break;
-                            }
-                            b'\\' => {
-                                i = self.string_end(i - 1)?.0;
-                                break;
-                            }
-                            _ => i += 1,
-                        }
-                    }
-                    continue;
-                }
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        return Ok(i + 1);
-                    }
-                }
-                _ => {}
-            }
-            i += 1;
-        }
+        scan::container_end(self.0, at).ok_or(Malformed)
     }
 
     /// The end of a number or literal.

@@ -11,6 +11,7 @@
 //! | `splice` | edits of a document: everything else is copied |
 //! | `convert` | JSON to msgpack and back |
 //! | `tree`, `json`, `msgpack` | walking a document in place, in either form |
+//! | `scan` | ends of JSON strings and containers, many bytes at a time |
 //! | `sink` | where rewritten records go |
 //! | `tally` | counts |
 
@@ -25,6 +26,7 @@ mod json;
 mod msgpack;
 mod partial;
 mod rewrite;
+mod scan;
 mod sink;
 mod splice;
 mod strip;

@@ -268,7 +268,7 @@ impl Rewriter {
                 Piece::Withheld => return sink.drop(source, record),
                 Piece::Ends(pieces) => {
                     let whole = [front, &pieces.text, piece].concat();
-                    if prefix.partial || !self.is_audit(&whole, prefix.length) {
+                    if prefix.partial || !self.is_audit(&whole, prefix) {
                         self.give_back(&pieces, sink);
                         // Buffers now speak of another record.
                         return self.record(None, source, record, sink);
@@ -298,10 +298,10 @@ impl Rewriter {
         }
     }
 
-    /// Whether the text from a position on is an event or a list of them.
-    fn is_audit(&mut self, text: &[u8], at: usize) -> bool {
-        Event::read(Json(text), at, &mut self.buffers.event)
-            .is_ok_and(|event| event.document_kind() != DocumentKind::Other)
+    /// Whether a line that was put together is an event or a list of them.
+    fn is_audit(&mut self, line: &[u8], prefix: Prefix) -> bool {
+        let document = TextDocument::read(line, Some(prefix), &mut self.buffers.event);
+        matches!(document, TextDocument::Event(_) | TextDocument::List(..))
     }
 
     /// A record whose text may be an event.
@@ -406,7 +406,7 @@ impl Rewriter {
             ..
         } = &mut self.buffers;
         edits.clear();
-        let stripped = strip::plan(Json(line), event, &scratch.slots, cut, None, edits)?;
+        let stripped = strip::plan(Json(line), event, &scratch.slots, cut, None, edits)?.stripped;
         let length = edits.length_of(&document);
         let whole = within == (0..line.len());
         match self.settings.output_shape {
@@ -506,11 +506,13 @@ impl Rewriter {
         edits.clear();
         let enrichment = &self.settings.enrichment;
         let as_json = self.settings.output_shape == OutputShape::Json;
-        let enrich =
-            (!as_json && !enrichment.is_empty()).then(|| (enrichment, enrichment.additions(&uuid)));
-        let stripped = strip::plan(Msgpack(source), event, &scratch.slots, cut, enrich, edits)?;
+        let enrich = (!as_json && !enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
+        let plan = strip::plan(Msgpack(source), event, &scratch.slots, cut, enrich, edits)?;
         let length = edits.length_of(&document);
-        if as_json {
+        if plan.emptied {
+            self.tally.emptied += 1;
+            sink.drop(source, record);
+        } else if as_json {
             let mut text = std::mem::take(&mut self.buffers.text);
             let mut body = std::mem::take(&mut self.buffers.body);
             text.clear();
@@ -528,7 +530,7 @@ impl Rewriter {
                 edits.apply(source, document, out)
             });
         }
-        self.count_kept(rule, stripped, length);
+        self.count_kept(rule, plan.stripped, length);
         Ok(())
     }
 
@@ -626,8 +628,12 @@ impl Rewriter {
         } = &mut self.buffers;
         let enrichment = &self.settings.enrichment;
         if !enrichment.is_empty() {
-            let enrich = Some((enrichment, enrichment.additions(&uuid)));
-            strip::plan(Msgpack(source), map, &scratch.slots, None, enrich, edits)?;
+            let enrich = Some((enrichment, &uuid[..]));
+            if strip::plan(Msgpack(source), map, &scratch.slots, None, enrich, edits)?.emptied {
+                self.tally.emptied += 1;
+                sink.drop(source, record);
+                return Ok(());
+            }
         }
         if edits.is_empty() && time.is_none() && !one_of_many {
             sink.keep(source, record);
@@ -659,8 +665,12 @@ impl Rewriter {
         edits.clear();
         let enrichment = &self.settings.enrichment;
         if !enrichment.is_empty() {
-            let enrich = Some((enrichment, enrichment.additions(&uuid)));
-            strip::plan(tree, &map, &scratch.slots, None, enrich, edits)?;
+            let enrich = Some((enrichment, &uuid[..]));
+            if strip::plan(tree, &map, &scratch.slots, None, enrich, edits)?.emptied {
+                self.tally.emptied += 1;
+                sink.drop(source, record);
+                return Ok(());
+            }
         }
         sink.emit(source, record, time, |out| {
             edits.apply(body, 0..body.len(), out)
@@ -685,7 +695,7 @@ impl Rewriter {
             Piece::Withheld => {}
             Piece::Ends(pieces) => {
                 let whole = [front, &pieces.text, piece].concat();
-                if prefix.partial || !self.is_audit(&whole, prefix.length) {
+                if prefix.partial || !self.is_audit(&whole, prefix) {
                     self.give_lines_back(&pieces, out);
                     self.whole_line(line, Some(prefix), out);
                 } else {
@@ -759,13 +769,17 @@ impl Rewriter {
         } = &mut self.buffers;
         edits.clear();
         let enrichment = &self.settings.enrichment;
-        let enrich = (!enrichment.is_empty()).then(|| (enrichment, enrichment.additions(&uuid)));
-        let stripped = strip::plan(Json(line), event, &scratch.slots, cut, enrich, edits)?;
+        let enrich = (!enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
+        let plan = strip::plan(Json(line), event, &scratch.slots, cut, enrich, edits)?;
         let length = edits.length_of(&(event.at..event.end));
-        out.extend_from_slice(&line[..front]);
-        edits.apply(line, within, out);
-        out.push(b'\n');
-        self.count_kept(rule, stripped, length);
+        if plan.emptied {
+            self.tally.emptied += 1;
+        } else {
+            out.extend_from_slice(&line[..front]);
+            edits.apply(line, within, out);
+            out.push(b'\n');
+        }
+        self.count_kept(rule, plan.stripped, length);
         Ok(())
     }
 

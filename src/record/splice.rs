@@ -157,13 +157,13 @@ impl Cutter {
         self.kept
     }
 
-    /// Ends the map, with further members at its end.
+    /// Ends the map, with further members at its end; says how many it then has.
     pub fn close<'a, 'm, T: Tree<'a>>(
         self,
         tree: T,
         append: impl IntoIterator<Item = (&'m [u8], &'m [u8])>,
         edits: &mut Edits,
-    ) {
+    ) -> usize {
         let tail = match self.run {
             Some(run) if self.kept == 0 => run..self.end,
             Some(_) => self.kept_end..self.end,
@@ -191,6 +191,7 @@ impl Cutter {
                 _ => edits.rewind(mark),
             }
         }
+        members
     }
 }
 

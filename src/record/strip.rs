@@ -2,7 +2,7 @@
 
 use crate::policy::Level;
 
-use super::enrich::{Additions, Enrichment};
+use super::enrich::Enrichment;
 use super::event::{Event, Field, Slot};
 use super::splice::{Cutter, Edits};
 use super::tree::{Kind, Malformed, Tree};
@@ -20,17 +20,25 @@ pub struct Cut {
     pub omit_managed_fields: bool,
 }
 
+/// What the edits do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The policy takes something out.
+    pub stripped: bool,
+    /// The enrichment leaves no member.
+    pub emptied: bool,
+}
+
 /// Collects the edits that bring an event down to what `cut` leaves, together
-/// with the enrichment of the event's own map, where it is the record. Says
-/// whether the policy took anything.
+/// with the enrichment of the map, and a UUID for it, where it is the record.
 pub fn plan<'a, T: Tree<'a>>(
     tree: T,
     event: &Event<'a>,
     slots: &[Slot],
     cut: Option<Cut>,
-    enrich: Option<(&Enrichment, Additions<'_>)>,
+    enrich: Option<(&Enrichment, &[u8])>,
     edits: &mut Edits,
-) -> Result<bool, Malformed> {
+) -> Result<Plan, Malformed> {
     let mut cutter = Cutter::new(event.at, event.members);
     let mut stripped = false;
     for slot in slots {
@@ -69,7 +77,7 @@ pub fn plan<'a, T: Tree<'a>>(
                 _ => {}
             }
         }
-        match &enrich {
+        match enrich {
             Some((enrichment, _)) if !enrichment.keeps(tree, slot)? => {
                 edits.forget_within(&member);
                 cutter.cut(member);
@@ -77,13 +85,13 @@ pub fn plan<'a, T: Tree<'a>>(
             _ => cutter.keep(member, edits),
         }
     }
-    cutter.close(
-        tree,
-        enrich.into_iter().flat_map(|(_, additions)| additions),
-        edits,
-    );
+    let additions = enrich
+        .into_iter()
+        .flat_map(|(enrichment, uuid)| enrichment.additions(uuid));
+    let members = cutter.close(tree, additions, edits);
     edits.settle();
-    Ok(stripped)
+    let emptied = enrich.is_some() && members == 0 && !slots.is_empty();
+    Ok(Plan { stripped, emptied })
 }
 
 /// Takes the annotations of level `Request` out; true when that leaves none.

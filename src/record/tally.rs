@@ -15,6 +15,8 @@ pub struct Tally {
     pub non_audit: u64,
     /// Records that look like an audit event and cannot be read.
     pub malformed: u64,
+    /// Records dropped because none of their keys was to stay.
+    pub emptied: u64,
     /// Bytes of the events read.
     pub bytes_in: u64,
     /// Bytes of the events kept.

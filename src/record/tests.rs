@@ -426,6 +426,25 @@ fn only_allowed_keys_stay() {
 }
 
 #[test]
+fn records_without_a_key_that_may_stay_are_dropped() {
+    let keys = KeyRule::Allow(vec![KeyPattern::new("none")]);
+    let settings = Settings {
+        enrichment: Enrichment {
+            keys,
+            ..Enrichment::default()
+        },
+        ..Settings::default()
+    };
+    let line = event("secrets", "ResponseComplete");
+    let mut rewriter = rewriter(settings);
+    for body in [msgpack(&line), map(&[("log", &line)]), map(&[("log", "x")])] {
+        assert_eq!(run(&mut rewriter, &framed(&body)), Some(Vec::new()));
+    }
+    assert_eq!(run(&mut rewriter, &framed(b"\x80")), None);
+    assert_eq!(rewriter.tally().emptied, 3);
+}
+
+#[test]
 fn the_time_can_be_that_of_the_event() {
     let settings = Settings {
         event_time: EventTimeSource::Stage,

@@ -84,7 +84,7 @@ impl<'a> ResourcePath<'a> {
         Some(ResourcePath {
             group,
             namespace,
-            resource: *parts.first()?,
+            resource: parts.first()?,
             name: part(1),
             // What follows the name of a proxied object is its own path.
             subresource: if verb == b"proxy" { &[] } else { part(2) },

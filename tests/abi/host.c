@@ -18,7 +18,8 @@
  *   run NAME            give the chunk to an instance; a filter may replace it
  *   print               the chunk as one JSON text per record
  *   stop NAME           end an instance
- *   nulls               call every entry point with null and unknown pointers
+ *   nulls               call every entry point with null and unknown pointers,
+ *                       and the live instances with null data
  *   threads             number of threads of the process
  *   malloc              how the process's malloc aligns
  * Callbacks that see data run on a stack of the host's coroutine size with a
@@ -274,19 +275,19 @@ int flb_metrics_fluentbit_add(struct flb_config *config, struct cmt *cmt)
 int flb_log_print(int type, const char *file, int line, const char *format, ...)
 {
     static const char *const names[] = {"off", "error", "warn", "info", "debug"};
-    volatile char frame[LOG_FRAME];
-    char text[1024];
+    char text[LOG_FRAME];
+    size_t used;
     va_list args;
 
     (void) file;
     (void) line;
-    frame[0] = 1;
-    frame[LOG_FRAME - 1] = frame[0];
+    used = (size_t) sprintf(text, "[%5s] ", type >= 1 && type <= 4 ? names[type] : "?");
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    used += (size_t) vsnprintf(text + used, sizeof(text) - used - 1, format, args);
     va_end(args);
-    fprintf(stderr, "[%5s] %s\n", type >= 1 && type <= 4 ? names[type] : "?", text);
-    return 0;
+    used = used < sizeof(text) - 2 ? used : sizeof(text) - 2;
+    text[used++] = '\n';
+    return write(STDERR_FILENO, text, used) == (ssize_t) used ? 0 : -1;
 }
 
 const char *flb_filter_get_property(const char *key, struct flb_filter_instance *ins)
@@ -686,7 +687,20 @@ static void nulls(void)
     void *unknown = &data;
     void *out = NULL;
     size_t size = 0;
+    struct instance *ins;
 
+    for (ins = instances; ins != NULL; ins = ins->next) {
+        if (ins->door == FILTER) {
+            printf("live filter: %d %d\n",
+                   filter.cb_filter(NULL, 0, NULL, 0, &out, &size, NULL, NULL,
+                                    ins->is.filter.context, NULL),
+                   filter.cb_filter(data, 1, tag, 1, NULL, NULL, NULL, NULL,
+                                    ins->is.filter.context, NULL));
+        }
+        else {
+            printf("live output: %d\n", output.flush(ins->proxy.remote_context, NULL, 0, NULL));
+        }
+    }
     if (filter.name != NULL) {
 #if HOST_SINCE(2, 2, 0)
         printf("pre_run: %d\n", filter.cb_pre_run(NULL, NULL, NULL));

@@ -1,5 +1,7 @@
 //! The C host of `tests/abi/host.c`, compiled for a version and driven by commands.
 
+#![allow(dead_code, reason = "each program uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

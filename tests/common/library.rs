@@ -1,5 +1,7 @@
 //! The plugin as cargo built it for this test run, under the names hosts know it by.
 
+#![allow(dead_code, reason = "each program uses a part of it")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

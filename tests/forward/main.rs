@@ -5,8 +5,6 @@
 //! Every record reaches the peer at least once, and nothing counts as delivered
 //! that was not acknowledged.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
-
 mod cases;
 mod faults;
 mod fluent_bit;
