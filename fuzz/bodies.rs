@@ -2,7 +2,9 @@
 //! the tests of the package replay the corpora through them.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
+use kube_audit::forward::handshake::{Auth, Handshake, HandshakeError, Progress, Secret, Timers};
 use kube_audit::forward::wire::{Inbox, Reply};
 use kube_audit::policy::{Level, Policy, Ruleset, Syntax};
 use kube_audit::record::{
@@ -308,4 +310,39 @@ pub fn ack(data: &[u8]) {
     let whole = read(&mut std::iter::once(bytes));
     let pieces = read(&mut bytes.chunks(usize::from(size).max(1)));
     assert_eq!(whole, pieces);
+}
+
+/// What a receiver says in a handshake, HELO and what follows, cut into pieces:
+/// the pieces do what the whole does, and nobody gets in without the key.
+pub fn handshake(data: &[u8]) {
+    let Some((&[size, high, low], bytes)) = data.split_first_chunk() else {
+        return;
+    };
+    let helo = usize::from(u16::from_be_bytes([high, low]));
+    let Some((helo, pong)) = bytes.split_at_checked(helo) else {
+        return;
+    };
+    let now = Instant::now();
+    let run = |size: usize| -> Result<(Vec<u8>, bool), HandshakeError> {
+        let user = Some(("user".to_owned(), Secret::new("word")));
+        let auth =
+            Auth::new(Secret::new("key"), "client".to_owned(), user).expect("the names are short");
+        let mut handshake = Handshake::new(auth, [7; 16], Timers::default(), now);
+        let mut sent = Vec::new();
+        for part in [helo, pong] {
+            for piece in part.chunks(size) {
+                handshake = match handshake.handle_input(piece, now)? {
+                    Progress::Pending(handshake) => handshake,
+                    Progress::Complete(_) => panic!("the key was guessed"),
+                };
+            }
+            let ping = handshake.poll_transmit().to_vec();
+            assert!(ping.len() < 1024);
+            handshake.transmitted(ping.len());
+            sent.extend(ping);
+        }
+        let is_waiting = handshake.handle_timeout(now).is_ok();
+        Ok((sent, is_waiting))
+    };
+    assert_eq!(run(usize::from(size).max(1)), run(usize::MAX));
 }

@@ -48,3 +48,8 @@ fn policies() {
 fn acks() {
     replay("ack", bodies::ack);
 }
+
+#[test]
+fn handshakes() {
+    replay("handshake", bodies::handshake);
+}

@@ -33,15 +33,17 @@ const IMPURE: [&str; 9] = [
     "getrandom::",
 ];
 
-/// Each crate that only one room may know.
-const OWNERS: [(&str, &str); 7] = [
-    ("granit_parser", "policy"),
-    ("lexopt", "cli"),
-    ("flate2", "cli"),
-    ("libc::", "ffi"),
-    ("once_cell", "ffi"),
-    ("polling", "net"),
-    ("rustls", "net"),
+/// Crates that only certain rooms may know.
+const OWNERS: [(&str, &[&str]); 8] = [
+    ("granit_parser", &["policy"]),
+    ("lexopt", &["cli"]),
+    // One reads what the other one writes.
+    ("flate2", &["cli", "forward"]),
+    ("sha2", &["forward"]),
+    ("libc::", &["ffi"]),
+    ("once_cell", &["ffi"]),
+    ("polling", &["net"]),
+    ("rustls", &["net"]),
 ];
 
 /// The code of a room, file by file, without comments and without tests.
@@ -130,13 +132,13 @@ fn unsafe_code_is_in_one_room() {
 }
 
 #[test]
-fn each_crate_has_one_owner() {
-    for (krate, owner) in OWNERS {
+fn each_crate_has_its_owners() {
+    for (krate, owners) in OWNERS {
         for (room, _) in ARROWS {
             for (file, code) in code(room) {
                 assert!(
-                    room == owner || !code.contains(krate),
-                    "{}: {krate} belongs to {owner}",
+                    owners.contains(&room) || !code.contains(krate),
+                    "{}: {krate} belongs to {owners:?}",
                     file.display()
                 );
             }

@@ -3,6 +3,8 @@
 //! | file | duty |
 //! |---|---|
 //! | [`wire`] | messages as bytes: a strict writer, a tolerant reader |
+//! | [`compression`] | entries made smaller |
+//! | [`handshake`] | what comes before the first frame where a receiver wants a shared key |
 //! | [`frames`] | where a batch of entries is cut into frames |
 //! | [`outbox`] | chunks under way: which of their frames wait, travel or are acknowledged |
 //! | [`session`] | one connection: its window of frames and its timers |
@@ -15,7 +17,9 @@
 //! says ends the connection; it is never used again, and what was not
 //! acknowledged is sent again with the same id.
 
+pub mod compression;
 pub mod frames;
+pub mod handshake;
 pub mod outbox;
 pub mod session;
 pub mod wire;

@@ -139,6 +139,7 @@ impl Outbox {
                         .entries
                         .get(parcel.span.bytes.clone())
                         .unwrap_or_default(),
+                    compressed: None,
                     records: parcel.span.records,
                     id: &parcel.id,
                 };

@@ -30,6 +30,15 @@ impl Default for Limits {
     }
 }
 
+/// How many frames a connection may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// Any number.
+    Always,
+    /// One: the receiver closes the connection behind it (`keepalive: false`).
+    Never,
+}
+
 /// Why a connection must not be used any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Doubt {
@@ -69,6 +78,9 @@ pub enum Doubt {
 #[derive(Debug)]
 pub struct Session {
     limits: Limits,
+    reuse: Reuse,
+    /// Whether a frame was sent.
+    used: bool,
     /// At most one frame; its first `written` bytes have left.
     outgoing: Vec<u8>,
     written: usize,
@@ -83,9 +95,11 @@ pub struct Session {
 
 impl Session {
     /// A session on a fresh connection.
-    pub fn new(limits: Limits, now: Instant) -> Session {
+    pub fn new(limits: Limits, reuse: Reuse, now: Instant) -> Session {
         Session {
             limits,
+            reuse,
+            used: false,
             outgoing: Vec::new(),
             written: 0,
             moved: now,
@@ -97,7 +111,16 @@ impl Session {
 
     /// Whether a frame may be sent: the one before has left, and the window has room.
     pub fn can_send(&self) -> bool {
-        !self.is_writing() && self.in_flight.len() < self.limits.window
+        !self.is_writing() && self.in_flight.len() < self.limits.window && self.may_carry_more()
+    }
+
+    /// Whether the connection has done all that it may, and has to be closed.
+    pub fn is_spent(&self) -> bool {
+        !self.may_carry_more() && self.in_flight.is_empty()
+    }
+
+    fn may_carry_more(&self) -> bool {
+        self.reuse == Reuse::Always || !self.used
     }
 
     /// Takes a frame into the window.
@@ -107,6 +130,7 @@ impl Session {
         self.written = 0;
         frame.write(&mut self.outgoing);
         self.moved = now;
+        self.used = true;
         self.in_flight.push_back(*frame.id);
     }
 
@@ -234,7 +258,7 @@ mod tests {
         fn new() -> Bench {
             let now = Instant::now();
             Bench {
-                session: Session::new(LIMITS, now),
+                session: Session::new(LIMITS, Reuse::Always, now),
                 now,
                 acked: Vec::new(),
             }
@@ -250,6 +274,7 @@ mod tests {
             let frame = Frame {
                 tag: b"t",
                 entries: &[0; 100],
+                compressed: None,
                 records: 1,
                 id: &id(number),
             };
@@ -356,6 +381,16 @@ mod tests {
             let left: Vec<_> = left.iter().map(|&number| id(number)).collect();
             assert_eq!(bench.left(), left, "{name}");
         }
+    }
+
+    #[test]
+    fn case_17_one_frame_where_the_receiver_wants_no_more() {
+        let mut bench = Bench::new();
+        bench.session = Session::new(LIMITS, Reuse::Never, bench.now);
+        bench.send_whole(1);
+        assert!(!bench.session.can_send() && !bench.session.is_spent());
+        assert_eq!(bench.input(&ack(1)), Ok(()));
+        assert!(!bench.session.can_send() && bench.session.is_spent());
     }
 
     #[test]

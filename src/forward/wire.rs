@@ -7,16 +7,24 @@
 
 use super::ChunkId;
 
-/// Longest reply that is read, in bytes; an acknowledgement needs 31.
+/// Longest message of a server that is read, in bytes. An acknowledgement needs
+/// 31, a PONG some 200.
 pub const MAX_REPLY: usize = 4096;
 
-/// One PackedForward message: `[tag, bin(entries), {"size": n, "chunk": id}]`.
+/// First bytes of records of TLS, with which no message begins.
+pub(super) const TLS_ALERT: u8 = 0x15;
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// One PackedForward message: `[tag, bin(entries), {"size": n, "chunk": id}]`,
+/// where they are compressed with `"compressed": name` as a third option.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     /// Tag, of any bytes.
     pub tag: &'a [u8],
-    /// Concatenated `[EventTime, map]` entries.
+    /// Concatenated `[EventTime, map]` entries, compressed or not.
     pub entries: &'a [u8],
+    /// What the protocol calls the way in which the entries are compressed.
+    pub compressed: Option<&'static str>,
     /// How many entries there are.
     pub records: usize,
     /// What the receiver acknowledges.
@@ -27,20 +35,24 @@ impl Frame<'_> {
     /// Appends the frame with the shortest headers.
     pub fn write(&self, out: &mut Vec<u8>) {
         /// More than all headers, keys and the id need.
-        const OVERHEAD: usize = 64;
+        const OVERHEAD: usize = 96;
         out.reserve(self.tag.len() + self.entries.len() + OVERHEAD);
         out.push(0x93);
         write_str(out, self.tag);
         write_bin(out, self.entries);
-        out.push(0x82);
+        out.push(0x82 + u8::from(self.compressed.is_some()));
         write_str(out, b"size");
         write_uint(out, self.records);
         write_str(out, b"chunk");
         write_str(out, self.id.as_bytes());
+        if let Some(name) = self.compressed {
+            write_str(out, b"compressed");
+            write_str(out, name.as_bytes());
+        }
     }
 }
 
-fn write_str(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn write_str(out: &mut Vec<u8>, bytes: &[u8]) {
     match bytes.len() {
         len @ 0..32 => out.push(0xa0 | len as u8),
         len => write_sized(out, [0xd9, 0xda, 0xdb], len),
@@ -89,8 +101,19 @@ pub enum Reply<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// An array of two opens a handshake.
-    #[error("the server opens a handshake: it wants a shared key")]
+    #[error("the server opens a handshake: it wants a shared key, and none is set")]
     Handshake,
+    /// A record of TLS.
+    #[error("the server speaks TLS, and TLS is not set for it")]
+    Tls,
+    /// A message of the handshake that is not what it should be.
+    #[error("{message} {flaw}")]
+    Misshapen {
+        /// `HELO` or `PONG`.
+        message: &'static str,
+        /// What is wrong with it.
+        flaw: &'static str,
+    },
     /// Something other than a map.
     #[error("a reply begins with byte 0x{0:02x}, where a map like `{{\"ack\": id}}` belongs")]
     NotAMap(u8),
@@ -98,22 +121,32 @@ pub enum WireError {
     #[error("the value of `ack` begins with byte 0x{0:02x}, where a string belongs")]
     NotAnId(u8),
     /// The one byte that MessagePack never uses.
-    #[error("a reply holds byte 0xc1, which is not MessagePack")]
+    #[error("a message holds byte 0xc1, which is not MessagePack")]
     NotMessagePack,
     /// More than [`MAX_REPLY`] bytes.
-    #[error("a reply is longer than {MAX_REPLY} bytes")]
+    #[error("a message is longer than {MAX_REPLY} bytes")]
     TooLong,
 }
 
 /// Reads one reply from the front of `bytes`: the reply and its length, or
 /// `None` when it is not complete yet. Never looks at more than [`MAX_REPLY`] bytes.
 pub fn parse_reply(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, WireError> {
+    parse(bytes, Cursor::reply)
+}
+
+/// Reads one message from the front of `bytes`: what `read` makes of it and its
+/// length, or `None` when it is not complete yet. Never looks at more than
+/// [`MAX_REPLY`] bytes.
+pub(super) fn parse<'a, T>(
+    bytes: &'a [u8],
+    read: impl FnOnce(&mut Cursor<'a>) -> Result<T, Stop>,
+) -> Result<Option<(T, usize)>, WireError> {
     let mut cursor = Cursor {
         rest: bytes.get(..MAX_REPLY).unwrap_or(bytes),
     };
     let whole = cursor.rest.len();
-    match cursor.reply() {
-        Ok(reply) => Ok(Some((reply, whole - cursor.rest.len()))),
+    match read(&mut cursor) {
+        Ok(message) => Ok(Some((message, whole - cursor.rest.len()))),
         Err(Stop::Wrong(error)) => Err(error),
         Err(Stop::Incomplete) if whole == MAX_REPLY => Err(WireError::TooLong),
         Err(Stop::Incomplete) => Ok(None),
@@ -153,8 +186,8 @@ impl Inbox {
     }
 }
 
-/// Why a value could not be read.
-enum Stop {
+/// Why a message could not be read.
+pub(super) enum Stop {
     Incomplete,
     Wrong(WireError),
 }
@@ -166,18 +199,18 @@ enum Head {
     Scalar(usize),
 }
 
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
     fn reply(&mut self) -> Result<Reply<'a>, Stop> {
-        let pairs = match self.byte()? {
-            marker @ 0x80..=0x8f => u64::from(marker & 0x0f),
-            0xde => self.number(2)?,
-            0xdf => self.number(4)?,
-            0x92 => return Err(Stop::Wrong(WireError::Handshake)),
-            other => return Err(Stop::Wrong(WireError::NotAMap(other))),
+        let Some(pairs) = self.map()? else {
+            return Err(Stop::Wrong(match self.byte()? {
+                0x92 => WireError::Handshake,
+                TLS_ALERT | TLS_HANDSHAKE => WireError::Tls,
+                other => WireError::NotAMap(other),
+            }));
         };
         let mut reply = Reply::Nack;
         for _ in 0..pairs {
@@ -203,8 +236,41 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// How many pairs the map has that begins here; `None` where there is none.
+    pub(super) fn map(&mut self) -> Result<Option<u64>, Stop> {
+        self.count(0x80, 0xde)
+    }
+
+    /// How many values the array has that begins here; `None` where there is none.
+    pub(super) fn array(&mut self) -> Result<Option<u64>, Stop> {
+        self.count(0x90, 0xdc)
+    }
+
+    fn count(&mut self, short: u8, wide: u8) -> Result<Option<u64>, Stop> {
+        let start = self.rest;
+        match self.byte()? {
+            marker if marker & 0xf0 == short => Ok(Some(u64::from(marker & 0x0f))),
+            marker if marker == wide => self.number(2).map(Some),
+            marker if marker == wide + 1 => self.number(4).map(Some),
+            _ => {
+                self.rest = start;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A boolean; any other value is skipped.
+    pub(super) fn boolean(&mut self) -> Result<Option<bool>, Stop> {
+        let value = match self.rest.first() {
+            Some(0xc2) => Some(false),
+            Some(0xc3) => Some(true),
+            _ => None,
+        };
+        self.skip().map(|()| value)
+    }
+
     /// A string or bytes; any other value is skipped.
-    fn text(&mut self) -> Result<Option<&'a [u8]>, Stop> {
+    pub(super) fn text(&mut self) -> Result<Option<&'a [u8]>, Stop> {
         let start = self.rest;
         match self.head()? {
             Head::Text(length) => self.take(length).map(Some),
@@ -217,7 +283,7 @@ impl<'a> Cursor<'a> {
 
     /// Passes over one value, however deeply nested: only the number of values
     /// that are still to come is kept.
-    fn skip(&mut self) -> Result<(), Stop> {
+    pub(super) fn skip(&mut self) -> Result<(), Stop> {
         let mut values: u64 = 1;
         while values > 0 {
             values -= 1;
@@ -259,7 +325,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn byte(&mut self) -> Result<u8, Stop> {
+    pub(super) fn byte(&mut self) -> Result<u8, Stop> {
         let (&byte, rest) = self.rest.split_first().ok_or(Stop::Incomplete)?;
         self.rest = rest;
         Ok(byte)
@@ -295,6 +361,7 @@ mod tests {
         Frame {
             tag,
             entries,
+            compressed: None,
             records,
             id: &ChunkId::new([0; 16]),
         }
@@ -307,6 +374,22 @@ mod tests {
         let mut expected = b"\x93\xa3tag\xc4\x02\x90\x90\x82\xa4size\x02\xa5chunk\xb8".to_vec();
         expected.extend(b"AAAAAAAAAAAAAAAAAAAAAA==");
         assert_eq!(frame(b"tag", b"\x90\x90", 2), expected);
+    }
+
+    #[test]
+    fn case_08_a_compressed_frame_says_so() {
+        let mut out = Vec::new();
+        Frame {
+            tag: b"tag",
+            entries: b"..",
+            compressed: Some("gzip"),
+            records: 2,
+            id: &ChunkId::new([0; 16]),
+        }
+        .write(&mut out);
+        let mut expected = b"\x93\xa3tag\xc4\x02..\x83\xa4size\x02\xa5chunk\xb8".to_vec();
+        expected.extend(b"AAAAAAAAAAAAAAAAAAAAAA==\xaacompressed\xa4gzip");
+        assert_eq!(out, expected);
     }
 
     /// Case 4: tags of more than 31 and more than 255 bytes, and of any bytes.
@@ -399,7 +482,7 @@ mod tests {
             ("HELO", b"\x92\xa4HELO\x80", WireError::Handshake),
             ("text", b"{\"ack\": 1}", WireError::NotAMap(b'{')),
             ("nil", b"\xc0", WireError::NotAMap(0xc0)),
-            ("TLS alert", b"\x15\x03\x03", WireError::NotAMap(0x15)),
+            ("TLS alert", b"\x15\x03\x03", WireError::Tls),
             ("id is a number", b"\x81\xa3ack\x07", WireError::NotAnId(7)),
             ("id is a map", b"\x81\xa3ack\x80", WireError::NotAnId(0x80)),
             ("unused byte", b"\x81\xa1x\xc1", WireError::NotMessagePack),

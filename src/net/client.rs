@@ -3,13 +3,15 @@
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::connection::{Opener, Timers};
 use super::ledger::{Command, Ledger, Standing};
 use super::node::Node;
-use super::report::{Report, Reporter};
+use super::report::{News, Report, Reporter};
 use super::rng::Rng;
 use super::socket::Waker;
+use super::tls::TlsSetupError;
 use super::worker::Worker;
 use crate::forward::frames::{Batch, Caps};
 use crate::forward::session::Limits;
@@ -24,6 +26,8 @@ pub struct Config {
     pub flush_wait: Duration,
     /// How long a look-up, or one address of a receiver, may take. Default 5 s.
     pub connect_timeout: Duration,
+    /// Timers until a connection is ready.
+    pub timers: Timers,
     /// Window and timers of a connection.
     pub limits: Limits,
     /// Sizes of frames.
@@ -39,6 +43,7 @@ impl Config {
             nodes,
             flush_wait: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(5),
+            timers: Timers::default(),
             limits: Limits::default(),
             caps: Caps::default(),
             memory: 8 << 20,
@@ -52,6 +57,14 @@ pub enum StartError {
     /// There is nobody to send to.
     #[error("no endpoint is given; write `host:port`, `tcp://host:port` or `unix:/path`")]
     NoEndpoint,
+    /// TLS to a receiver cannot be set up.
+    #[error("{node}: {error}")]
+    Tls {
+        /// Its name.
+        node: String,
+        /// Why.
+        error: TlsSetupError,
+    },
     /// The system gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
@@ -104,6 +117,19 @@ impl Client {
         if config.nodes.is_empty() {
             return Err(StartError::NoEndpoint);
         }
+        let openers = config
+            .nodes
+            .iter()
+            .map(|node| Opener::new(node, &config))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut reporter = Reporter::new(report);
+        let unverified = |node: &&Node| node.tls.as_ref().is_some_and(|tls| !tls.verify);
+        let nodes: Vec<_> = config.nodes.iter().filter(unverified).collect();
+        if !nodes.is_empty() {
+            let nodes: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+            let nodes = nodes.join(", ");
+            reporter.news(&News::NotVerified { nodes }, Instant::now());
+        }
         let rng = Rng::new().map_err(StartError::Random)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -115,13 +141,7 @@ impl Client {
             waker: Arc::new(Waker::new()?),
         });
         let flush_wait = config.flush_wait;
-        let worker = Worker::new(
-            config,
-            Arc::clone(&shared),
-            prepare,
-            Reporter::new(report),
-            rng,
-        );
+        let worker = Worker::new(config, openers, Arc::clone(&shared), prepare, reporter, rng);
         let thread = Builder::new()
             .name("kube-audit-fwd".into())
             .spawn(move || worker.run())?;

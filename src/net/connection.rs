@@ -1,36 +1,148 @@
-//! A connection in use: a socket with its session.
+//! A connection from the moment that TCP is connected: TLS, handshake, session.
 
-use std::io::{self, Read, Write};
+use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::report::Loss;
+use super::client::{Config, StartError};
+use super::node::Node;
+use super::report::{Loss, News, Reporter};
+use super::rng::Rng;
 use super::socket::Socket;
+use super::stream::Stream;
+use super::tls::{Connector, Refresh, TlsError};
 use crate::forward::ChunkId;
-use crate::forward::session::{Limits, Session};
+use crate::forward::compression::Compression;
+use crate::forward::handshake::{self, Auth, Handshake, Progress};
+use crate::forward::session::{Limits, Reuse, Session};
 use crate::forward::wire::Frame;
+
+/// How connections to one node are opened.
+pub(super) struct Opener {
+    name: String,
+    tls: Option<Connector>,
+    auth: Option<Auth>,
+    compression: Compression,
+    limits: Limits,
+    timers: Timers,
+}
+
+/// How long a node may take before its connection is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// For the handshake of TLS. Default 10 s.
+    pub tls: Duration,
+    /// For the handshake of the Forward protocol.
+    pub handshake: handshake::Timers,
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        Timers {
+            tls: Duration::from_secs(10),
+            handshake: handshake::Timers::default(),
+        }
+    }
+}
+
+impl Opener {
+    /// For this node. Reads the files of its TLS.
+    pub(super) fn new(node: &Node, config: &Config) -> Result<Opener, StartError> {
+        let connector = |tls| {
+            Connector::new(tls, &node.endpoint).map_err(|error| StartError::Tls {
+                node: node.name.clone(),
+                error,
+            })
+        };
+        Ok(Opener {
+            name: node.name.clone(),
+            tls: node.tls.as_ref().map(connector).transpose()?,
+            auth: node.auth.clone(),
+            compression: node.compression,
+            limits: config.limits,
+            timers: config.timers,
+        })
+    }
+
+    /// Takes over a socket that is connected to the node. The connection is in
+    /// use from now on, and carries frames once it [is ready](Connection::is_ready).
+    pub(super) fn open(
+        &mut self,
+        socket: Socket,
+        to: String,
+        reporter: &mut Reporter,
+        now: Instant,
+    ) -> Result<Connection, Loss> {
+        let handshake = match &self.auth {
+            None => None,
+            Some(auth) => Some((auth.clone(), Rng::salt()?)),
+        };
+        let stream = match &mut self.tls {
+            None => Stream::Plain(socket),
+            Some(connector) => {
+                let node = self.name.clone();
+                match connector.refresh() {
+                    Refresh::Unchanged => {}
+                    Refresh::Reloaded => reporter.news(&News::TlsReloaded { node }, now),
+                    Refresh::Failed(error) => {
+                        reporter.news(&News::TlsNotReloaded { node, error }, now);
+                    }
+                }
+                Stream::Tls(Box::new(connector.connect(socket)?))
+            }
+        };
+        let mut connection = Connection {
+            stream,
+            stage: Stage::Securing {
+                deadline: now + self.timers.tls,
+                handshake,
+            },
+            to,
+            compression: self.compression,
+            limits: self.limits,
+            timers: self.timers,
+        };
+        connection.leave_securing(now);
+        Ok(connection)
+    }
+}
 
 /// A connection with its peer's name for the log.
 pub(super) struct Connection {
-    socket: Socket,
-    session: Session,
+    stream: Stream,
+    stage: Stage,
     to: String,
+    compression: Compression,
+    limits: Limits,
+    timers: Timers,
+}
+
+/// How far a connection has come. Nothing but a session carries frames.
+enum Stage {
+    /// TLS is being agreed upon.
+    Securing {
+        deadline: Instant,
+        handshake: Option<(Auth, [u8; 16])>,
+    },
+    /// The shared key is being checked.
+    Shaking(Handshake),
+    Ready(Session),
+    /// It failed before it was ready.
+    Failed,
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, to: String, limits: Limits, now: Instant) -> Connection {
-        Connection {
-            socket,
-            session: Session::new(limits, now),
-            to,
-        }
-    }
-
     /// The peer, for the log.
     pub(super) fn to(&self) -> &str {
         &self.to
+    }
+
+    /// Whether frames may be sent, now or when there is room for them again.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Ready(_))
     }
 
     /// Reads what has come, appending the ids that it acknowledges to `acked`,
@@ -39,26 +151,48 @@ impl Connection {
     pub(super) fn receive(&mut self, now: Instant, acked: &mut Vec<ChunkId>) -> Result<(), Loss> {
         let mut buffer = [0; 4096];
         loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return Err(Loss::Closed),
-                Ok(length) => {
+            let read = self.stream.read(&mut buffer);
+            self.leave_securing(now);
+            match read {
+                Ok(Some(0)) => return Err(self.ended(Loss::Closed)),
+                Ok(Some(length)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
-                    self.session.handle_input(bytes, now, acked)?;
+                    self.handle_input(bytes, now, acked)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
+                Ok(None) => break,
+                Err(loss) => return Err(self.ended(loss)),
             }
         }
-        Ok(self.session.handle_timeout(now)?)
+        self.handle_timeout(now)
     }
 
-    /// Writes as much as the socket takes of what is to be written.
+    /// Writes as much as the stream takes of what is to be written.
     pub(super) fn transmit(&mut self, now: Instant) -> Result<(), Loss> {
-        while !self.session.poll_transmit().is_empty() {
-            match self.socket.write(self.session.poll_transmit()) {
-                Ok(length) => self.session.transmitted(length, now),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
+        match self.write(now) {
+            Err(loss) => Err(self.ended(loss)),
+            written => written,
+        }
+    }
+
+    fn write(&mut self, now: Instant) -> Result<(), Loss> {
+        self.stream.flush()?;
+        match &mut self.stage {
+            Stage::Securing { .. } | Stage::Failed => {}
+            Stage::Shaking(handshake) => {
+                while !handshake.poll_transmit().is_empty() {
+                    match self.stream.write(handshake.poll_transmit())? {
+                        Some(length) => handshake.transmitted(length),
+                        None => break,
+                    }
+                }
+            }
+            Stage::Ready(session) => {
+                while !session.poll_transmit().is_empty() {
+                    match self.stream.write(session.poll_transmit())? {
+                        Some(length) => session.transmitted(length, now),
+                        None => break,
+                    }
+                }
             }
         }
         Ok(())
@@ -66,32 +200,140 @@ impl Connection {
 
     /// Whether a frame may be sent now.
     pub(super) fn can_send(&self) -> bool {
-        self.session.can_send()
+        matches!(&self.stage, Stage::Ready(session) if session.can_send())
     }
 
     /// Sends a frame with the next [`Connection::transmit`].
     pub(super) fn send(&mut self, frame: &Frame<'_>, now: Instant) {
-        self.session.send(frame, now);
+        let Stage::Ready(session) = &mut self.stage else {
+            debug_assert!(false, "a frame for a connection that is not ready");
+            return;
+        };
+        let (entries, compressed) = self.compression.apply(frame.entries);
+        let frame = Frame {
+            entries: &entries,
+            compressed,
+            ..*frame
+        };
+        session.send(&frame, now);
     }
 
     /// What to poll for.
     pub(super) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
-        let writing = !self.session.poll_transmit().is_empty();
-        let flags = if writing {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
+        let nothing_left = match &self.stage {
+            Stage::Securing { .. } | Stage::Failed => true,
+            Stage::Shaking(handshake) => handshake.poll_transmit().is_empty(),
+            Stage::Ready(session) => session.poll_transmit().is_empty(),
         };
-        (self.socket.as_fd(), flags)
+        let flags = if nothing_left && self.stream.is_flushed() {
+            PollFlags::IN
+        } else {
+            PollFlags::IN | PollFlags::OUT
+        };
+        (self.stream.as_fd(), flags)
     }
 
     /// When a timer has to be checked.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.session.poll_timeout()
+        match &self.stage {
+            Stage::Securing { deadline, .. } => Some(*deadline),
+            Stage::Shaking(handshake) => Some(handshake.poll_timeout()),
+            Stage::Ready(session) => session.poll_timeout(),
+            Stage::Failed => None,
+        }
     }
 
     /// Frames that were sent and not acknowledged, oldest first.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &ChunkId> {
-        self.session.in_flight()
+        let session = match &self.stage {
+            Stage::Ready(session) => Some(session),
+            _ => None,
+        };
+        session.into_iter().flat_map(Session::in_flight)
+    }
+
+    fn handle_input(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        acked: &mut Vec<ChunkId>,
+    ) -> Result<(), Loss> {
+        match mem::replace(&mut self.stage, Stage::Failed) {
+            Stage::Securing { .. } | Stage::Failed => {}
+            Stage::Shaking(handshake) => {
+                self.stage = match handshake.handle_input(bytes, now)? {
+                    Progress::Pending(handshake) => Stage::Shaking(handshake),
+                    Progress::Complete(reuse) => {
+                        Stage::Ready(Session::new(self.limits, reuse, now))
+                    }
+                };
+            }
+            Stage::Ready(mut session) => {
+                let handled = session.handle_input(bytes, now, acked);
+                let spent = session.is_spent();
+                // What was in flight has to be known also after a doubt.
+                self.stage = Stage::Ready(session);
+                handled?;
+                if spent {
+                    return Err(Loss::Spent);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Loss> {
+        match mem::replace(&mut self.stage, Stage::Failed) {
+            Stage::Securing { deadline, .. } if now >= deadline => {
+                return Err(TlsError::Timeout(self.timers.tls).into());
+            }
+            Stage::Shaking(handshake) => {
+                self.stage = Stage::Shaking(handshake.handle_timeout(now)?);
+            }
+            Stage::Ready(mut session) => {
+                let handled = session.handle_timeout(now);
+                self.stage = Stage::Ready(session);
+                handled?;
+            }
+            stage => self.stage = stage,
+        }
+        Ok(())
+    }
+
+    /// Goes on behind TLS once the stream is secured, at once where there is none.
+    fn leave_securing(&mut self, now: Instant) {
+        let Stage::Securing { handshake, .. } = &mut self.stage else {
+            return;
+        };
+        if self.stream.is_handshaking() {
+            return;
+        }
+        self.stage = match handshake.take() {
+            None => Stage::Ready(Session::new(self.limits, Reuse::Always, now)),
+            Some((auth, salt)) => {
+                Stage::Shaking(Handshake::new(auth, salt, self.timers.handshake, now))
+            }
+        };
+    }
+
+    /// What the end of the stream means at this stage. Closing with bytes unread
+    /// is a reset to the other side.
+    fn ended(&mut self, loss: Loss) -> Loss {
+        let closed = match &loss {
+            Loss::Closed => true,
+            Loss::Io(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+            ),
+            _ => false,
+        };
+        match &mut self.stage {
+            Stage::Securing { .. } if closed => TlsError::ClosedEarly.into(),
+            Stage::Shaking(_) if closed => match mem::replace(&mut self.stage, Stage::Failed) {
+                Stage::Shaking(handshake) => handshake.handle_end().into(),
+                _ => loss,
+            },
+            _ => loss,
+        }
     }
 }

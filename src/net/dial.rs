@@ -21,6 +21,8 @@ pub(super) struct Dial {
 
 /// Something to connect to, and the words for it.
 struct Target {
+    /// Which of the nodes it belongs to.
+    node: usize,
     to: String,
     place: Place,
 }
@@ -31,6 +33,7 @@ enum Place {
 }
 
 struct Attempt {
+    node: usize,
     to: String,
     deadline: Instant,
     stage: Stage,
@@ -48,7 +51,11 @@ pub(super) enum Progress {
     /// An attempt failed; the next one can begin.
     Failed { to: String, error: io::Error },
     /// A connection is made.
-    Connected { to: String, socket: Socket },
+    Connected {
+        node: usize,
+        to: String,
+        socket: Socket,
+    },
     /// Every attempt has failed.
     Exhausted,
 }
@@ -58,7 +65,8 @@ impl Dial {
     pub(super) fn new(nodes: &[Node], timeout: Duration) -> Dial {
         let targets = nodes
             .iter()
-            .map(|node| Target::from(&node.endpoint))
+            .enumerate()
+            .map(|(number, node)| Target::new(number, &node.endpoint))
             .collect();
         Dial {
             targets,
@@ -71,6 +79,7 @@ impl Dial {
     pub(super) fn advance(&mut self, lookups: &mut Lookups, now: Instant) -> Progress {
         loop {
             let Some(Attempt {
+                node,
                 to,
                 deadline,
                 stage,
@@ -83,10 +92,11 @@ impl Dial {
                     Place::Name(name, port) => Ok(Stage::LookingUp(name, port)),
                     Place::Address(address) => Socket::connect(&address).map(Stage::Connecting),
                 };
-                let to = target.to;
+                let Target { node, to, .. } = target;
                 match stage {
                     Ok(stage) => {
                         self.attempt = Some(Attempt {
+                            node,
                             to,
                             deadline: now + self.timeout,
                             stage,
@@ -99,14 +109,14 @@ impl Dial {
             let stage = match stage {
                 Stage::LookingUp(name, port) => match lookups.poll(&name, port) {
                     Some(Ok(addresses)) => {
-                        self.insert(&to, addresses);
+                        self.insert(node, &to, addresses);
                         continue;
                     }
                     Some(Err(error)) => return Progress::Failed { to, error },
                     None => Stage::LookingUp(name, port),
                 },
                 Stage::Connecting(socket) => match socket.is_connected() {
-                    Ok(true) => return Progress::Connected { to, socket },
+                    Ok(true) => return Progress::Connected { node, to, socket },
                     Ok(false) => Stage::Connecting(socket),
                     Err(error) => return Progress::Failed { to, error },
                 },
@@ -122,6 +132,7 @@ impl Dial {
                 };
             }
             self.attempt = Some(Attempt {
+                node,
                 to,
                 deadline,
                 stage,
@@ -144,10 +155,11 @@ impl Dial {
     }
 
     /// The addresses of a name are tried before anything else.
-    fn insert(&mut self, name: &str, addresses: Vec<SocketAddr>) {
+    fn insert(&mut self, node: usize, name: &str, addresses: Vec<SocketAddr>) {
         for address in addresses.into_iter().rev() {
             let to = format!("{name} ({})", address.ip());
             self.targets.push_front(Target {
+                node,
                 to,
                 place: Place::Address(Address::Tcp(address)),
             });
@@ -155,8 +167,8 @@ impl Dial {
     }
 }
 
-impl From<&Endpoint> for Target {
-    fn from(endpoint: &Endpoint) -> Target {
+impl Target {
+    fn new(node: usize, endpoint: &Endpoint) -> Target {
         let place = match endpoint {
             Endpoint::Tcp {
                 host: Host::Name(name),
@@ -169,6 +181,7 @@ impl From<&Endpoint> for Target {
             Endpoint::Unix(path) => Place::Address(Address::Unix(path.clone())),
         };
         Target {
+            node,
             to: endpoint.to_string(),
             place,
         }

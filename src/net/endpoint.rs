@@ -40,8 +40,8 @@ pub enum EndpointError {
     /// Nothing was written.
     #[error("an endpoint is empty; write `host:port`, `tcp://host:port` or `unix:/path`")]
     Empty,
-    /// TLS is not built in.
-    #[error("`{0}` asks for TLS, which this version does not have; write `tcp://host:port`")]
+    /// TLS, where it can't be asked for.
+    #[error("`{0}` asks for TLS, which is set apart from the endpoint here; write `host:port`")]
     Tls(String),
     /// Another scheme.
     #[error("`{0}` has an unknown scheme; `tcp://host:port` and `unix:/path` are known")]
@@ -71,6 +71,11 @@ impl Endpoint {
     pub fn parse_list(text: &str) -> Result<Vec<Endpoint>, EndpointError> {
         text.split(',').map(str::parse).collect()
     }
+
+    /// What stands behind `tls://`, where a text begins so.
+    pub(super) fn strip_tls(text: &str) -> Option<&str> {
+        after_scheme(text.trim(), "tls://")
+    }
 }
 
 impl FromStr for Endpoint {
@@ -82,10 +87,7 @@ impl FromStr for Endpoint {
         if text.is_empty() {
             return Err(EndpointError::Empty);
         }
-        let scheme = |prefix: &str| match text.split_at_checked(prefix.len()) {
-            Some((start, rest)) if start.eq_ignore_ascii_case(prefix) => Some(rest),
-            _ => None,
-        };
+        let scheme = |prefix: &str| after_scheme(text, prefix);
         if scheme("tls://").is_some() {
             return Err(wrong(EndpointError::Tls));
         }
@@ -138,6 +140,13 @@ impl FromStr for Endpoint {
             },
         };
         Ok(Endpoint::Tcp { host, port })
+    }
+}
+
+fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    match text.split_at_checked(scheme.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(scheme) => Some(rest),
+        _ => None,
     }
 }
 

@@ -10,7 +10,8 @@
 //! | `worker` | the thread: prepares chunks, keeps a connection, settles |
 //! | `dial` | one round of connecting |
 //! | `lookup` | host names to addresses, without waiting |
-//! | `connection` | a socket with its [session](crate::forward::session) |
+//! | `connection` | from connected to ready to lost: TLS, [handshake](crate::forward::handshake), [session](crate::forward::session) |
+//! | `stream`, `tls` | bytes with TLS or without |
 //! | `socket` | sockets that never block, and the thread's waker |
 //! | `endpoint`, `node` | receivers as the user writes them, and what is set for each |
 //! | `report` | news and counts for the caller |
@@ -52,9 +53,13 @@ mod node;
 mod report;
 mod rng;
 mod socket;
+mod stream;
+mod tls;
 mod worker;
 
 pub use client::{Client, Config, Flushed, Reason, StartError};
+pub use connection::Timers;
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
-pub use node::{Auth, Identity, Node, Role, Secret, Tls, Versions};
+pub use node::{Identity, Node, Role, Tls, Versions};
 pub use report::{Count, Loss, News, PrepareError, Report};
+pub use tls::{TlsError, TlsSetupError};

@@ -1,10 +1,11 @@
 //! A receiver with everything that is set for it.
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointError};
+use crate::forward::compression::Compression;
+use crate::forward::handshake::Auth;
 
 /// One receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Node {
     pub auth: Option<Auth>,
     /// TLS on the way to it; `None` for none.
     pub tls: Option<Tls>,
+    /// How frames for it are compressed. Default not at all.
+    pub compression: Compression,
 }
 
 impl Node {
@@ -33,7 +36,25 @@ impl Node {
             role: Role::Primary,
             auth: None,
             tls: None,
+            compression: Compression::None,
         }
+    }
+
+    /// Reads endpoints separated by commas; there must be at least one. Those
+    /// written as `tls://host:port` are spoken to by TLS, with its defaults.
+    pub fn parse_list(text: &str) -> Result<Vec<Node>, EndpointError> {
+        let node = |text: &str| {
+            let (tls, rest) = match Endpoint::strip_tls(text) {
+                Some(rest) => (Some(Tls::default()), rest),
+                None => (None, text),
+            };
+            let endpoint = rest.parse()?;
+            Ok(Node {
+                tls,
+                ..Node::new(endpoint)
+            })
+        };
+        text.split(',').map(node).collect()
     }
 }
 
@@ -44,17 +65,6 @@ pub enum Role {
     Primary,
     /// Used only while no primary is up.
     Standby,
-}
-
-/// What the client shows and checks in the handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Auth {
-    /// `Shared_Key`; an empty one is a key too.
-    pub shared_key: Secret,
-    /// `Self_Hostname`.
-    pub self_hostname: String,
-    /// `Username` and `Password`.
-    pub user: Option<(String, Secret)>,
 }
 
 /// How TLS is spoken.
@@ -72,6 +82,20 @@ pub struct Tls {
     pub identity: Option<Identity>,
     /// Oldest and newest version that is spoken. Default TLS 1.2 and 1.3.
     pub versions: Versions,
+}
+
+impl Default for Tls {
+    /// Verified by the authorities of the system, without a certificate of our own.
+    fn default() -> Tls {
+        Tls {
+            verify: true,
+            vhost: None,
+            ca_file: None,
+            ca_path: None,
+            identity: None,
+            versions: Versions::Both,
+        }
+    }
 }
 
 /// A certificate chain and its key, in PEM files that are read anew when they change.
@@ -95,24 +119,25 @@ pub enum Versions {
     Tls13,
 }
 
-/// Something that never goes into a log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Secret {
-    /// Hides the bytes.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
-        Secret(bytes.into())
-    }
-
-    /// The bytes, to be hashed.
-    pub fn reveal(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
+    #[test]
+    fn a_scheme_can_ask_for_tls() {
+        let nodes = Node::parse_list("tls://logs.example:1, TLS://[::1], logs.example").unwrap();
+        let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["logs.example:1", "[::1]:24224", "logs.example:24224"]
+        );
+        let tls: Vec<_> = nodes.iter().map(|node| node.tls.is_some()).collect();
+        assert_eq!(tls, [true, true, false]);
+        let tls = nodes[0].tls.as_ref().unwrap();
+        assert!(tls.verify && *tls == Tls::default());
+        assert!(matches!(
+            Node::parse_list("tls://logs.example:0"),
+            Err(EndpointError::Port(_))
+        ));
     }
 }

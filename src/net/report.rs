@@ -7,8 +7,11 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::tls::{TlsError, TlsSetupError};
 use crate::forward::frames::{BatchError, RecordTooLarge};
+use crate::forward::handshake::HandshakeError;
 use crate::forward::session::Doubt;
+use crate::forward::wire::WireError;
 
 /// Where news and counts go. Called on the client's thread, between I/O; it
 /// should not take long.
@@ -39,7 +42,7 @@ pub enum Count {
 /// Something worth a log line; `Display` gives the line.
 #[derive(Debug)]
 pub enum News {
-    /// A connection was made.
+    /// A connection was made, secured and authenticated as far as that is set.
     Connected {
         /// Endpoint and address.
         to: String,
@@ -49,7 +52,24 @@ pub enum News {
         /// Endpoint and address.
         to: String,
         /// Why.
-        error: io::Error,
+        error: Loss,
+    },
+    /// Receivers whose certificates are not verified; said once, at start.
+    NotVerified {
+        /// Their names, separated by commas.
+        nodes: String,
+    },
+    /// The files of a receiver's TLS have changed, and are used from now on.
+    TlsReloaded {
+        /// Its name.
+        node: String,
+    },
+    /// They have changed, and are no good: the former ones are still used.
+    TlsNotReloaded {
+        /// Its name.
+        node: String,
+        /// Why.
+        error: TlsSetupError,
     },
     /// A connection that carried unacknowledged frames, or whose peer misbehaved, is gone.
     ConnectionLost {
@@ -85,6 +105,29 @@ pub enum Loss {
     /// We closed it, because the peer can't be trusted.
     #[error(transparent)]
     Doubt(#[from] Doubt),
+    /// It could not be secured, or is not any more.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The handshake did not complete. No frame was sent.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// It has carried the one frame that the receiver allows on a connection.
+    #[error("the receiver takes one frame per connection")]
+    Spent,
+}
+
+impl Loss {
+    /// Whether somebody has to change a key or a setting before trying again
+    /// makes sense.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            Loss::Handshake(error) => error.is_lasting(),
+            Loss::Doubt(Doubt::Wire(error)) => {
+                matches!(error, WireError::Handshake | WireError::Tls)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Why a chunk could not be turned into entries.
@@ -103,6 +146,17 @@ impl fmt::Display for News {
         match self {
             News::Connected { to } => write!(f, "connected to {to}"),
             News::ConnectFailed { to, error } => write!(f, "cannot connect to {to}: {error}"),
+            News::NotVerified { nodes } => write!(
+                f,
+                "the certificate of {nodes} is not verified: anybody on the way can read and change what is sent"
+            ),
+            News::TlsReloaded { node } => {
+                write!(f, "certificates and keys for {node} were read anew")
+            }
+            News::TlsNotReloaded { node, error } => write!(
+                f,
+                "certificates or keys for {node} have changed and are no good, the former ones stay in use: {error}"
+            ),
             News::ConnectionLost { to, loss, unacked } => {
                 write!(
                     f,

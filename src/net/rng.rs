@@ -1,5 +1,6 @@
-//! The random numbers that the client needs: ids and jitter. No secrets.
+//! The random numbers that the client needs: ids, salts and jitter.
 
+use std::io;
 use std::time::Duration;
 
 use crate::forward::ChunkId;
@@ -30,6 +31,13 @@ impl Rng {
         count.copy_from_slice(&self.count.to_be_bytes());
         self.count += 1;
         ChunkId::new(bytes)
+    }
+
+    /// A salt for a handshake, from the system: nobody can foresee it.
+    pub(super) fn salt() -> io::Result<[u8; 16]> {
+        let mut salt = [0; 16];
+        getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(salt)
     }
 
     /// Between a half and the whole of a delay, so that clients which failed

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::client::{Config, Peer, Phase, Shared};
-use super::connection::Connection;
+use super::connection::{Connection, Opener};
 use super::dial::{Dial, Progress};
 use super::ledger::{Command, Standing};
 use super::lookup::Lookups;
@@ -23,6 +23,10 @@ use crate::forward::session::Doubt;
 const BACKOFF_START: Duration = Duration::from_millis(100);
 const BACKOFF_END: Duration = Duration::from_secs(30);
 
+/// How many failures one counts that lasts until somebody changes a setting:
+/// as many as make the longest delay.
+const LASTING: u32 = 10;
+
 /// How long the thread goes on after it was told to stop, if it is connected
 /// and has something under way. Well below the 5 s that Fluent Bit grants.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -30,6 +34,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Everything that the thread owns.
 pub(super) struct Worker<P> {
     config: Config,
+    /// One for each node.
+    openers: Vec<Opener>,
     shared: Arc<Shared>,
     prepare: P,
     reporter: Reporter,
@@ -48,12 +54,15 @@ enum Link {
     /// Not before this time.
     Down(Instant),
     Dialing(Dial),
+    /// Connected, but not ready; the round goes on if it fails.
+    Opening(Dial, Connection),
     Up(Connection),
 }
 
 impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
     pub(super) fn new(
         config: Config,
+        openers: Vec<Opener>,
         shared: Arc<Shared>,
         prepare: P,
         reporter: Reporter,
@@ -65,6 +74,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         let link = Link::Dialing(Dial::new(&config.nodes, config.connect_timeout));
         Worker {
             config,
+            openers,
             shared,
             prepare,
             reporter,
@@ -154,17 +164,42 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
                     false
                 }
                 Progress::Failed { to, error } => {
-                    self.reporter.news(&News::ConnectFailed { to, error }, now);
+                    self.fail(to, error.into(), now);
                     self.link = Link::Dialing(dial);
                     true
                 }
-                Progress::Connected { to, socket } => {
-                    self.reporter.news(&News::Connected { to: to.clone() }, now);
-                    self.link = Link::Up(Connection::new(socket, to, self.config.limits, now));
+                Progress::Connected { node, to, socket } => {
+                    let Some(opener) = self.openers.get_mut(node) else {
+                        return false;
+                    };
+                    self.link = match opener.open(socket, to.clone(), &mut self.reporter, now) {
+                        Ok(connection) => Link::Opening(dial, connection),
+                        Err(loss) => {
+                            self.fail(to, loss, now);
+                            Link::Dialing(dial)
+                        }
+                    };
                     true
                 }
                 Progress::Exhausted => {
                     self.back_off(now);
+                    true
+                }
+            },
+            Link::Opening(dial, mut connection) => match open(&mut connection, now) {
+                Ok(()) if connection.is_ready() => {
+                    let to = connection.to().to_owned();
+                    self.reporter.news(&News::Connected { to }, now);
+                    self.link = Link::Up(connection);
+                    true
+                }
+                Ok(()) => {
+                    self.link = Link::Opening(dial, connection);
+                    false
+                }
+                Err(loss) => {
+                    self.fail(connection.to().to_owned(), loss, now);
+                    self.link = Link::Dialing(dial);
                     true
                 }
             },
@@ -220,8 +255,22 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         received
     }
 
+    /// Notes that a receiver could not be connected to.
+    fn fail(&mut self, to: String, error: Loss, now: Instant) {
+        if error.is_lasting() {
+            self.failures = self.failures.max(LASTING);
+        }
+        self.reporter.news(&News::ConnectFailed { to, error }, now);
+    }
+
     /// Puts back what was in flight, and decides about the next connection.
     fn lose(&mut self, connection: &Connection, loss: Loss, now: Instant) {
+        if matches!(loss, Loss::Spent) {
+            return;
+        }
+        if loss.is_lasting() {
+            self.failures = self.failures.max(LASTING);
+        }
         let to = connection.to().to_owned();
         let in_flight: Vec<_> = connection.in_flight().copied().collect();
         let idle = in_flight.is_empty() && matches!(loss, Loss::Closed | Loss::Io(_));
@@ -272,7 +321,9 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
                 dial.socket().map(|socket| (socket, PollFlags::OUT)),
                 dial.deadline(),
             ),
-            Link::Up(connection) => (Some(connection.interest()), connection.deadline()),
+            Link::Opening(_, connection) | Link::Up(connection) => {
+                (Some(connection.interest()), connection.deadline())
+            }
         };
         let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
         fds.extend(socket.map(|(socket, flags)| PollFd::from_borrowed_fd(socket, flags)));
@@ -291,6 +342,13 @@ impl<P> Drop for Worker<P> {
     fn drop(&mut self) {
         self.shared.change(|state| state.phase = Phase::Ended);
     }
+}
+
+/// Takes a connection further towards being ready.
+fn open(connection: &mut Connection, now: Instant) -> Result<(), Loss> {
+    // Nothing is in flight that could be acknowledged.
+    connection.receive(now, &mut Vec::new())?;
+    connection.transmit(now)
 }
 
 /// The delay after so many failures in a row.
@@ -317,5 +375,6 @@ mod tests {
         ];
         assert_eq!(delays, expected);
         assert_eq!(backoff(u32::MAX), BACKOFF_END);
+        assert_eq!(backoff(LASTING), BACKOFF_END);
     }
 }

@@ -194,6 +194,8 @@ impl Report for NewsToLog {
         let level = match news {
             News::Connected { .. } | News::ClosedWhileIdle { .. } => LogLevel::Info,
             News::PrepareFailed(_) => LogLevel::Error,
+            News::TlsReloaded { .. } => LogLevel::Info,
+            News::NotVerified { .. } | News::TlsNotReloaded { .. } => LogLevel::Warn,
             News::ConnectFailed { .. } | News::ConnectionLost { .. } | News::ChunkParked => {
                 LogLevel::Warn
             }

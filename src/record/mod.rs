@@ -41,5 +41,5 @@ pub use chunk::EventTime;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use evaluate::{Evaluation, NotEvaluated, evaluate};
 pub use rewrite::{EventTimeSource, Fate, Format, OutputShape, PARTIALS_LIMIT, Rewriter, Settings};
-pub use sink::{ChunkSink, EntrySink, Sink};
+pub use sink::{ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, Sink};
 pub use tally::{RuleTally, Tally};

@@ -114,14 +114,55 @@ impl Sink for ChunkSink<'_> {
     }
 }
 
-/// The records as `[time, map]` entries one after the other, for the Forward
-/// protocol. Metadata of the records stays behind, and so do group markers.
+/// How an entry carries its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntryTime {
+    /// As the extension that keeps nanoseconds.
+    #[default]
+    EventTime,
+    /// As whole seconds, for receivers such as Fluentd up to 0.12.
+    Seconds,
+}
+
+/// What becomes of the metadata of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EntryMetadata {
+    /// It stays behind: `[time, map]`. Every receiver takes that.
+    #[default]
+    Drop,
+    /// It travels: `[[time, metadata], map]`. Fluent Bit 2.1 and later takes
+    /// that; Fluentd 1.19 acknowledges and loses such entries.
+    Retain,
+}
+
+/// The form of entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryForm {
+    /// Their times.
+    pub time: EntryTime,
+    /// Their metadata.
+    pub metadata: EntryMetadata,
+}
+
+/// The records as entries one after the other, for the Forward protocol. Group
+/// markers stay behind.
 #[derive(Debug, Default)]
 pub struct EntrySink {
+    form: EntryForm,
     /// The entries.
     pub entries: Vec<u8>,
     /// Where each of them ends.
     pub ends: Vec<usize>,
+}
+
+impl EntrySink {
+    /// For entries of this form.
+    pub fn new(form: EntryForm) -> EntrySink {
+        EntrySink {
+            form,
+            ..EntrySink::default()
+        }
+    }
 }
 
 impl Sink for EntrySink {
@@ -137,7 +178,7 @@ impl Sink for EntrySink {
 
     fn emit(
         &mut self,
-        _: &[u8],
+        source: &[u8],
         record: &Record,
         time: Option<EventTime>,
         body: impl FnOnce(&mut Vec<u8>),
@@ -145,8 +186,25 @@ impl Sink for EntrySink {
         let RecordKind::Log(own) = record.kind else {
             return;
         };
+        let time = time.unwrap_or(own);
+        let retain = self.form.metadata == EntryMetadata::Retain;
         msgpack::write_array_head(&mut self.entries, 2);
-        time.unwrap_or(own).write(&mut self.entries);
+        if retain {
+            msgpack::write_array_head(&mut self.entries, 2);
+        }
+        match self.form.time {
+            EntryTime::EventTime => time.write(&mut self.entries),
+            EntryTime::Seconds => {
+                msgpack::write_unsigned(&mut self.entries, time.seconds.into());
+            }
+        }
+        if retain {
+            match &source[record.time.end..record.body] {
+                // Up to Fluent Bit 2.0 records have none.
+                [] => msgpack::write_map_head(&mut self.entries, 0),
+                metadata => self.entries.extend_from_slice(metadata),
+            }
+        }
         body(&mut self.entries);
         self.ends.push(self.entries.len());
     }

@@ -513,6 +513,33 @@ fn the_output_gets_plain_entries() {
     assert_eq!(sink.ends, [first.len(), first.len() + second.len()]);
 }
 
+/// Case 7.
+#[test]
+fn entries_in_the_form_that_the_receiver_wants() {
+    let body = map(&[("a", "b")]);
+    let chunk = [framed_old(&body), framed(&body)].concat();
+    let seconds = &TIME[2..6];
+    let times: [(EntryTime, &[u8]); 2] = [
+        (EntryTime::EventTime, TIME),
+        (EntryTime::Seconds, &[b"\xce", seconds].concat()),
+    ];
+    for (time, bytes) in times {
+        for metadata in [EntryMetadata::Drop, EntryMetadata::Retain] {
+            let mut sink = EntrySink::new(EntryForm { time, metadata });
+            Rewriter::new(Settings::default(), None, || [0; 16])
+                .chunk(b"t", &chunk, &mut sink)
+                .unwrap();
+            let entry = |meta: &[u8]| match metadata {
+                EntryMetadata::Drop => [b"\x92", bytes, &body].concat(),
+                EntryMetadata::Retain => [b"\x92\x92", bytes, meta, &body].concat(),
+            };
+            let expected = [entry(b"\x80"), entry(b"\x81\xa1m\x01")];
+            assert_eq!(sink.entries, expected.concat(), "{time:?}, {metadata:?}");
+            assert_eq!(sink.ends.len(), 2);
+        }
+    }
+}
+
 #[test]
 fn split_lines_are_put_together() {
     let line = event("secrets", "ResponseComplete");

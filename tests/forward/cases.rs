@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use kube_audit::forward::compression::Compression;
 use kube_audit::net::{Flushed, Reason};
 
 use crate::host::{ENTRY, Host, chunk, config, entry};
@@ -66,6 +67,42 @@ fn case_05_an_empty_chunk_is_delivered_without_a_peer() {
 }
 
 #[test]
+fn case_08_and_10_compressed_frames() {
+    let peer = Peer::start(vec![]);
+    let mut config = config(&peer.endpoint());
+    config.nodes[0].compression = Compression::Gzip;
+    let host = Host::start(config);
+    host.deliver(&chunk(0..2000, 1000));
+    host.deliver(&entry(2000, 0));
+    assert_eq!(peer.numbers(), (0..2001).collect::<Vec<_>>());
+    let received = peer.received();
+    let (last, compressed) = received.split_last().unwrap();
+    for frame in compressed {
+        assert_eq!(frame.compressed.as_deref(), Some("gzip"));
+        assert!(frame.bytes < 100_000, "{} bytes", frame.bytes);
+    }
+    assert_eq!(last.compressed, None, "it would only become larger");
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn case_09_zstd_frames() {
+    let peer = Peer::start(vec![]);
+    let mut config = config(&peer.endpoint());
+    config.nodes[0].compression = Compression::Zstd;
+    let host = Host::start(config);
+    host.deliver(&chunk(0..5000, 1000));
+    assert_eq!(peer.numbers(), (0..5000).collect::<Vec<_>>());
+    let received = peer.received();
+    assert!(received.len() > 5);
+    assert!(
+        received
+            .iter()
+            .all(|frame| frame.compressed.as_deref() == Some("zstd"))
+    );
+}
+
+#[test]
 fn case_11_and_13_frames_under_the_cap_with_ids_of_their_own() {
     let peer = Peer::start(vec![]);
     let mut config = config(&peer.endpoint());
@@ -107,7 +144,7 @@ fn case_12_large_records() {
 fn case_22_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("forward.sock");
-    let peer = Peer::start_unix(&path);
+    let peer = Peer::start_unix(&path, vec![]);
     let host = Host::start(config(&format!("unix:{}", path.display())));
     host.deliver(&chunk(0..1000, 1000));
     assert_eq!(peer.numbers(), (0..1000).collect::<Vec<_>>());

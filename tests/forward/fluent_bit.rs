@@ -4,11 +4,15 @@
 
 use std::env;
 use std::fs::read_dir;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use kube_audit::net::Flushed;
+use kube_audit::forward::compression::Compression;
+use kube_audit::net::{Config, Flushed};
 
+use crate::handshake::auth;
 use crate::host::{Host, chunk, config, entry, until};
 use crate::process::{Process, free_port, skip};
 
@@ -30,10 +34,20 @@ fn binaries() -> Vec<PathBuf> {
     binaries
 }
 
-/// Prints every record with tag and time.
-fn start(binary: &Path, port: u16) -> Process {
+/// Whether a binary is of this major version or later, by the name of its directory.
+fn is_at_least(binary: &Path, major: u32) -> bool {
+    let version = binary.parent().and_then(Path::file_name);
+    let version = version.unwrap_or_default().to_string_lossy().into_owned();
+    let number = version.split('.').next().and_then(|text| text.parse().ok());
+    number.is_some_and(|number: u32| number >= major)
+}
+
+/// Prints every record with tag and time; with further options of the input.
+fn start(binary: &Path, port: u16, options: &[&str]) -> Process {
     let port = format!("port={port}");
-    Process::start(Command::new(binary).args([
+    let options = options.iter().flat_map(|option| ["-p", *option]);
+    let mut command = Command::new(binary);
+    command.args([
         "-q",
         "-f",
         "0.1",
@@ -43,11 +57,9 @@ fn start(binary: &Path, port: u16) -> Process {
         "listen=127.0.0.1",
         "-p",
         &port,
-        "-o",
-        "stdout",
-        "-m",
-        "*",
-    ]))
+    ]);
+    command.args(options);
+    Process::start(command.args(["-o", "stdout", "-m", "*"]))
 }
 
 /// Tag, time and number of a printed record:
@@ -74,7 +86,7 @@ fn record(number: u32) -> (String, String, u32) {
 fn case_01_02_and_11_records_of_chunks() {
     for binary in binaries() {
         let port = free_port();
-        let receiver = start(&binary, port);
+        let receiver = start(&binary, port, &[]);
         let host = Host::start(config(&format!("127.0.0.1:{port}")));
         for chunk in [entry(0, 0), chunk(1..2000, 0), chunk(2000..5000, 1000)] {
             host.deliver(&chunk);
@@ -92,11 +104,131 @@ fn case_43_killed_and_started_again() {
         let port = free_port();
         let host = Host::start(config(&format!("127.0.0.1:{port}")));
         for number in 0..3 {
-            let receiver = start(&binary, port);
+            let receiver = start(&binary, port, &[]);
             host.deliver(&entry(number, 0));
             until("it is printed", || {
                 records(&receiver).contains(&record(number))
             });
         }
+    }
+}
+
+/// Three chunks, of one record, of many and of several frames, arrive.
+fn delivers(binary: &Path, options: &[&str], change: impl Fn(&mut Config)) {
+    let port = free_port();
+    let receiver = start(binary, port, options);
+    let mut config = config(&format!("127.0.0.1:{port}"));
+    config.timers.handshake.helo = Duration::from_secs(2);
+    config.timers.handshake.pong = Duration::from_secs(2);
+    config.limits.ack_timeout = Duration::from_secs(5);
+    change(&mut config);
+    let host = Host::start(config);
+    for chunk in [entry(0, 0), chunk(1..1000, 0), chunk(1000..3000, 1000)] {
+        host.deliver(&chunk);
+    }
+    until("all are printed", || records(&receiver).len() >= 3000);
+    let expected: Vec<_> = (0..3000).map(record).collect();
+    let (binary, news) = (binary.display(), host.news());
+    assert!(records(&receiver) == expected, "{binary}: {news:?}");
+}
+
+#[test]
+fn case_08_gzip() {
+    for binary in binaries() {
+        delivers(&binary, &[], |config| {
+            config.nodes[0].compression = Compression::Gzip;
+        });
+    }
+}
+
+/// Fluent Bit reads zstd from 4.1 on.
+#[cfg(feature = "zstd")]
+#[test]
+fn case_09_zstd() {
+    for binary in binaries().iter().filter(|binary| is_at_least(binary, 5)) {
+        delivers(binary, &[], |config| {
+            config.nodes[0].compression = Compression::Zstd;
+        });
+    }
+}
+
+/// Before 3.0, `in_forward` has no shared key.
+#[test]
+fn case_14_16_and_18_shared_keys_and_users() {
+    for binary in binaries().iter().filter(|binary| is_at_least(binary, 3)) {
+        let key = "shared_key=key";
+        delivers(binary, &[key], |config| {
+            config.nodes[0].auth = auth("key", None);
+        });
+        delivers(binary, &[key, "security.users=user word"], |config| {
+            config.nodes[0].auth = auth("key", Some(("user", "word")));
+        });
+        delivers(binary, &["empty_shared_key=true"], |config| {
+            config.nodes[0].auth = auth("", None);
+        });
+    }
+}
+
+#[test]
+fn case_28_wrong_key_and_wrong_password() {
+    for binary in binaries().iter().filter(|binary| is_at_least(binary, 3)) {
+        let options = ["shared_key=key", "security.users=user word"];
+        let cases = [
+            (
+                auth("wrong", Some(("user", "word"))),
+                "the shared key is probably wrong",
+            ),
+            (
+                auth("key", Some(("user", "guess"))),
+                "refused PING: username/password mismatch",
+            ),
+            (None, "it wants a shared key, and none is set"),
+        ];
+        for (auth, words) in cases {
+            let port = free_port();
+            let receiver = start(binary, port, &options);
+            until("it listens", || {
+                TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
+            let mut config = config(&format!("127.0.0.1:{port}"));
+            config.timers.handshake.helo = Duration::from_secs(2);
+            config.timers.handshake.pong = Duration::from_secs(2);
+            config.nodes[0].auth = auth;
+            let host = Host::start(config);
+            assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+            until(
+                &format!("{} makes us say `{words}`", binary.display()),
+                || {
+                    assert_ne!(host.flush(&entry(0, 0)), Flushed::Delivered);
+                    assert!(receiver.lines().is_empty(), "a record arrived");
+                    host.said(words)
+                },
+            );
+        }
+    }
+}
+
+/// Before 2.0 or so, servers have no TLS.
+#[cfg(feature = "tls")]
+#[test]
+fn case_21_tls_with_and_without_a_shared_key() {
+    let authority = crate::tls::Authority::new();
+    let server = authority.identity("127.0.0.1");
+    let crt = format!("tls.crt_file={}", server.crt_file.display());
+    let key = format!("tls.key_file={}", server.key_file.display());
+    let tls = ["tls=on", "tls.verify=off", &*crt, &*key];
+    for binary in binaries().iter().filter(|binary| is_at_least(binary, 3)) {
+        delivers(binary, &tls, |config| {
+            config.nodes[0].tls = Some(authority.client());
+        });
+        delivers(
+            binary,
+            &[&tls[..], &["shared_key=key"]].concat(),
+            |config| {
+                config.nodes[0].tls = Some(authority.client());
+                config.nodes[0].auth = auth("key", None);
+                config.nodes[0].compression = Compression::Gzip;
+            },
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kube_audit::forward::frames::{Batch, RecordTooLarge};
-use kube_audit::net::{Client, Config, Count, Endpoint, Flushed, News, Node, Report};
+use kube_audit::net::{Client, Config, Count, Flushed, News, Node, Report};
 
 /// Bytes of an entry around its padding.
 pub const ENTRY: usize = 28;
@@ -81,10 +81,12 @@ pub struct Host {
 
 /// Timers that fit tests: long enough for a busy machine, short enough to wait for.
 pub fn config(endpoints: &str) -> Config {
-    let endpoints = Endpoint::parse_list(endpoints).unwrap();
-    let mut config = Config::new(endpoints.into_iter().map(Node::new).collect());
+    let mut config = Config::new(Node::parse_list(endpoints).unwrap());
     config.flush_wait = Duration::from_secs(2);
     config.connect_timeout = Duration::from_millis(300);
+    config.timers.tls = Duration::from_secs(1);
+    config.timers.handshake.helo = Duration::from_millis(300);
+    config.timers.handshake.pong = Duration::from_millis(300);
     config.limits.write_timeout = Duration::from_millis(300);
     config.limits.ack_timeout = Duration::from_millis(300);
     config

@@ -8,7 +8,10 @@
 mod cases;
 mod faults;
 mod fluent_bit;
+mod handshake;
 mod host;
 mod npm;
 mod peer;
 mod process;
+#[cfg(feature = "tls")]
+mod tls;

@@ -8,16 +8,21 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kube_audit::net::Flushed;
+use kube_audit::forward::compression::Compression;
+use kube_audit::net::{Config, Flushed};
 
+use crate::handshake::auth;
 use crate::host::{Host, chunk, config, entry, until};
 use crate::process::{Process, free_port, skip};
 
-/// Prints `ready`, then tag, seconds, nanoseconds and number of every record.
+/// Takes a port and options in JSON; prints `ready`, then tag, seconds, nanoseconds and number of every record.
 const SERVER: &str = r"
+    const fs = require('fs');
     const { FluentServer } = require('@fluent-org/logger');
     const listenOptions = { host: '127.0.0.1', port: Number(process.argv[1]) };
-    const server = new FluentServer({ listenOptions });
+    const { security, cert, key } = JSON.parse(process.argv[2]);
+    const tlsOptions = cert && { cert: fs.readFileSync(cert), key: fs.readFileSync(key) };
+    const server = new FluentServer({ listenOptions, security, tlsOptions });
     server.on('entry', (tag, time, record) =>
         console.log([tag, time.epoch, time.nano, record.n].join(' ')));
     server.listen().then(() => console.log('ready'));
@@ -32,6 +37,10 @@ fn node() -> Command {
 }
 
 fn start(port: u16) -> Option<Process> {
+    start_with(port, "{}")
+}
+
+fn start_with(port: u16, options: &str) -> Option<Process> {
     let probe = node()
         .args(["-e", "require('@fluent-org/logger')"])
         .stdout(Stdio::null())
@@ -44,7 +53,7 @@ fn start(port: u16) -> Option<Process> {
         );
         return None;
     }
-    let server = Process::start(node().args(["-e", SERVER, &port.to_string()]));
+    let server = Process::start(node().args(["-e", SERVER, &port.to_string(), options]));
     until("the server listens", || {
         server.lines().contains(&"ready".into())
     });
@@ -104,4 +113,78 @@ fn case_42_restart_between_every_frame() {
             server.lines().contains(&line("kube.audit", number))
         });
     }
+}
+
+/// A server with these options gets many records in several frames.
+fn delivers(options: &str, change: impl Fn(&mut Config)) {
+    let port = free_port();
+    let Some(server) = start_with(port, options) else {
+        return;
+    };
+    let mut config = config(&format!("127.0.0.1:{port}"));
+    change(&mut config);
+    let host = Host::start(config);
+    host.deliver(&chunk(0..3000, 1000));
+    until("all arrived", || server.lines().len() == 3001);
+    let expected: Vec<_> = (0..3000).map(|number| line("kube.audit", number)).collect();
+    assert_eq!(server.lines()[1..], expected);
+}
+
+#[test]
+fn case_08_gzip() {
+    delivers("{}", |config| {
+        config.nodes[0].compression = Compression::Gzip
+    });
+}
+
+const KEY: &str = r#""sharedKey": "key", "serverHostname": "server""#;
+const USERS: &str = r#""authorize": true, "userDict": {"user": "word"}"#;
+
+#[test]
+fn case_14_and_16_shared_key_and_users() {
+    delivers(&format!(r#"{{"security": {{{KEY}}}}}"#), |config| {
+        config.nodes[0].auth = auth("key", None);
+    });
+    delivers(
+        &format!(r#"{{"security": {{{KEY}, {USERS}}}}}"#),
+        |config| {
+            config.nodes[0].auth = auth("key", Some(("user", "word")));
+        },
+    );
+}
+
+#[test]
+fn case_26_refusals_are_quoted() {
+    let cases = [
+        (auth("wrong", Some(("user", "word"))), "refused PING: "),
+        (auth("key", Some(("user", "guess"))), "refused PING: "),
+        (None, "it wants a shared key, and none is set"),
+    ];
+    for (auth, words) in cases {
+        let port = free_port();
+        let options = format!(r#"{{"security": {{{KEY}, {USERS}}}}}"#);
+        let Some(server) = start_with(port, &options) else {
+            return;
+        };
+        let mut config = config(&format!("127.0.0.1:{port}"));
+        config.nodes[0].auth = auth;
+        let host = Host::start(config);
+        assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+        until("it is said", || host.said(words));
+        assert_eq!(server.lines().len(), 1, "a record arrived");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn case_21_tls_with_a_shared_key() {
+    let authority = crate::tls::Authority::new();
+    let server = authority.identity("127.0.0.1");
+    let (cert, key) = (server.crt_file.display(), server.key_file.display());
+    let options = format!(r#"{{"security": {{{KEY}}}, "cert": "{cert}", "key": "{key}"}}"#);
+    delivers(&options, |config| {
+        config.nodes[0].auth = auth("key", None);
+        config.nodes[0].tls = Some(authority.client());
+        config.nodes[0].compression = Compression::Gzip;
+    });
 }

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
+use rmpv::Value;
 use rustix::net::{Shutdown, shutdown, sockopt};
+use sha2::{Digest, Sha512};
 
 use crate::host::entries;
 
@@ -30,8 +32,10 @@ pub struct Received {
     pub connection: usize,
     pub tag: Vec<u8>,
     pub id: Vec<u8>,
-    /// Bytes of entries.
+    /// Bytes of entries as they came.
     pub bytes: usize,
+    /// How they were compressed.
+    pub compressed: Option<String>,
     /// Numbers of the records.
     pub numbers: Vec<u32>,
 }
@@ -77,10 +81,10 @@ impl Peer {
     }
 
     /// The same on a Unix socket.
-    pub fn start_unix(path: &Path) -> Peer {
+    pub fn start_unix(path: &Path, scripts: Vec<Script>) -> Peer {
         let listener = UnixListener::bind(path).unwrap();
         listener.set_nonblocking(true).unwrap();
-        Peer::run("0.0.0.0:0".parse().unwrap(), Vec::new(), move || {
+        Peer::run("0.0.0.0:0".parse().unwrap(), scripts, move || {
             let (stream, _) = listener.accept()?;
             stream.set_nonblocking(false)?;
             Ok(Box::new(stream))
@@ -222,6 +226,44 @@ impl Connection {
         read.ok().filter(|&length| length > 0)
     }
 
+    /// Speaks TLS from now on.
+    #[cfg(feature = "tls")]
+    pub fn secure(&mut self, config: Arc<rustls::ServerConfig>) {
+        let (placeholder, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        let socket = std::mem::replace(&mut self.stream, Box::new(placeholder));
+        let tls = rustls::ServerConnection::new(config).unwrap();
+        self.stream = Box::new(Secured { tls, socket });
+    }
+
+    /// Reads PING as Fluent Bit does, with one call: its six fields.
+    pub fn ping(&mut self) -> Option<[Vec<u8>; 6]> {
+        let length = self.read(1 << 16)?;
+        assert!(length < 1024, "a PING of {length} bytes");
+        let mut rest = self.buffer.as_slice();
+        let Value::Array(fields) = rmpv::decode::read_value(&mut rest).unwrap() else {
+            panic!("PING is no array");
+        };
+        assert!(rest.is_empty(), "something behind PING");
+        self.buffer.clear();
+        let strings = fields.into_iter().map(|field| match field {
+            Value::String(text) => text.into_bytes(),
+            other => panic!("{other} in PING"),
+        });
+        let fields: [Vec<u8>; 6] = strings.collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(fields[0], b"PING");
+        Some(fields)
+    }
+
+    /// Goes through a handshake and serves; whether PING shows the right key and
+    /// password is a matter of the test.
+    pub fn serve_with(&mut self, lock: &Lock) {
+        self.send(&lock.helo);
+        let Some(ping) = self.ping() else { return };
+        lock.check(&ping);
+        self.send(&lock.pong(&ping));
+        self.serve();
+    }
+
     pub fn ack(&mut self, id: &[u8]) {
         self.log.acked.lock().unwrap().insert(id.to_vec());
         self.send(&ack(id));
@@ -242,12 +284,100 @@ impl Connection {
         while self.read(1 << 16).is_some() {}
     }
 
+    /// Ends the connection.
+    pub fn close(&mut self) {
+        let _ = shutdown(&self.stream, Shutdown::Both);
+    }
+
     /// Ends the connection with RST.
     pub fn reset(&mut self) {
         self.log.streams.lock().unwrap().clear();
         sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
         let (client, _) = std::os::unix::net::UnixStream::pair().unwrap();
         self.stream = Box::new(client);
+    }
+}
+
+/// What a receiver wants in a handshake.
+#[derive(Clone)]
+pub struct Lock {
+    pub key: Vec<u8>,
+    /// The whole message.
+    pub helo: Vec<u8>,
+    pub nonce: Vec<u8>,
+    /// Salt, user and password.
+    pub user: Option<(Vec<u8>, String, String)>,
+}
+
+pub const NONCE: &[u8] = b"\x00\xffnonce of 16 b\xc1";
+
+impl Lock {
+    /// Wants the key `key` and nothing else.
+    pub fn plain() -> Lock {
+        let nonce = [b"\xa5nonce\xb0", NONCE].concat();
+        Lock {
+            key: b"key".to_vec(),
+            helo: [b"\x92\xa4HELO\x81", &nonce[..]].concat(),
+            nonce: NONCE.to_vec(),
+            user: None,
+        }
+    }
+
+    /// Takes a PING that shows key and password, and no other.
+    pub fn check(&self, [_, hostname, salt, digest, user, password]: &[Vec<u8>; 6]) {
+        assert!(salt.len() == 32 && salt.iter().all(u8::is_ascii_hexdigit));
+        let expected = sha512(&[salt, hostname, &self.nonce, &self.key]);
+        assert_eq!(*digest, expected, "the digest of the key");
+        match &self.user {
+            None => assert!(user.is_empty() && password.is_empty()),
+            Some((auth, name, word)) => {
+                let expected = sha512(&[auth, name.as_bytes(), word.as_bytes()]);
+                assert_eq!((user, password), (&name.clone().into_bytes(), &expected));
+            }
+        }
+    }
+
+    pub fn pong(&self, [_, _, salt, ..]: &[Vec<u8>; 6]) -> Vec<u8> {
+        let digest = sha512(&[salt, b"server", &self.nonce, &self.key]);
+        [b"\x95\xa4PONG\xc3\xa0\xa6server\xd9\x80", &digest[..]].concat()
+    }
+}
+
+fn sha512(parts: &[&[u8]]) -> Vec<u8> {
+    let digits = Sha512::digest(parts.concat());
+    let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.into_bytes()
+}
+
+/// A stream on which TLS is spoken, as the server.
+#[cfg(feature = "tls")]
+struct Secured {
+    tls: rustls::ServerConnection,
+    socket: Box<dyn Stream>,
+}
+
+#[cfg(feature = "tls")]
+impl Read for Secured {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        rustls::Stream::new(&mut self.tls, &mut self.socket).read(buffer)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Write for Secured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        rustls::Stream::new(&mut self.tls, &mut self.socket).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        rustls::Stream::new(&mut self.tls, &mut self.socket).flush()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl AsFd for Secured {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -263,7 +393,8 @@ fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
     assert_eq!(reader.take(1)?, b"\x93", "three elements");
     let tag = reader.string(0xa0, [0xd9, 0xda, 0xdb])?.to_vec();
     let packed = reader.string(0, [0xc4, 0xc5, 0xc6])?;
-    assert_eq!(reader.take(6)?, b"\x82\xa4size");
+    let options = reader.take(1)?[0];
+    assert_eq!(reader.take(5)?, b"\xa4size");
     let size = match reader.take(1)?[0] {
         small @ 0..0x80 => u64::from(small),
         marker @ 0xcc..=0xce => reader.number(1 << (marker - 0xcc))?,
@@ -271,7 +402,29 @@ fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
     };
     assert_eq!(reader.take(6)?, b"\xa5chunk");
     let id = reader.string(0xa0, [0xd9, 0xda, 0xdb])?.to_vec();
-    let entries = entries(packed);
+    let compressed = match options {
+        0x82 => None,
+        0x83 => {
+            assert_eq!(reader.take(11)?, b"\xaacompressed");
+            let name = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
+            Some(String::from_utf8(name.to_vec()).unwrap())
+        }
+        other => panic!("options begin with {other:#x}"),
+    };
+    let plain = match compressed.as_deref() {
+        None => packed.to_vec(),
+        Some("gzip") => {
+            let mut plain = Vec::new();
+            let mut decoder = flate2::bufread::GzDecoder::new(packed);
+            decoder.read_to_end(&mut plain).unwrap();
+            assert!(decoder.into_inner().is_empty(), "one member");
+            plain
+        }
+        #[cfg(feature = "zstd")]
+        Some("zstd") => zstd::bulk::decompress(packed, 1_000_000).unwrap(),
+        Some(other) => panic!("compressed as {other}"),
+    };
+    let entries = entries(&plain);
     assert_eq!(entries.len() as u64, size);
     let numbers = entries.iter().map(|(number, _)| *number).collect();
     let frame = Received {
@@ -279,6 +432,7 @@ fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
         tag,
         id,
         bytes: packed.len(),
+        compressed,
         numbers,
     };
     Some((frame, reader.at))

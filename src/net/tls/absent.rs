@@ -1,0 +1,55 @@
+//! What is left of TLS where the feature is off: nothing that could be made.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::{Refresh, TlsSetupError};
+use crate::net::endpoint::Endpoint;
+use crate::net::node::Tls;
+use crate::net::report::Loss;
+use crate::net::socket::Socket;
+
+pub(in crate::net) enum Connector {}
+
+impl Connector {
+    pub(in crate::net) fn new(_: &Tls, _: &Endpoint) -> Result<Connector, TlsSetupError> {
+        Err(TlsSetupError::Absent)
+    }
+
+    pub(in crate::net) fn refresh(&mut self) -> Refresh {
+        match *self {}
+    }
+
+    pub(in crate::net) fn connect(&self, _: Socket) -> Result<Stream, Loss> {
+        match *self {}
+    }
+}
+
+pub(in crate::net) enum Stream {}
+
+impl Stream {
+    pub(in crate::net) fn is_handshaking(&self) -> bool {
+        match *self {}
+    }
+
+    pub(in crate::net) fn read(&mut self, _: &mut [u8]) -> Result<Option<usize>, Loss> {
+        match *self {}
+    }
+
+    pub(in crate::net) fn write(&mut self, _: &[u8]) -> Result<Option<usize>, Loss> {
+        match *self {}
+    }
+
+    pub(in crate::net) fn flush(&mut self) -> Result<(), Loss> {
+        match *self {}
+    }
+
+    pub(in crate::net) fn is_flushed(&self) -> bool {
+        match *self {}
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
+}

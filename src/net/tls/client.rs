@@ -1,0 +1,298 @@
+//! TLS by rustls, with the cryptography of ring.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
+    Error, SignatureScheme, SupportedProtocolVersion,
+};
+
+use super::files::{self, Stamps};
+use super::{Refresh, TlsError, TlsSetupError};
+use crate::net::endpoint::{Endpoint, Host};
+use crate::net::node::{Tls, Versions};
+use crate::net::report::Loss;
+use crate::net::socket::Socket;
+
+/// How much goes into TLS at once: what one record holds.
+const RECORD: usize = 16 << 10;
+
+/// The one place that knows where the cryptography comes from.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Makes connections to one receiver.
+pub(in crate::net) struct Connector {
+    tls: Tls,
+    name: ServerName<'static>,
+    /// Of the files as they were when `config` was made of them.
+    stamps: Stamps,
+    config: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// Reads all files, and the authorities of the system where none are set.
+    pub(in crate::net) fn new(tls: &Tls, endpoint: &Endpoint) -> Result<Connector, TlsSetupError> {
+        let name = match (&tls.vhost, endpoint) {
+            (Some(vhost), _) => vhost.clone(),
+            (None, Endpoint::Tcp { host, .. }) => match host {
+                Host::Name(name) => name.clone(),
+                Host::Ip(ip) => ip.to_string(),
+            },
+            (None, Endpoint::Unix(_)) => endpoint.to_string(),
+        };
+        let stamps = Stamps::take(tls);
+        Ok(Connector {
+            tls: tls.clone(),
+            name: ServerName::try_from(name.clone()).map_err(|_| TlsSetupError::Name(name))?,
+            stamps,
+            config: config(tls)?,
+        })
+    }
+
+    /// Reads the files again where they have changed.
+    pub(in crate::net) fn refresh(&mut self) -> Refresh {
+        let stamps = Stamps::take(&self.tls);
+        if stamps == self.stamps {
+            return Refresh::Unchanged;
+        }
+        match config(&self.tls) {
+            Ok(config) => {
+                self.stamps = stamps;
+                self.config = config;
+                Refresh::Reloaded
+            }
+            Err(error) => Refresh::Failed(error),
+        }
+    }
+
+    /// Begins TLS on a connected socket.
+    pub(in crate::net) fn connect(&self, socket: Socket) -> Result<Stream, Loss> {
+        let tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(|error| cause(error, &self.name))?;
+        Ok(Stream {
+            socket,
+            tls,
+            name: self.name.clone(),
+        })
+    }
+}
+
+fn config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsSetupError> {
+    let other = |error: &dyn std::error::Error| TlsSetupError::Other(error.to_string());
+    let versions: &[&SupportedProtocolVersion] = match tls.versions {
+        Versions::Both => &[&TLS13, &TLS12],
+        Versions::Tls12 => &[&TLS12],
+        Versions::Tls13 => &[&TLS13],
+    };
+    let provider = provider();
+    let verifier: Arc<dyn ServerCertVerifier> = if tls.verify {
+        let roots = Arc::new(files::roots(tls)?);
+        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map_err(|error| other(&error))?
+    } else {
+        Arc::new(AnyCertificate(Arc::clone(&provider)))
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(|error| other(&error))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = files::identity(identity)?;
+            let built = builder.with_client_auth_cert(chain, key);
+            built.map_err(|error| TlsSetupError::Identity {
+                crt_file: identity.crt_file.clone(),
+                key_file: identity.key_file.clone(),
+                flaw: error.to_string(),
+            })?
+        }
+    };
+    // Connections are few and long. Servers with OpenSSL that want certificates
+    // may refuse to resume a session.
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// A socket on which TLS is spoken. Nothing done with it waits: `None` is what
+/// can't be done at once.
+pub(in crate::net) struct Stream {
+    socket: Socket,
+    tls: ClientConnection,
+    name: ServerName<'static>,
+}
+
+impl Stream {
+    pub(in crate::net) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// Reads what the receiver sent; 0 when it sends no more.
+    pub(in crate::net) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Loss> {
+        loop {
+            match self.tls.reader().read(buffer) {
+                // An end without notice is an end: what counts is what was acknowledged.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(0)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Ok(Some(read?)),
+            }
+            match self.tls.read_tls(&mut self.socket) {
+                Ok(_) => self.process()?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes a part of the bytes, and writes as much as the socket takes. Up to
+    /// one record stays behind until [`Stream::flush`].
+    pub(in crate::net) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Loss> {
+        self.flush()?;
+        if !self.is_flushed() {
+            return Ok(None);
+        }
+        let length = self
+            .tls
+            .writer()
+            .write(bytes.get(..RECORD).unwrap_or(bytes))?;
+        self.flush()?;
+        Ok(Some(length))
+    }
+
+    /// Writes as much as the socket takes of what is left to write.
+    pub(in crate::net) fn flush(&mut self) -> Result<(), Loss> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.socket) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(self.last_word().unwrap_or(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to write.
+    pub(in crate::net) fn is_flushed(&self) -> bool {
+        !self.tls.wants_write()
+    }
+
+    fn process(&mut self) -> Result<(), Loss> {
+        match self.tls.process_new_packets() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // The receiver is told why, if the socket takes it.
+                let _ = self.tls.write_tls(&mut self.socket);
+                Err(cause(error, &self.name).into())
+            }
+        }
+    }
+
+    /// Why the receiver closed the connection, if it has said so.
+    fn last_word(&mut self) -> Option<Loss> {
+        while let Ok(1..) = self.tls.read_tls(&mut self.socket) {
+            if let Err(loss) = self.process() {
+                return Some(loss);
+            }
+        }
+        None
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn cause(error: Error, name: &ServerName<'_>) -> TlsError {
+    use AlertDescription as Alert;
+    use CertificateError as Certificate;
+    let wrong_name = |names| TlsError::WrongName {
+        wanted: name.to_str().into_owned(),
+        names,
+    };
+    match error {
+        Error::InvalidCertificate(error) => match error {
+            Certificate::Expired | Certificate::ExpiredContext { .. } => TlsError::Expired,
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                TlsError::NotYetValid
+            }
+            Certificate::NotValidForName => wrong_name(Vec::new()),
+            Certificate::NotValidForNameContext { presented, .. } => wrong_name(presented),
+            // A signature is wrong where another authority has the same name.
+            Certificate::UnknownIssuer | Certificate::BadSignature => TlsError::UnknownAuthority,
+            other => TlsError::Certificate(other.to_string()),
+        },
+        Error::InvalidMessage(_) => TlsError::NotTls,
+        Error::AlertReceived(alert) => match alert {
+            Alert::ProtocolVersion | Alert::InsufficientSecurity => {
+                TlsError::Incompatible(format!("{alert:?}"))
+            }
+            Alert::CertificateRequired
+            | Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError => TlsError::ClientRefused(format!("{alert:?}")),
+            other => TlsError::Alert(format!("{other:?}")),
+        },
+        Error::PeerIncompatible(reason) => TlsError::Incompatible(format!("{reason:?}")),
+        other => TlsError::Other(other.to_string()),
+    }
+}
+
+/// `verify off`: any certificate will do, as long as the receiver has its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
