@@ -6,6 +6,7 @@
 mod engine;
 mod entities;
 mod filter;
+mod forward_options;
 mod options;
 mod output;
 mod policy_source;

@@ -1,6 +1,7 @@
 //! Options of a section, read into types. Everything wrong is an error that names
 //! the option, what was found and what would be right.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::record::{
@@ -144,6 +145,43 @@ impl<'p> Options<'p> {
         })
     }
 
+    /// The value of an option that is on or off.
+    pub fn flag(&self, name: &'static str) -> Result<Option<bool>, OptionError> {
+        let Some(value) = self.one(name)? else {
+            return Ok(None);
+        };
+        match value.to_ascii_lowercase().as_str() {
+            "on" | "true" | "yes" => Ok(Some(true)),
+            "off" | "false" | "no" => Ok(Some(false)),
+            _ => Err(wrong(name, value, "use `on` or `off`")),
+        }
+    }
+
+    /// The value of an option that is a time.
+    pub fn duration(&self, name: &'static str) -> Result<Option<Duration>, OptionError> {
+        let Some(value) = self.one(name)? else {
+            return Ok(None);
+        };
+        let right = "use a time such as `500ms`, `30s` or `5m`";
+        parse_duration(value)
+            .map(Some)
+            .ok_or_else(|| wrong(name, value, right))
+    }
+
+    /// The value of an option that is a number within limits.
+    pub fn number(
+        &self,
+        name: &'static str,
+        limits: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, OptionError> {
+        let Some(value) = self.one(name)? else {
+            return Ok(None);
+        };
+        let number = value.parse().ok().filter(|number| limits.contains(number));
+        let right = format!("use a number from {} to {}", limits.start(), limits.end());
+        number.map(Some).ok_or_else(|| wrong(name, value, &right))
+    }
+
     /// The options that filter and output have in common.
     pub fn common(&self) -> Result<CommonOptions, OptionError> {
         const FATES: [(&str, Fate); 2] = [("keep", Fate::Keep), ("drop", Fate::Drop)];
@@ -250,6 +288,8 @@ pub fn wrong(name: &str, value: &str, right: &str) -> OptionError {
 /// An option's name as the documentation writes it: `policy_file` is `Policy_File`.
 pub fn display_name(name: &str) -> String {
     match name {
+        // The host's own write these in lower case.
+        _ if name.contains('.') => name.to_owned(),
         // record_modifier's documentation writes these so.
         "remove_key" | "allowlist_key" | "whitelist_key" | "uuid_key" => {
             name[..1].to_uppercase() + &name[1..]
@@ -269,25 +309,28 @@ fn reload_interval(value: &str) -> Result<Option<Duration>, OptionError> {
     {
         return Ok(None);
     }
+    let right = "use a time such as `30s`, `5m` or `1h`, or `off`";
+    parse_duration(value)
+        .map(Some)
+        .ok_or_else(|| wrong("policy_reload", value, right))
+}
+
+/// A time as Fluent Bit writes it: `500ms`, `30s`, `5m`, `1h`, or seconds. Never zero.
+fn parse_duration(value: &str) -> Option<Duration> {
     let (number, unit) = match value.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => value.split_at(at),
         None => (value, "s"),
     };
-    let seconds = match unit.trim() {
-        "s" | "S" => Some(1),
-        "m" | "M" => Some(60),
-        "h" | "H" => Some(3600),
-        _ => None,
+    let milliseconds = match unit.trim().to_ascii_lowercase().as_str() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
     };
-    match (number.parse::<u32>(), seconds) {
-        (Ok(number @ 1..), Some(seconds)) => {
-            Ok(Some(Duration::from_secs(u64::from(number) * seconds)))
-        }
-        _ => Err(wrong(
-            "policy_reload",
-            value,
-            "use a time such as `30s`, `5m` or `1h`, or `off`",
-        )),
+    match number.parse::<u32>() {
+        Ok(number @ 1..) => Some(Duration::from_millis(u64::from(number) * milliseconds)),
+        _ => None,
     }
 }
 

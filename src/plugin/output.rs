@@ -4,15 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::forward::frames::{Batch, RecordTooLarge};
-use crate::net::{Client, Config, Count, Endpoint, Flushed, News, Node, Report};
+use crate::net::{Client, Count, Flushed, News, Report};
 use crate::record::EntrySink;
 
 use super::engine::Engine;
-use super::options::{Options, wrong};
+use super::forward_options::{ForwardOptions, OWN};
+use super::options::Options;
 use super::{Log, LogLevel, OptionError, Outcome, Properties};
-
-/// Options of the output alone.
-const OWN: [&str; 2] = ["endpoint", "tag"];
 
 /// What the host keeps of an output section instead of handing it on as properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,8 +58,16 @@ impl Output {
         log: Arc<dyn Log>,
     ) -> Result<Output, OptionError> {
         let options = Options::new(properties, &OWN)?;
-        let endpoints = endpoints(options.one("endpoint")?, host)?;
-        let tag = options.one("tag")?.map(|tag| tag.as_bytes().to_vec());
+        let ForwardOptions {
+            config,
+            form,
+            tag,
+            remarks,
+        } = ForwardOptions::new(&options, host)?;
+        for remark in remarks {
+            log.log(LogLevel::Warn, remark);
+        }
+        let tag = tag.map(String::into_bytes);
         let engine = Arc::new(Mutex::new(Engine::new(options.common()?, &*log)?));
         let news = Arc::new(NewsToLog {
             log: Arc::clone(&log),
@@ -74,7 +80,7 @@ impl Output {
             let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut sink = EntrySink::default();
+                let mut sink = EntrySink::new(form);
                 if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*news.log) {
                     news.chunk_broken(chunk.len() - at);
                 }
@@ -87,12 +93,8 @@ impl Output {
                 }
             }
         };
-        let client = Client::start(
-            Config::new(endpoints.into_iter().map(Node::new).collect()),
-            prepare,
-            Arc::clone(&news) as Arc<dyn Report>,
-        )
-        .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
+        let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>)
+            .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
         Ok(Output {
             client,
             engine,
@@ -140,33 +142,6 @@ impl Output {
                 count(lost)
             ),
         );
-    }
-}
-
-fn endpoints(endpoint: Option<&str>, host: &HostSettings) -> Result<Vec<Endpoint>, OptionError> {
-    let parse = |name: &str, text: &str| {
-        Endpoint::parse_list(text).map_err(|error| wrong(name, text, &error.to_string()))
-    };
-    if host.tls.is_some() {
-        return Err(OptionError(
-            "`tls` is on: this version does not have TLS, and nothing is sent in the clear where TLS was asked for; set `tls off` or use Fluent Bit's own `forward` output"
-                .to_owned(),
-        ));
-    }
-    match (endpoint, host) {
-        (Some(_), HostSettings { host: Some(host), .. }) => Err(OptionError(format!(
-            "`Endpoint` and `Host` (`{host}`) are both set: write all receivers into `Endpoint`, separated by commas"
-        ))),
-        (Some(endpoint), _) => parse("endpoint", endpoint),
-        (None, HostSettings { host: Some(host), port, .. }) => {
-            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            let text = port.map_or(host.clone(), |port| format!("{host}:{port}"));
-            parse("host", &text)
-        }
-        (None, HostSettings { host: None, .. }) => Err(OptionError(
-            "no receiver is set: write `Endpoint host:port` (several separated by commas), or `Host` and `Port`"
-                .to_owned(),
-        )),
     }
 }
 
