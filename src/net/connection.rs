@@ -28,6 +28,11 @@ impl Connection {
         }
     }
 
+    /// Whether TLS and handshake are done, so that frames may be sent.
+    pub(super) fn is_ready(&self) -> bool {
+        true
+    }
+
     /// The peer, for the log.
     pub(super) fn to(&self) -> &str {
         &self.to
@@ -83,6 +88,11 @@ impl Connection {
             PollFlags::IN
         };
         (self.socket.as_fd(), flags)
+    }
+
+    /// Since when the peer has owed a sign of life.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.session.stalled_since()
     }
 
     /// When a timer has to be checked.

@@ -1,4 +1,4 @@
-//! One round of connecting: every address of every endpoint, in order.
+//! One round of connecting to a node: every address of its name.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +17,7 @@ pub(super) struct Dial {
     targets: VecDeque<Target>,
     attempt: Option<Attempt>,
     timeout: Duration,
+    turn: usize,
 }
 
 /// Something to connect to, and the words for it.
@@ -54,16 +55,14 @@ pub(super) enum Progress {
 }
 
 impl Dial {
-    /// A round that gives every look-up and every address this much time.
-    pub(super) fn new(nodes: &[Node], timeout: Duration) -> Dial {
-        let targets = nodes
-            .iter()
-            .map(|node| Target::from(&node.endpoint))
-            .collect();
+    /// A round that gives a look-up and every address this much time. Of the
+    /// addresses of a name, it begins with number `turn`, counted around.
+    pub(super) fn new(node: &Node, timeout: Duration, turn: usize) -> Dial {
         Dial {
-            targets,
+            targets: VecDeque::from([Target::from(node)]),
             attempt: None,
             timeout,
+            turn,
         }
     }
 
@@ -97,7 +96,7 @@ impl Dial {
                 }
             };
             let stage = match stage {
-                Stage::LookingUp(name, port) => match lookups.poll(&name, port) {
+                Stage::LookingUp(name, port) => match lookups.poll(&name, port, now) {
                     Some(Ok(addresses)) => {
                         self.insert(&to, addresses);
                         continue;
@@ -143,21 +142,20 @@ impl Dial {
         }
     }
 
-    /// The addresses of a name are tried before anything else.
-    fn insert(&mut self, name: &str, addresses: Vec<SocketAddr>) {
-        for address in addresses.into_iter().rev() {
-            let to = format!("{name} ({})", address.ip());
-            self.targets.push_front(Target {
-                to,
-                place: Place::Address(Address::Tcp(address)),
-            });
-        }
+    fn insert(&mut self, name: &str, mut addresses: Vec<SocketAddr>) {
+        let first = self.turn.checked_rem(addresses.len()).unwrap_or(0);
+        addresses.rotate_left(first);
+        let targets = addresses.into_iter().map(|address| Target {
+            to: format!("{name} ({})", address.ip()),
+            place: Place::Address(Address::Tcp(address)),
+        });
+        self.targets.extend(targets);
     }
 }
 
-impl From<&Endpoint> for Target {
-    fn from(endpoint: &Endpoint) -> Target {
-        let place = match endpoint {
+impl From<&Node> for Target {
+    fn from(node: &Node) -> Target {
+        let place = match &node.endpoint {
             Endpoint::Tcp {
                 host: Host::Name(name),
                 port,
@@ -169,7 +167,7 @@ impl From<&Endpoint> for Target {
             Endpoint::Unix(path) => Place::Address(Address::Unix(path.clone())),
         };
         Target {
-            to: endpoint.to_string(),
+            to: node.to_string(),
             place,
         }
     }

@@ -37,6 +37,18 @@ impl Node {
     }
 }
 
+impl fmt::Display for Node {
+    /// Endpoint, after the name if it has one of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = self.endpoint.to_string();
+        if self.name == endpoint {
+            f.write_str(&endpoint)
+        } else {
+            write!(f, "{} at {endpoint}", self.name)
+        }
+    }
+}
+
 /// What a receiver is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

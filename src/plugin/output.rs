@@ -194,9 +194,10 @@ impl Report for NewsToLog {
         let level = match news {
             News::Connected { .. } | News::ClosedWhileIdle { .. } => LogLevel::Info,
             News::PrepareFailed(_) => LogLevel::Error,
-            News::ConnectFailed { .. } | News::ConnectionLost { .. } | News::ChunkParked => {
-                LogLevel::Warn
-            }
+            News::ConnectFailed { .. }
+            | News::ConnectionLost { .. }
+            | News::FrameSplit { .. }
+            | News::FrameParked { .. } => LogLevel::Warn,
         };
         let message = match repeated {
             0 => news.to_string(),

@@ -1,0 +1,332 @@
+//! A node at work: its connection, and what is remembered between connections.
+
+use std::io;
+use std::mem;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::choice::Standing;
+use super::client::Config;
+use super::connection::Connection;
+use super::dial::{Dial, Progress};
+use super::endpoint::{Endpoint, Host};
+use super::health::{Health, Setback};
+use super::lookup::Lookups;
+use super::node::Node;
+use super::report::Loss;
+use super::rng::Rng;
+use crate::forward::ChunkId;
+use crate::forward::wire::Frame;
+
+/// One node, with at most one connection.
+pub(super) struct Lane {
+    node: Node,
+    health: Health,
+    link: Link,
+    /// Counts connections, so that each begins with another address of the name.
+    turn: usize,
+}
+
+/// The way to the node.
+enum Link {
+    /// There is none.
+    Idle,
+    /// TCP is being connected.
+    Connecting { dial: Dial, since: Instant },
+    /// TLS and handshake are under way.
+    Establishing {
+        connection: Connection,
+        since: Instant,
+    },
+    /// Frames can be sent.
+    Ready(Ready),
+}
+
+struct Ready {
+    connection: Connection,
+    /// When it last had something under way.
+    used: Instant,
+    /// When it has to make room for a new one.
+    rotate_at: Instant,
+}
+
+/// What happened to a lane.
+pub(super) enum Event {
+    /// An address could not be connected to.
+    ConnectFailed { to: String, error: io::Error },
+    /// None could.
+    Unreachable,
+    /// The node is up.
+    Ready { to: String },
+    /// The connection can't be used any more.
+    Lost(Loss),
+    /// The connection was old or idle and is closed.
+    Retired,
+}
+
+impl Lane {
+    /// A lane without a connection; `turn` chooses the address to begin with.
+    pub(super) fn new(node: Node, turn: usize) -> Lane {
+        Lane {
+            node,
+            health: Health::default(),
+            link: Link::Idle,
+            turn,
+        }
+    }
+
+    /// Begins to connect, if there is no connection and it is time to try.
+    pub(super) fn connect(&mut self, config: &Config, now: Instant) -> bool {
+        let due = self.health.not_before().is_none_or(|until| now >= until);
+        let begins = due && matches!(self.link, Link::Idle);
+        if begins {
+            self.link = Link::Connecting {
+                dial: Dial::new(&self.node, config.connect_timeout, self.turn),
+                since: now,
+            };
+            self.turn = self.turn.wrapping_add(1);
+        }
+        begins
+    }
+
+    /// Goes on as far as it can without waiting, appending what is acknowledged
+    /// to `acked`. To be called again until nothing happens any more.
+    pub(super) fn advance(
+        &mut self,
+        config: &Config,
+        lookups: &mut Lookups,
+        rng: &mut Rng,
+        now: Instant,
+        acked: &mut Vec<ChunkId>,
+    ) -> Option<Event> {
+        match &mut self.link {
+            Link::Idle => None,
+            Link::Connecting { dial, since } => match dial.advance(lookups, now) {
+                Progress::Pending => None,
+                Progress::Failed { to, error } => Some(Event::ConnectFailed { to, error }),
+                Progress::Exhausted => {
+                    self.link = Link::Idle;
+                    if let Endpoint::Tcp {
+                        host: Host::Name(name),
+                        port,
+                    } = &self.node.endpoint
+                    {
+                        lookups.distrust(name, *port);
+                    }
+                    Some(Event::Unreachable)
+                }
+                Progress::Connected { to, socket } => {
+                    self.link = Link::Establishing {
+                        since: *since,
+                        connection: Connection::new(socket, to, config.limits, now),
+                    };
+                    self.advance(config, lookups, rng, now, acked)
+                }
+            },
+            Link::Establishing { connection, .. } => {
+                if let Err(loss) = exchange(connection, now, acked) {
+                    return Some(Event::Lost(loss));
+                }
+                if !connection.is_ready() {
+                    return None;
+                }
+                let to = connection.to().to_owned();
+                if let Link::Establishing { connection, .. } =
+                    mem::replace(&mut self.link, Link::Idle)
+                {
+                    self.link = Link::Ready(Ready {
+                        connection,
+                        used: now,
+                        rotate_at: now + rng.jitter(config.rotate_after),
+                    });
+                }
+                Some(Event::Ready { to })
+            }
+            Link::Ready(ready) => {
+                let before = acked.len();
+                let exchanged = exchange(&mut ready.connection, now, acked);
+                if acked.len() > before {
+                    ready.used = now;
+                    self.health.acknowledged();
+                }
+                if let Err(loss) = exchanged {
+                    return Some(Event::Lost(loss));
+                }
+                if ready.is_busy() || now < ready.retires_at(config) {
+                    return None;
+                }
+                self.link = Link::Idle;
+                Some(Event::Retired)
+            }
+        }
+    }
+
+    /// Notes that the node failed.
+    pub(super) fn set_back(&mut self, setback: Setback, now: Instant, rng: &mut Rng) {
+        self.health
+            .set_back(setback, now, |delay| rng.jitter(delay));
+    }
+
+    /// Gives up the connection, if there is one.
+    pub(super) fn disconnect(&mut self) -> Option<Connection> {
+        match mem::replace(&mut self.link, Link::Idle) {
+            Link::Establishing { connection, .. } | Link::Ready(Ready { connection, .. }) => {
+                Some(connection)
+            }
+            Link::Idle | Link::Connecting { .. } => None,
+        }
+    }
+
+    /// How the node stands.
+    pub(super) fn standing(&self, config: &Config, now: Instant) -> Standing {
+        let hope = if self.health.has_failed() {
+            Standing::Down
+        } else {
+            Standing::Pending
+        };
+        match &self.link {
+            Link::Idle => hope,
+            Link::Connecting { since, .. } | Link::Establishing { since, .. } => {
+                if now < *since + config.least_patience() {
+                    hope
+                } else {
+                    Standing::Down
+                }
+            }
+            Link::Ready(ready) => match ready.connection.stalled_since() {
+                Some(since) if now >= since + config.least_patience() => Standing::Suspect,
+                _ if now >= ready.rotate_at => Standing::Pending,
+                Some(_) if !self.is_trusted(config) => Standing::OnTrial,
+                _ => Standing::Up,
+            },
+        }
+    }
+
+    /// How long the node has been silent, if that is longer than it may while
+    /// another one could do its work.
+    pub(super) fn is_silent(&self, config: &Config, now: Instant) -> Option<Duration> {
+        let since = self.stalled_since()?;
+        (now >= since + self.patience(config)).then(|| now - since)
+    }
+
+    /// Whether it can take a frame.
+    pub(super) fn has_room(&self, config: &Config, now: Instant) -> bool {
+        match &self.link {
+            Link::Ready(ready) => {
+                let trusted = self.is_trusted(config) || !ready.is_busy();
+                trusted && now < ready.rotate_at && ready.connection.can_send()
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends a frame, as far as the socket takes it now.
+    pub(super) fn send(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), Loss> {
+        if let Link::Ready(ready) = &mut self.link {
+            ready.used = now;
+            ready.connection.send(frame, now);
+            ready.connection.transmit(now)?;
+        }
+        Ok(())
+    }
+
+    /// Whether frames can be sent or are under way.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.link, Link::Ready(_))
+    }
+
+    /// Whether frames are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(&self.link, Link::Ready(ready) if ready.is_busy())
+    }
+
+    /// What is known of the node.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// What to poll for.
+    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match &self.link {
+            Link::Idle => None,
+            Link::Connecting { dial, .. } => dial.socket().map(|socket| (socket, PollFlags::OUT)),
+            Link::Establishing { connection, .. } | Link::Ready(Ready { connection, .. }) => {
+                Some(connection.interest())
+            }
+        }
+    }
+
+    /// When something about it changes by itself, next after `now`.
+    pub(super) fn deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        let deadlines = match &self.link {
+            Link::Idle => [self.health.not_before(), None, None, None],
+            Link::Connecting { dial, since } => [
+                dial.deadline(),
+                Some(*since + config.least_patience()),
+                None,
+                None,
+            ],
+            Link::Establishing { connection, since } => [
+                connection.deadline(),
+                Some(*since + config.least_patience()),
+                None,
+                None,
+            ],
+            Link::Ready(ready) => {
+                let stalled = ready.connection.stalled_since();
+                [
+                    ready.connection.deadline(),
+                    stalled.map(|since| since + config.least_patience()),
+                    stalled.map(|since| since + self.patience(config)),
+                    Some(ready.retires_at(config)),
+                ]
+            }
+        };
+        deadlines
+            .into_iter()
+            .flatten()
+            .filter(|deadline| *deadline > now)
+            .min()
+    }
+
+    /// Whether it gets more than one frame at a time. Where there is no other
+    /// node, distrust helps nobody.
+    fn is_trusted(&self, config: &Config) -> bool {
+        self.health.is_proven() || config.nodes.len() == 1
+    }
+
+    fn stalled_since(&self) -> Option<Instant> {
+        match &self.link {
+            Link::Ready(ready) => ready.connection.stalled_since(),
+            _ => None,
+        }
+    }
+
+    fn patience(&self, config: &Config) -> Duration {
+        self.health
+            .patience(config.least_patience(), config.failover_after)
+    }
+}
+
+impl Ready {
+    fn is_busy(&self) -> bool {
+        self.connection.in_flight().next().is_some()
+    }
+
+    /// When it is closed unless something is under way.
+    fn retires_at(&self, config: &Config) -> Instant {
+        self.rotate_at.min(self.used + config.idle_timeout)
+    }
+}
+
+/// Reads, then writes, until the socket can do no more.
+fn exchange(
+    connection: &mut Connection,
+    now: Instant,
+    acked: &mut Vec<ChunkId>,
+) -> Result<(), Loss> {
+    connection.receive(now, acked)?;
+    connection.transmit(now)
+}
