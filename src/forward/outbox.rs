@@ -11,6 +11,10 @@ use super::wire::Frame;
 /// sent in halves, or parked if it holds a single record.
 pub const ATTEMPTS: u32 = 3;
 
+/// How long the size of halves that arrived is taken for the receiver's limit.
+/// The losses may have had another cause, and limits are raised.
+const LEARNT_FOR: Duration = Duration::from_secs(600);
+
 /// Names a chunk between the host's calls and the thread that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
@@ -89,13 +93,22 @@ pub enum Order {
 /// Chunks are sent in the order in which they came. When a connection is lost,
 /// the oldest frame in flight is taken for the cause, because receivers work in
 /// order: its chunk goes to the back, and after [`ATTEMPTS`] losses it may be too
-/// large for the receiver, so that it is halved. A single record that still is
+/// large for the receiver, so that it is halved, as are other large ones after it
+/// for some time. A single record that still is
 /// the cause, or a frame that the peer refused by word, is parked until
 /// [`Outbox::resume`].
 #[derive(Debug, Default)]
 pub struct Outbox {
     order: Order,
     chunks: VecDeque<Chunk>,
+    learnt: Option<Learnt>,
+}
+
+/// A size that a receiver took twice where it did not take both at once.
+#[derive(Clone, Copy, Debug)]
+struct Learnt {
+    bytes: usize,
+    at: Instant,
 }
 
 #[derive(Debug)]
@@ -112,7 +125,21 @@ struct Parcel {
     span: Span,
     /// How often it was the likely cause of a lost connection.
     strikes: u32,
+    /// The other half of a frame that was halved because it was such a cause.
+    sibling: Option<ChunkId>,
     state: ParcelState,
+}
+
+impl Parcel {
+    fn new(id: ChunkId, span: Span) -> Parcel {
+        Parcel {
+            id,
+            span,
+            strikes: 0,
+            sibling: None,
+            state: ParcelState::Waiting(Attempt::First),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +155,7 @@ impl Outbox {
     pub fn new(order: Order) -> Outbox {
         Outbox {
             order,
-            chunks: VecDeque::new(),
+            ..Outbox::default()
         }
     }
 
@@ -146,12 +173,7 @@ impl Outbox {
             batch,
             frames: frames
                 .into_iter()
-                .map(|span| Parcel {
-                    id: new_id(),
-                    span,
-                    strikes: 0,
-                    state: ParcelState::Waiting(Attempt::First),
-                })
+                .map(|span| Parcel::new(new_id(), span))
                 .collect(),
             first_sent: None,
         });
@@ -168,35 +190,59 @@ impl Outbox {
         frames.any(|parcel| matches!(parcel.state, ParcelState::Waiting(_)))
     }
 
-    /// The next frame to send. It counts as in flight from now on.
-    pub fn next_frame(&mut self, now: Instant) -> Option<(Frame<'_>, Attempt)> {
+    /// The next frame to send. It counts as in flight from now on. `new_id` gives
+    /// ids to the parts of frames that are known to be too large.
+    pub fn next_frame(
+        &mut self,
+        now: Instant,
+        mut new_id: impl FnMut() -> ChunkId,
+    ) -> Option<(Frame<'_>, Attempt)> {
+        let limit = self.limit(now);
+        let waits = |parcel: &Parcel| matches!(parcel.state, ParcelState::Waiting(_));
         for chunk in &mut self.chunks {
-            for parcel in &mut chunk.frames {
-                let ParcelState::Waiting(attempt) = parcel.state else {
-                    continue;
-                };
-                parcel.state = ParcelState::InFlight;
-                chunk.first_sent.get_or_insert(now);
-                let bytes = parcel.span.bytes.clone();
-                let frame = Frame {
-                    tag: &chunk.batch.tag,
-                    entries: chunk.batch.entries.get(bytes).unwrap_or_default(),
-                    records: parcel.span.records,
-                    id: &parcel.id,
-                };
-                return Some((frame, attempt));
+            let Some(place) = chunk.frames.iter().position(waits) else {
+                continue;
+            };
+            if let Some(limit) = limit {
+                chunk.fit(place, limit, &mut new_id);
             }
+            chunk.first_sent.get_or_insert(now);
+            let parcel = chunk.frames.get_mut(place)?;
+            let ParcelState::Waiting(attempt) = parcel.state else {
+                continue;
+            };
+            parcel.state = ParcelState::InFlight;
+            let bytes = parcel.span.bytes.clone();
+            let frame = Frame {
+                tag: &chunk.batch.tag,
+                entries: chunk.batch.entries.get(bytes).unwrap_or_default(),
+                records: parcel.span.records,
+                id: &parcel.id,
+            };
+            return Some((frame, attempt));
         }
         None
     }
 
-    /// Settles a frame; `None` if there is none of that id in flight.
+    /// Settles a frame; `None` if there is none of that id, or it is settled already.
     pub fn acked(&mut self, id: &ChunkId, now: Instant) -> Option<Acked> {
         let (place, frame) = self.place_of(id)?;
         let chunk = self.chunks.get_mut(place)?;
         let parcel = chunk.frames.get_mut(frame)?;
+        if parcel.state == ParcelState::Acked {
+            return None;
+        }
         parcel.state = ParcelState::Acked;
         let records = parcel.span.records;
+        // One half alone may have been without the record that is the cause.
+        let bytes = parcel.span.bytes.len();
+        let sibling = parcel.sibling;
+        let is_sibling =
+            |other: &&Parcel| Some(other.id) == sibling && other.state == ParcelState::Acked;
+        if let Some(other) = chunk.frames.iter().find(is_sibling) {
+            let bytes = bytes.max(other.span.bytes.len());
+            self.learnt = Some(Learnt { bytes, at: now });
+        }
         let done = chunk
             .frames
             .iter()
@@ -221,17 +267,7 @@ impl Outbox {
         ending: Ending,
         new_id: impl FnMut() -> ChunkId,
     ) -> Verdict {
-        let mut suspect = None;
-        for id in in_flight {
-            let Some((place, frame)) = self.place_of(id) else {
-                continue;
-            };
-            suspect.get_or_insert((place, frame));
-            let chunk = self.chunks.get_mut(place);
-            if let Some(parcel) = chunk.and_then(|chunk| chunk.frames.get_mut(frame)) {
-                parcel.state = ParcelState::Waiting(Attempt::Again);
-            }
-        }
+        let suspect = self.put_back(in_flight);
         let Some((place, frame)) = suspect else {
             return Verdict::Again;
         };
@@ -244,6 +280,12 @@ impl Outbox {
             self.chunks.extend(chunk);
         }
         verdict
+    }
+
+    /// These frames in flight wait again, though their connection lives. Should
+    /// it acknowledge them after all, that counts.
+    pub fn release<'a>(&mut self, in_flight: impl IntoIterator<Item = &'a ChunkId>) {
+        self.put_back(in_flight);
     }
 
     /// Takes up what is parked of a chunk again. Frames that were acknowledged
@@ -269,16 +311,56 @@ impl Outbox {
         self.chunks.retain(|chunk| chunk.ticket != ticket);
     }
 
-    /// The place of the chunk that has a frame of this id in flight, and of the frame.
+    /// The largest frame that is worth sending, as far as known.
+    fn limit(&self, now: Instant) -> Option<usize> {
+        let learnt = self.learnt.filter(|learnt| now < learnt.at + LEARNT_FOR)?;
+        Some(learnt.bytes)
+    }
+
+    /// Makes frames wait again; the place of the first that really was in flight.
+    fn put_back<'a>(
+        &mut self,
+        in_flight: impl IntoIterator<Item = &'a ChunkId>,
+    ) -> Option<(usize, usize)> {
+        let mut first = None;
+        for id in in_flight {
+            let Some((place, frame)) = self.place_of(id) else {
+                continue;
+            };
+            let chunk = self.chunks.get_mut(place);
+            if let Some(parcel) = chunk.and_then(|chunk| chunk.frames.get_mut(frame))
+                && parcel.state == ParcelState::InFlight
+            {
+                parcel.state = ParcelState::Waiting(Attempt::Again);
+                first.get_or_insert((place, frame));
+            }
+        }
+        first
+    }
+
+    /// The place of the chunk that has a frame of this id, and of the frame.
     fn place_of(&self, id: &ChunkId) -> Option<(usize, usize)> {
-        let wanted = |parcel: &Parcel| parcel.id == *id && parcel.state == ParcelState::InFlight;
-        let place =
-            |(place, chunk): (usize, &Chunk)| Some((place, chunk.frames.iter().position(wanted)?));
+        let place = |(place, chunk): (usize, &Chunk)| {
+            let frame = chunk.frames.iter().position(|parcel| parcel.id == *id)?;
+            Some((place, frame))
+        };
         self.chunks.iter().enumerate().find_map(place)
     }
 }
 
 impl Chunk {
+    /// Halves a frame that was never sent until it fits.
+    fn fit(&mut self, frame: usize, limit: usize, mut new_id: impl FnMut() -> ChunkId) {
+        while let Some(parcel) = self.frames.get(frame)
+            && parcel.state == ParcelState::Waiting(Attempt::First)
+            && parcel.span.bytes.len() > limit
+            && let Some(halves) = halve(&parcel.span, &self.batch.ends)
+        {
+            let halves = halves.map(|span| Parcel::new(new_id(), span));
+            self.frames.splice(frame..=frame, halves);
+        }
+    }
+
     fn is_active(&self) -> bool {
         self.frames.iter().any(|parcel| {
             matches!(
@@ -305,13 +387,16 @@ impl Chunk {
         let bytes = parcel.span.bytes.len();
         let records = parcel.span.records;
         match halve(&parcel.span, &self.batch.ends) {
-            Some(halves) if ending == Ending::Unclear => {
-                let halves = halves.map(|span| Parcel {
-                    id: new_id(),
-                    span,
-                    strikes: 0,
-                    state: parcel.state,
-                });
+            Some([front, back]) if ending == Ending::Unclear => {
+                let ids = [new_id(), new_id()];
+                let half = |span: Span, id, sibling| Parcel {
+                    // The size is found with one loss a step from here on; a
+                    // record alone is a case of its own.
+                    strikes: if span.records > 1 { ATTEMPTS - 1 } else { 0 },
+                    sibling: Some(sibling),
+                    ..Parcel::new(id, span)
+                };
+                let halves = [half(front, ids[0], ids[1]), half(back, ids[1], ids[0])];
                 self.frames.splice(frame..=frame, halves);
                 Verdict::Split { bytes, records }
             }
@@ -365,7 +450,7 @@ mod tests {
         let now = Instant::now();
         let next = || {
             outbox
-                .next_frame(now)
+                .next_frame(now, || unreachable!())
                 .map(|(frame, attempt)| (*frame.id, attempt))
         };
         std::iter::from_fn(next).collect()
@@ -491,11 +576,11 @@ mod tests {
             bytes: 0..8,
             records: 8,
         };
-        outbox.add(Ticket(0), batch, vec![whole], &mut new_id);
+        outbox.add(Ticket(0), batch, vec![whole.clone()], &mut new_id);
         let mut delivered = Vec::new();
         let mut splits = Vec::new();
         let mut settled = Vec::new();
-        while let Some((frame, _)) = outbox.next_frame(now) {
+        while let Some((frame, _)) = outbox.next_frame(now, &mut new_id) {
             let (id, entries) = (*frame.id, frame.entries.to_vec());
             if entries.len() > 2 || entries.contains(&5) {
                 match outbox.lost([&id], Ending::Unclear, &mut new_id) {
@@ -511,8 +596,26 @@ mod tests {
         }
         delivered.sort_unstable();
         assert_eq!(delivered, [0, 1, 2, 3, 4, 6, 7]);
-        assert_eq!(splits, [8, 4, 4, 2]);
+        assert_eq!(splits, [8, 4, 2]);
         assert_eq!(settled, [Ticket(0)]);
+        let again = |outbox: &mut Outbox, now| {
+            let batch = Batch {
+                entries: vec![0; 8],
+                ends: (1..=8).collect(),
+                ..Batch::default()
+            };
+            outbox.add(Ticket(1), batch, vec![whole.clone()], || id(100));
+            let mut next = 100;
+            let mut new_id = || {
+                next += 1;
+                id(next)
+            };
+            let first = outbox.next_frame(now, &mut new_id).unwrap().0.records;
+            outbox.forget(Ticket(1));
+            first
+        };
+        assert_eq!(again(&mut outbox, now), 2, "the limit is remembered");
+        assert_eq!(again(&mut outbox, now + LEARNT_FOR), 8, "for some time");
         assert!(!outbox.is_active());
     }
 }

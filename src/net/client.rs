@@ -29,9 +29,8 @@ pub struct Config {
     /// How long a look-up, or one address of a receiver, may take. Default 5 s.
     pub connect_timeout: Duration,
     /// How long a node may keep silent with frames of ours before another one
-    /// that is up gets them. Default 3 s. One that has yet to acknowledge its
-    /// first frame since it failed gets less, from a half of `flush_wait` on;
-    /// the only one that is up gets the `ack_timeout` of `limits`.
+    /// that is up gets them too. Default 3 s. A node that has yet to acknowledge
+    /// its first frame since it failed has a half of `flush_wait`.
     pub failover_after: Duration,
     /// After how long without use a connection is closed. Default 30 s: load
     /// balancers forget idle ones without a word.

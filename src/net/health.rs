@@ -89,18 +89,6 @@ impl Health {
     pub(super) fn is_proven(&self) -> bool {
         self.proven
     }
-
-    /// How long it may keep silent while another node could do its work: `most`
-    /// once it is proven, before that `least`, doubled with each setback, so
-    /// that a slow node gets its chance in the end.
-    pub(super) fn patience(&self, least: Duration, most: Duration) -> Duration {
-        if self.proven {
-            return most;
-        }
-        least
-            .saturating_mul(2u32.saturating_pow(self.setbacks))
-            .min(most)
-    }
 }
 
 /// Delays that double.
@@ -179,21 +167,15 @@ mod tests {
 
     #[test]
     fn trust_is_earned_and_lost() {
-        let [least, most] = [250, 3000].map(Duration::from_millis);
         let mut health = Health::default();
+        assert!(!health.is_proven() && !health.has_failed());
         let now = Instant::now();
-        let mut patience = Vec::new();
-        for _ in 0..5 {
-            patience.push(health.patience(least, most).as_millis());
+        for keeps_failing in [false, true, true] {
             health.set_back(Setback::Failed, now, |delay| delay);
+            assert!(!health.is_proven() && health.has_failed());
+            assert_eq!(health.keeps_failing(), keeps_failing);
         }
-        assert_eq!(patience, [250, 500, 1000, 2000, 3000]);
-        assert!(health.keeps_failing());
         health.acknowledged();
         assert!(health.is_proven() && !health.has_failed());
-        assert_eq!(health.patience(least, most), most);
-        health.set_back(Setback::Failed, now, |delay| delay);
-        assert!(!health.is_proven() && !health.keeps_failing());
-        assert_eq!(health.patience(least, most), 2 * least);
     }
 }

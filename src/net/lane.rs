@@ -46,6 +46,8 @@ enum Link {
 
 struct Ready {
     connection: Connection,
+    /// Frames that are in flight here and were given to another node as well.
+    released: Vec<ChunkId>,
     /// When it last had something under way.
     used: Instant,
     /// When it has to make room for a new one.
@@ -138,6 +140,7 @@ impl Lane {
                 {
                     self.link = Link::Ready(Ready {
                         connection,
+                        released: Vec::new(),
                         used: now,
                         rotate_at: now + rng.jitter(config.rotate_after),
                     });
@@ -147,8 +150,10 @@ impl Lane {
             Link::Ready(ready) => {
                 let before = acked.len();
                 let exchanged = exchange(&mut ready.connection, now, acked);
-                if acked.len() > before {
+                let fresh = acked.get(before..).unwrap_or_default();
+                if !fresh.is_empty() {
                     ready.used = now;
+                    ready.released.retain(|id| !fresh.contains(id));
                     self.health.acknowledged();
                 }
                 if let Err(loss) = exchanged {
@@ -169,14 +174,38 @@ impl Lane {
             .set_back(setback, now, |delay| rng.jitter(delay));
     }
 
-    /// Gives up the connection, if there is one.
-    pub(super) fn disconnect(&mut self) -> Option<Connection> {
-        match mem::replace(&mut self.link, Link::Idle) {
-            Link::Establishing { connection, .. } | Link::Ready(Ready { connection, .. }) => {
-                Some(connection)
-            }
-            Link::Idle | Link::Connecting { .. } => None,
+    /// Gives up the connection. Returns the peer, and the frames that nobody
+    /// else has, oldest first; `None` if there was no connection.
+    pub(super) fn disconnect(&mut self) -> Option<(String, Vec<ChunkId>)> {
+        let (connection, released) = match mem::replace(&mut self.link, Link::Idle) {
+            Link::Establishing { connection, .. } => (connection, Vec::new()),
+            Link::Ready(ready) => (ready.connection, ready.released),
+            Link::Idle | Link::Connecting { .. } => return None,
+        };
+        let own = connection.in_flight().filter(|id| !released.contains(id));
+        Some((connection.to().to_owned(), own.copied().collect()))
+    }
+
+    /// Gives out the frames of a node that has been silent for longer than it
+    /// may, so that another one gets them; the connection goes on.
+    pub(super) fn release(&mut self, config: &Config, now: Instant) -> Option<Released> {
+        let patience = self.patience(config);
+        let Link::Ready(ready) = &mut self.link else {
+            return None;
+        };
+        let silence = now.saturating_duration_since(ready.connection.stalled_since()?);
+        let own = ready.connection.in_flight();
+        let own = own.filter(|id| !ready.released.contains(id));
+        let frames: Vec<_> = own.copied().collect();
+        if silence < patience || frames.is_empty() {
+            return None;
         }
+        ready.released.extend(&frames);
+        Some(Released {
+            to: ready.connection.to().to_owned(),
+            silence,
+            frames,
+        })
     }
 
     /// How the node stands.
@@ -204,19 +233,15 @@ impl Lane {
         }
     }
 
-    /// How long the node has been silent, if that is longer than it may while
-    /// another one could do its work.
-    pub(super) fn is_silent(&self, config: &Config, now: Instant) -> Option<Duration> {
-        let since = self.stalled_since()?;
-        (now >= since + self.patience(config)).then(|| now - since)
-    }
-
     /// Whether it can take a frame.
     pub(super) fn has_room(&self, config: &Config, now: Instant) -> bool {
         match &self.link {
             Link::Ready(ready) => {
                 let trusted = self.is_trusted(config) || !ready.is_busy();
-                trusted && now < ready.rotate_at && ready.connection.can_send()
+                trusted
+                    && ready.released.is_empty()
+                    && now < ready.rotate_at
+                    && ready.connection.can_send()
             }
             _ => false,
         }
@@ -297,17 +322,23 @@ impl Lane {
         self.health.is_proven() || config.nodes.len() == 1
     }
 
-    fn stalled_since(&self) -> Option<Instant> {
-        match &self.link {
-            Link::Ready(ready) => ready.connection.stalled_since(),
-            _ => None,
+    /// How long the node may keep silent while another one could do its work.
+    fn patience(&self, config: &Config) -> Duration {
+        match self.health.is_proven() {
+            true => config.failover_after,
+            false => config.least_patience(),
         }
     }
+}
 
-    fn patience(&self, config: &Config) -> Duration {
-        self.health
-            .patience(config.least_patience(), config.failover_after)
-    }
+/// Frames of a silent node that others may have.
+pub(super) struct Released {
+    /// The node.
+    pub(super) to: String,
+    /// How long it has been silent.
+    pub(super) silence: Duration,
+    /// The frames, oldest first.
+    pub(super) frames: Vec<ChunkId>,
 }
 
 impl Ready {

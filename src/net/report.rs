@@ -60,6 +60,15 @@ pub enum News {
         /// Frames that have to be sent again.
         unacked: usize,
     },
+    /// A node has been silent for so long that others get the frames it has.
+    Silent {
+        /// Endpoint and address.
+        to: String,
+        /// How long.
+        silence: Duration,
+        /// The number of frames.
+        frames: usize,
+    },
     /// A connection without anything under way was closed by the peer; a new
     /// one is made when it is needed.
     ClosedWhileIdle {
@@ -102,9 +111,6 @@ pub enum Loss {
     /// We closed it, because the peer can't be trusted.
     #[error(transparent)]
     Doubt(#[from] Doubt),
-    /// We closed it, because another node can do its work.
-    #[error("no sign of life for {0:.1?}, and another receiver is up")]
-    Silent(Duration),
 }
 
 /// Why a chunk could not be turned into entries.
@@ -125,6 +131,7 @@ impl News {
             News::Connected { to }
             | News::ConnectFailed { to, .. }
             | News::ConnectionLost { to, .. }
+            | News::Silent { to, .. }
             | News::ClosedWhileIdle { to }
             | News::FrameSplit { to, .. }
             | News::FrameParked { to, .. } => to,
@@ -144,6 +151,15 @@ impl fmt::Display for News {
                     "lost the connection to {to}: {loss}; {unacked} frames are sent again"
                 )
             }
+            News::Silent {
+                to,
+                silence,
+                frames,
+            } => write!(
+                f,
+                "no sign of life from {to} for {silence:.1?}; {frames} frames are sent to another \
+                 receiver"
+            ),
             News::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
             News::FrameSplit { to, bytes, records } => write!(
                 f,

@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::choice::{Choice, Delivery, Standing};
 use super::client::{Config, Peer, Phase, Shared};
 use super::health::Setback;
-use super::lane::{Event, Lane};
+use super::lane::{Event, Lane, Released};
 use super::ledger::{Command, Standing as ChunkStanding};
 use super::lookup::Lookups;
 use super::report::{Count, Loss, News, PrepareError, Reporter};
@@ -138,7 +138,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         for lane in 0..self.lanes.len() {
             self.advance(lane, now);
         }
-        let lost = self.relieve(now) | self.distribute(now);
+        self.relieve(now);
+        let lost = self.distribute(now);
         self.connect(false, now) | lost
     }
 
@@ -181,20 +182,29 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         }
     }
 
-    /// Takes their frames from nodes that have been silent for too long, as soon
-    /// as another one is up.
-    fn relieve(&mut self, now: Instant) -> bool {
-        let standings = self.standings(now);
-        if !standings.contains(&Standing::Up) {
-            return false;
+    /// Gives the frames of nodes that have been silent for too long to others, as
+    /// soon as one is up. Should the silent one answer after all, that counts too.
+    fn relieve(&mut self, now: Instant) {
+        if !self.standings(now).contains(&Standing::Up) {
+            return;
         }
-        let silent: Vec<_> = (self.lanes.iter().enumerate())
-            .filter_map(|(number, lane)| Some((number, lane.is_silent(&self.config, now)?)))
-            .collect();
-        for (number, silence) in &silent {
-            self.lose(*number, Loss::Silent(*silence), now);
+        for lane in &mut self.lanes {
+            if let Some(Released {
+                to,
+                silence,
+                frames,
+            }) = lane.release(&self.config, now)
+            {
+                self.outbox.release(&frames);
+                let frames = frames.len();
+                let silent = News::Silent {
+                    to,
+                    silence,
+                    frames,
+                };
+                self.reporter.news(&silent, now);
+            }
         }
-        !silent.is_empty()
     }
 
     /// Hands out frames as long as there are some, and the node whose turn it is
@@ -215,7 +225,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             else {
                 break;
             };
-            let Some((frame, attempt)) = self.outbox.next_frame(now) else {
+            let Some((frame, attempt)) = self.outbox.next_frame(now, || self.rng.chunk_id()) else {
                 break;
             };
             self.reporter.count(match attempt {
@@ -270,11 +280,9 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             return;
         };
         let was_ready = lane.is_ready();
-        let Some(connection) = lane.disconnect() else {
+        let Some((to, in_flight)) = lane.disconnect() else {
             return;
         };
-        let to = connection.to().to_owned();
-        let in_flight: Vec<_> = connection.in_flight().copied().collect();
         let closed = matches!(loss, Loss::Closed | Loss::Io(_));
         if was_ready && closed && in_flight.is_empty() {
             self.reporter.news(&News::ClosedWhileIdle { to }, now);

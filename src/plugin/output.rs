@@ -196,6 +196,7 @@ impl Report for NewsToLog {
             News::PrepareFailed(_) => LogLevel::Error,
             News::ConnectFailed { .. }
             | News::ConnectionLost { .. }
+            | News::Silent { .. }
             | News::FrameSplit { .. }
             | News::FrameParked { .. } => LogLevel::Warn,
         };

@@ -11,6 +11,7 @@ mod cases;
 mod faults;
 mod fluent_bit;
 mod host;
+mod nodes;
 mod npm;
 mod peer;
 mod process;
