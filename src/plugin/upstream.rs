@@ -81,7 +81,10 @@ pub fn parse_upstream(
     };
     let sections = sections(text, variable).map_err(wrong)?;
     let nodes = sections.iter().filter(|section| section.kind == Kind::Node);
-    let nodes: Vec<_> = nodes.map(Section::node).collect::<Result<_, _>>().map_err(wrong)?;
+    let nodes: Vec<_> = nodes
+        .map(Section::node)
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
     let end = text.lines().count().max(1);
     let lacks = |kind| sections.iter().all(|section| section.kind != kind);
     if lacks(Kind::Upstream) {
@@ -145,7 +148,8 @@ fn sections(
             return Err(Problem::new(line, text));
         }
         if content.starts_with('@') {
-            let text = format!("`{content}` is not known here; use environment variables, `${{NAME}}`");
+            let text =
+                format!("`{content}` is not known here; use environment variables, `${{NAME}}`");
             return Err(Problem::new(line, text));
         }
         if let Some(name) = content.strip_prefix('[') {
@@ -168,13 +172,18 @@ fn sections(
             continue;
         }
         let Some(section) = sections.last_mut() else {
-            let text = format!("`{content}` stands before the first section; write `[UPSTREAM]` above it");
+            let text =
+                format!("`{content}` stands before the first section; write `[UPSTREAM]` above it");
             return Err(Problem::new(line, text));
         };
         let (key, value) = content
             .split_once(char::is_whitespace)
             .unwrap_or((content, ""));
-        section.add(line, key.to_ascii_lowercase(), expand(line, value.trim(), &variable)?)?;
+        section.add(
+            line,
+            key.to_ascii_lowercase(),
+            expand(line, value.trim(), &variable)?,
+        )?;
     }
     Ok(sections)
 }
@@ -208,7 +217,9 @@ impl Section {
         match self.kind {
             Kind::Upstream if key == "name" => (),
             Kind::Upstream => {
-                let text = format!("`{key}` is no key of `[UPSTREAM]`, which has a `name` alone; it may belong to a `[NODE]`");
+                let text = format!(
+                    "`{key}` is no key of `[UPSTREAM]`, which has a `name` alone; it may belong to a `[NODE]`"
+                );
                 return Err(Problem::new(line, text));
             }
             Kind::Node if OF_THE_OUTPUT.contains(&key.as_str()) => {
@@ -226,7 +237,10 @@ impl Section {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => format!("{} are known", KEYS.join(", ")),
                 };
-                return Err(Problem::new(line, format!("`{key}` is no key of a node; {hint}")));
+                return Err(Problem::new(
+                    line,
+                    format!("`{key}` is no key of a node; {hint}"),
+                ));
             }
             Kind::Node => (),
         }
@@ -251,7 +265,10 @@ impl Section {
 
     fn mandatory(&self, key: &str) -> Result<&Entry, Problem> {
         self.entry(key).ok_or_else(|| {
-            Problem::new(self.line, format!("this node has no `{key}`; `name`, `host` and `port` are needed"))
+            Problem::new(
+                self.line,
+                format!("this node has no `{key}`; `name`, `host` and `port` are needed"),
+            )
         })
     }
 
@@ -296,7 +313,10 @@ impl Section {
             return Ok(NonZeroU32::MIN);
         };
         entry.value.parse().map_err(|_| {
-            let text = format!("`weight` is `{}`; write a whole number from 1 on", entry.value);
+            let text = format!(
+                "`weight` is `{}`; write a whole number from 1 on",
+                entry.value
+            );
             Problem::new(entry.line, text)
         })
     }
@@ -316,16 +336,18 @@ impl Section {
     }
 
     fn auth(&self) -> Result<Option<Auth>, Problem> {
-        let key = match (self.value("shared_key"), self.switch("empty_shared_key", false)?) {
+        let key = match (
+            self.value("shared_key"),
+            self.switch("empty_shared_key", false)?,
+        ) {
             (Some(key), _) => Some(key),
             (None, true) => Some(""),
             (None, false) => None,
         };
         let user = match (self.entry("username"), self.entry("password")) {
-            (Some(name), Some(password)) => Some((
-                name.value.clone(),
-                Secret::new(password.value.as_bytes()),
-            )),
+            (Some(name), Some(password)) => {
+                Some((name.value.clone(), Secret::new(password.value.as_bytes())))
+            }
             (None, None) => None,
             (Some(alone), None) | (None, Some(alone)) => {
                 let text = "`username` and `password` belong together";
@@ -347,7 +369,10 @@ impl Section {
         };
         Ok(Some(Auth {
             shared_key: Secret::new(key),
-            self_hostname: self.value("self_hostname").unwrap_or("localhost").to_owned(),
+            self_hostname: self
+                .value("self_hostname")
+                .unwrap_or("localhost")
+                .to_owned(),
             user,
         }))
     }
@@ -468,37 +493,74 @@ mod tests {
         let node = "[UPSTREAM]\nname x\n[NODE]\nname a\nhost b\nport 1\n";
         let cases = [
             ("", "nodes.conf:1: there is no section `[UPSTREAM]`"),
-            ("[NODE]\nname a\nhost b\nport 1\n", "nodes.conf:4: there is no section `[UPSTREAM]`"),
-            ("[UPSTREAM]\nname x\n", "nodes.conf:2: there is no section `[NODE]`"),
-            ("name x", "nodes.conf:1: `name x` stands before the first section"),
-            ("[OUTPUT]", "nodes.conf:1: `[OUTPUT]` is no section of an upstream file"),
+            (
+                "[NODE]\nname a\nhost b\nport 1\n",
+                "nodes.conf:4: there is no section `[UPSTREAM]`",
+            ),
+            (
+                "[UPSTREAM]\nname x\n",
+                "nodes.conf:2: there is no section `[NODE]`",
+            ),
+            (
+                "name x",
+                "nodes.conf:1: `name x` stands before the first section",
+            ),
+            (
+                "[OUTPUT]",
+                "nodes.conf:1: `[OUTPUT]` is no section of an upstream file",
+            ),
             ("@SET a=b", "nodes.conf:1: `@SET a=b` is not known here"),
             ("upstream_servers:", "nodes.conf:1: this is the YAML form"),
-            ("[UPSTREAM]\nhost x", "nodes.conf:2: `host` is no key of `[UPSTREAM]`"),
-            ("[UPSTREAM]\nname x\n[NODE]\nname a\nport 1", "nodes.conf:3: this node has no `host`"),
+            (
+                "[UPSTREAM]\nhost x",
+                "nodes.conf:2: `host` is no key of `[UPSTREAM]`",
+            ),
+            (
+                "[UPSTREAM]\nname x\n[NODE]\nname a\nport 1",
+                "nodes.conf:3: this node has no `host`",
+            ),
         ];
         let lines = [
             ("hots c", "`hots` is no key of a node; did you mean `host`?"),
             ("host c", "`host` is set already, in line 5"),
-            ("weight 0", "`weight` is `0`; write a whole number from 1 on"),
-            ("role backup", "`role` is `backup`; write `primary` or `standby`"),
+            (
+                "weight 0",
+                "`weight` is `0`; write a whole number from 1 on",
+            ),
+            (
+                "role backup",
+                "`role` is `backup`; write `primary` or `standby`",
+            ),
             ("tls maybe", "`tls` is `maybe`; write `on` or `off`"),
             ("tls.verify_hostname off", "the name is always verified"),
             ("tls.key_passwd x", "`tls.key_passwd` is not known"),
-            ("tls.crt_file x", "`tls.crt_file` and `tls.key_file` belong together"),
+            (
+                "tls.crt_file x",
+                "`tls.crt_file` and `tls.key_file` belong together",
+            ),
             ("username x", "`username` and `password` belong together"),
-            ("self_hostname x", "`self_hostname` has no effect without a handshake"),
+            (
+                "self_hostname x",
+                "`self_hostname` has no effect without a handshake",
+            ),
             ("compress gzip", "`compress` is not set for single nodes"),
-            ("shared_key ${NO_KEY}", "the environment variable `NO_KEY` is not set"),
+            (
+                "shared_key ${NO_KEY}",
+                "the environment variable `NO_KEY` is not set",
+            ),
             ("tls", "`tls` has no value"),
         ];
-        let lines = lines.map(|(line, error)| (format!("{node}{line}"), format!("nodes.conf:7: {error}")));
+        let lines =
+            lines.map(|(line, error)| (format!("{node}{line}"), format!("nodes.conf:7: {error}")));
         let cases = cases.map(|(text, error)| (text.to_owned(), error.to_owned()));
         for (text, error) in cases.into_iter().chain(lines) {
             let found = parse(&text).unwrap_err();
             assert!(found.starts_with(&error), "{found}, not {error}");
         }
         let port = parse("[UPSTREAM]\nname x\n[NODE]\nname a\nhost b\nport x").unwrap_err();
-        assert!(port.starts_with("nodes.conf:5: `tcp://b:x` has no valid port"), "{port}");
+        assert!(
+            port.starts_with("nodes.conf:5: `tcp://b:x` has no valid port"),
+            "{port}"
+        );
     }
 }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod cases;
+mod chaos;
 mod faults;
 mod fluent_bit;
 mod host;

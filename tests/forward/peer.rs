@@ -256,13 +256,24 @@ pub fn ack(id: &[u8]) -> Vec<u8> {
     [b"\x81\xa3ack", [0xa0 | id.len() as u8].as_slice(), id].concat()
 }
 
+/// A frame with its entries as they came.
+pub struct RawFrame<'a> {
+    pub tag: &'a [u8],
+    pub id: &'a [u8],
+    pub entries: &'a [u8],
+    /// Number of entries, as the sender says.
+    pub size: u64,
+    /// Bytes of the whole frame.
+    pub length: usize,
+}
+
 /// Reads a frame as strictly as the strictest receiver does: anything but the
 /// one form that all of them take is a failed test. `None` while it is incomplete.
-fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
+pub fn raw_frame(bytes: &[u8]) -> Option<RawFrame<'_>> {
     let mut reader = Reader { bytes, at: 0 };
     assert_eq!(reader.take(1)?, b"\x93", "three elements");
-    let tag = reader.string(0xa0, [0xd9, 0xda, 0xdb])?.to_vec();
-    let packed = reader.string(0, [0xc4, 0xc5, 0xc6])?;
+    let tag = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
+    let entries = reader.string(0, [0xc4, 0xc5, 0xc6])?;
     assert_eq!(reader.take(6)?, b"\x82\xa4size");
     let size = match reader.take(1)?[0] {
         small @ 0..0x80 => u64::from(small),
@@ -270,18 +281,29 @@ fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
         other => panic!("size begins with {other:#x}"),
     };
     assert_eq!(reader.take(6)?, b"\xa5chunk");
-    let id = reader.string(0xa0, [0xd9, 0xda, 0xdb])?.to_vec();
-    let entries = entries(packed);
-    assert_eq!(entries.len() as u64, size);
-    let numbers = entries.iter().map(|(number, _)| *number).collect();
-    let frame = Received {
-        connection: 0,
+    let id = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
+    Some(RawFrame {
         tag,
         id,
-        bytes: packed.len(),
-        numbers,
+        entries,
+        size,
+        length: reader.at,
+    })
+}
+
+/// The same with the records of these tests.
+fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
+    let frame = raw_frame(bytes)?;
+    let entries = entries(frame.entries);
+    assert_eq!(entries.len() as u64, frame.size);
+    let received = Received {
+        connection: 0,
+        tag: frame.tag.to_vec(),
+        id: frame.id.to_vec(),
+        bytes: frame.entries.len(),
+        numbers: entries.iter().map(|(number, _)| *number).collect(),
     };
-    Some((frame, reader.at))
+    Some((received, frame.length))
 }
 
 struct Reader<'a> {
