@@ -107,6 +107,28 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
     Ok(cut)
 }
 
+/// Cuts a frame of at least two records at the border next to its middle;
+/// `None` for a single record. `ends` are those of the batch.
+pub fn halve(span: &Span, ends: &[usize]) -> Option<[Span; 2]> {
+    let Range { start, end } = span.bytes;
+    let first = ends.partition_point(|&border| border <= start);
+    let borders = ends.get(first..first + span.records.checked_sub(1)?)?;
+    let middle = start + (end - start) / 2;
+    let (index, &border) = borders
+        .iter()
+        .enumerate()
+        .min_by_key(|(_, border)| border.abs_diff(middle))?;
+    let front = Span {
+        bytes: start..border,
+        records: index + 1,
+    };
+    let back = Span {
+        bytes: border..end,
+        records: span.records - front.records,
+    };
+    Some([front, back])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +182,38 @@ mod tests {
             assert_eq!(got, frames, "frames of {sizes:?}");
             let got: Vec<_> = cut.too_large.iter().map(|error| error.number).collect();
             assert_eq!(got, too_large, "records too large of {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn case_46_halves_at_the_border_next_to_the_middle() {
+        /// Sizes of records; the span's first record and number of them; records of the halves.
+        type Case = (&'static [usize], (usize, usize), Option<(usize, usize)>);
+        let cases: [Case; 7] = [
+            (&[5], (0, 1), None),
+            (&[5, 5], (0, 2), Some((1, 1))),
+            (&[1, 1, 1, 1, 100], (0, 5), Some((4, 1))),
+            (&[100, 1, 1, 1], (0, 4), Some((1, 3))),
+            (&[3, 3, 3, 3, 3], (1, 4), Some((2, 2))),
+            (&[3, 3, 3, 3, 3], (2, 2), Some((1, 1))),
+            (&[3, 3, 3], (2, 1), None),
+        ];
+        for (sizes, (first, records), expected) in cases {
+            let batch = batch(sizes);
+            let start = sizes[..first].iter().sum();
+            let end = sizes[..first + records].iter().sum();
+            let span = Span {
+                bytes: start..end,
+                records,
+            };
+            let halves = halve(&span, &batch.ends);
+            let got = halves.as_ref().map(|[front, back]| {
+                assert_eq!((front.bytes.start, back.bytes.end), (start, end));
+                assert_eq!(front.bytes.end, back.bytes.start);
+                assert!(batch.ends.contains(&front.bytes.end));
+                (front.records, back.records)
+            });
+            assert_eq!(got, expected, "{sizes:?} from {first}");
         }
     }
 

@@ -218,6 +218,14 @@ impl Session {
         self.in_flight.iter()
     }
 
+    /// Since when the peer has owed a sign of life: it has neither taken a byte
+    /// nor acknowledged its oldest frame.
+    pub fn stalled_since(&self) -> Option<Instant> {
+        let owes = !self.in_flight.is_empty();
+        let acked = self.is_waiting().then_some(self.waiting_since);
+        owes.then(|| acked.map_or(self.moved, |acked| acked.max(self.moved)))
+    }
+
     fn is_writing(&self) -> bool {
         self.written < self.outgoing.len()
     }
@@ -232,8 +240,13 @@ impl Session {
     /// every frame. One that skips a frame does not stop the clock by
     /// acknowledging later ones.
     fn ack_deadline(&self) -> Option<Instant> {
-        let written = self.in_flight.len() - usize::from(self.is_writing());
-        (written > 0).then(|| self.waiting_since + self.limits.ack_timeout)
+        self.is_waiting()
+            .then(|| self.waiting_since + self.limits.ack_timeout)
+    }
+
+    /// Whether a frame is written and not acknowledged.
+    fn is_waiting(&self) -> bool {
+        self.in_flight.len() > usize::from(self.is_writing())
     }
 }
 
@@ -454,6 +467,27 @@ mod tests {
         }
         assert_eq!(bench.pass(30), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
         assert_eq!(bench.left(), [id(3)]);
+    }
+
+    #[test]
+    fn case_33_what_a_peer_owes() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.session.stalled_since(), None);
+        bench.send_whole(1);
+        let sent = bench.now;
+        assert_eq!(bench.pass(5), Ok(()));
+        assert_eq!(bench.session.stalled_since(), Some(sent));
+        bench.send(2);
+        assert_eq!(bench.pass(5), Ok(()));
+        bench.write(10);
+        let moved = bench.now;
+        assert_eq!(bench.pass(5), Ok(()));
+        assert_eq!(bench.session.stalled_since(), Some(moved), "it took bytes");
+        bench.write(usize::MAX);
+        assert_eq!(bench.input(&ack(1)), Ok(()));
+        assert_eq!(bench.session.stalled_since(), Some(bench.now));
+        assert_eq!(bench.input(&ack(2)), Ok(()));
+        assert_eq!(bench.session.stalled_since(), None);
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::choice::Delivery;
 use super::connection::{Opener, Timers};
 use super::ledger::{Command, Ledger, Standing};
+use super::lookup::Resolver;
 use super::node::Node;
 use super::report::{News, Report, Reporter};
 use super::rng::Rng;
@@ -19,13 +21,28 @@ use crate::forward::session::Limits;
 /// How a client works.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Receivers, tried in order whenever a connection is made.
+    /// Receivers; at least one.
     pub nodes: Vec<Node>,
+    /// How frames are spread over them. Default by weight.
+    pub delivery: Delivery,
     /// How long a flush waits at most. Default 500 ms: it stops all of Fluent
     /// Bit in the meantime.
     pub flush_wait: Duration,
     /// How long a look-up, or one address of a receiver, may take. Default 5 s.
     pub connect_timeout: Duration,
+    /// How long a node may keep silent with frames of ours before another one
+    /// that is up gets them too. Default 3 s. A node that has yet to acknowledge
+    /// its first frame since it failed has a half of `flush_wait`.
+    pub failover_after: Duration,
+    /// After how long without use a connection is closed. Default 30 s: load
+    /// balancers forget idle ones without a word.
+    pub idle_timeout: Duration,
+    /// After how long a connection makes room for a new one, between frames, so
+    /// that receivers which were added get their share. Default 10 minutes; the
+    /// time of each connection is shortened by up to a half by chance.
+    pub rotate_after: Duration,
+    /// How names become addresses. Default the system's way.
+    pub resolver: Resolver,
     /// Timers until a connection is ready.
     pub timers: Timers,
     /// Window and timers of a connection.
@@ -41,13 +58,24 @@ impl Config {
     pub fn new(nodes: Vec<Node>) -> Config {
         Config {
             nodes,
+            delivery: Delivery::default(),
             flush_wait: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(5),
+            failover_after: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(30),
+            rotate_after: Duration::from_secs(600),
+            resolver: Resolver::default(),
             timers: Timers::default(),
             limits: Limits::default(),
             caps: Caps::default(),
             memory: 8 << 20,
         }
+    }
+
+    /// How long a node may owe progress before others are preferred: late
+    /// enough to tell a stall, early enough for a flush to end well elsewhere.
+    pub(super) fn least_patience(&self) -> Duration {
+        self.flush_wait / 2
     }
 }
 
@@ -99,7 +127,7 @@ pub enum Reason {
     Ended,
 }
 
-/// Sends chunks with one thread and one connection; see the [module](super).
+/// Sends chunks with one thread; see the [module](super).
 pub struct Client {
     shared: Arc<Shared>,
     flush_wait: Duration,

@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 
 use super::client::{Config, StartError};
 use super::node::Node;
-use super::report::{Loss, News, Reporter};
+use super::report::{Loss, News};
 use super::rng::Rng;
 use super::socket::Socket;
 use super::stream::Stream;
@@ -67,32 +67,32 @@ impl Opener {
         })
     }
 
+    /// Reads the files of TLS again where they have changed, to be called before
+    /// [`Opener::open`]; what there is to say about it.
+    pub(super) fn refresh(&mut self) -> Option<News> {
+        let node = self.name.clone();
+        match self.tls.as_mut()?.refresh() {
+            Refresh::Unchanged => None,
+            Refresh::Reloaded => Some(News::TlsReloaded { node }),
+            Refresh::Failed(error) => Some(News::TlsNotReloaded { node, error }),
+        }
+    }
+
     /// Takes over a socket that is connected to the node. The connection is in
     /// use from now on, and carries frames once it [is ready](Connection::is_ready).
     pub(super) fn open(
-        &mut self,
+        &self,
         socket: Socket,
         to: String,
-        reporter: &mut Reporter,
         now: Instant,
     ) -> Result<Connection, Loss> {
         let handshake = match &self.auth {
             None => None,
             Some(auth) => Some((auth.clone(), Rng::salt()?)),
         };
-        let stream = match &mut self.tls {
+        let stream = match &self.tls {
             None => Stream::Plain(socket),
-            Some(connector) => {
-                let node = self.name.clone();
-                match connector.refresh() {
-                    Refresh::Unchanged => {}
-                    Refresh::Reloaded => reporter.news(&News::TlsReloaded { node }, now),
-                    Refresh::Failed(error) => {
-                        reporter.news(&News::TlsNotReloaded { node, error }, now);
-                    }
-                }
-                Stream::Tls(Box::new(connector.connect(socket)?))
-            }
+            Some(connector) => Stream::Tls(Box::new(connector.connect(socket)?)),
         };
         let mut connection = Connection {
             stream,
@@ -231,6 +231,14 @@ impl Connection {
             PollFlags::IN | PollFlags::OUT
         };
         (self.stream.as_fd(), flags)
+    }
+
+    /// Since when the peer has owed a sign of life.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Ready(session) => session.stalled_since(),
+            _ => None,
+        }
     }
 
     /// When a timer has to be checked.

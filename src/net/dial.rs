@@ -1,4 +1,4 @@
-//! One round of connecting: every address of every endpoint, in order.
+//! One round of connecting to a node: every address of its name.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,12 +17,11 @@ pub(super) struct Dial {
     targets: VecDeque<Target>,
     attempt: Option<Attempt>,
     timeout: Duration,
+    turn: usize,
 }
 
 /// Something to connect to, and the words for it.
 struct Target {
-    /// Which of the nodes it belongs to.
-    node: usize,
     to: String,
     place: Place,
 }
@@ -33,7 +32,6 @@ enum Place {
 }
 
 struct Attempt {
-    node: usize,
     to: String,
     deadline: Instant,
     stage: Stage,
@@ -51,27 +49,20 @@ pub(super) enum Progress {
     /// An attempt failed; the next one can begin.
     Failed { to: String, error: io::Error },
     /// A connection is made.
-    Connected {
-        node: usize,
-        to: String,
-        socket: Socket,
-    },
+    Connected { to: String, socket: Socket },
     /// Every attempt has failed.
     Exhausted,
 }
 
 impl Dial {
-    /// A round that gives every look-up and every address this much time.
-    pub(super) fn new(nodes: &[Node], timeout: Duration) -> Dial {
-        let targets = nodes
-            .iter()
-            .enumerate()
-            .map(|(number, node)| Target::new(number, &node.endpoint))
-            .collect();
+    /// A round that gives a look-up and every address this much time. Of the
+    /// addresses of a name, it begins with number `turn`, counted around.
+    pub(super) fn new(node: &Node, timeout: Duration, turn: usize) -> Dial {
         Dial {
-            targets,
+            targets: VecDeque::from([Target::from(node)]),
             attempt: None,
             timeout,
+            turn,
         }
     }
 
@@ -79,7 +70,6 @@ impl Dial {
     pub(super) fn advance(&mut self, lookups: &mut Lookups, now: Instant) -> Progress {
         loop {
             let Some(Attempt {
-                node,
                 to,
                 deadline,
                 stage,
@@ -92,11 +82,10 @@ impl Dial {
                     Place::Name(name, port) => Ok(Stage::LookingUp(name, port)),
                     Place::Address(address) => Socket::connect(&address).map(Stage::Connecting),
                 };
-                let Target { node, to, .. } = target;
+                let to = target.to;
                 match stage {
                     Ok(stage) => {
                         self.attempt = Some(Attempt {
-                            node,
                             to,
                             deadline: now + self.timeout,
                             stage,
@@ -107,16 +96,16 @@ impl Dial {
                 }
             };
             let stage = match stage {
-                Stage::LookingUp(name, port) => match lookups.poll(&name, port) {
+                Stage::LookingUp(name, port) => match lookups.poll(&name, port, now) {
                     Some(Ok(addresses)) => {
-                        self.insert(node, &to, addresses);
+                        self.insert(&to, addresses);
                         continue;
                     }
                     Some(Err(error)) => return Progress::Failed { to, error },
                     None => Stage::LookingUp(name, port),
                 },
                 Stage::Connecting(socket) => match socket.is_connected() {
-                    Ok(true) => return Progress::Connected { node, to, socket },
+                    Ok(true) => return Progress::Connected { to, socket },
                     Ok(false) => Stage::Connecting(socket),
                     Err(error) => return Progress::Failed { to, error },
                 },
@@ -132,7 +121,6 @@ impl Dial {
                 };
             }
             self.attempt = Some(Attempt {
-                node,
                 to,
                 deadline,
                 stage,
@@ -154,22 +142,20 @@ impl Dial {
         }
     }
 
-    /// The addresses of a name are tried before anything else.
-    fn insert(&mut self, node: usize, name: &str, addresses: Vec<SocketAddr>) {
-        for address in addresses.into_iter().rev() {
-            let to = format!("{name} ({})", address.ip());
-            self.targets.push_front(Target {
-                node,
-                to,
-                place: Place::Address(Address::Tcp(address)),
-            });
-        }
+    fn insert(&mut self, name: &str, mut addresses: Vec<SocketAddr>) {
+        let first = self.turn.checked_rem(addresses.len()).unwrap_or(0);
+        addresses.rotate_left(first);
+        let targets = addresses.into_iter().map(|address| Target {
+            to: format!("{name} ({})", address.ip()),
+            place: Place::Address(Address::Tcp(address)),
+        });
+        self.targets.extend(targets);
     }
 }
 
-impl Target {
-    fn new(node: usize, endpoint: &Endpoint) -> Target {
-        let place = match endpoint {
+impl From<&Node> for Target {
+    fn from(node: &Node) -> Target {
+        let place = match &node.endpoint {
             Endpoint::Tcp {
                 host: Host::Name(name),
                 port,
@@ -181,8 +167,7 @@ impl Target {
             Endpoint::Unix(path) => Place::Address(Address::Unix(path.clone())),
         };
         Target {
-            node,
-            to: endpoint.to_string(),
+            to: node.to_string(),
             place,
         }
     }

@@ -1,102 +1,259 @@
-//! Host names to addresses, without waiting.
+//! Host names to addresses, without waiting and without asking too often.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::socket::Waker;
+
+/// How long the addresses of a name are used without asking again.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// After a failed look-up a name is not asked for again for 1 s, 2 s, … up to 30 s.
+const RETRY_START: Duration = Duration::from_secs(1);
+const RETRY_END: Duration = Duration::from_secs(30);
+
+/// The addresses of a name at a port, or why there are none.
+pub type Addresses = io::Result<Vec<SocketAddr>>;
+
+/// How names become addresses. May wait; runs on a thread of its own.
+#[derive(Clone)]
+pub struct Resolver(Arc<Resolve>);
+
+type Resolve = dyn Fn(&str, u16) -> Addresses + Send + Sync;
+
+impl Resolver {
+    /// The way of a function.
+    pub fn new(resolve: impl Fn(&str, u16) -> Addresses + Send + Sync + 'static) -> Resolver {
+        Resolver(Arc::new(resolve))
+    }
+}
+
+impl Default for Resolver {
+    /// The system's way.
+    fn default() -> Resolver {
+        Resolver::new(|name, port| Ok((name, port).to_socket_addrs()?.collect()))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver(…)")
+    }
+}
 
 /// Looks names up through the system, which blocks and can't be interrupted:
 /// each look-up runs on a thread of its own that ends with the answer. It holds
 /// nothing but the name and a waker, so that shutting down need not wait for it.
 ///
-/// Names are looked up anew for every connection. At most one look-up per name
-/// is under way; an answer that came too late serves the next one who asks.
+/// At most one look-up per name is under way. An answer is used for [`FRESH`]
+/// unless its addresses turn out to be dead; when a look-up fails, the addresses
+/// known before are used further.
 pub(super) struct Lookups {
+    resolver: Resolver,
     waker: Arc<Waker>,
-    pending: Vec<Pending>,
+    names: Vec<Name>,
 }
 
-type Addresses = io::Result<Vec<SocketAddr>>;
-
-struct Pending {
+struct Name {
     name: String,
     port: u16,
-    answer: Receiver<Addresses>,
+    /// The last good answer.
+    addresses: Vec<SocketAddr>,
+    /// Why the last look-up failed, if it did.
+    failure: Option<(io::ErrorKind, String)>,
+    /// Failed look-ups in a row.
+    failures: u32,
+    pending: Option<Receiver<Addresses>>,
+    /// When the name was last asked for.
+    asked: Instant,
+    /// Until when the last answer counts.
+    until: Instant,
 }
 
 impl Lookups {
     /// Look-ups that wake this waker when they have an answer.
-    pub(super) fn new(waker: Arc<Waker>) -> Lookups {
+    pub(super) fn new(resolver: Resolver, waker: Arc<Waker>) -> Lookups {
         Lookups {
+            resolver,
             waker,
-            pending: Vec::new(),
+            names: Vec::new(),
         }
     }
 
     /// The addresses of a name, or `None` until the answer is there; ask again then.
-    pub(super) fn poll(&mut self, name: &str, port: u16) -> Option<Addresses> {
-        let wanted = |pending: &Pending| pending.name == name && pending.port == port;
-        let Some(place) = self.pending.iter().position(wanted) else {
-            return self.begin(name, port).err().map(Err);
+    pub(super) fn poll(&mut self, name: &str, port: u16, now: Instant) -> Option<Addresses> {
+        let wanted = |known: &Name| known.name == name && known.port == port;
+        let place = match self.names.iter().position(wanted) {
+            Some(place) => place,
+            None => {
+                self.names.push(Name::new(name.to_owned(), port, now));
+                self.names.len() - 1
+            }
         };
-        let answer = match self.pending.get(place)?.answer.try_recv() {
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(io::Error::other("the look-up broke off")),
-            Ok(answer) => answer,
-        };
-        self.pending.swap_remove(place);
-        Some(answer)
+        let name = self.names.get_mut(place)?;
+        if name.pending.is_none() && now >= name.until {
+            name.ask(&self.resolver, &self.waker, now);
+        }
+        name.receive(now)
     }
 
-    fn begin(&mut self, name: &str, port: u16) -> io::Result<()> {
+    /// None of the addresses of a name answers: they may have changed, and are
+    /// asked for again, but not more often than a name without any.
+    pub(super) fn distrust(&mut self, name: &str, port: u16) {
+        for known in &mut self.names {
+            if known.name == name && known.port == port && known.failure.is_none() {
+                known.until = known.until.min(known.asked + RETRY_START);
+            }
+        }
+    }
+}
+
+impl Name {
+    fn new(name: String, port: u16, now: Instant) -> Name {
+        Name {
+            name,
+            port,
+            addresses: Vec::new(),
+            failure: None,
+            failures: 0,
+            pending: None,
+            asked: now,
+            until: now,
+        }
+    }
+
+    fn ask(&mut self, resolver: &Resolver, waker: &Arc<Waker>, now: Instant) {
         let (sender, answer) = sync_channel(1);
-        let (name, waker) = (name.to_owned(), Arc::clone(&self.waker));
-        let asked = name.clone();
-        thread::Builder::new()
+        let (Resolver(resolve), waker) = (resolver.clone(), Arc::clone(waker));
+        let (name, port) = (self.name.clone(), self.port);
+        self.asked = now;
+        let begun = thread::Builder::new()
             .name("kube-audit-dns".into())
             .spawn(move || {
-                let addresses = (asked.as_str(), port)
-                    .to_socket_addrs()
-                    .map(Iterator::collect);
                 // Whoever asked may be gone.
-                let _ = sender.send(addresses);
+                let _ = sender.send(resolve(&name, port));
                 waker.wake();
-            })?;
-        self.pending.push(Pending { name, port, answer });
-        Ok(())
+            });
+        match begun {
+            Ok(_) => self.pending = Some(answer),
+            Err(error) => self.learn(Err(error), now),
+        }
+    }
+
+    fn receive(&mut self, now: Instant) -> Option<Addresses> {
+        if let Some(pending) = &self.pending {
+            let answer = match pending.try_recv() {
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => Err(io::Error::other("the look-up broke off")),
+                Ok(answer) => answer,
+            };
+            self.pending = None;
+            self.learn(answer, now);
+        }
+        Some(match &self.failure {
+            Some((kind, text)) if self.addresses.is_empty() => {
+                Err(io::Error::new(*kind, text.clone()))
+            }
+            _ => Ok(self.addresses.clone()),
+        })
+    }
+
+    fn learn(&mut self, answer: Addresses, now: Instant) {
+        let answer = answer.and_then(|addresses| match addresses.is_empty() {
+            true => Err(io::Error::other("the name has no address")),
+            false => Ok(addresses),
+        });
+        match answer {
+            Ok(addresses) => {
+                self.addresses = addresses;
+                self.failure = None;
+                self.failures = 0;
+                self.until = now + FRESH;
+            }
+            Err(error) => {
+                self.failure = Some((error.kind(), error.to_string()));
+                let delay = RETRY_START.saturating_mul(2u32.saturating_pow(self.failures));
+                self.until = now + delay.min(RETRY_END);
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
-    fn look_up(name: &str) -> Addresses {
-        let mut lookups = Lookups::new(Arc::new(Waker::new().unwrap()));
+    /// Look-ups with an answer that can be changed and a count of queries.
+    struct Bench {
+        lookups: Lookups,
+        answer: Arc<Mutex<Option<&'static str>>>,
+        queries: Arc<AtomicUsize>,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(answer: Option<&'static str>) -> Bench {
+            let answer = Arc::new(Mutex::new(answer));
+            let queries = Arc::new(AtomicUsize::new(0));
+            let (known, count) = (Arc::clone(&answer), Arc::clone(&queries));
+            let resolver = Resolver::new(move |_, port| {
+                count.fetch_add(1, Ordering::Relaxed);
+                let answer = *known.lock().unwrap();
+                let ip = answer.ok_or_else(|| io::Error::other("no such name"))?;
+                Ok(vec![SocketAddr::new(ip.parse().unwrap(), port)])
+            });
+            Bench {
+                lookups: Lookups::new(resolver, Arc::new(Waker::new().unwrap())),
+                answer,
+                queries,
+                now: Instant::now(),
+            }
+        }
+
+        /// The address now, once a look-up that is under way has its answer.
+        fn ask(&mut self) -> Result<String, String> {
+            let answer = wait(&mut self.lookups, "logs.example", self.now);
+            answer
+                .map(|addresses| addresses[0].to_string())
+                .map_err(|error| error.to_string())
+        }
+
+        fn change(&mut self, answer: Option<&'static str>) {
+            *self.answer.lock().unwrap() = answer;
+        }
+
+        fn queries(&self) -> usize {
+            self.queries.load(Ordering::Relaxed)
+        }
+    }
+
+    fn wait(lookups: &mut Lookups, name: &str, now: Instant) -> Addresses {
         let start = Instant::now();
         loop {
-            if let Some(answer) = lookups.poll(name, 24224) {
-                assert!(lookups.pending.is_empty());
+            if let Some(answer) = lookups.poll(name, 24224, now) {
                 return answer;
             }
-            assert_eq!(
-                lookups.pending.len(),
-                1,
-                "one look-up, however often one asks"
-            );
             assert!(start.elapsed() < Duration::from_secs(20));
             thread::sleep(Duration::from_millis(1));
         }
     }
 
+    fn system() -> Lookups {
+        Lookups::new(Resolver::default(), Arc::new(Waker::new().unwrap()))
+    }
+
     #[test]
     fn finds_localhost() {
-        let addresses = look_up("localhost").unwrap();
+        let addresses = wait(&mut system(), "localhost", Instant::now()).unwrap();
         assert!(
             addresses
                 .iter()
@@ -106,6 +263,52 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_an_error() {
-        assert!(look_up("no-such-name.invalid").is_err());
+        assert!(wait(&mut system(), "no-such-name.invalid", Instant::now()).is_err());
+    }
+
+    #[test]
+    fn case_48_answers_are_used_for_a_while() {
+        let mut bench = Bench::new(Some("10.0.0.1"));
+        assert_eq!(bench.ask(), Ok("10.0.0.1:24224".into()));
+        bench.change(Some("10.0.0.2"));
+        bench.now += FRESH - Duration::from_secs(1);
+        assert_eq!(bench.ask(), Ok("10.0.0.1:24224".into()));
+        assert_eq!(bench.queries(), 1);
+        bench.now += Duration::from_secs(1);
+        assert_eq!(bench.ask(), Ok("10.0.0.2:24224".into()));
+        bench.change(Some("10.0.0.3"));
+        bench.now += Duration::from_secs(2);
+        bench.lookups.distrust("logs.example", 24224);
+        assert_eq!(bench.ask(), Ok("10.0.0.3:24224".into()), "none answered");
+        bench.lookups.distrust("logs.example", 24224);
+        assert_eq!(bench.ask(), Ok("10.0.0.3:24224".into()));
+        assert_eq!(bench.queries(), 3, "but not at once again");
+    }
+
+    #[test]
+    fn case_48_a_missing_name_is_asked_for_ever_more_rarely() {
+        let mut bench = Bench::new(None);
+        let mut asked = Vec::new();
+        for second in 0..100 {
+            assert_eq!(bench.ask(), Err("no such name".into()));
+            bench.lookups.distrust("logs.example", 24224);
+            if bench.queries() > asked.len() {
+                asked.push(second);
+            }
+            bench.now += Duration::from_secs(1);
+        }
+        assert_eq!(asked, [0, 1, 3, 7, 15, 31, 61, 91]);
+    }
+
+    #[test]
+    fn addresses_outlive_a_failing_name_server() {
+        let mut bench = Bench::new(Some("10.0.0.1"));
+        assert!(bench.ask().is_ok());
+        bench.change(None);
+        bench.now += FRESH;
+        assert_eq!(bench.ask(), Ok("10.0.0.1:24224".into()));
+        bench.change(Some("10.0.0.2"));
+        bench.now += RETRY_START;
+        assert_eq!(bench.ask(), Ok("10.0.0.2:24224".into()));
     }
 }

@@ -7,9 +7,12 @@
 //! |---|---|
 //! | `client` | start, flush, shut down; what caller and thread share |
 //! | `ledger` | the chunks that were taken over, known again by their content |
-//! | `worker` | the thread: prepares chunks, keeps a connection, settles |
-//! | `dial` | one round of connecting |
-//! | `lookup` | host names to addresses, without waiting |
+//! | `worker` | the thread: prepares chunks, spreads frames over the nodes, settles |
+//! | `choice` | which node gets the next frame, and which nodes are needed |
+//! | `health` | when a node is tried again, and how far it is trusted |
+//! | `lane` | a node at work: connecting → establishing → ready → lost |
+//! | `dial` | one round of connecting to a node |
+//! | `lookup` | host names to addresses, without waiting and without asking too often |
 //! | `connection` | from connected to ready to lost: TLS, [handshake](crate::forward::handshake), [session](crate::forward::session) |
 //! | `stream`, `tls` | bytes with TLS or without |
 //! | `socket` | sockets that never block, and the thread's waker |
@@ -43,10 +46,13 @@
 //! a chunk that was given back had to make room for others; or the process ends
 //! before the host has asked.
 
+mod choice;
 mod client;
 mod connection;
 mod dial;
 mod endpoint;
+mod health;
+mod lane;
 mod ledger;
 mod lookup;
 mod node;
@@ -57,9 +63,12 @@ mod stream;
 mod tls;
 mod worker;
 
+pub use crate::forward::handshake::{Auth, AuthError, Secret};
+pub use choice::Delivery;
 pub use client::{Client, Config, Flushed, Reason, StartError};
 pub use connection::Timers;
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
+pub use lookup::{Addresses, Resolver};
 pub use node::{Identity, Node, Role, Tls, Versions};
 pub use report::{Count, Loss, News, PrepareError, Report};
 pub use tls::{TlsError, TlsSetupError};

@@ -1,5 +1,6 @@
 //! A receiver with everything that is set for it.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -55,6 +56,18 @@ impl Node {
             })
         };
         text.split(',').map(node).collect()
+    }
+}
+
+impl fmt::Display for Node {
+    /// Endpoint, after the name if it has one of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = self.endpoint.to_string();
+        if self.name == endpoint {
+            f.write_str(&endpoint)
+        } else {
+            write!(f, "{} at {endpoint}", self.name)
+        }
     }
 }
 

@@ -16,8 +16,8 @@ use crate::forward::wire::WireError;
 /// Where news and counts go. Called on the client's thread, between I/O; it
 /// should not take long.
 pub trait Report: Send + Sync {
-    /// Something worth a log line. `repeated` news of the same kind were held
-    /// back since the last one, because there is one a minute at most.
+    /// Something worth a log line. `repeated` news of the same kind and peer
+    /// were held back since the last one, because there is one a minute at most.
     fn news(&self, news: &News, repeated: u64);
 
     /// A record will never be sent. Not limited in number: each one is lost data.
@@ -80,15 +80,41 @@ pub enum News {
         /// Frames that have to be sent again.
         unacked: usize,
     },
+    /// A node has been silent for so long that others get the frames it has.
+    Silent {
+        /// Endpoint and address.
+        to: String,
+        /// How long.
+        silence: Duration,
+        /// The number of frames.
+        frames: usize,
+    },
     /// A connection without anything under way was closed by the peer; a new
     /// one is made when it is needed.
     ClosedWhileIdle {
         /// Endpoint and address.
         to: String,
     },
-    /// A chunk waits until the host hands it over again, because the peer
-    /// refused it or lost the connection over it.
-    ChunkParked,
+    /// A frame is sent in halves from now on, because it was the likely cause of
+    /// lost connections.
+    FrameSplit {
+        /// Endpoint and address.
+        to: String,
+        /// Bytes of entries of the whole.
+        bytes: usize,
+        /// Its records.
+        records: usize,
+    },
+    /// A frame waits until the host hands its chunk over again, because the peer
+    /// refused it, or loses the connection over its only record.
+    FrameParked {
+        /// Endpoint and address.
+        to: String,
+        /// Its bytes of entries.
+        bytes: usize,
+        /// Its records.
+        records: usize,
+    },
     /// A chunk could not be turned into entries; it waits for the host too.
     PrepareFailed(PrepareError),
 }
@@ -141,6 +167,24 @@ pub enum PrepareError {
     Batch(#[from] BatchError),
 }
 
+impl News {
+    /// The peer that it is about.
+    fn subject(&self) -> &str {
+        match self {
+            News::Connected { to }
+            | News::ConnectFailed { to, .. }
+            | News::ConnectionLost { to, .. }
+            | News::Silent { to, .. }
+            | News::ClosedWhileIdle { to }
+            | News::FrameSplit { to, .. }
+            | News::FrameParked { to, .. } => to,
+            News::NotVerified { nodes } => nodes,
+            News::TlsReloaded { node } | News::TlsNotReloaded { node, .. } => node,
+            News::PrepareFailed(_) => "",
+        }
+    }
+}
+
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -163,20 +207,39 @@ impl fmt::Display for News {
                     "lost the connection to {to}: {loss}; {unacked} frames are sent again"
                 )
             }
+            News::Silent {
+                to,
+                silence,
+                frames,
+            } => write!(
+                f,
+                "no sign of life from {to} for {silence:.1?}; {frames} frames are sent to another \
+                 receiver"
+            ),
             News::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
-            News::ChunkParked => write!(f, "a chunk is given back: it cannot be delivered for now"),
+            News::FrameSplit { to, bytes, records } => write!(
+                f,
+                "{to} lost the connection over a frame of {records} records and {bytes} bytes \
+                 repeatedly: it is sent in halves; if that repeats, raise the receiver's limit \
+                 (`buffer_max_size` of Fluent Bit, `chunk_size_limit` of Fluentd)"
+            ),
+            News::FrameParked { to, bytes, records } => write!(
+                f,
+                "a frame of {records} records and {bytes} bytes is given back: {to} does not \
+                 take it"
+            ),
             News::PrepareFailed(error) => write!(f, "a chunk is given back: {error}"),
         }
     }
 }
 
-/// A kind of news is reported at once, then at most once in this time.
+/// A kind of news about a peer is reported at once, then at most once in this time.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Passes news on at a bounded rate.
 pub(super) struct Reporter {
     report: Arc<dyn Report>,
-    kinds: HashMap<Discriminant<News>, Kind>,
+    kinds: HashMap<(Discriminant<News>, String), Kind>,
 }
 
 struct Kind {
@@ -193,7 +256,8 @@ impl Reporter {
     }
 
     pub(super) fn news(&mut self, news: &News, now: Instant) {
-        let held_back = match self.kinds.get_mut(&discriminant(news)) {
+        let key = (discriminant(news), news.subject().to_owned());
+        let held_back = match self.kinds.get_mut(&key) {
             Some(kind) if now < kind.reported + QUIET => {
                 kind.held_back += 1;
                 return;
@@ -201,8 +265,11 @@ impl Reporter {
             Some(kind) => kind.held_back,
             None => 0,
         };
+        // Addresses come and go; those of long ago are not kept.
+        self.kinds
+            .retain(|_, kind| kind.held_back > 0 || now < kind.reported + QUIET);
         self.kinds.insert(
-            discriminant(news),
+            key,
             Kind {
                 reported: now,
                 held_back: 0,
@@ -248,16 +315,16 @@ mod tests {
         for second in 0..125 {
             reporter.news(&idle, start + Duration::from_secs(second));
         }
-        reporter.news(&News::ChunkParked, start);
+        reporter.news(&News::ClosedWhileIdle { to: "b:1".into() }, start);
         let text = "a:1 closed the idle connection".to_owned();
-        let parked = "a chunk is given back: it cannot be delivered for now".to_owned();
+        let other = "b:1 closed the idle connection".to_owned();
         assert_eq!(
             *lines.0.lock().unwrap(),
             [
                 (text.clone(), 0),
                 (text.clone(), 59),
                 (text, 59),
-                (parked, 0)
+                (other, 0)
             ]
         );
     }

@@ -48,6 +48,11 @@ impl Rng {
         half + half.mul_f64(share)
     }
 
+    /// Where to begin in a list of any length.
+    pub(super) fn turn(&mut self) -> usize {
+        self.next() as usize
+    }
+
     /// SplitMix64, its upper half.
     fn next(&mut self) -> u32 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

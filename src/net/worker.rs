@@ -1,31 +1,24 @@
-//! The client's thread: prepares chunks, keeps a connection, sends and settles.
+//! The client's thread: prepares chunks, spreads frames over the nodes, settles.
 
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::choice::{Choice, Delivery, Standing};
 use super::client::{Config, Peer, Phase, Shared};
-use super::connection::{Connection, Opener};
-use super::dial::{Dial, Progress};
-use super::ledger::{Command, Standing};
+use super::connection::Opener;
+use super::health::Setback;
+use super::lane::{Event, Lane, Released};
+use super::ledger::{Command, Standing as ChunkStanding};
 use super::lookup::Lookups;
 use super::report::{Count, Loss, News, PrepareError, Reporter};
 use super::rng::Rng;
+use crate::forward::ChunkId;
 use crate::forward::frames::{Batch, cut};
-use crate::forward::outbox::{Attempt, Ending, Outbox, Ticket};
+use crate::forward::outbox::{Attempt, Ending, Order, Outbox, Settled, Ticket, Verdict};
 use crate::forward::session::Doubt;
-
-/// The first failure is followed by a new attempt at once, the next ones after
-/// 100 ms, 200 ms, … up to 30 s, of which jitter takes up to a half.
-const BACKOFF_START: Duration = Duration::from_millis(100);
-const BACKOFF_END: Duration = Duration::from_secs(30);
-
-/// How many failures one counts that lasts until somebody changes a setting:
-/// as many as make the longest delay.
-const LASTING: u32 = 10;
 
 /// How long the thread goes on after it was told to stop, if it is connected
 /// and has something under way. Well below the 5 s that Fluent Bit grants.
@@ -34,29 +27,14 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Everything that the thread owns.
 pub(super) struct Worker<P> {
     config: Config,
-    /// One for each node.
-    openers: Vec<Opener>,
     shared: Arc<Shared>,
     prepare: P,
     reporter: Reporter,
     rng: Rng,
     lookups: Lookups,
     outbox: Outbox,
-    link: Link,
-    /// Lost connections and vain rounds since the last acknowledgement.
-    failures: u32,
-}
-
-/// The way to the peer.
-enum Link {
-    /// Not needed: made with the next chunk.
-    Idle,
-    /// Not before this time.
-    Down(Instant),
-    Dialing(Dial),
-    /// Connected, but not ready; the round goes on if it fails.
-    Opening(Dial, Connection),
-    Up(Connection),
+    choice: Choice,
+    lanes: Vec<Lane>,
 }
 
 impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
@@ -66,31 +44,39 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         shared: Arc<Shared>,
         prepare: P,
         reporter: Reporter,
-        rng: Rng,
+        mut rng: Rng,
     ) -> Worker<P> {
-        let lookups = Lookups::new(Arc::clone(shared.waker()));
-        // The first connection is made at once: trouble shows at start, and the
-        // first flush finds it ready.
-        let link = Link::Dialing(Dial::new(&config.nodes, config.connect_timeout));
+        let lookups = Lookups::new(config.resolver.clone(), Arc::clone(shared.waker()));
+        let choice = Choice::new(&config.nodes, config.delivery);
+        let nodes = config.nodes.iter().cloned().zip(openers);
+        let lanes = nodes
+            .map(|(node, opener)| Lane::new(node, opener, rng.turn()))
+            .collect();
+        let order = match config.delivery {
+            Delivery::Balanced => Order::Free,
+            Delivery::Ordered => Order::Strict,
+        };
         Worker {
             config,
-            openers,
             shared,
             prepare,
             reporter,
             rng,
             lookups,
-            outbox: Outbox::default(),
-            link,
-            failures: 0,
+            outbox: Outbox::new(order),
+            choice,
+            lanes,
         }
     }
 
     /// Runs until the client stops.
     pub(super) fn run(mut self) {
+        // Connections are made at once: trouble shows at start, and the first
+        // flush finds them ready.
+        let mut now = Instant::now();
+        self.connect(true, now);
         let mut end = None;
         loop {
-            let now = Instant::now();
             let (commands, phase) = self.shared.take_commands();
             for command in commands {
                 self.obey(command);
@@ -98,12 +84,13 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             while self.step(now) {}
             if phase == Phase::Stopping {
                 let end = *end.get_or_insert(now + DRAIN);
-                let busy = self.outbox.is_active() && matches!(self.link, Link::Up(_));
+                let busy = self.outbox.is_active() && self.lanes.iter().any(Lane::is_ready);
                 if !busy || now >= end {
                     return;
                 }
             }
-            self.wait(end);
+            self.wait(now, end);
+            now = Instant::now();
         }
     }
 
@@ -134,8 +121,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             self.reporter.record_lost(error, entry);
         }
         if cut.frames.is_empty() {
-            self.shared
-                .change(|state| state.ledger.settle(ticket, Standing::Delivered));
+            self.settle(ticket, ChunkStanding::Delivered);
         } else {
             self.shared
                 .change(|state| state.ledger.prepared(ticket, batch.entries.len()));
@@ -145,189 +131,235 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         Ok(())
     }
 
+    fn settle(&self, ticket: Ticket, standing: ChunkStanding) {
+        self.shared
+            .change(|state| state.ledger.settle(ticket, standing));
+    }
+
     /// Does what can be done without waiting; whether there may be more of it.
     fn step(&mut self, now: Instant) -> bool {
-        match mem::replace(&mut self.link, Link::Idle) {
-            Link::Idle if !self.outbox.is_active() => false,
-            Link::Down(until) if now < until => {
-                self.link = Link::Down(until);
-                false
+        for lane in 0..self.lanes.len() {
+            self.advance(lane, now);
+        }
+        self.relieve(now);
+        let lost = self.distribute(now);
+        self.connect(false, now) | lost
+    }
+
+    /// Connects the nodes that are needed, and those that have failed, so that
+    /// it is known whether waiting for them is worth while.
+    fn connect(&mut self, needed: bool, now: Instant) -> bool {
+        let standings = self.standings(now);
+        let needed = needed || self.outbox.is_active();
+        let mut begun = false;
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            let needed = needed || lane.health().has_failed();
+            if needed && self.choice.is_wanted(number, &standings) {
+                begun |= lane.connect(&self.config, now);
             }
-            Link::Idle | Link::Down(_) => {
-                self.link =
-                    Link::Dialing(Dial::new(&self.config.nodes, self.config.connect_timeout));
-                true
+        }
+        begun
+    }
+
+    /// Lets one node go on.
+    fn advance(&mut self, number: usize, now: Instant) {
+        let mut acked = Vec::new();
+        loop {
+            let Some(lane) = self.lanes.get_mut(number) else {
+                return;
+            };
+            let (config, lookups) = (&self.config, &mut self.lookups);
+            let event = lane.advance(config, lookups, &mut self.rng, now, &mut acked);
+            self.acked(&acked, now);
+            acked.clear();
+            match event {
+                None => return,
+                Some(Event::ConnectFailed { to, error }) => {
+                    self.reporter.news(&News::ConnectFailed { to, error }, now);
+                }
+                Some(Event::Refreshed(news)) => self.reporter.news(&news, now),
+                Some(Event::Unreachable) => self.set_back(number, Setback::Failed, now),
+                Some(Event::Ready { to }) => self.reporter.news(&News::Connected { to }, now),
+                Some(Event::Lost(loss)) => self.lose(number, loss, now),
+                Some(Event::Retired) => (),
             }
-            Link::Dialing(mut dial) => match dial.advance(&mut self.lookups, now) {
-                Progress::Pending => {
-                    self.link = Link::Dialing(dial);
-                    false
-                }
-                Progress::Failed { to, error } => {
-                    self.fail(to, error.into(), now);
-                    self.link = Link::Dialing(dial);
-                    true
-                }
-                Progress::Connected { node, to, socket } => {
-                    let Some(opener) = self.openers.get_mut(node) else {
-                        return false;
-                    };
-                    self.link = match opener.open(socket, to.clone(), &mut self.reporter, now) {
-                        Ok(connection) => Link::Opening(dial, connection),
-                        Err(loss) => {
-                            self.fail(to, loss, now);
-                            Link::Dialing(dial)
-                        }
-                    };
-                    true
-                }
-                Progress::Exhausted => {
-                    self.back_off(now);
-                    true
-                }
-            },
-            Link::Opening(dial, mut connection) => match open(&mut connection, now) {
-                Ok(()) if connection.is_ready() => {
-                    let to = connection.to().to_owned();
-                    self.reporter.news(&News::Connected { to }, now);
-                    self.link = Link::Up(connection);
-                    true
-                }
-                Ok(()) => {
-                    self.link = Link::Opening(dial, connection);
-                    false
-                }
-                Err(loss) => {
-                    self.fail(connection.to().to_owned(), loss, now);
-                    self.link = Link::Dialing(dial);
-                    true
-                }
-            },
-            Link::Up(mut connection) => match self.exchange(&mut connection, now) {
-                Ok(()) => {
-                    self.link = Link::Up(connection);
-                    false
-                }
-                Err(loss) => {
-                    self.lose(&connection, loss, now);
-                    true
-                }
-            },
         }
     }
 
-    /// Reads, settles and writes until the socket can do no more.
-    fn exchange(&mut self, connection: &mut Connection, now: Instant) -> Result<(), Loss> {
-        self.receive(connection, now)?;
-        loop {
-            connection.transmit(now)?;
-            if !connection.can_send() {
-                return Ok(());
+    /// Gives the frames of nodes that have been silent for too long to others, as
+    /// soon as one is up. Should the silent one answer after all, that counts too.
+    fn relieve(&mut self, now: Instant) {
+        if !self.standings(now).contains(&Standing::Up) {
+            return;
+        }
+        for lane in &mut self.lanes {
+            if let Some(Released {
+                to,
+                silence,
+                frames,
+            }) = lane.release(&self.config, now)
+            {
+                self.outbox.release(&frames);
+                let frames = frames.len();
+                let silent = News::Silent {
+                    to,
+                    silence,
+                    frames,
+                };
+                self.reporter.news(&silent, now);
             }
-            let Some((frame, attempt)) = self.outbox.next_frame(now) else {
-                return Ok(());
+        }
+    }
+
+    /// Hands out frames as long as there are some, and the node whose turn it is
+    /// has room; whether a connection was lost over it.
+    fn distribute(&mut self, now: Instant) -> bool {
+        while self.outbox.has_waiting() {
+            let standings = self.standings(now);
+            let Some(number) = self.choice.next(&standings) else {
+                break;
+            };
+            if self.config.delivery == Delivery::Ordered && self.is_busy_beside(number) {
+                break;
+            }
+            let Some(lane) = self
+                .lanes
+                .get_mut(number)
+                .filter(|lane| lane.has_room(&self.config, now))
+            else {
+                break;
+            };
+            let Some((frame, attempt)) = self.outbox.next_frame(now, || self.rng.chunk_id()) else {
+                break;
             };
             self.reporter.count(match attempt {
                 Attempt::First => Count::FrameSent(frame.entries.len()),
                 Attempt::Again => Count::FrameResent(frame.entries.len()),
             });
-            connection.send(&frame, now);
+            let sent = lane.send(&frame, now);
+            self.choice.charge(number, &standings);
+            if let Err(loss) = sent {
+                self.lose(number, loss, now);
+                return true;
+            }
         }
+        false
     }
 
-    fn receive(&mut self, connection: &mut Connection, now: Instant) -> Result<(), Loss> {
-        let mut acked = Vec::new();
-        let received = connection.receive(now, &mut acked);
-        for id in &acked {
+    fn is_busy_beside(&self, number: usize) -> bool {
+        let mut lanes = self.lanes.iter().enumerate();
+        lanes.any(|(other, lane)| other != number && lane.is_busy())
+    }
+
+    fn standings(&self, now: Instant) -> Vec<Standing> {
+        self.lanes
+            .iter()
+            .map(|lane| lane.standing(&self.config, now))
+            .collect()
+    }
+
+    fn acked(&mut self, acked: &[ChunkId], now: Instant) {
+        for id in acked {
             let Some(acked) = self.outbox.acked(id, now) else {
                 continue;
             };
-            self.failures = 0;
             self.reporter.count(Count::FrameAcked(acked.records));
-            if let Some((ticket, took)) = acked.finished {
-                let in_time = took <= self.config.flush_wait;
-                self.shared.change(|state| {
-                    state.ledger.settle(ticket, Standing::Delivered);
-                    state.peer = if in_time { Peer::Prompt } else { Peer::Slow };
-                });
+            match acked.settled {
+                None => (),
+                Some((ticket, Settled::Parked)) => self.settle(ticket, ChunkStanding::Parked),
+                Some((ticket, Settled::Delivered(took))) => {
+                    let in_time = took <= self.config.flush_wait;
+                    self.shared.change(|state| {
+                        state.ledger.settle(ticket, ChunkStanding::Delivered);
+                        state.peer = if in_time { Peer::Prompt } else { Peer::Slow };
+                    });
+                }
             }
         }
-        received
     }
 
-    /// Notes that a receiver could not be connected to.
-    fn fail(&mut self, to: String, error: Loss, now: Instant) {
-        if error.is_lasting() {
-            self.failures = self.failures.max(LASTING);
-        }
-        self.reporter.news(&News::ConnectFailed { to, error }, now);
-    }
-
-    /// Puts back what was in flight, and decides about the next connection.
-    fn lose(&mut self, connection: &Connection, loss: Loss, now: Instant) {
+    /// Puts back what was in flight on a connection that can't be used any more.
+    fn lose(&mut self, number: usize, loss: Loss, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(number) else {
+            return;
+        };
+        let was_ready = lane.is_ready();
+        let Some((to, in_flight)) = lane.disconnect() else {
+            return;
+        };
         if matches!(loss, Loss::Spent) {
             return;
         }
-        if loss.is_lasting() {
-            self.failures = self.failures.max(LASTING);
+        let setback = setback(&loss);
+        if !was_ready {
+            let failed = News::ConnectFailed { to, error: loss };
+            self.reporter.news(&failed, now);
+            return self.set_back(number, setback, now);
         }
-        let to = connection.to().to_owned();
-        let in_flight: Vec<_> = connection.in_flight().copied().collect();
-        let idle = in_flight.is_empty() && matches!(loss, Loss::Closed | Loss::Io(_));
-        if idle {
+        let closed = matches!(loss, Loss::Closed | Loss::Io(_));
+        if closed && in_flight.is_empty() {
             self.reporter.news(&News::ClosedWhileIdle { to }, now);
             // Servers and load balancers close what they find idle. That is no
             // failure as long as nothing is to be sent.
-            if !self.outbox.is_active() {
-                return;
+            if self.outbox.is_active() {
+                self.set_back(number, Setback::Failed, now);
             }
-        } else {
-            let ending = match loss {
-                Loss::Doubt(Doubt::Refused) => Ending::Refused,
-                _ => Ending::Unclear,
-            };
-            self.reporter.news(
-                &News::ConnectionLost {
-                    to,
-                    loss,
-                    unacked: in_flight.len(),
-                },
-                now,
-            );
-            if let Some(ticket) = self.outbox.lost(&in_flight, ending) {
-                self.shared
-                    .change(|state| state.ledger.settle(ticket, Standing::Parked));
-                self.reporter.news(&News::ChunkParked, now);
+            return;
+        }
+        let ending = match loss {
+            Loss::Doubt(Doubt::Refused) => Ending::Refused,
+            _ => Ending::Unclear,
+        };
+        let unacked = in_flight.len();
+        let verdict = self.outbox.lost(&in_flight, ending, || self.rng.chunk_id());
+        let lost = News::ConnectionLost {
+            to: to.clone(),
+            loss,
+            unacked,
+        };
+        self.reporter.news(&lost, now);
+        match verdict {
+            Verdict::Again => (),
+            Verdict::Split { bytes, records } => {
+                let split = News::FrameSplit { to, bytes, records };
+                self.reporter.news(&split, now);
+            }
+            Verdict::Parked {
+                bytes,
+                records,
+                settled,
+            } => {
+                if let Some(ticket) = settled {
+                    self.settle(ticket, ChunkStanding::Parked);
+                }
+                let parked = News::FrameParked { to, bytes, records };
+                self.reporter.news(&parked, now);
             }
         }
-        self.back_off(now);
+        self.set_back(number, setback, now);
     }
 
-    fn back_off(&mut self, now: Instant) {
-        if self.failures > 0 {
+    fn set_back(&mut self, number: usize, setback: Setback, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(number) {
+            lane.set_back(setback, now, &mut self.rng);
+        }
+        let hopeless = |lane: &Lane| !lane.is_ready() && lane.health().keeps_failing();
+        if self.lanes.iter().all(hopeless) {
             self.shared.change(|state| state.peer = Peer::Slow);
         }
-        self.link = Link::Down(now + self.rng.jitter(backoff(self.failures)));
-        self.failures = self.failures.saturating_add(1);
     }
 
-    /// Sleeps until there is something to do.
-    fn wait(&self, end: Option<Instant>) {
+    /// Sleeps until there is something to do that was not done at `now`.
+    fn wait(&self, now: Instant, end: Option<Instant>) {
         let waker = self.shared.waker();
-        let (socket, deadline) = match &self.link {
-            Link::Idle => (None, None),
-            Link::Down(until) => (None, Some(*until)),
-            Link::Dialing(dial) => (
-                dial.socket().map(|socket| (socket, PollFlags::OUT)),
-                dial.deadline(),
-            ),
-            Link::Opening(_, connection) | Link::Up(connection) => {
-                (Some(connection.interest()), connection.deadline())
-            }
-        };
         let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
-        fds.extend(socket.map(|(socket, flags)| PollFd::from_borrowed_fd(socket, flags)));
-        let timeout = [deadline, end].into_iter().flatten().min().map(|deadline| {
+        let interests = self.lanes.iter().filter_map(Lane::interest);
+        fds.extend(interests.map(|(socket, flags)| PollFd::from_borrowed_fd(socket, flags)));
+        let deadlines = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.deadline(&self.config, now));
+        let timeout = deadlines.chain(end).min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
         });
@@ -337,44 +369,17 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
     }
 }
 
+/// How bad a loss is for the node.
+fn setback(loss: &Loss) -> Setback {
+    match loss.is_lasting() {
+        true => Setback::Denied,
+        false => Setback::Failed,
+    }
+}
+
 impl<P> Drop for Worker<P> {
     /// However the thread ends, nobody waits for it in vain.
     fn drop(&mut self) {
         self.shared.change(|state| state.phase = Phase::Ended);
-    }
-}
-
-/// Takes a connection further towards being ready.
-fn open(connection: &mut Connection, now: Instant) -> Result<(), Loss> {
-    // Nothing is in flight that could be acknowledged.
-    connection.receive(now, &mut Vec::new())?;
-    connection.transmit(now)
-}
-
-/// The delay after so many failures in a row.
-fn backoff(failures: u32) -> Duration {
-    match failures.checked_sub(1) {
-        None => Duration::ZERO,
-        Some(doublings) => BACKOFF_START
-            .saturating_mul(2u32.saturating_pow(doublings))
-            .min(BACKOFF_END),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn case_59_backoff_doubles_up_to_its_end() {
-        let delays: Vec<_> = (0..12)
-            .map(|failures| backoff(failures).as_millis())
-            .collect();
-        let expected = [
-            0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000,
-        ];
-        assert_eq!(delays, expected);
-        assert_eq!(backoff(u32::MAX), BACKOFF_END);
-        assert_eq!(backoff(LASTING), BACKOFF_END);
     }
 }

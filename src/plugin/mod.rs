@@ -10,10 +10,12 @@ mod forward_options;
 mod options;
 mod output;
 mod policy_source;
+mod upstream;
 
 pub use filter::Filter;
 pub use options::Options;
 pub use output::{HostSettings, HostTls, Output};
+pub use upstream::{UpstreamError, parse_upstream};
 
 /// An option that is wrong, in words that name it, what was found and what would be right.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

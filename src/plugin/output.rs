@@ -171,9 +171,11 @@ impl Report for NewsToLog {
             News::PrepareFailed(_) => LogLevel::Error,
             News::TlsReloaded { .. } => LogLevel::Info,
             News::NotVerified { .. } | News::TlsNotReloaded { .. } => LogLevel::Warn,
-            News::ConnectFailed { .. } | News::ConnectionLost { .. } | News::ChunkParked => {
-                LogLevel::Warn
-            }
+            News::ConnectFailed { .. }
+            | News::ConnectionLost { .. }
+            | News::Silent { .. }
+            | News::FrameSplit { .. }
+            | News::FrameParked { .. } => LogLevel::Warn,
         };
         let message = match repeated {
             0 => news.to_string(),

@@ -6,10 +6,12 @@
 //! that was not acknowledged.
 
 mod cases;
+mod chaos;
 mod faults;
 mod fluent_bit;
 mod handshake;
 mod host;
+mod nodes;
 mod npm;
 mod peer;
 mod process;

@@ -386,13 +386,25 @@ pub fn ack(id: &[u8]) -> Vec<u8> {
     [b"\x81\xa3ack", [0xa0 | id.len() as u8].as_slice(), id].concat()
 }
 
+/// A frame with its entries as they came.
+pub struct RawFrame<'a> {
+    pub tag: &'a [u8],
+    pub id: &'a [u8],
+    pub entries: &'a [u8],
+    pub compressed: Option<&'a str>,
+    /// Number of entries, as the sender says.
+    pub size: u64,
+    /// Bytes of the whole frame.
+    pub length: usize,
+}
+
 /// Reads a frame as strictly as the strictest receiver does: anything but the
 /// one form that all of them take is a failed test. `None` while it is incomplete.
-fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
+pub fn raw_frame(bytes: &[u8]) -> Option<RawFrame<'_>> {
     let mut reader = Reader { bytes, at: 0 };
     assert_eq!(reader.take(1)?, b"\x93", "three elements");
-    let tag = reader.string(0xa0, [0xd9, 0xda, 0xdb])?.to_vec();
-    let packed = reader.string(0, [0xc4, 0xc5, 0xc6])?;
+    let tag = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
+    let entries = reader.string(0, [0xc4, 0xc5, 0xc6])?;
     let options = reader.take(1)?[0];
     assert_eq!(reader.take(5)?, b"\xa4size");
     let size = match reader.take(1)?[0] {
@@ -401,41 +413,53 @@ fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
         other => panic!("size begins with {other:#x}"),
     };
     assert_eq!(reader.take(6)?, b"\xa5chunk");
-    let id = reader.string(0xa0, [0xd9, 0xda, 0xdb])?.to_vec();
+    let id = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
     let compressed = match options {
         0x82 => None,
         0x83 => {
             assert_eq!(reader.take(11)?, b"\xaacompressed");
             let name = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
-            Some(String::from_utf8(name.to_vec()).unwrap())
+            Some(std::str::from_utf8(name).unwrap())
         }
         other => panic!("options begin with {other:#x}"),
     };
-    let plain = match compressed.as_deref() {
-        None => packed.to_vec(),
+    Some(RawFrame {
+        tag,
+        id,
+        entries,
+        compressed,
+        size,
+        length: reader.at,
+    })
+}
+
+/// The same with the records of these tests.
+fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
+    let frame = raw_frame(bytes)?;
+    let plain = match frame.compressed {
+        None => frame.entries.to_vec(),
         Some("gzip") => {
             let mut plain = Vec::new();
-            let mut decoder = flate2::bufread::GzDecoder::new(packed);
+            let mut decoder = flate2::bufread::GzDecoder::new(frame.entries);
             decoder.read_to_end(&mut plain).unwrap();
             assert!(decoder.into_inner().is_empty(), "one member");
             plain
         }
         #[cfg(feature = "zstd")]
-        Some("zstd") => zstd::bulk::decompress(packed, 1_000_000).unwrap(),
+        Some("zstd") => zstd::bulk::decompress(frame.entries, 1_000_000).unwrap(),
         Some(other) => panic!("compressed as {other}"),
     };
     let entries = entries(&plain);
-    assert_eq!(entries.len() as u64, size);
-    let numbers = entries.iter().map(|(number, _)| *number).collect();
-    let frame = Received {
+    assert_eq!(entries.len() as u64, frame.size);
+    let received = Received {
         connection: 0,
-        tag,
-        id,
-        bytes: packed.len(),
-        compressed,
-        numbers,
+        tag: frame.tag.to_vec(),
+        id: frame.id.to_vec(),
+        bytes: frame.entries.len(),
+        compressed: frame.compressed.map(str::to_owned),
+        numbers: entries.iter().map(|(number, _)| *number).collect(),
     };
-    Some((frame, reader.at))
+    Some((received, frame.length))
 }
 
 struct Reader<'a> {

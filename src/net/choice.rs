@@ -1,0 +1,280 @@
+//! Which node gets the next frame, and which nodes are needed. Pure.
+
+use super::node::{Node, Role};
+
+/// How frames are spread over nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Over all primaries, by weight.
+    #[default]
+    Balanced,
+    /// Over one connection to one node at a time, in the order in which the host
+    /// handed the chunks over: the first node that is up, primaries before
+    /// standbys. What the host hands over again, and a record that is given back
+    /// because no receiver takes it, lose their place.
+    Ordered,
+}
+
+/// How a node stands at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Ready for frames.
+    Up,
+    /// Ready, and busy with the one frame by which it has to prove itself.
+    OnTrial,
+    /// Ready, but it has owed progress for longer than a flush can wait.
+    Suspect,
+    /// Not ready, and nothing is known against it.
+    Pending,
+    /// Not ready: it can't be reached, or has failed.
+    Down,
+}
+
+impl Standing {
+    /// Whether waiting for it a little is better than to go elsewhere.
+    fn is_hopeful(self) -> bool {
+        matches!(self, Standing::Up | Standing::OnTrial | Standing::Pending)
+    }
+
+    fn is_ready(self) -> bool {
+        matches!(self, Standing::Up | Standing::OnTrial | Standing::Suspect)
+    }
+}
+
+/// The nodes as shares of the load.
+///
+/// Weights are kept exactly: a node whose turn it is gets the frame as soon as
+/// it has room. Only one that owes progress for too long is passed over.
+#[derive(Debug)]
+pub(super) struct Choice {
+    delivery: Delivery,
+    shares: Vec<Share>,
+}
+
+#[derive(Debug)]
+struct Share {
+    weight: i64,
+    role: Role,
+    /// Smooth weighted round robin: grows by `weight` each time, and pays the
+    /// weights of all that could have been chosen when it is chosen.
+    credit: i64,
+}
+
+impl Choice {
+    /// Shares of these nodes.
+    pub(super) fn new(nodes: &[Node], delivery: Delivery) -> Choice {
+        let share = |node: &Node| Share {
+            weight: i64::from(node.weight.get()),
+            role: node.role,
+            credit: 0,
+        };
+        Choice {
+            delivery,
+            shares: nodes.iter().map(share).collect(),
+        }
+    }
+
+    /// Whether this node should be connected.
+    pub(super) fn is_wanted(&self, node: usize, standings: &[Standing]) -> bool {
+        let ahead: Vec<usize> = match self.delivery {
+            Delivery::Balanced if self.role(node) == Some(Role::Primary) => return true,
+            Delivery::Balanced => self.of(Role::Primary).collect(),
+            Delivery::Ordered => self
+                .by_preference()
+                .take_while(|other| *other != node)
+                .collect(),
+        };
+        !ahead
+            .into_iter()
+            .filter_map(|other| standings.get(other))
+            .any(|standing| standing.is_hopeful())
+    }
+
+    /// The node whose turn it is; `None` to wait.
+    pub(super) fn next(&self, standings: &[Standing]) -> Option<usize> {
+        if self.delivery == Delivery::Ordered {
+            let standing = |node: &usize| standings.get(*node).copied();
+            return self
+                .by_preference()
+                .find(|node| standing(node).is_some_and(|it| it != Standing::Down))
+                .filter(|node| standing(node).is_some_and(Standing::is_ready));
+        }
+        let best = |group: &[usize]| {
+            // The first of equals, for a stable order.
+            group.iter().copied().rev().max_by_key(|node| {
+                self.shares
+                    .get(*node)
+                    .map(|share| share.credit + share.weight)
+            })
+        };
+        best(&self.candidates(standings))
+    }
+
+    /// Notes that a node got a frame.
+    pub(super) fn charge(&mut self, node: usize, standings: &[Standing]) {
+        if self.delivery == Delivery::Ordered {
+            return;
+        }
+        let mut total = 0;
+        for other in self.candidates(standings) {
+            if let Some(share) = self.shares.get_mut(other) {
+                share.credit += share.weight;
+                total += share.weight;
+            }
+        }
+        if let Some(share) = self.shares.get_mut(node) {
+            share.credit -= total;
+        }
+    }
+
+    /// Those among which the next frame's node is chosen: primaries that are up;
+    /// while none is, but one may soon be, nobody; then whoever is left.
+    fn candidates(&self, standings: &[Standing]) -> Vec<usize> {
+        let group = |role, wanted| -> Vec<usize> {
+            self.of(role)
+                .filter(|node| standings.get(*node) == Some(&wanted))
+                .collect()
+        };
+        let hopeful = |role| {
+            self.of(role)
+                .filter_map(|node| standings.get(node))
+                .any(|standing| standing.is_hopeful())
+        };
+        for role in [Role::Primary, Role::Standby] {
+            let up = group(role, Standing::Up);
+            if !up.is_empty() || hopeful(role) {
+                return up;
+            }
+            let suspect = group(role, Standing::Suspect);
+            if !suspect.is_empty() {
+                return suspect;
+            }
+        }
+        Vec::new()
+    }
+
+    fn role(&self, node: usize) -> Option<Role> {
+        self.shares.get(node).map(|share| share.role)
+    }
+
+    fn of(&self, role: Role) -> impl Iterator<Item = usize> {
+        self.shares
+            .iter()
+            .enumerate()
+            .filter(move |(_, share)| share.role == role)
+            .map(|(node, _)| node)
+    }
+
+    fn by_preference(&self) -> impl Iterator<Item = usize> {
+        self.of(Role::Primary).chain(self.of(Role::Standby))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::Standing::{Down, OnTrial, Pending, Suspect, Up};
+    use super::*;
+
+    fn choice(nodes: &[(u32, Role)], delivery: Delivery) -> Choice {
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|&(weight, role)| {
+                let mut node = Node::new("a:1".parse().unwrap());
+                node.weight = NonZeroU32::new(weight).unwrap();
+                node.role = role;
+                node
+            })
+            .collect();
+        Choice::new(&nodes, delivery)
+    }
+
+    /// How many of so many frames each node gets.
+    fn spread(choice: &mut Choice, standings: &[Standing], frames: usize) -> Vec<usize> {
+        let mut counts = vec![0; standings.len()];
+        for _ in 0..frames {
+            let node = choice.next(standings).unwrap();
+            choice.charge(node, standings);
+            counts[node] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn case_54_weights_hold() {
+        use Role::Primary;
+        let mut two = choice(&[(2, Primary), (1, Primary)], Delivery::Balanced);
+        assert_eq!(spread(&mut two, &[Up, Up], 3000), [2000, 1000]);
+        let mut three = choice(
+            &[(5, Primary), (1, Primary), (1, Primary)],
+            Delivery::Balanced,
+        );
+        let order: Vec<_> = (0..7)
+            .map(|_| {
+                let node = three.next(&[Up; 3]).unwrap();
+                three.charge(node, &[Up; 3]);
+                node
+            })
+            .collect();
+        assert_eq!(order, [0, 0, 1, 0, 2, 0, 0], "spread, not in blocks");
+        assert_eq!(spread(&mut three, &[Down, Up, Up], 100), [0, 50, 50]);
+        assert_eq!(
+            spread(&mut three, &[Up, Up, Up], 700),
+            [500, 100, 100],
+            "who comes back has nothing to catch up"
+        );
+    }
+
+    #[test]
+    fn case_53_standbys_are_for_need() {
+        use Role::{Primary, Standby};
+        let nodes = [(1, Primary), (1, Primary), (1, Standby)];
+        /// Standings, the next node, and whether the standby is wanted.
+        type Case = ([Standing; 3], Option<usize>, bool);
+        let cases: [Case; 11] = [
+            ([Up, Up, Up], Some(0), false),
+            ([Down, Up, Up], Some(1), false),
+            ([Suspect, Up, Up], Some(1), false),
+            ([OnTrial, Up, Up], Some(1), false),
+            ([OnTrial, Down, Up], None, false),
+            ([Pending, Down, Up], None, false),
+            ([Suspect, OnTrial, Up], None, false),
+            ([Suspect, Down, Up], Some(0), true),
+            ([Down, Down, Up], Some(2), true),
+            ([Down, Down, Suspect], Some(2), true),
+            ([Down, Down, Pending], None, true),
+        ];
+        for (standings, next, wanted) in cases {
+            let choice = choice(&nodes, Delivery::Balanced);
+            assert_eq!(choice.next(&standings), next, "{standings:?}");
+            assert_eq!(choice.is_wanted(2, &standings), wanted, "{standings:?}");
+            assert!(choice.is_wanted(0, &standings));
+        }
+    }
+
+    #[test]
+    fn ordered_is_one_node_at_a_time() {
+        use Role::{Primary, Standby};
+        let nodes = [(1, Standby), (9, Primary), (9, Primary)];
+        /// Standings, the next node, and which are wanted.
+        type Case = ([Standing; 3], Option<usize>, [bool; 3]);
+        let cases: [Case; 6] = [
+            ([Up, Up, Up], Some(1), [false, true, false]),
+            ([Up, Suspect, Up], Some(1), [false, true, true]),
+            ([Up, Pending, Up], None, [false, true, false]),
+            ([Up, OnTrial, Up], Some(1), [false, true, false]),
+            ([Up, Down, Up], Some(2), [false, true, true]),
+            ([Up, Down, Down], Some(0), [true, true, true]),
+        ];
+        for (standings, next, wanted) in cases {
+            let choice = choice(&nodes, Delivery::Ordered);
+            assert_eq!(choice.next(&standings), next, "{standings:?}");
+            assert_eq!(
+                [0, 1, 2].map(|node| choice.is_wanted(node, &standings)),
+                wanted,
+                "{standings:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! When a node is tried again, and how far it is trusted. Reads no clock.
+
+use std::time::{Duration, Instant};
+
+/// After the first setback a node is tried again at once, after the next ones
+/// in 100 ms, 200 ms, … up to 30 s, of which jitter takes up to a half.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::ZERO,
+    start: Duration::from_millis(100),
+    end: Duration::from_secs(30),
+};
+
+/// What takes an operator to repair is not tried often.
+const DENIED: Backoff = Backoff {
+    first: Duration::from_secs(30),
+    start: Duration::from_secs(60),
+    end: Duration::from_secs(600),
+};
+
+/// However quickly a node takes, acknowledges and fails again: so many tries in
+/// a row, then one a second.
+const BURST: u32 = 20;
+const PACE: Duration = Duration::from_secs(1);
+
+/// What went wrong with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setback {
+    /// It can't be reached, or a connection was lost.
+    Failed,
+    /// It does not accept us, or we don't accept it.
+    Denied,
+}
+
+/// What is remembered of a node between its connections.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// Setbacks since the last acknowledgement.
+    setbacks: u32,
+    /// Whether it has acknowledged a frame since the last setback.
+    proven: bool,
+    not_before: Option<Instant>,
+    /// When the tries so far would be over at one per [`PACE`].
+    paced: Option<Instant>,
+}
+
+impl Health {
+    /// Notes a setback; `jitter` shortens delays by chance.
+    pub(super) fn set_back(
+        &mut self,
+        setback: Setback,
+        now: Instant,
+        jitter: impl FnOnce(Duration) -> Duration,
+    ) {
+        let backoff = match setback {
+            Setback::Failed => &BACKOFF,
+            Setback::Denied => &DENIED,
+        };
+        let retry = now + jitter(backoff.delay(self.setbacks));
+        let paced = self.paced.map_or(now, |paced| paced.max(now)) + PACE;
+        let allowed = paced.checked_sub(PACE * BURST).unwrap_or(now);
+        self.paced = Some(paced);
+        self.not_before = Some(retry.max(allowed));
+        self.setbacks = self.setbacks.saturating_add(1);
+        self.proven = false;
+    }
+
+    /// Notes an acknowledgement.
+    pub(super) fn acknowledged(&mut self) {
+        self.setbacks = 0;
+        self.proven = true;
+    }
+
+    /// Before when it is not tried.
+    pub(super) fn not_before(&self) -> Option<Instant> {
+        self.not_before
+    }
+
+    /// Whether it has failed since it last acknowledged anything.
+    pub(super) fn has_failed(&self) -> bool {
+        self.setbacks > 0
+    }
+
+    /// Whether it has failed more than once in a row, so that waiting for it is idle.
+    pub(super) fn keeps_failing(&self) -> bool {
+        self.setbacks > 1
+    }
+
+    /// Whether more than one frame may be entrusted to it at the same time.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
+    }
+}
+
+/// Delays that double.
+struct Backoff {
+    first: Duration,
+    start: Duration,
+    end: Duration,
+}
+
+impl Backoff {
+    /// The delay after one more setback than these.
+    fn delay(&self, setbacks: u32) -> Duration {
+        match setbacks.checked_sub(1) {
+            None => self.first,
+            Some(doublings) => self
+                .start
+                .saturating_mul(2u32.saturating_pow(doublings))
+                .min(self.end),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Delays until the next try, in milliseconds, of setbacks in a row.
+    fn delays(setback: Setback, count: usize) -> Vec<u128> {
+        let mut health = Health::default();
+        let mut now = Instant::now();
+        let delay = || {
+            health.set_back(setback, now, |delay| delay);
+            let delay = health.not_before().unwrap() - now;
+            now += delay;
+            delay.as_millis()
+        };
+        std::iter::repeat_with(delay).take(count).collect()
+    }
+
+    #[test]
+    fn case_59_backoff_doubles_up_to_its_end() {
+        assert_eq!(
+            delays(Setback::Failed, 12),
+            [
+                0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000
+            ]
+        );
+        assert_eq!(BACKOFF.delay(u32::MAX), BACKOFF.end);
+    }
+
+    #[test]
+    fn case_27_a_node_that_denies_is_left_alone_for_long() {
+        assert_eq!(
+            delays(Setback::Denied, 7),
+            [30_000, 60_000, 120_000, 240_000, 480_000, 600_000, 600_000]
+        );
+    }
+
+    /// Ten minutes with a node that acknowledges one frame per connection.
+    #[test]
+    fn case_59_tries_are_bounded_whatever_is_acknowledged() {
+        let mut health = Health::default();
+        let start = Instant::now();
+        let mut now = start;
+        let mut tries = 0;
+        while now < start + Duration::from_secs(600) {
+            if health.not_before().is_none_or(|until| now >= until) {
+                tries += 1;
+                health.acknowledged();
+                health.set_back(Setback::Failed, now, |delay| delay);
+            }
+            now += Duration::from_millis(10);
+        }
+        assert!((600..=600 + BURST + 1).contains(&tries), "{tries} tries");
+    }
+
+    #[test]
+    fn trust_is_earned_and_lost() {
+        let mut health = Health::default();
+        assert!(!health.is_proven() && !health.has_failed());
+        let now = Instant::now();
+        for keeps_failing in [false, true, true] {
+            health.set_back(Setback::Failed, now, |delay| delay);
+            assert!(!health.is_proven() && health.has_failed());
+            assert_eq!(health.keeps_failing(), keeps_failing);
+        }
+        health.acknowledged();
+        assert!(health.is_proven() && !health.has_failed());
+    }
+}

@@ -1,0 +1,378 @@
+//! A node at work: its connection, and what is remembered between connections.
+
+use std::mem;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::choice::Standing;
+use super::client::Config;
+use super::connection::{Connection, Opener};
+use super::dial::{Dial, Progress};
+use super::endpoint::{Endpoint, Host};
+use super::health::{Health, Setback};
+use super::lookup::Lookups;
+use super::node::Node;
+use super::report::{Loss, News};
+use super::rng::Rng;
+use crate::forward::ChunkId;
+use crate::forward::wire::Frame;
+
+/// One node, with at most one connection.
+pub(super) struct Lane {
+    node: Node,
+    opener: Opener,
+    health: Health,
+    link: Link,
+    /// Counts connections, so that each begins with another address of the name.
+    turn: usize,
+}
+
+/// The way to the node.
+enum Link {
+    /// There is none.
+    Idle,
+    /// TCP is being connected.
+    Connecting { dial: Dial, since: Instant },
+    /// TLS and handshake are under way.
+    Establishing {
+        connection: Connection,
+        since: Instant,
+    },
+    /// Frames can be sent.
+    Ready(Ready),
+}
+
+struct Ready {
+    connection: Connection,
+    /// Frames that are in flight here and were given to another node as well.
+    released: Vec<ChunkId>,
+    /// When it last had something under way.
+    used: Instant,
+    /// When it has to make room for a new one.
+    rotate_at: Instant,
+}
+
+/// What happened to a lane.
+pub(super) enum Event {
+    /// An address could not be connected to.
+    ConnectFailed { to: String, error: Loss },
+    /// Something about its files.
+    Refreshed(News),
+    /// None could.
+    Unreachable,
+    /// The node is up.
+    Ready { to: String },
+    /// The connection can't be used any more.
+    Lost(Loss),
+    /// The connection was old or idle and is closed.
+    Retired,
+}
+
+impl Lane {
+    /// A lane without a connection; `turn` chooses the address to begin with.
+    pub(super) fn new(node: Node, opener: Opener, turn: usize) -> Lane {
+        Lane {
+            node,
+            opener,
+            health: Health::default(),
+            link: Link::Idle,
+            turn,
+        }
+    }
+
+    /// Begins to connect, if there is no connection and it is time to try.
+    pub(super) fn connect(&mut self, config: &Config, now: Instant) -> bool {
+        let due = self.health.not_before().is_none_or(|until| now >= until);
+        let begins = due && matches!(self.link, Link::Idle);
+        if begins {
+            self.link = Link::Connecting {
+                dial: Dial::new(&self.node, config.connect_timeout, self.turn),
+                since: now,
+            };
+            self.turn = self.turn.wrapping_add(1);
+        }
+        begins
+    }
+
+    /// Goes on as far as it can without waiting, appending what is acknowledged
+    /// to `acked`. To be called again until nothing happens any more.
+    pub(super) fn advance(
+        &mut self,
+        config: &Config,
+        lookups: &mut Lookups,
+        rng: &mut Rng,
+        now: Instant,
+        acked: &mut Vec<ChunkId>,
+    ) -> Option<Event> {
+        match &mut self.link {
+            Link::Idle => None,
+            Link::Connecting { dial, since } => match dial.advance(lookups, now) {
+                Progress::Pending => None,
+                Progress::Failed { to, error } => {
+                    let error = error.into();
+                    Some(Event::ConnectFailed { to, error })
+                }
+                Progress::Exhausted => {
+                    self.link = Link::Idle;
+                    if let Endpoint::Tcp {
+                        host: Host::Name(name),
+                        port,
+                    } = &self.node.endpoint
+                    {
+                        lookups.distrust(name, *port);
+                    }
+                    Some(Event::Unreachable)
+                }
+                Progress::Connected { to, socket } => {
+                    let news = self.opener.refresh();
+                    match self.opener.open(socket, to.clone(), now) {
+                        Ok(connection) => {
+                            self.link = Link::Establishing {
+                                since: *since,
+                                connection,
+                            };
+                        }
+                        Err(error) => return Some(Event::ConnectFailed { to, error }),
+                    }
+                    match news {
+                        Some(news) => Some(Event::Refreshed(news)),
+                        None => self.advance(config, lookups, rng, now, acked),
+                    }
+                }
+            },
+            Link::Establishing { connection, .. } => {
+                if let Err(loss) = exchange(connection, now, acked) {
+                    return Some(Event::Lost(loss));
+                }
+                if !connection.is_ready() {
+                    return None;
+                }
+                let to = connection.to().to_owned();
+                if let Link::Establishing { connection, .. } =
+                    mem::replace(&mut self.link, Link::Idle)
+                {
+                    self.link = Link::Ready(Ready {
+                        connection,
+                        released: Vec::new(),
+                        used: now,
+                        rotate_at: now + rng.jitter(config.rotate_after),
+                    });
+                }
+                Some(Event::Ready { to })
+            }
+            Link::Ready(ready) => {
+                let before = acked.len();
+                let exchanged = exchange(&mut ready.connection, now, acked);
+                let fresh = acked.get(before..).unwrap_or_default();
+                if !fresh.is_empty() {
+                    ready.used = now;
+                    ready.released.retain(|id| !fresh.contains(id));
+                    self.health.acknowledged();
+                }
+                if let Err(loss) = exchanged {
+                    return Some(Event::Lost(loss));
+                }
+                if ready.is_busy() || now < ready.retires_at(config) {
+                    return None;
+                }
+                self.link = Link::Idle;
+                Some(Event::Retired)
+            }
+        }
+    }
+
+    /// Notes that the node failed.
+    pub(super) fn set_back(&mut self, setback: Setback, now: Instant, rng: &mut Rng) {
+        self.health
+            .set_back(setback, now, |delay| rng.jitter(delay));
+    }
+
+    /// Gives up the connection. Returns the peer, and the frames that nobody
+    /// else has, oldest first; `None` if there was no connection.
+    pub(super) fn disconnect(&mut self) -> Option<(String, Vec<ChunkId>)> {
+        let (connection, released) = match mem::replace(&mut self.link, Link::Idle) {
+            Link::Establishing { connection, .. } => (connection, Vec::new()),
+            Link::Ready(ready) => (ready.connection, ready.released),
+            Link::Idle | Link::Connecting { .. } => return None,
+        };
+        let own = connection.in_flight().filter(|id| !released.contains(id));
+        Some((connection.to().to_owned(), own.copied().collect()))
+    }
+
+    /// Gives out the frames of a node that has been silent for longer than it
+    /// may, so that another one gets them; the connection goes on.
+    pub(super) fn release(&mut self, config: &Config, now: Instant) -> Option<Released> {
+        let patience = self.patience(config);
+        let Link::Ready(ready) = &mut self.link else {
+            return None;
+        };
+        let silence = now.saturating_duration_since(ready.connection.stalled_since()?);
+        let own = ready.connection.in_flight();
+        let own = own.filter(|id| !ready.released.contains(id));
+        let frames: Vec<_> = own.copied().collect();
+        if silence < patience || frames.is_empty() {
+            return None;
+        }
+        ready.released.extend(&frames);
+        Some(Released {
+            to: ready.connection.to().to_owned(),
+            silence,
+            frames,
+        })
+    }
+
+    /// How the node stands.
+    pub(super) fn standing(&self, config: &Config, now: Instant) -> Standing {
+        let hope = if self.health.has_failed() {
+            Standing::Down
+        } else {
+            Standing::Pending
+        };
+        match &self.link {
+            Link::Idle => hope,
+            Link::Connecting { since, .. } | Link::Establishing { since, .. } => {
+                if now < *since + config.least_patience() {
+                    hope
+                } else {
+                    Standing::Down
+                }
+            }
+            Link::Ready(ready) => match ready.connection.stalled_since() {
+                Some(since) if now >= since + config.least_patience() => Standing::Suspect,
+                _ if now >= ready.rotate_at => Standing::Pending,
+                Some(_) if !self.is_trusted(config) => Standing::OnTrial,
+                _ => Standing::Up,
+            },
+        }
+    }
+
+    /// Whether it can take a frame.
+    pub(super) fn has_room(&self, config: &Config, now: Instant) -> bool {
+        match &self.link {
+            Link::Ready(ready) => {
+                let trusted = self.is_trusted(config) || !ready.is_busy();
+                trusted
+                    && ready.released.is_empty()
+                    && now < ready.rotate_at
+                    && ready.connection.can_send()
+            }
+            _ => false,
+        }
+    }
+
+    /// Sends a frame, as far as the socket takes it now.
+    pub(super) fn send(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), Loss> {
+        if let Link::Ready(ready) = &mut self.link {
+            ready.used = now;
+            ready.connection.send(frame, now);
+            ready.connection.transmit(now)?;
+        }
+        Ok(())
+    }
+
+    /// Whether frames can be sent or are under way.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.link, Link::Ready(_))
+    }
+
+    /// Whether frames are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(&self.link, Link::Ready(ready) if ready.is_busy())
+    }
+
+    /// What is known of the node.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// What to poll for.
+    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match &self.link {
+            Link::Idle => None,
+            Link::Connecting { dial, .. } => dial.socket().map(|socket| (socket, PollFlags::OUT)),
+            Link::Establishing { connection, .. } | Link::Ready(Ready { connection, .. }) => {
+                Some(connection.interest())
+            }
+        }
+    }
+
+    /// When something about it changes by itself, next after `now`.
+    pub(super) fn deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        let deadlines = match &self.link {
+            Link::Idle => [self.health.not_before(), None, None, None],
+            Link::Connecting { dial, since } => [
+                dial.deadline(),
+                Some(*since + config.least_patience()),
+                None,
+                None,
+            ],
+            Link::Establishing { connection, since } => [
+                connection.deadline(),
+                Some(*since + config.least_patience()),
+                None,
+                None,
+            ],
+            Link::Ready(ready) => {
+                let stalled = ready.connection.stalled_since();
+                [
+                    ready.connection.deadline(),
+                    stalled.map(|since| since + config.least_patience()),
+                    stalled.map(|since| since + self.patience(config)),
+                    Some(ready.retires_at(config)),
+                ]
+            }
+        };
+        deadlines
+            .into_iter()
+            .flatten()
+            .filter(|deadline| *deadline > now)
+            .min()
+    }
+
+    /// Whether it gets more than one frame at a time. Where there is no other
+    /// node, distrust helps nobody.
+    fn is_trusted(&self, config: &Config) -> bool {
+        self.health.is_proven() || config.nodes.len() == 1
+    }
+
+    /// How long the node may keep silent while another one could do its work.
+    fn patience(&self, config: &Config) -> Duration {
+        match self.health.is_proven() {
+            true => config.failover_after,
+            false => config.least_patience(),
+        }
+    }
+}
+
+/// Frames of a silent node that others may have.
+pub(super) struct Released {
+    /// The node.
+    pub(super) to: String,
+    /// How long it has been silent.
+    pub(super) silence: Duration,
+    /// The frames, oldest first.
+    pub(super) frames: Vec<ChunkId>,
+}
+
+impl Ready {
+    fn is_busy(&self) -> bool {
+        self.connection.in_flight().next().is_some()
+    }
+
+    /// When it is closed unless something is under way.
+    fn retires_at(&self, config: &Config) -> Instant {
+        self.rotate_at.min(self.used + config.idle_timeout)
+    }
+}
+
+/// Reads, then writes, until the socket can do no more.
+fn exchange(
+    connection: &mut Connection,
+    now: Instant,
+    acked: &mut Vec<ChunkId>,
+) -> Result<(), Loss> {
+    connection.receive(now, acked)?;
+    connection.transmit(now)
+}

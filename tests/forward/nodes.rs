@@ -1,0 +1,403 @@
+//! Several receivers, and names with several addresses.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use kube_audit::net::{Config, Delivery, Flushed, Resolver, Role};
+
+use crate::host::{Host, chunk, config, entry, until};
+use crate::peer::{Connection, Peer, Script, script};
+
+fn endpoints(peers: &[&Peer]) -> Config {
+    let endpoints: Vec<_> = peers.iter().map(|peer| peer.endpoint()).collect();
+    config(&endpoints.join(","))
+}
+
+/// So many connections that read everything and acknowledge nothing.
+fn silent(connections: usize) -> Vec<Script> {
+    (0..connections)
+        .map(|_| script(|connection| while connection.frame().is_some() {}))
+        .collect()
+}
+
+/// Numbers of all records that arrived anywhere, sorted.
+fn arrived(peers: &[&Peer]) -> Vec<u32> {
+    let mut numbers: Vec<_> = peers.iter().flat_map(|peer| peer.numbers()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn ids(peers: &[&Peer], number: u32) -> HashSet<Vec<u8>> {
+    let frames = peers.iter().flat_map(|peer| peer.received());
+    let frames = frames.filter(|frame| frame.numbers.contains(&number));
+    frames.map(|frame| frame.id).collect()
+}
+
+#[test]
+fn case_33_one_of_two_never_acks() {
+    let (mute, peer) = (Peer::start(silent(1000)), Peer::start(vec![]));
+    let mut config = endpoints(&[&mute, &peer]);
+    config.limits.ack_timeout = Duration::from_secs(30);
+    config.flush_wait = Duration::from_secs(1);
+    let host = Host::start(config);
+    let start = Instant::now();
+    for number in 0..100 {
+        assert_eq!(host.flush(&entry(number, 0)), Flushed::Delivered);
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let mut numbers = peer.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    for number in 0..100 {
+        assert_eq!(ids(&[&mute, &peer], number).len(), 1);
+    }
+    assert!(host.said("no sign of life"), "{:?}", host.news());
+    assert!(mute.received().len() < 20, "it gets one frame per trial");
+    assert!(mute.connections() < 20, "{}", mute.connections());
+}
+
+/// A proven node that falls silent loses its frames to the other one.
+#[test]
+fn case_33_one_of_two_falls_silent() {
+    let turncoat = script(|connection| {
+        for _ in 0..20 {
+            let Some(frame) = connection.frame() else {
+                return;
+            };
+            connection.ack(&frame.id);
+        }
+        while connection.frame().is_some() {}
+    });
+    let falls = Peer::start(
+        [vec![turncoat], silent(1000)]
+            .into_iter()
+            .flatten()
+            .collect(),
+    );
+    let peer = Peer::start(vec![]);
+    let mut config = endpoints(&[&falls, &peer]);
+    config.limits.ack_timeout = Duration::from_secs(30);
+    config.failover_after = Duration::from_millis(500);
+    config.flush_wait = Duration::from_millis(500);
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    for number in (0..500).step_by(10) {
+        host.deliver(&chunk(number..number + 10, 400));
+    }
+    let acked: HashSet<_> = falls.acked().union(&peer.acked()).copied().collect();
+    assert_eq!(acked.len(), 500);
+    assert!((0..500).all(|number| ids(&[&falls, &peer], number).len() == 1));
+}
+
+#[test]
+fn case_39_unacked_frames_go_elsewhere_in_the_same_flush() {
+    let closes = Peer::start(
+        (0..1000)
+            .map(|_| script(|connection| drop(connection.frame())))
+            .collect(),
+    );
+    let peer = Peer::start(vec![]);
+    let mut config = endpoints(&[&closes, &peer]);
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    for number in (0..100).step_by(10) {
+        let flushed = host.flush(&chunk(number..number + 10, 400));
+        assert_eq!(flushed, Flushed::Delivered);
+    }
+    let mut numbers = peer.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    assert!((0..100).all(|number| ids(&[&closes, &peer], number).len() == 1));
+}
+
+/// Crashes, restarts and stalls of all three, never all at the same time.
+#[test]
+fn case_52_flapping_nodes() {
+    let mut peers: Vec<_> = (0..3).map(|_| Peer::start(vec![])).collect();
+    let host = Host::start(endpoints(&peers.iter().collect::<Vec<_>>()));
+    let mut acked = HashSet::new();
+    let start = Instant::now();
+    let mut sent = 0;
+    while start.elapsed() < Duration::from_secs(3) {
+        let down = sent as usize / 20 % 3;
+        let address = peers[down].address;
+        peers[down].stop();
+        acked.extend(peers[down].acked());
+        for _ in 0..2 {
+            host.deliver(&chunk(sent..sent + 10, 0));
+            sent += 10;
+        }
+        sleep(Duration::from_millis(20));
+        peers[down] = Peer::start_at(address, vec![]);
+    }
+    acked.extend(peers.iter().flat_map(Peer::acked));
+    assert!(sent > 100);
+    assert!((0..sent).all(|number| acked.contains(&number)));
+}
+
+#[test]
+fn case_53_a_standby_is_used_only_while_no_primary_is_up() {
+    let mut primaries: Vec<_> = (0..2).map(|_| Peer::start(vec![])).collect();
+    let standby = Peer::start(vec![]);
+    let mut config = endpoints(&[&primaries[0], &primaries[1], &standby]);
+    config.nodes[2].role = Role::Standby;
+    let host = Host::start(config);
+    let mut next = 0;
+    let mut flush = |times: u32| {
+        for number in next..next + times {
+            host.deliver(&entry(number, 0));
+        }
+        next += times;
+    };
+    flush(10);
+    primaries[0].stop();
+    flush(10);
+    assert_eq!((standby.connections(), standby.numbers()), (0, vec![]));
+    primaries[1].stop();
+    flush(10);
+    assert_eq!(standby.numbers(), (20..30).collect::<Vec<_>>());
+    primaries[1] = Peer::start_at(primaries[1].address, vec![]);
+    until("the primary is tried again", || {
+        primaries[1].connections() == 1
+    });
+    sleep(Duration::from_millis(50));
+    flush(10);
+    assert_eq!(standby.numbers().len(), 10);
+    assert_eq!(primaries[1].numbers(), (30..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn case_54_weights_hold_over_3000_frames() {
+    let peers = [(); 2].map(|()| Peer::start(vec![]));
+    let mut config = endpoints(&[&peers[0], &peers[1]]);
+    config.nodes[0].weight = 2.try_into().unwrap();
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    for number in (0..3000).step_by(100) {
+        host.deliver(&chunk(number..number + 100, 900));
+    }
+    let frames = peers.each_ref().map(|peer| peer.received().len());
+    assert_eq!(frames.iter().sum::<usize>(), 3000);
+    assert!((1900..=2100).contains(&frames[0]), "{frames:?}");
+}
+
+#[test]
+fn case_55_many_clients_one_peer() {
+    let peer = Peer::start(vec![]);
+    let threads: Vec<_> = (0..8u32)
+        .map(|client| {
+            let mut config = config(&peer.endpoint());
+            config.caps.frame = 1000;
+            std::thread::spawn(move || {
+                let host = Host::start(config);
+                for number in 0..20 {
+                    let first = client * 1000 + number * 10;
+                    host.deliver(&chunk(first..first + 10, 400));
+                }
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    // The peer has checked that every frame is whole.
+    let expected: Vec<_> = (0..8)
+        .flat_map(|client| client * 1000..client * 1000 + 200)
+        .collect();
+    assert_eq!(arrived(&[&peer]), expected);
+}
+
+#[test]
+fn ordered_delivery_keeps_the_order_over_losses() {
+    let flaky = || {
+        let scripts = (0..1000).map(|connections: usize| {
+            script(move |connection: &mut Connection| {
+                for _ in 0..1 + connections % 4 {
+                    let Some(frame) = connection.frame() else {
+                        return;
+                    };
+                    connection.ack(&frame.id);
+                }
+            })
+        });
+        Peer::start(scripts.collect())
+    };
+    let peers = [flaky(), flaky()];
+    let mut config = endpoints(&[&peers[0], &peers[1]]);
+    config.delivery = Delivery::Ordered;
+    config.caps.frame = 1000;
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let host = Host::start(config);
+    for number in (0..100).step_by(20) {
+        host.deliver(&chunk(number..number + 20, 900));
+    }
+    for peer in &peers {
+        let acked = peer.acked();
+        let numbers = peer.numbers().into_iter();
+        log.lock().unwrap().push(
+            numbers
+                .filter(|number| acked.contains(number))
+                .collect::<Vec<_>>(),
+        );
+    }
+    let lists = log.lock().unwrap().clone();
+    for list in &lists {
+        let mut first: Vec<u32> = Vec::new();
+        for number in list {
+            if !first.contains(number) {
+                first.push(*number);
+            }
+        }
+        assert!(first.is_sorted(), "{list:?}");
+    }
+    let all: HashSet<_> = lists.concat().into_iter().collect();
+    assert_eq!(all.len(), 100);
+}
+
+/// A receiver that closes on frames above its limit, as Fluent Bit does, or does
+/// not answer them, as Fluentd does.
+fn limited(limit: usize, closes: bool) -> Peer {
+    let scripts = (0..1000).map(|_| {
+        script(move |connection: &mut Connection| {
+            while let Some(frame) = connection.frame() {
+                match frame.bytes > limit {
+                    true if closes => return,
+                    true => (),
+                    false => connection.ack(&frame.id),
+                }
+            }
+        })
+    });
+    Peer::start(scripts.collect())
+}
+
+#[test]
+fn case_46_and_47_frames_above_the_receivers_limit_are_split() {
+    for closes in [true, false] {
+        let peer = limited(10_000, closes);
+        let mut config = config(&peer.endpoint());
+        config.caps.frame = 50_000;
+        config.limits.ack_timeout = Duration::from_millis(50);
+        let host = Host::start(config);
+        let records = [chunk(0..40, 1000), entry(40, 12_000), chunk(41..60, 1000)].concat();
+        let flushed = || host.flush(&records);
+        until("all but the large one has arrived", || {
+            flushed();
+            peer.acked().len() == 59
+        });
+        assert!(!peer.acked().contains(&40));
+        until("the large one is given back", || {
+            host.said("a frame of 1 records and 12028 bytes is given back")
+        });
+        let splits = host.news();
+        let splits = splits.iter().filter(|line| line.contains("in halves"));
+        assert_eq!(splits.count(), 1, "said once");
+        assert_eq!(host.prepared.load(Ordering::Relaxed), 1);
+    }
+}
+
+/// A name server for one name, whose answer can be changed.
+struct Names {
+    addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    queries: Arc<AtomicUsize>,
+}
+
+impl Names {
+    fn new(addresses: &[SocketAddr]) -> Names {
+        Names {
+            addresses: Arc::new(Mutex::new(addresses.to_vec())),
+            queries: Arc::default(),
+        }
+    }
+
+    fn resolver(&self) -> Resolver {
+        let (addresses, queries) = (Arc::clone(&self.addresses), Arc::clone(&self.queries));
+        Resolver::new(move |_, _| {
+            queries.fetch_add(1, Ordering::Relaxed);
+            match addresses.lock().unwrap().clone() {
+                none if none.is_empty() => Err(io::Error::other("no such name")),
+                addresses => Ok(addresses),
+            }
+        })
+    }
+}
+
+#[test]
+fn case_48_every_address_is_tried_and_changes_are_seen() {
+    let dead = "127.0.0.1:9".parse().unwrap();
+    let mut first = Peer::start(vec![]);
+    let second = Peer::start(vec![]);
+    let names = Names::new(&[dead, first.address]);
+    let mut config = config("logs.example:24224");
+    config.resolver = names.resolver();
+    let host = Host::start(config);
+    host.deliver(&entry(0, 0));
+    assert_eq!(first.numbers(), [0]);
+    *names.addresses.lock().unwrap() = vec![second.address];
+    first.stop();
+    host.deliver(&entry(1, 0));
+    assert_eq!(second.numbers(), [1]);
+}
+
+#[test]
+fn case_48_a_missing_name_is_not_asked_for_all_the_time() {
+    let names = Names::new(&[]);
+    let mut config = config("logs.example:24224");
+    config.resolver = names.resolver();
+    let host = Host::start(config);
+    let end = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < end {
+        assert!(matches!(host.flush(&entry(0, 0)), Flushed::Retry(_)));
+        sleep(Duration::from_millis(5));
+    }
+    let queries = names.queries.load(Ordering::Relaxed);
+    assert!((1..=3).contains(&queries), "{queries} in 2.5 s");
+}
+
+#[test]
+fn connections_are_rotated_and_spread_over_addresses() {
+    let peers = [(); 3].map(|()| Peer::start(vec![]));
+    let names = Names::new(&peers.each_ref().map(|peer| peer.address));
+    let mut config = config("logs.example:24224");
+    config.resolver = names.resolver();
+    config.rotate_after = Duration::from_millis(100);
+    let host = Host::start(config);
+    let mut sent = 0;
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        assert_eq!(host.flush(&entry(sent, 0)), Flushed::Delivered);
+        sent += 1;
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(
+        arrived(&peers.each_ref()),
+        (0..sent).collect::<Vec<_>>(),
+        "nothing twice"
+    );
+    for peer in &peers {
+        assert!(peer.numbers().len() as u32 > sent / 10);
+        assert!((2..10).contains(&peer.connections()));
+    }
+    assert_eq!(host.notes.resent.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn idle_connections_are_closed() {
+    let peer = Peer::start(vec![script(|connection| {
+        connection.serve();
+        connection.ack(b"the end was seen");
+    })]);
+    let mut config = config(&peer.endpoint());
+    config.idle_timeout = Duration::from_millis(50);
+    let host = Host::start(config);
+    host.deliver(&entry(0, 0));
+    sleep(Duration::from_millis(300));
+    assert_eq!(host.flush(&entry(1, 0)), Flushed::Delivered);
+    assert_eq!(peer.connections(), 2);
+}
