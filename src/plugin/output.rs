@@ -9,7 +9,7 @@ use crate::record::EntrySink;
 
 use super::engine::Engine;
 use super::options::{Options, wrong};
-use super::{Log, LogLevel, OptionError, Outcome, Properties};
+use super::{Log, LogLevel, Metric, OptionError, Outcome, Properties};
 
 /// Options of the output alone.
 const OWN: [&str; 2] = ["endpoint", "tag"];
@@ -48,6 +48,9 @@ pub struct HostTls {
 pub struct Output {
     client: Client,
     engine: Arc<Mutex<Engine>>,
+    /// The engine's metrics after its last chunk, because the engine itself may
+    /// be locked for as long as a chunk takes.
+    engine_metrics: Arc<Mutex<Vec<Metric>>>,
     news: Arc<NewsToLog>,
     log: Arc<dyn Log>,
 }
@@ -62,16 +65,21 @@ impl Output {
         let options = Options::new(properties, &OWN)?;
         let endpoints = endpoints(options.one("endpoint")?, host)?;
         let tag = options.one("tag")?.map(|tag| tag.as_bytes().to_vec());
-        let engine = Arc::new(Mutex::new(Engine::new(options.common()?, &*log)?));
+        let engine = Engine::new(options.common()?, &*log)?;
+        let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
+        let engine = Arc::new(Mutex::new(engine));
         let news = Arc::new(NewsToLog {
             log: Arc::clone(&log),
             frames: AtomicU64::new(0),
             resent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            connections_lost: AtomicU64::new(0),
         });
         let prepare = {
             let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
+            let engine_metrics = Arc::clone(&engine_metrics);
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::default();
@@ -80,6 +88,10 @@ impl Output {
                 }
                 // A retry brings the whole chunk again: nothing may be held back beyond it.
                 engine.release(host_tag, &mut sink);
+                let metrics = engine.metrics();
+                *engine_metrics
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = metrics;
                 Batch {
                     tag: tag.as_deref().unwrap_or(host_tag).to_vec(),
                     entries: sink.entries,
@@ -96,6 +108,7 @@ impl Output {
         Ok(Output {
             client,
             engine,
+            engine_metrics,
             news,
             log,
         })
@@ -115,6 +128,14 @@ impl Output {
         }
     }
 
+    /// What it has counted.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let engine = self.engine_metrics.lock();
+        let mut metrics = engine.unwrap_or_else(PoisonError::into_inner).clone();
+        metrics.extend(self.news.metrics());
+        metrics
+    }
+
     /// Ends the thread within a bounded time.
     pub fn close(self) {
         self.client.shutdown();
@@ -122,7 +143,6 @@ impl Output {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .close(&*self.log);
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let NewsToLog {
             frames,
             resent,
@@ -177,9 +197,50 @@ struct NewsToLog {
     resent: AtomicU64,
     acked: AtomicU64,
     lost: AtomicU64,
+    connections: AtomicU64,
+    connections_lost: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
 impl NewsToLog {
+    fn metrics(&self) -> [Metric; 6] {
+        [
+            Metric::counter(
+                "frames_sent_total",
+                "Frames given to a connection, those sent again included.",
+                count(&self.frames) + count(&self.resent),
+            ),
+            Metric::counter(
+                "frames_resent_total",
+                "Frames given to a connection again.",
+                count(&self.resent),
+            ),
+            Metric::counter(
+                "records_acked_total",
+                "Records acknowledged by the receiver.",
+                count(&self.acked),
+            ),
+            Metric::counter(
+                "records_lost_total",
+                "Records that can never be sent.",
+                count(&self.lost),
+            ),
+            Metric::counter(
+                "connections_made_total",
+                "Connections made to a receiver.",
+                count(&self.connections),
+            ),
+            Metric::counter(
+                "connections_lost_total",
+                "Connections lost or given up while something was under way.",
+                count(&self.connections_lost),
+            ),
+        ]
+    }
+
     fn chunk_broken(&self, bytes: usize) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         let message = format!(
@@ -216,6 +277,8 @@ impl Report for NewsToLog {
             Count::FrameSent(_) => self.frames.fetch_add(1, Ordering::Relaxed),
             Count::FrameResent(_) => self.resent.fetch_add(1, Ordering::Relaxed),
             Count::FrameAcked(records) => self.acked.fetch_add(records as u64, Ordering::Relaxed),
+            Count::ConnectionMade => self.connections.fetch_add(1, Ordering::Relaxed),
+            Count::ConnectionLost => self.connections_lost.fetch_add(1, Ordering::Relaxed),
         };
     }
 }
