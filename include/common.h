@@ -22,6 +22,8 @@
 
 /* Never looked into, only passed on. */
 struct cmt;
+struct cmt_counter;
+struct cmt_gauge;
 struct flb_config;
 struct flb_filter_instance;
 struct flb_input_instance;
@@ -71,5 +73,17 @@ typedef char *cmt_encode_text_create_fn(struct cmt *cmt);
 typedef void cmt_encode_text_destroy_fn(char *text);
 /* Adds a gauge that names the host's version; reads little of `config`. */
 typedef int flb_metrics_fluentbit_add_fn(struct flb_config *config, struct cmt *cmt);
+/* Strings are copied; `help` must not be empty. The metric belongs to `cmt`. */
+typedef struct cmt_counter *cmt_counter_create_fn(struct cmt *cmt, char *ns, char *subsystem,
+                                                  char *name, char *help, int label_count,
+                                                  char **label_keys);
+typedef struct cmt_gauge *cmt_gauge_create_fn(struct cmt *cmt, char *ns, char *subsystem,
+                                              char *name, char *help, int label_count,
+                                              char **label_keys);
+/* Nanoseconds since 1970. A set of label values that is new is added; 0 is success. */
+typedef int cmt_counter_set_fn(struct cmt_counter *counter, uint64_t timestamp, double value,
+                               int label_count, char **label_values);
+typedef int cmt_gauge_set_fn(struct cmt_gauge *gauge, uint64_t timestamp, double value,
+                             int label_count, char **label_values);
 
 #endif

@@ -96,7 +96,7 @@ union flb_filter_plugin_export {
     uint64_t words[32];
 };
 
-/* The instance up to the properties. `alias` is NULL when not set. */
+/* The instance up to its metrics. `alias` is NULL when not set. */
 struct flb_filter_instance_v1_9_0 {
     int id;
     int log_level;
@@ -108,12 +108,16 @@ struct flb_filter_instance_v1_9_0 {
     void *data;
     void *plugin;
     struct mk_list properties;
+    void *config_map;
+    struct mk_list _head;
+    struct cmt *cmt;
 };
 KA_AT(flb_filter_instance_v1_9_0, log_level, 4);
 KA_AT(flb_filter_instance_v1_9_0, name, 8);
 KA_AT(flb_filter_instance_v1_9_0, alias, 40);
 KA_AT(flb_filter_instance_v1_9_0, context, 64);
 KA_AT(flb_filter_instance_v1_9_0, properties, 88);
+KA_AT(flb_filter_instance_v1_9_0, cmt, 128);
 
 struct flb_filter_instance_v2_1_0 {
     int event_type;
@@ -128,12 +132,16 @@ struct flb_filter_instance_v2_1_0 {
     void *data;
     void *plugin;
     struct mk_list properties;
+    void *config_map;
+    struct mk_list _head;
+    struct cmt *cmt;
 };
 KA_AT(flb_filter_instance_v2_1_0, log_level, 8);
 KA_AT(flb_filter_instance_v2_1_0, name, 16);
 KA_AT(flb_filter_instance_v2_1_0, alias, 48);
 KA_AT(flb_filter_instance_v2_1_0, context, 72);
 KA_AT(flb_filter_instance_v2_1_0, properties, 96);
+KA_AT(flb_filter_instance_v2_1_0, cmt, 136);
 
 struct flb_filter_instance_v2_1_4 {
     int event_type;
@@ -149,11 +157,24 @@ struct flb_filter_instance_v2_1_4 {
     void *data;
     void *plugin;
     struct mk_list properties;
+    void *config_map;
+    struct mk_list _head;
+    struct cmt *cmt;
 };
 KA_AT(flb_filter_instance_v2_1_4, log_level, 8);
 KA_AT(flb_filter_instance_v2_1_4, name, 16);
 KA_AT(flb_filter_instance_v2_1_4, alias, 48);
 KA_AT(flb_filter_instance_v2_1_4, context, 80);
 KA_AT(flb_filter_instance_v2_1_4, properties, 104);
+KA_AT(flb_filter_instance_v2_1_4, cmt, 144);
+
+/*
+ * Where the configuration is, behind the metrics: the same pointer that
+ * cb_init gets.
+ */
+#define FLB_FILTER_CONFIG_V2_0_0 176
+#define FLB_FILTER_CONFIG_V2_1_0 184
+#define FLB_FILTER_CONFIG_V2_1_4 192
+#define FLB_FILTER_CONFIG_V3_2_0 208
 
 #endif

@@ -26,6 +26,8 @@ typedef const char *flb_output_get_property_fn(const char *key, struct flb_outpu
 typedef int flb_output_set_property_fn(struct flb_output_instance *ins, const char *key,
                                        const char *value);
 typedef const char *flb_output_name_fn(struct flb_output_instance *ins);
+/* From 2.0.0 on: the instance's metrics. */
+typedef void *flb_output_get_cmt_instance_fn(struct flb_output_instance *ins);
 
 /*
  * What FLBPluginRegister fills. Later hosts have more behind it, earlier ones

@@ -272,6 +272,84 @@ fn instances_with_other_layouts_are_refused() {
     }
 }
 
+/// The value of a series that the C host printed.
+fn value<'a>(printed: &'a str, series: &str) -> Option<&'a str> {
+    printed
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(" = "))
+}
+
+#[test]
+fn metrics_are_made_at_the_start_and_set_by_each_call() {
+    for version in VERSIONS {
+        let ran = drive(
+            &CHost::of(version),
+            "load {output} load {filter} output o prop Policy {none} filter f \
+             lines {events} run f lines {events} run o metrics run f stop f stop o",
+        );
+        let results = results(&ran);
+        let printed = results.join("\n");
+        let since = version.split('.').next() != Some("1");
+        assert_eq!(
+            printed.contains("kube_audit_records_total"),
+            since,
+            "{version}"
+        );
+        if !since {
+            continue;
+        }
+        for (series, expected) in [
+            (
+                r#"counter fluentbit_filter_kube_audit_records_total{name="f"}"#,
+                "3",
+            ),
+            (
+                r#"counter fluentbit_filter_kube_audit_events_total{name="f",outcome="kept"}"#,
+                "0",
+            ),
+            (
+                r#"counter fluentbit_filter_kube_audit_events_total{name="f",outcome="dropped"}"#,
+                "2",
+            ),
+            (
+                r#"counter fluentbit_filter_kube_audit_records_non_audit_total{name="f"}"#,
+                "1",
+            ),
+            (
+                r#"gauge fluentbit_filter_kube_audit_line_pieces_withheld{name="f"}"#,
+                "0",
+            ),
+            (
+                r#"counter fluentbit_output_kube_audit_frames_sent_total{name="o"}"#,
+                "0",
+            ),
+        ] {
+            assert_eq!(
+                value(&printed, series),
+                Some(expected),
+                "{version} {series}:\n{printed}"
+            );
+        }
+        assert!(!ran.log.contains("metrics"), "{}", ran.log);
+    }
+}
+
+#[test]
+fn metrics_in_an_unknown_place_are_left_alone() {
+    for version in ["2.0.6", "2.2.3", "4.0.0", "5.1.1"] {
+        let ran = drive(
+            &CHost::of(version).moves_metrics(8),
+            "load {output} load {filter} filter f output o lines {events} run f metrics stop f \
+             stop o",
+        );
+        let printed = results(&ran).join("\n");
+        assert!(!printed.contains("fluentbit_filter"), "{printed}");
+        assert_has(&printed, "fluentbit_output");
+        let why = "[filter:kube_audit:f] the instance's metrics are not among the host's";
+        assert_eq!(ran.log.matches(why).count(), 1, "{}", ran.log);
+    }
+}
+
 #[test]
 fn null_and_unknown_pointers_are_harmless() {
     let ran = drive(

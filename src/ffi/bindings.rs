@@ -6,6 +6,10 @@ pub const FLB_LOG_INFO: i32 = 3;
 pub const FLB_LOG_DEBUG: i32 = 4;
 pub const FLB_FILTER_MODIFIED: i32 = 1;
 pub const FLB_FILTER_NOTOUCH: i32 = 2;
+pub const FLB_FILTER_CONFIG_V2_0_0: i32 = 176;
+pub const FLB_FILTER_CONFIG_V2_1_0: i32 = 184;
+pub const FLB_FILTER_CONFIG_V2_1_4: i32 = 192;
+pub const FLB_FILTER_CONFIG_V3_2_0: i32 = 208;
 pub const FLB_ERROR: i32 = 0;
 pub const FLB_OK: i32 = 1;
 pub const FLB_RETRY: i32 = 2;
@@ -30,6 +34,16 @@ pub const FLB_OUTPUT_TP_WORKERS_V5_1_0: i32 = 872;
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct cmt {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct cmt_counter {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct cmt_gauge {
     _unused: [u8; 0],
 }
 #[repr(C)]
@@ -132,6 +146,46 @@ pub type cmt_encode_text_destroy_fn = ::std::option::Option<
 >;
 pub type flb_metrics_fluentbit_add_fn = ::std::option::Option<
     unsafe extern "C" fn(config: *mut flb_config, cmt: *mut cmt) -> ::std::os::raw::c_int,
+>;
+pub type cmt_counter_create_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        cmt: *mut cmt,
+        ns: *mut ::std::os::raw::c_char,
+        subsystem: *mut ::std::os::raw::c_char,
+        name: *mut ::std::os::raw::c_char,
+        help: *mut ::std::os::raw::c_char,
+        label_count: ::std::os::raw::c_int,
+        label_keys: *mut *mut ::std::os::raw::c_char,
+    ) -> *mut cmt_counter,
+>;
+pub type cmt_gauge_create_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        cmt: *mut cmt,
+        ns: *mut ::std::os::raw::c_char,
+        subsystem: *mut ::std::os::raw::c_char,
+        name: *mut ::std::os::raw::c_char,
+        help: *mut ::std::os::raw::c_char,
+        label_count: ::std::os::raw::c_int,
+        label_keys: *mut *mut ::std::os::raw::c_char,
+    ) -> *mut cmt_gauge,
+>;
+pub type cmt_counter_set_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        counter: *mut cmt_counter,
+        timestamp: u64,
+        value: f64,
+        label_count: ::std::os::raw::c_int,
+        label_values: *mut *mut ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type cmt_gauge_set_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        gauge: *mut cmt_gauge,
+        timestamp: u64,
+        value: f64,
+        label_count: ::std::os::raw::c_int,
+        label_values: *mut *mut ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int,
 >;
 pub type flb_filter_start_fn = ::std::option::Option<
     unsafe extern "C" fn(
@@ -364,12 +418,15 @@ pub struct flb_filter_instance_v1_9_0 {
     pub data: *mut ::std::os::raw::c_void,
     pub plugin: *mut ::std::os::raw::c_void,
     pub properties: mk_list,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+    pub cmt: *mut cmt,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     [
         "Size of flb_filter_instance_v1_9_0",
-    ][::std::mem::size_of::<flb_filter_instance_v1_9_0>() - 104usize];
+    ][::std::mem::size_of::<flb_filter_instance_v1_9_0>() - 136usize];
     [
         "Alignment of flb_filter_instance_v1_9_0",
     ][::std::mem::align_of::<flb_filter_instance_v1_9_0>() - 8usize];
@@ -403,6 +460,15 @@ const _: () = {
     [
         "Offset of field: flb_filter_instance_v1_9_0::properties",
     ][::std::mem::offset_of!(flb_filter_instance_v1_9_0, properties) - 88usize];
+    [
+        "Offset of field: flb_filter_instance_v1_9_0::config_map",
+    ][::std::mem::offset_of!(flb_filter_instance_v1_9_0, config_map) - 104usize];
+    [
+        "Offset of field: flb_filter_instance_v1_9_0::_head",
+    ][::std::mem::offset_of!(flb_filter_instance_v1_9_0, _head) - 112usize];
+    [
+        "Offset of field: flb_filter_instance_v1_9_0::cmt",
+    ][::std::mem::offset_of!(flb_filter_instance_v1_9_0, cmt) - 128usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -419,12 +485,15 @@ pub struct flb_filter_instance_v2_1_0 {
     pub data: *mut ::std::os::raw::c_void,
     pub plugin: *mut ::std::os::raw::c_void,
     pub properties: mk_list,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+    pub cmt: *mut cmt,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     [
         "Size of flb_filter_instance_v2_1_0",
-    ][::std::mem::size_of::<flb_filter_instance_v2_1_0>() - 112usize];
+    ][::std::mem::size_of::<flb_filter_instance_v2_1_0>() - 144usize];
     [
         "Alignment of flb_filter_instance_v2_1_0",
     ][::std::mem::align_of::<flb_filter_instance_v2_1_0>() - 8usize];
@@ -465,6 +534,15 @@ const _: () = {
     [
         "Offset of field: flb_filter_instance_v2_1_0::properties",
     ][::std::mem::offset_of!(flb_filter_instance_v2_1_0, properties) - 96usize];
+    [
+        "Offset of field: flb_filter_instance_v2_1_0::config_map",
+    ][::std::mem::offset_of!(flb_filter_instance_v2_1_0, config_map) - 112usize];
+    [
+        "Offset of field: flb_filter_instance_v2_1_0::_head",
+    ][::std::mem::offset_of!(flb_filter_instance_v2_1_0, _head) - 120usize];
+    [
+        "Offset of field: flb_filter_instance_v2_1_0::cmt",
+    ][::std::mem::offset_of!(flb_filter_instance_v2_1_0, cmt) - 136usize];
 };
 #[repr(C)]
 #[derive(Copy, Clone)]
@@ -482,12 +560,15 @@ pub struct flb_filter_instance_v2_1_4 {
     pub data: *mut ::std::os::raw::c_void,
     pub plugin: *mut ::std::os::raw::c_void,
     pub properties: mk_list,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+    pub cmt: *mut cmt,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     [
         "Size of flb_filter_instance_v2_1_4",
-    ][::std::mem::size_of::<flb_filter_instance_v2_1_4>() - 120usize];
+    ][::std::mem::size_of::<flb_filter_instance_v2_1_4>() - 152usize];
     [
         "Alignment of flb_filter_instance_v2_1_4",
     ][::std::mem::align_of::<flb_filter_instance_v2_1_4>() - 8usize];
@@ -531,6 +612,15 @@ const _: () = {
     [
         "Offset of field: flb_filter_instance_v2_1_4::properties",
     ][::std::mem::offset_of!(flb_filter_instance_v2_1_4, properties) - 104usize];
+    [
+        "Offset of field: flb_filter_instance_v2_1_4::config_map",
+    ][::std::mem::offset_of!(flb_filter_instance_v2_1_4, config_map) - 120usize];
+    [
+        "Offset of field: flb_filter_instance_v2_1_4::_head",
+    ][::std::mem::offset_of!(flb_filter_instance_v2_1_4, _head) - 128usize];
+    [
+        "Offset of field: flb_filter_instance_v2_1_4::cmt",
+    ][::std::mem::offset_of!(flb_filter_instance_v2_1_4, cmt) - 144usize];
 };
 pub type flb_output_get_property_fn = ::std::option::Option<
     unsafe extern "C" fn(
@@ -547,6 +637,9 @@ pub type flb_output_set_property_fn = ::std::option::Option<
 >;
 pub type flb_output_name_fn = ::std::option::Option<
     unsafe extern "C" fn(ins: *mut flb_output_instance) -> *const ::std::os::raw::c_char,
+>;
+pub type flb_output_get_cmt_instance_fn = ::std::option::Option<
+    unsafe extern "C" fn(ins: *mut flb_output_instance) -> *mut ::std::os::raw::c_void,
 >;
 #[repr(C)]
 #[derive(Copy, Clone)]

@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bindings as abi;
 use super::guard::{entry, guard};
@@ -12,6 +12,7 @@ use super::heap::into_malloc;
 use super::host::{FilterPluginLayout, Host, host};
 use super::instance;
 use super::log::{InstanceLog, complain};
+use super::metrics::HostMetrics;
 use super::{DESCRIPTION, NAME, lent};
 use crate::plugin::{Filter, Verdict};
 
@@ -22,7 +23,17 @@ const FAILED: c_int = -1;
 
 /// The live filters. One instance gets one call at a time from nearly all
 /// hosts; the lock makes it so for all.
-static FILTERS: Handles<Instance<Mutex<Filter>>> = Handles::new();
+static FILTERS: Handles<Instance<Mutex<Live>>> = Handles::new();
+
+/// A filter at work.
+struct Live {
+    filter: Filter,
+    metrics: Option<HostMetrics>,
+}
+
+fn lock(live: &Mutex<Live>) -> MutexGuard<'_, Live> {
+    live.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The exported object. The host copies it after the library's constructors ran.
 ///
@@ -154,7 +165,7 @@ unsafe extern "C" fn pre_run(
 /// Starts an instance.
 unsafe extern "C" fn init(
     ins: *mut abi::flb_filter_instance,
-    _: *mut abi::flb_config,
+    config: *mut abi::flb_config,
     _: *mut c_void,
 ) -> c_int {
     entry(DOOR, FAILED, || {
@@ -162,8 +173,16 @@ unsafe extern "C" fn init(
         let Some((host, filter, log)) = (unsafe { open(ins, Reads::ToRun) }) else {
             return FAILED;
         };
+        // SAFETY: the host's instance, which `open` has confirmed; its exit ends the
+        // metrics with the filter.
+        let metrics = unsafe {
+            let context = |_: &_| instance::filter_metrics(host, ins, config);
+            let name = instance::filter_name(host, ins);
+            HostMetrics::start(host, DOOR, &name, &*log, context, &filter.metrics())
+        };
         log.print();
-        let context = FILTERS.insert(Instance::new(Mutex::new(filter), log));
+        let live = Live { filter, metrics };
+        let context = FILTERS.insert(Instance::new(Mutex::new(live), log));
         // SAFETY: the host keeps the handle and gives it back; it never follows it.
         unsafe { (host.api.filter_set_context)(ins, context) };
         STARTED
@@ -242,9 +261,14 @@ unsafe extern "C" fn filter(
         let tag_len = usize::try_from(tag_len).unwrap_or(0);
         // SAFETY: the host lends both for this call.
         let (tag, chunk) = unsafe { (lent(tag.cast(), tag_len), lent(data, bytes)) };
-        let verdict = instance.call("the chunk passes unchanged", |filter| {
-            let mut filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
-            filter.filter(tag, chunk)
+        let verdict = instance.call("the chunk passes unchanged", |live| {
+            lock(live).filter.filter(tag, chunk)
+        });
+        instance.call("the metrics stay as they were", |live| {
+            let Live { filter, metrics } = &mut *lock(live);
+            if let Some(metrics) = metrics {
+                metrics.set(&filter.metrics());
+            }
         });
         match verdict {
             None | Some(Verdict::Untouched) => abi::FLB_FILTER_NOTOUCH,
@@ -266,9 +290,9 @@ unsafe extern "C" fn filter(
 unsafe extern "C" fn exit(context: *mut c_void, _: *mut abi::flb_config) -> c_int {
     entry(DOOR, 0, || {
         if let Some(instance) = FILTERS.remove(context) {
-            instance.close(|filter| {
-                let filter = filter.into_inner().unwrap_or_else(PoisonError::into_inner);
-                filter.close();
+            instance.close(|live| {
+                let live = live.into_inner().unwrap_or_else(PoisonError::into_inner);
+                live.filter.close();
             });
         }
         0

@@ -136,6 +136,8 @@ pub struct Host {
     pub filter_plugin: FilterPluginLayout,
     /// Its functions.
     pub api: Api,
+    /// Its functions for metrics, from 2.0.0 on, unless it was built without them.
+    pub metrics: Option<MetricsApi>,
 }
 
 /// The host's functions.
@@ -147,6 +149,15 @@ pub struct Api {
     pub output_get_property: Function<abi::flb_output_get_property_fn>,
     pub output_set_property: Function<abi::flb_output_set_property_fn>,
     pub output_name: Function<abi::flb_output_name_fn>,
+}
+
+/// The host's functions for the metrics of an instance.
+pub struct MetricsApi {
+    pub counter_create: Function<abi::cmt_counter_create_fn>,
+    pub counter_set: Function<abi::cmt_counter_set_fn>,
+    pub gauge_create: Function<abi::cmt_gauge_create_fn>,
+    pub gauge_set: Function<abi::cmt_gauge_set_fn>,
+    pub output_get_cmt_instance: Function<abi::flb_output_get_cmt_instance_fn>,
 }
 
 /// The host of this process, found out once it is known.
@@ -174,6 +185,16 @@ fn probe() -> Result<Host, Refusal> {
         output_get_property: function!(c"flb_output_get_property": abi::flb_output_get_property_fn),
         output_set_property: function!(c"flb_output_set_property": abi::flb_output_set_property_fn),
         output_name: function!(c"flb_output_name": abi::flb_output_name_fn),
+    };
+    let metrics = || {
+        Ok::<_, Refusal>(MetricsApi {
+            counter_create: function!(c"cmt_counter_create": abi::cmt_counter_create_fn),
+            counter_set: function!(c"cmt_counter_set": abi::cmt_counter_set_fn),
+            gauge_create: function!(c"cmt_gauge_create": abi::cmt_gauge_create_fn),
+            gauge_set: function!(c"cmt_gauge_set": abi::cmt_gauge_set_fn),
+            // Came with 2.0.0.
+            output_get_cmt_instance: function!(c"flb_output_get_cmt_instance": abi::flb_output_get_cmt_instance_fn),
+        })
     };
     let text = metrics_text(
         function!(c"cmt_create": abi::cmt_create_fn),
@@ -211,6 +232,7 @@ fn probe() -> Result<Host, Refusal> {
         version,
         filter_plugin,
         api,
+        metrics: metrics().ok(),
     })
 }
 

@@ -89,11 +89,16 @@ pub unsafe fn filter(
     ins: *mut abi::flb_filter_instance,
 ) -> Result<Section, SectionError> {
     // SAFETY: the layout is the one of this version; a name belongs to its instance.
-    let (head, name) = unsafe { (filter_head(host.version, ins), (host.api.filter_name)(ins)) };
+    let (fields, name) = unsafe {
+        (
+            filter_fields(host.version, ins),
+            (host.api.filter_name)(ins),
+        )
+    };
     // SAFETY: key and instance are valid, and nothing is changed.
     let get = |key: &CStr| unsafe { (host.api.filter_get_property)(key.as_ptr(), ins) };
     // SAFETY: `head` was read from the instance, which the caller vouches for.
-    unsafe { section(host.version, head, name, get) }
+    unsafe { section(host.version, fields.head, name, get) }
 }
 
 /// Reads an output's section.
@@ -161,6 +166,29 @@ pub unsafe fn output(
     })
 }
 
+/// A filter's metrics, null where they are not known. They lie between two things
+/// whose place is confirmed: the properties, see [`filter()`], and the configuration,
+/// which the host also passes to `cb_init`.
+///
+/// # Safety
+/// `ins` is a live filter instance of `host` that no other thread changes.
+pub unsafe fn filter_metrics(
+    host: &Host,
+    ins: *mut abi::flb_filter_instance,
+    config: *mut abi::flb_config,
+) -> *mut abi::cmt {
+    let Some(offset) = config_offset(host.version) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: an aligned pointer within the instance of this version.
+    let found = unsafe { ins.byte_add(offset).cast::<*mut abi::flb_config>().read() };
+    if !ptr::eq(found, config) {
+        return ptr::null_mut();
+    }
+    // SAFETY: the layout is the one of this version.
+    unsafe { filter_fields(host.version, ins).cmt }
+}
+
 /// The fields that every instance has.
 #[derive(Clone, Copy)]
 struct Head {
@@ -170,6 +198,12 @@ struct Head {
     alias: *const c_char,
     /// Where the list's head is, inside the instance.
     properties: *const abi::mk_list,
+}
+
+/// What is read of a filter instance.
+struct FilterFields {
+    head: Head,
+    cmt: *mut abi::cmt,
 }
 
 /// What is read of an output instance besides; null where the version has no such field.
@@ -205,12 +239,17 @@ macro_rules! head {
 
 /// # Safety
 /// `ins` points to a filter instance with the layout of this version.
-unsafe fn filter_head(version: Version, ins: *const abi::flb_filter_instance) -> Head {
+unsafe fn filter_fields(version: Version, ins: *const abi::flb_filter_instance) -> FilterFields {
     macro_rules! layout {
         ($layout:ident) => {{
             let ins: *const abi::$layout = ins.cast();
             // SAFETY: the caller guarantees the layout.
-            unsafe { head!(ins) }
+            unsafe {
+                FilterFields {
+                    head: head!(ins),
+                    cmt: (*ins).cmt,
+                }
+            }
         }};
     }
     if version < Version(2, 1, 0) {
@@ -288,6 +327,17 @@ unsafe fn output_fields(version: Version, ins: *const abi::flb_output_instance) 
     }
 }
 
+/// Where the configuration is in a filter instance, from 2.0.0 on.
+fn config_offset(version: Version) -> Option<usize> {
+    const LAYOUTS: [(Version, c_int); 4] = [
+        (Version(3, 2, 0), abi::FLB_FILTER_CONFIG_V3_2_0),
+        (Version(2, 1, 4), abi::FLB_FILTER_CONFIG_V2_1_4),
+        (Version(2, 1, 0), abi::FLB_FILTER_CONFIG_V2_1_0),
+        (Version(2, 0, 0), abi::FLB_FILTER_CONFIG_V2_0_0),
+    ];
+    offset(&LAYOUTS, version)
+}
+
 /// Where `Workers` is in an output instance, from 2.2.0 on.
 fn workers_offset(version: Version) -> Option<usize> {
     const LAYOUTS: [(Version, c_int); 12] = [
@@ -304,7 +354,12 @@ fn workers_offset(version: Version) -> Option<usize> {
         (Version(2, 2, 1), abi::FLB_OUTPUT_TP_WORKERS_V2_2_1),
         (Version(2, 2, 0), abi::FLB_OUTPUT_TP_WORKERS_V2_2_0),
     ];
-    let (_, offset) = LAYOUTS.iter().find(|(since, _)| version >= *since)?;
+    offset(&LAYOUTS, version)
+}
+
+/// The offset in a version, from a list that begins with the newest one.
+fn offset(layouts: &[(Version, c_int)], version: Version) -> Option<usize> {
+    let (_, offset) = layouts.iter().find(|(since, _)| version >= *since)?;
     usize::try_from(*offset).ok()
 }
 
@@ -552,7 +607,7 @@ mod tests {
 
     type Offsets = BTreeMap<&'static str, usize>;
 
-    /// Where `filter_head` and `output_fields` look, by putting a number at every
+    /// Where `filter_fields` and `output_fields` look, by putting a number at every
     /// place and reading it back.
     fn places(version: Version) -> (Offsets, Offsets) {
         let mut numbered = MaybeUninit::<[u32; 512]>::uninit();
@@ -564,13 +619,15 @@ mod tests {
         let (filter, output) = unsafe {
             base.write(numbers);
             (
-                filter_head(version, base.cast()),
+                filter_fields(version, base.cast()),
                 output_fields(version, base.cast()),
             )
         };
         // The low half of a pointer is the number at its place.
         let int = |value: c_int| value as usize;
-        let pointer = |value: *const c_char| value.addr() & 0xffff_ffff;
+        fn pointer<T>(value: *const T) -> usize {
+            value.addr() & 0xffff_ffff
+        }
         let head = |head: Head| {
             BTreeMap::from([
                 ("log_level", int(head.log_level)),
@@ -579,6 +636,9 @@ mod tests {
                 ("properties", head.properties.addr() - start),
             ])
         };
+        let mut filter_fields = head(filter.head);
+        filter_fields.insert("cmt", pointer(filter.cmt));
+        filter_fields.extend(config_offset(version).map(|at| ("config", at)));
         let mut fields = head(output.head);
         fields.extend([
             ("retry_limit", int(output.retry_limit)),
@@ -607,7 +667,7 @@ mod tests {
                 .map(|set| ("retry_limit_is_set", int(set))),
         );
         fields.extend(workers_offset(version).map(|at| ("tp_workers", at)));
-        (head(filter), fields)
+        (filter_fields, fields)
     }
 
     /// Compares with offsets that a compiler computed from the headers of every

@@ -6,6 +6,7 @@
 //! | `host` | which Fluent Bit this is, and its functions |
 //! | `instance` | what the host knows of one section: name, options, settings |
 //! | `filter`, `output` | the two doors: entry points called by the host |
+//! | `metrics` | an instance's metrics among the host's own |
 //! | `guard` | panics stop here |
 //! | `handles` | instances behind the pointers that the host keeps for us |
 //! | `log` | log lines, printed only where there is stack for it |
@@ -27,6 +28,7 @@ mod heap;
 mod host;
 mod instance;
 mod log;
+mod metrics;
 mod output;
 
 /// Layouts and signatures of the host, made by `build.rs` from `include/`.

@@ -6,14 +6,15 @@
 //! `FLBPluginExit` are the older forms of the two with a context.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bindings as abi;
 use super::guard::entry;
 use super::handles::{Handles, Instance};
-use super::host::{Host, Version, host, optional};
+use super::host::{Host, MetricsApi, Version, host, optional};
 use super::instance::{self, OutputSection, RetryLimit};
 use super::log::{InstanceLog, complain};
+use super::metrics::HostMetrics;
 use super::{DESCRIPTION, NAME, lent};
 use crate::plugin::{Log, LogLevel, Outcome, Output};
 
@@ -25,7 +26,13 @@ const STARTED: c_int = 1;
 const FAILED: c_int = -1;
 
 /// The live outputs.
-static OUTPUTS: Handles<Instance<Output>> = Handles::new();
+static OUTPUTS: Handles<Instance<Live>> = Handles::new();
+
+/// An output at work.
+struct Live {
+    output: Output,
+    metrics: Mutex<Option<HostMetrics>>,
+}
 
 /// Introduces the output. Comes again on every hot reload, while the old
 /// instances still run.
@@ -91,8 +98,14 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
                 return FAILED;
             }
         };
+        // SAFETY: as above; the instance's exit ends the metrics with the output.
+        let metrics = unsafe {
+            let context = |api: &MetricsApi| (api.output_get_cmt_instance)(ins).cast();
+            HostMetrics::start(host, DOOR, &name, &*log, context, &output.metrics())
+        };
         log.print();
-        let handle = OUTPUTS.insert(Instance::new(output, log));
+        let metrics = Mutex::new(metrics);
+        let handle = OUTPUTS.insert(Instance::new(Live { output, metrics }, log));
         // SAFETY: not null; the field is the plugin's own.
         unsafe { (*context).remote_context = handle };
         STARTED
@@ -212,8 +225,14 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
         };
         // SAFETY: the caller guarantees it.
         let (tag, chunk) = unsafe { (optional(tag).unwrap_or_default(), lent(data, size)) };
-        let outcome = instance.call("the chunk is tried again", |output| {
-            output.flush(tag.to_bytes(), chunk)
+        let outcome = instance.call("the chunk is tried again", |live| {
+            live.output.flush(tag.to_bytes(), chunk)
+        });
+        instance.call("the metrics stay as they were", |live| {
+            let mut metrics = live.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(metrics) = &mut *metrics {
+                metrics.set(&live.output.metrics());
+            }
         });
         match outcome {
             Some(Outcome::Delivered) => abi::FLB_OK,
@@ -230,7 +249,7 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
 pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
     entry(DOOR, abi::FLB_OK, || {
         if let Some(instance) = OUTPUTS.remove(context) {
-            instance.close(Output::close);
+            instance.close(|live| live.output.close());
         }
         abi::FLB_OK
     })

@@ -37,6 +37,10 @@ pub enum Count {
     FrameResent(usize),
     /// A frame of so many records was acknowledged.
     FrameAcked(usize),
+    /// A connection was made.
+    ConnectionMade,
+    /// A connection was lost, as [`News::ConnectionLost`] says it.
+    ConnectionLost,
 }
 
 /// Something worth a log line; `Display` gives the line.
@@ -256,6 +260,11 @@ impl Reporter {
     }
 
     pub(super) fn news(&mut self, news: &News, now: Instant) {
+        match news {
+            News::Connected { .. } => self.count(Count::ConnectionMade),
+            News::ConnectionLost { .. } => self.count(Count::ConnectionLost),
+            _ => {}
+        }
         let key = (discriminant(news), news.subject().to_owned());
         let held_back = match self.kinds.get_mut(&key) {
             Some(kind) if now < kind.reported + QUIET => {
@@ -294,7 +303,7 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Lines(Mutex<Vec<(String, u64)>>);
+    struct Lines(Mutex<Vec<(String, u64)>>, Mutex<Vec<Count>>);
 
     impl Report for Lines {
         fn news(&self, news: &News, repeated: u64) {
@@ -303,7 +312,9 @@ mod tests {
 
         fn record_lost(&self, _: &RecordTooLarge, _: &[u8]) {}
 
-        fn count(&self, _: Count) {}
+        fn count(&self, count: Count) {
+            self.1.lock().unwrap().push(count);
+        }
     }
 
     #[test]
@@ -326,6 +337,24 @@ mod tests {
                 (text, 59),
                 (other, 0)
             ]
+        );
+    }
+
+    #[test]
+    fn connections_are_counted_also_where_the_news_are_held_back() {
+        let lines = Arc::new(Lines::default());
+        let mut reporter = Reporter::new(Arc::clone(&lines) as Arc<dyn Report>);
+        let now = Instant::now();
+        for _ in 0..2 {
+            reporter.news(&News::Connected { to: "a:1".into() }, now);
+            let (loss, unacked) = (Loss::Closed, 1);
+            let to = "a:1".into();
+            reporter.news(&News::ConnectionLost { to, loss, unacked }, now);
+        }
+        assert_eq!(lines.0.lock().unwrap().len(), 2);
+        assert_eq!(
+            *lines.1.lock().unwrap(),
+            [Count::ConnectionMade, Count::ConnectionLost].repeat(2)
         );
     }
 }

@@ -7,7 +7,7 @@ use crate::record::{Rewriter, Sink, Tally};
 
 use super::options::CommonOptions;
 use super::policy_source::PolicyWatch;
-use super::{Log, LogLevel, OptionError};
+use super::{Log, LogLevel, Metric, OptionError};
 
 /// Least time between two log lines about bad records.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
@@ -77,6 +77,16 @@ impl Engine {
         self.rewriter.tally()
     }
 
+    /// The same for the host's metrics.
+    pub fn metrics(&self) -> Vec<Metric> {
+        Metric::of_tally(self.tally())
+    }
+
+    /// Pieces of split lines that wait for the last one.
+    pub fn withheld(&self) -> usize {
+        self.rewriter.withheld()
+    }
+
     /// Says what was done, and what is lost with the engine.
     pub fn close(&self, log: &dyn Log) {
         let tally = self.tally();
@@ -96,7 +106,7 @@ impl Engine {
                 tally.bytes_out,
             ),
         );
-        let withheld = self.rewriter.withheld();
+        let withheld = self.withheld();
         if withheld > 0 {
             let message =
                 format!("{withheld} pieces of split lines whose last piece never came are lost");

@@ -6,7 +6,7 @@ use crate::record::ChunkSink;
 
 use super::engine::Engine;
 use super::options::Options;
-use super::{Log, OptionError, Properties, Verdict};
+use super::{Log, Metric, OptionError, Properties, Verdict};
 
 /// One filter instance.
 pub struct Filter {
@@ -34,6 +34,17 @@ impl Filter {
             None => Verdict::Untouched,
             Some(chunk) => Verdict::Replaced(chunk),
         }
+    }
+
+    /// What it has counted.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let mut metrics = self.engine.metrics();
+        metrics.push(Metric::gauge(
+            "line_pieces_withheld",
+            "Pieces of split lines that wait for their last piece.",
+            self.engine.withheld() as u64,
+        ));
+        metrics
     }
 
     /// Says in the log what the instance did, and ends it.

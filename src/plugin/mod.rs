@@ -1,18 +1,21 @@
 //! What filter and output do, in terms of no particular host.
 //!
 //! The host side (`ffi`) hands over [`Properties`] and a [`Log`], and turns
-//! [`Verdict`] and [`Outcome`] into the host's codes. Nothing here knows an ABI.
+//! [`Verdict`] and [`Outcome`] into the host's codes, and each [`Metric`] into one of its
+//! metrics. Nothing here knows an ABI.
 
 mod engine;
 mod entities;
 mod filter;
 mod forward_options;
+mod metrics;
 mod options;
 mod output;
 mod policy_source;
 mod upstream;
 
 pub use filter::Filter;
+pub use metrics::{Metric, MetricKind};
 pub use options::Options;
 pub use output::{HostSettings, HostTls, Output};
 pub use upstream::{UpstreamError, parse_upstream};

@@ -10,7 +10,7 @@ use crate::record::EntrySink;
 use super::engine::Engine;
 use super::forward_options::{ForwardOptions, OWN};
 use super::options::Options;
-use super::{Log, LogLevel, OptionError, Outcome, Properties};
+use super::{Log, LogLevel, Metric, OptionError, Outcome, Properties};
 
 /// What the host keeps of an output section instead of handing it on as properties.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,9 @@ pub struct HostTls {
 pub struct Output {
     client: Client,
     engine: Arc<Mutex<Engine>>,
+    /// The engine's metrics after its last chunk, because the engine itself may
+    /// be locked for as long as a chunk takes.
+    engine_metrics: Arc<Mutex<Vec<Metric>>>,
     news: Arc<NewsToLog>,
     log: Arc<dyn Log>,
 }
@@ -68,16 +71,21 @@ impl Output {
             log.log(LogLevel::Warn, remark);
         }
         let tag = tag.map(String::into_bytes);
-        let engine = Arc::new(Mutex::new(Engine::new(options.common()?, &*log)?));
+        let engine = Engine::new(options.common()?, &*log)?;
+        let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
+        let engine = Arc::new(Mutex::new(engine));
         let news = Arc::new(NewsToLog {
             log: Arc::clone(&log),
             frames: AtomicU64::new(0),
             resent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            connections_lost: AtomicU64::new(0),
         });
         let prepare = {
             let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
+            let engine_metrics = Arc::clone(&engine_metrics);
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form);
@@ -86,6 +94,10 @@ impl Output {
                 }
                 // A retry brings the whole chunk again: nothing may be held back beyond it.
                 engine.release(host_tag, &mut sink);
+                let metrics = engine.metrics();
+                *engine_metrics
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = metrics;
                 Batch {
                     tag: tag.as_deref().unwrap_or(host_tag).to_vec(),
                     entries: sink.entries,
@@ -98,6 +110,7 @@ impl Output {
         Ok(Output {
             client,
             engine,
+            engine_metrics,
             news,
             log,
         })
@@ -117,6 +130,14 @@ impl Output {
         }
     }
 
+    /// What it has counted.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let engine = self.engine_metrics.lock();
+        let mut metrics = engine.unwrap_or_else(PoisonError::into_inner).clone();
+        metrics.extend(self.news.metrics());
+        metrics
+    }
+
     /// Ends the thread within a bounded time.
     pub fn close(self) {
         self.client.shutdown();
@@ -124,7 +145,6 @@ impl Output {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .close(&*self.log);
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let NewsToLog {
             frames,
             resent,
@@ -152,9 +172,50 @@ struct NewsToLog {
     resent: AtomicU64,
     acked: AtomicU64,
     lost: AtomicU64,
+    connections: AtomicU64,
+    connections_lost: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
 impl NewsToLog {
+    fn metrics(&self) -> [Metric; 6] {
+        [
+            Metric::counter(
+                "frames_sent_total",
+                "Frames given to a connection, those sent again included.",
+                count(&self.frames) + count(&self.resent),
+            ),
+            Metric::counter(
+                "frames_resent_total",
+                "Frames given to a connection again.",
+                count(&self.resent),
+            ),
+            Metric::counter(
+                "records_acked_total",
+                "Records acknowledged by the receiver.",
+                count(&self.acked),
+            ),
+            Metric::counter(
+                "records_lost_total",
+                "Records that can never be sent.",
+                count(&self.lost),
+            ),
+            Metric::counter(
+                "connections_made_total",
+                "Connections made to a receiver.",
+                count(&self.connections),
+            ),
+            Metric::counter(
+                "connections_lost_total",
+                "Connections lost or given up while something was under way.",
+                count(&self.connections_lost),
+            ),
+        ]
+    }
+
     fn chunk_broken(&self, bytes: usize) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         let message = format!(
@@ -195,6 +256,8 @@ impl Report for NewsToLog {
             Count::FrameSent(_) => self.frames.fetch_add(1, Ordering::Relaxed),
             Count::FrameResent(_) => self.resent.fetch_add(1, Ordering::Relaxed),
             Count::FrameAcked(records) => self.acked.fetch_add(records as u64, Ordering::Relaxed),
+            Count::ConnectionMade => self.connections.fetch_add(1, Ordering::Relaxed),
+            Count::ConnectionLost => self.connections_lost.fetch_add(1, Ordering::Relaxed),
         };
     }
 }

@@ -6,6 +6,7 @@
  *   -DHOST_MAJOR=4 -DHOST_MINOR=0 -DHOST_PATCH=0   whose layouts and functions
  *   -DHOST_SAYS='"4.0.0"'                          what it claims to be
  *   -DHOST_MOVES_PROPERTIES=8                      a build with other layouts
+ *   -DHOST_MOVES_METRICS=8                         the same behind the properties
  *
  * Its arguments are commands, done one after the other:
  *   load PATH           load a plugin by either door, chosen by the file's name
@@ -20,6 +21,7 @@
  *   stop NAME           end an instance
  *   nulls               call every entry point with null and unknown pointers,
  *                       and the live instances with null data
+ *   metrics             all series of the live instances
  *   threads             number of threads of the process
  *   malloc              how the process's malloc aligns
  * Callbacks that see data run on a stack of the host's coroutine size with a
@@ -49,6 +51,9 @@
 #endif
 #ifndef HOST_MOVES_PROPERTIES
 #define HOST_MOVES_PROPERTIES 0
+#endif
+#ifndef HOST_MOVES_METRICS
+#define HOST_MOVES_METRICS 0
 #endif
 
 /* ---- layouts of this version ---- */
@@ -111,12 +116,24 @@ typedef struct flb_output_instance_v1_9_0 output_layout;
 #define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V2_2_0
 #endif
 
+#if HOST_SINCE(3, 2, 0)
+#define FILTER_CONFIG FLB_FILTER_CONFIG_V3_2_0
+#elif HOST_SINCE(2, 1, 4)
+#define FILTER_CONFIG FLB_FILTER_CONFIG_V2_1_4
+#elif HOST_SINCE(2, 1, 0)
+#define FILTER_CONFIG FLB_FILTER_CONFIG_V2_1_0
+#else
+#define FILTER_CONFIG FLB_FILTER_CONFIG_V2_0_0
+#endif
+
 /* The coroutine's stack, and what a log line takes of it. */
 #if HOST_SINCE(5, 1, 0)
 enum { STACK = 65536, LOG_FRAME = 8704 };
 #else
 enum { STACK = 24576, LOG_FRAME = 4352 };
 #endif
+/* What setting a metric takes of it. */
+enum { METRIC_FRAME = 2048 };
 
 /* What FLBPluginRegister gets; the part behind 32 bytes is no business of the plugin's. */
 struct proxy_def {
@@ -200,6 +217,7 @@ struct instance {
     } is;
     enum { FILTER, OUTPUT } door;
     struct flb_plugin_proxy_context proxy;
+    struct cmt *cmt;
     struct instance *next;
 };
 
@@ -218,15 +236,42 @@ static int *output_workers(output_layout *ins)
     return (int *) ((char *) ins + TP_WORKERS);
 }
 
+static struct cmt **filter_metrics(filter_layout *ins)
+{
+    return (struct cmt **) ((char *) &ins->cmt + HOST_MOVES_METRICS);
+}
+
+static struct flb_config **filter_config(filter_layout *ins)
+{
+    return (struct flb_config **) ((char *) ins + FILTER_CONFIG + HOST_MOVES_METRICS);
+}
+
 /* ---- functions that the plugin looks up ---- */
 
 /* Built-in plugins: the plugin asks for their size. */
 filter_plugin filter_stdout_plugin = {.name = "stdout"};
 filter_plugin filter_grep_plugin = {.name = "grep"};
 
+struct series {
+    char name[128];
+    char labels[4][64];
+    char values[4][64];
+    int label_count;
+    int is_counter;
+    int is_set;
+    double value;
+    struct series *metric;
+    struct series *next;
+};
+
+/* The first series of a metric stands for the metric. */
 struct cmt {
     char text[256];
+    struct series *series;
 };
+
+/* Whether label sets may be made. */
+static int starting;
 
 cmt_create_fn cmt_create;
 cmt_destroy_fn cmt_destroy;
@@ -240,6 +285,10 @@ flb_filter_set_context_fn flb_filter_set_context;
 flb_output_get_property_fn flb_output_get_property;
 flb_output_set_property_fn flb_output_set_property;
 flb_output_name_fn flb_output_name;
+cmt_counter_create_fn cmt_counter_create;
+cmt_counter_set_fn cmt_counter_set;
+cmt_gauge_create_fn cmt_gauge_create;
+cmt_gauge_set_fn cmt_gauge_set;
 
 struct cmt *cmt_create(void)
 {
@@ -248,8 +297,141 @@ struct cmt *cmt_create(void)
 
 void cmt_destroy(struct cmt *cmt)
 {
+    while (cmt->series != NULL) {
+        struct series *series = cmt->series;
+
+        cmt->series = series->next;
+        memset(series, 0xa5, sizeof(*series));
+        free(series);
+    }
     free(cmt);
 }
+
+static struct series *series_add(struct cmt *cmt)
+{
+    struct series **at = &cmt->series;
+
+    while (*at != NULL) {
+        at = &(*at)->next;
+    }
+    *at = zeroed(sizeof(**at));
+    return *at;
+}
+
+static struct series *metric_create(struct cmt *cmt, const char *ns, const char *subsystem,
+                                    const char *name, const char *help, int label_count,
+                                    char **labels)
+{
+    struct series *metric = series_add(cmt);
+    struct series *other;
+    int i;
+
+    if (!starting || label_count < 1 || label_count > 4 || *help == '\0') {
+        die("metric %s is made the wrong way", name);
+    }
+    snprintf(metric->name, sizeof(metric->name), "%s_%s_%s", ns, subsystem, name);
+    for (other = cmt->series; other != metric; other = other->next) {
+        if (strcmp(other->name, metric->name) == 0) {
+            die("metric %s is made twice", name);
+        }
+    }
+    for (i = 0; i < label_count; i++) {
+        snprintf(metric->labels[i], sizeof(metric->labels[i]), "%s", labels[i]);
+    }
+    metric->label_count = label_count;
+    metric->metric = metric;
+    return metric;
+}
+
+static int same_labels(const struct series *series, char **values)
+{
+    int i;
+
+    for (i = 0; i < series->label_count; i++) {
+        if (strcmp(series->values[i], values[i]) != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int metric_set(struct series *metric, uint64_t timestamp, double value, int label_count,
+                      char **values)
+{
+    /* The lists before 5.1.0 are not locked, and nor are these. */
+    volatile char frame[METRIC_FRAME];
+    struct series *series;
+    int i;
+
+    memset((char *) frame, 0, sizeof(frame));
+    if (gettid() != getpid() || label_count != metric->label_count || timestamp < 1700000000000000000) {
+        die("%s is set the wrong way", metric->name);
+    }
+    for (series = metric; series != NULL; series = series->next) {
+        if (series->metric == metric && series->is_set && same_labels(series, values)) {
+            if (metric->is_counter && value < series->value) {
+                return -1;
+            }
+            series->value = value;
+            return 0;
+        }
+    }
+    if (!starting) {
+        die("%s gets a new label set", metric->name);
+    }
+    series = metric;
+    if (metric->is_set) {
+        struct series *rest = metric->next;
+
+        series = zeroed(sizeof(*series));
+        *series = *metric;
+        metric->next = series;
+        series->next = rest;
+    }
+    for (i = 0; i < label_count; i++) {
+        snprintf(series->values[i], sizeof(series->values[i]), "%s", values[i]);
+    }
+    series->is_set = 1;
+    series->value = value;
+    return 0;
+}
+
+struct cmt_counter *cmt_counter_create(struct cmt *cmt, char *ns, char *subsystem, char *name,
+                                       char *help, int label_count, char **label_keys)
+{
+    struct series *metric = metric_create(cmt, ns, subsystem, name, help, label_count, label_keys);
+
+    metric->is_counter = 1;
+    return (struct cmt_counter *) metric;
+}
+
+int cmt_counter_set(struct cmt_counter *counter, uint64_t timestamp, double value, int label_count,
+                    char **label_values)
+{
+    return metric_set((struct series *) counter, timestamp, value, label_count, label_values);
+}
+
+struct cmt_gauge *cmt_gauge_create(struct cmt *cmt, char *ns, char *subsystem, char *name,
+                                   char *help, int label_count, char **label_keys)
+{
+    return (struct cmt_gauge *) metric_create(cmt, ns, subsystem, name, help, label_count,
+                                              label_keys);
+}
+
+int cmt_gauge_set(struct cmt_gauge *gauge, uint64_t timestamp, double value, int label_count,
+                  char **label_values)
+{
+    return metric_set((struct series *) gauge, timestamp, value, label_count, label_values);
+}
+
+#if HOST_SINCE(2, 0, 0)
+flb_output_get_cmt_instance_fn flb_output_get_cmt_instance;
+
+void *flb_output_get_cmt_instance(struct flb_output_instance *ins)
+{
+    return ((struct instance *) ins)->cmt;
+}
+#endif
 
 char *cmt_encode_text_create(struct cmt *cmt)
 {
@@ -478,6 +660,9 @@ static void load(const char *path)
            output.def.def.type, output.def.def.proxy, output.def.def.flags);
 }
 
+/* Never looked into. */
+#define THE_CONFIG ((struct flb_config *) &options)
+
 /* Options come before the door is known, so they wait as pairs. */
 static struct mk_list options = {&options, &options};
 
@@ -487,11 +672,14 @@ static struct instance *instance_start(const char *alias, int door)
     struct mk_list *node;
 
     ins->door = door;
+    ins->cmt = cmt_create();
     if (door == FILTER) {
         list_init(filter_properties(&ins->is.filter));
         snprintf(ins->is.filter.name, sizeof(ins->is.filter.name), "kube_audit.0");
         ins->is.filter.alias = copy(alias);
         ins->is.filter.log_level = FLB_LOG_INFO;
+        *filter_metrics(&ins->is.filter) = ins->cmt;
+        *filter_config(&ins->is.filter) = THE_CONFIG;
     }
     else {
         list_init(output_properties(&ins->is.output));
@@ -533,8 +721,13 @@ static void filter_start(const char *name)
 {
     struct instance *ins = instance_start(name, FILTER);
     int checked = filter_check(ins);
-    int started = checked != 0 ? -1 : filter.cb_init((struct flb_filter_instance *) ins, NULL, NULL);
+    int started = -1;
 
+    if (checked == 0) {
+        starting = 1;
+        started = filter.cb_init((struct flb_filter_instance *) ins, THE_CONFIG, NULL);
+        starting = 0;
+    }
     printf("filter %s: pre_run %d, init %d\n", name, checked, started);
     if (started == 0) {
         ins->next = instances;
@@ -554,7 +747,9 @@ static void output_start(const char *name)
     ins->is.output.context = &ins->proxy;
     plugin.o_ins = (struct flb_output_instance *) ins;
     plugin.context = &ins->proxy;
+    starting = 1;
     started = output.init(&plugin);
+    starting = 0;
     memset(&plugin, 0xa5, sizeof(plugin));
     printf("output %s: init %d, retry_limit %d, workers %d\n", name, started,
            ins->is.output.retry_limit, *output_workers(&ins->is.output));
@@ -677,6 +872,24 @@ static void stop(const char *name)
     }
     else if (ins->is.filter.context != NULL) {
         printf("stop %s: %d\n", name, filter.cb_exit(ins->is.filter.context, NULL));
+    }
+    cmt_destroy(ins->cmt);
+}
+
+static void metrics(void)
+{
+    struct instance *ins;
+    struct series *series;
+    int i;
+
+    for (ins = instances; ins != NULL; ins = ins->next) {
+        for (series = ins->cmt->series; series != NULL; series = series->next) {
+            printf("%s %s{", series->metric->is_counter ? "counter" : "gauge", series->name);
+            for (i = 0; i < series->label_count; i++) {
+                printf("%s%s=\"%s\"", i > 0 ? "," : "", series->labels[i], series->values[i]);
+            }
+            printf("} = %.0f\n", series->value);
+        }
     }
 }
 
@@ -1019,6 +1232,9 @@ int main(int argc, char **argv)
         }
         else if (strcmp(command, "nulls") == 0) {
             nulls();
+        }
+        else if (strcmp(command, "metrics") == 0) {
+            metrics();
         }
         else if (strcmp(command, "threads") == 0) {
             threads();

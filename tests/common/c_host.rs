@@ -46,6 +46,12 @@ impl CHost {
         self
     }
 
+    /// Its filters keep their metrics that many bytes further on.
+    pub fn moves_metrics(mut self, bytes: usize) -> CHost {
+        self.flags.push(format!("-DHOST_MOVES_METRICS={bytes}"));
+        self
+    }
+
     /// Its malloc aligns to 8 bytes only.
     pub fn malloc8(mut self) -> CHost {
         self.sources.push("malloc8.c");

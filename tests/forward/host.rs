@@ -67,6 +67,7 @@ impl Report for Notes {
             Count::FrameSent(_) => self.sent.fetch_add(1, Ordering::Relaxed),
             Count::FrameResent(_) => self.resent.fetch_add(1, Ordering::Relaxed),
             Count::FrameAcked(records) => self.acked.fetch_add(records, Ordering::Relaxed),
+            Count::ConnectionMade | Count::ConnectionLost => 0,
         };
     }
 }

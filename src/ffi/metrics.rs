@@ -1,0 +1,190 @@
+//! An instance's metrics among the host's own.
+//!
+//! The host reads them on its engine's thread, and before 5.1.0 nothing locks
+//! their label sets. So all label sets are made while the instance starts, and
+//! afterwards values are set by its entry points only, on the host's threads.
+//! The host frees metrics with their instance: they are set between init and
+//! exit only.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr::NonNull;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::bindings as abi;
+use super::host::{Host, MetricsApi};
+use crate::plugin::{Log, LogLevel, Metric, MetricKind};
+
+/// Begins the name of every metric: `fluentbit_filter_kube_audit_records_total`.
+const NAMESPACE: &CStr = c"fluentbit";
+const PREFIX: &str = "kube_audit_";
+
+/// The label that every metric of an instance has, as the host's own have it.
+const INSTANCE: &CStr = c"name";
+
+/// Metrics of one instance in the host.
+pub struct HostMetrics {
+    api: &'static MetricsApi,
+    series: Vec<Series>,
+}
+
+struct Series {
+    metric: Handle,
+    labels: Vec<CString>,
+    /// What the host knows, so that it's told of changes only.
+    value: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Handle {
+    Counter(NonNull<abi::cmt_counter>),
+    Gauge(NonNull<abi::cmt_gauge>),
+}
+
+// SAFETY: the host's metrics belong to no thread. Setting a value writes a number
+// atomically, and one call at a time has the `&mut` for it.
+unsafe impl Send for HostMetrics {}
+
+impl HostMetrics {
+    /// Makes every series, with its first value. `None` where the host has no
+    /// metrics; where it does not take them, the log says so.
+    ///
+    /// # Safety
+    /// `context` gives null or the metrics of an instance that the host is starting
+    /// on this thread. The result isn't used when that instance is gone.
+    pub unsafe fn start(
+        host: &'static Host,
+        door: &str,
+        instance: &str,
+        log: &dyn Log,
+        context: impl FnOnce(&MetricsApi) -> *mut abi::cmt,
+        metrics: &[Metric],
+    ) -> Option<HostMetrics> {
+        let api = host.metrics.as_ref()?;
+        // SAFETY: the caller guarantees the context.
+        let started = unsafe { HostMetrics::create(api, context(api), door, instance, metrics) };
+        if started.is_none() {
+            let line = "the instance's metrics are not among the host's: it keeps them where \
+                        this plugin does not know, or does not take them";
+            log.log(LogLevel::Warn, line);
+        }
+        started
+    }
+
+    /// # Safety
+    /// As above.
+    unsafe fn create(
+        api: &'static MetricsApi,
+        context: *mut abi::cmt,
+        door: &str,
+        instance: &str,
+        metrics: &[Metric],
+    ) -> Option<HostMetrics> {
+        let context = NonNull::new(context)?;
+        let door = CString::new(door).ok()?;
+        let mut series: Vec<Series> = Vec::with_capacity(metrics.len());
+        for metric in metrics {
+            // Series that differ by their labels share a metric.
+            let first = metrics.iter().position(|first| first.name == metric.name);
+            let handle = match first.and_then(|first| series.get(first)) {
+                Some(first) => first.metric,
+                // SAFETY: the caller guarantees the context.
+                None => unsafe { create(api, context, &door, metric) }?,
+            };
+            let mut labels = vec![CString::new(instance).ok()?];
+            for (_, value) in &metric.labels {
+                labels.push(CString::new(value.as_str()).ok()?);
+            }
+            let one = Series {
+                metric: handle,
+                labels,
+                value: metric.value,
+            };
+            if one.set(api, now()) != 0 {
+                return None;
+            }
+            series.push(one);
+        }
+        Some(HostMetrics { api, series })
+    }
+
+    /// Sets the values, which come in the order of [`HostMetrics::start`].
+    pub fn set(&mut self, metrics: &[Metric]) {
+        let now = now();
+        for (series, metric) in self.series.iter_mut().zip(metrics) {
+            if series.value != metric.value {
+                series.value = metric.value;
+                series.set(self.api, now);
+            }
+        }
+    }
+}
+
+impl Series {
+    /// Tells the host the value; 0 is success.
+    fn set(&self, api: &MetricsApi, now: u64) -> c_int {
+        let (mut labels, count) = pointers(self.labels.iter().map(CString::as_c_str));
+        let (labels, value) = (labels.as_mut_ptr(), self.value as f64);
+        // SAFETY: the metric lives as long as its instance (see `start`), and the
+        // host only reads the labels, which are as many as are counted.
+        unsafe {
+            match self.metric {
+                Handle::Counter(counter) => {
+                    (api.counter_set)(counter.as_ptr(), now, value, count, labels)
+                }
+                Handle::Gauge(gauge) => (api.gauge_set)(gauge.as_ptr(), now, value, count, labels),
+            }
+        }
+    }
+}
+
+/// Makes a metric without series.
+///
+/// # Safety
+/// `context` is a live metrics context that no other thread uses.
+unsafe fn create(
+    api: &MetricsApi,
+    context: NonNull<abi::cmt>,
+    door: &CStr,
+    metric: &Metric,
+) -> Option<Handle> {
+    let name = CString::new(format!("{PREFIX}{}", metric.name)).ok()?;
+    let help = CString::new(metric.help).ok()?;
+    let mut labels = Vec::with_capacity(metric.labels.len());
+    for (name, _) in &metric.labels {
+        labels.push(CString::new(*name).ok()?);
+    }
+    let labels = labels.iter().map(CString::as_c_str);
+    let (mut labels, count) = pointers([INSTANCE].into_iter().chain(labels));
+    let (context, labels) = (context.as_ptr(), labels.as_mut_ptr());
+    let [namespace, door, name, help] =
+        [NAMESPACE, door, &name, &help].map(|text| text.as_ptr().cast_mut());
+    // SAFETY: the caller guarantees the context; the host only reads the strings,
+    // and copies them.
+    unsafe {
+        match metric.kind {
+            MetricKind::Counter => NonNull::new((api.counter_create)(
+                context, namespace, door, name, help, count, labels,
+            ))
+            .map(Handle::Counter),
+            MetricKind::Gauge => NonNull::new((api.gauge_create)(
+                context, namespace, door, name, help, count, labels,
+            ))
+            .map(Handle::Gauge),
+        }
+    }
+}
+
+/// Strings as the host takes several of them, and how many they are.
+fn pointers<'a>(texts: impl Iterator<Item = &'a CStr>) -> (Vec<*mut c_char>, c_int) {
+    let pointers: Vec<_> = texts.map(|text| text.as_ptr().cast_mut()).collect();
+    let count = c_int::try_from(pointers.len()).unwrap_or(0);
+    (pointers, count)
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
