@@ -100,11 +100,19 @@ fn an_output_that_can_t_deliver_retries() {
 #[test]
 fn tls_is_seen_and_not_ignored() {
     in_each((1, 9, 3), |host| {
-        let options = [("host", "127.0.0.1"), ("port", "1"), ("tls", "on")];
-        let pipeline = Pipeline::new().input("dummy", &[]);
-        let finished = host.run(&pipeline.output("kube_audit", &options));
-        assert_ne!(finished.status, Some(0), "{}", finished.log);
-        finished.assert_log("[output:kube_audit:kube_audit.0] `tls` is on");
+        let address = [("host", "127.0.0.1"), ("port", "1"), ("tls", "on")];
+        let refused = |more: (&str, &str), why: &str| {
+            let options = [&address[..], &[more]].concat();
+            let pipeline = Pipeline::new().input("dummy", &[]);
+            let finished = host.run(&pipeline.output("kube_audit", &options));
+            assert_ne!(finished.status, Some(0), "{}", finished.log);
+            finished.assert_log(why);
+        };
+        refused(("tls.ca_file", "/no/such/ca.pem"), "/no/such/ca.pem");
+        refused(
+            ("tls.crt_file", "/no/such/crt.pem"),
+            "`tls.crt_file` and `tls.key_file` belong together",
+        );
     });
 }
 

@@ -1,19 +1,21 @@
 //! Options of the output alone: receivers, and how the Forward protocol is spoken.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::forward::compression::Compression;
 use crate::forward::handshake::{Auth, Secret};
-use crate::net::{Config, Identity, Node, Tls, Versions};
+use crate::net::{Config, Delivery, Identity, Node, Tls, Versions};
 use crate::record::{EntryForm, EntryMetadata, EntryTime};
 
 use super::OptionError;
 use super::options::{Options, wrong};
 use super::output::{HostSettings, HostTls};
+use super::upstream::parse_upstream;
 
 /// Options of the output alone. Some of them only so that a configuration of the
 /// host's own `forward` output works as it is.
-pub const OWN: [&str; 21] = [
+pub const OWN: [&str; 26] = [
     "ack_timeout",
     "ack_window",
     "compress",
@@ -21,11 +23,15 @@ pub const OWN: [&str; 21] = [
     "empty_shared_key",
     "endpoint",
     "flush_wait",
+    "failover_after",
     "fluentd_compat",
+    "idle_timeout",
     "max_frame",
+    "ordered",
     "password",
     "require_ack_response",
     "retain_metadata_in_forward_mode",
+    "rotate_after",
     "self_hostname",
     "send_options",
     "shared_key",
@@ -33,6 +39,7 @@ pub const OWN: [&str; 21] = [
     "time_as_integer",
     "tls.verify_hostname",
     "unix_path",
+    "upstream",
     "username",
     "write_timeout",
 ];
@@ -53,15 +60,22 @@ pub struct ForwardOptions {
 impl ForwardOptions {
     /// Reads the options.
     pub fn new(options: &Options<'_>, host: &HostSettings) -> Result<ForwardOptions, OptionError> {
-        let mut nodes = receivers(options, host)?;
-        let auth = auth(options)?;
         let compression = compression(options)?;
-        for node in &mut nodes {
-            node.auth = auth.clone();
-            node.compression = compression;
-            if let Some(tls) = &host.tls {
-                node.tls = Some(tls_of(tls)?);
+        let mut nodes = match options.one("upstream")? {
+            Some(file) => upstream(file, options, host)?,
+            None => {
+                let auth = auth(options)?;
+                let tls = host.tls.as_ref().map(tls_of).transpose()?;
+                let mut nodes = receivers(options, host)?;
+                for node in &mut nodes {
+                    node.auth = auth.clone();
+                    node.tls = tls.clone().or(node.tls.take());
+                }
+                nodes
             }
+        };
+        for node in &mut nodes {
+            node.compression = compression;
         }
         let mut config = Config::new(nodes);
         for (name, place) in [
@@ -69,6 +83,9 @@ impl ForwardOptions {
             ("write_timeout", &mut config.limits.write_timeout),
             ("ack_timeout", &mut config.limits.ack_timeout),
             ("flush_wait", &mut config.flush_wait),
+            ("failover_after", &mut config.failover_after),
+            ("idle_timeout", &mut config.idle_timeout),
+            ("rotate_after", &mut config.rotate_after),
         ] {
             if let Some(duration) = options.duration(name)? {
                 *place = duration;
@@ -81,6 +98,9 @@ impl ForwardOptions {
                 &format!("{:?}", config.flush_wait),
                 right,
             ));
+        }
+        if options.flag("ordered")?.unwrap_or(false) {
+            config.delivery = Delivery::Ordered;
         }
         if let Some(window) = options.number("ack_window", 1..=1024)? {
             config.limits.window = window;
@@ -143,6 +163,48 @@ fn receivers(options: &Options<'_>, host: &HostSettings) -> Result<Vec<Node>, Op
                 .to_owned(),
         )),
     }
+}
+
+/// The nodes of an upstream file, to which the options of a receiver belong.
+fn upstream(
+    file: &str,
+    options: &Options<'_>,
+    host: &HostSettings,
+) -> Result<Vec<Node>, OptionError> {
+    const OF_A_NODE: [&str; 7] = [
+        "endpoint",
+        "unix_path",
+        "shared_key",
+        "empty_shared_key",
+        "username",
+        "password",
+        "self_hostname",
+    ];
+    for name in OF_A_NODE {
+        if options.one(name)?.is_some() {
+            return Err(OptionError(format!(
+                "`Upstream` and `{}` are both set: with an upstream file, that belongs into its \
+                 [NODE] sections",
+                super::options::display_name(name)
+            )));
+        }
+    }
+    if host.host.is_some() || host.tls.is_some() {
+        return Err(OptionError(
+            "`Upstream` is set beside `Host` or `tls`: with an upstream file, those belong into its \
+             [NODE] sections"
+                .to_owned(),
+        ));
+    }
+    let text = fs::read_to_string(file).map_err(|error| {
+        wrong(
+            "upstream",
+            file,
+            &format!("the file cannot be read ({error})"),
+        )
+    })?;
+    parse_upstream(file, &text, |name| std::env::var(name).ok())
+        .map_err(|error| OptionError(error.to_string()))
 }
 
 fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
@@ -399,6 +461,46 @@ mod tests {
                 .collect::<Vec<_>>(),
             [false, true]
         );
+    }
+
+    #[test]
+    fn an_upstream_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("upstream.conf");
+        let nodes = "[UPSTREAM]\n name u\n[NODE]\n name one\n host a\n port 1\n\
+                     [NODE]\n name two\n host b\n port 2\n role standby\n shared_key k\n";
+        fs::write(&file, nodes).unwrap();
+        let file = file.to_str().unwrap();
+        let options = read(
+            &[("Upstream", file), ("Ordered", "on")],
+            &HostSettings::default(),
+        )
+        .unwrap();
+        let names: Vec<_> = options
+            .config
+            .nodes
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
+        assert_eq!(names, ["one", "two"]);
+        assert!(options.config.nodes[1].auth.is_some());
+        assert_eq!(options.config.delivery, Delivery::Ordered);
+        let beside = read(
+            &[("Upstream", file), ("Shared_Key", "k")],
+            &HostSettings::default(),
+        );
+        assert!(beside.unwrap_err().contains("`Upstream` and `Shared_Key`"));
+        let beside = read(&[("Upstream", file)], &host(Some("a")));
+        assert!(beside.unwrap_err().contains("[NODE]"));
+        let missing = read(&[("Upstream", "/no/such/file")], &HostSettings::default());
+        assert!(
+            missing
+                .unwrap_err()
+                .contains("`Upstream` is `/no/such/file`")
+        );
+        fs::write(file, "[UPSTREAM]\n name u\n[NODE]\n name one\n hots a\n").unwrap();
+        let wrong = read(&[("Upstream", file)], &HostSettings::default()).unwrap_err();
+        assert!(wrong.contains("upstream.conf:5"), "{wrong}");
     }
 
     #[test]

@@ -18,7 +18,6 @@ pub use filter::Filter;
 pub use metrics::{Metric, MetricKind};
 pub use options::Options;
 pub use output::{HostSettings, HostTls, Output};
-pub use upstream::{UpstreamError, parse_upstream};
 
 /// An option that is wrong, in words that name it, what was found and what would be right.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
