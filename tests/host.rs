@@ -109,10 +109,6 @@ fn tls_is_seen_and_not_ignored() {
             finished.assert_log(why);
         };
         refused(("tls.ca_file", "/no/such/ca.pem"), "/no/such/ca.pem");
-        refused(
-            ("tls.crt_file", "/no/such/crt.pem"),
-            "`tls.crt_file` and `tls.key_file` belong together",
-        );
     });
 }
 
