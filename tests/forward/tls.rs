@@ -272,7 +272,8 @@ fn case_49_one_side_speaks_no_tls() {
         "the server speaks TLS",
     );
     // Servers without TLS: one that says HELO, one that closes, one that is silent.
-    let scripts: [(fn(&mut Connection), &str); 3] = [
+    type Behaviour = fn(&mut Connection);
+    let scripts: [(Behaviour, &str); 3] = [
         (|peer| peer.send(&Lock::plain().helo), "does not speak TLS"),
         (
             Connection::close,
