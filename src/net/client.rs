@@ -32,7 +32,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long a node may keep silent with frames of ours before another one
     /// that is up gets them too. Default 3 s. A node that has yet to acknowledge
-    /// its first frame since it failed has a half of `flush_wait`.
+    /// its first frame since it failed has a half of `flush_wait`. After twice
+    /// this time its connection is given up.
     pub failover_after: Duration,
     /// After how long without use a connection is closed. Default 30 s: load
     /// balancers forget idle ones without a word.

@@ -17,6 +17,7 @@ use super::node::Node;
 use super::report::{Loss, News};
 use super::rng::Rng;
 use crate::forward::ChunkId;
+use crate::forward::session::Doubt;
 use crate::forward::wire::Frame;
 
 /// One node, with at most one connection.
@@ -174,6 +175,10 @@ impl Lane {
                 if let Err(loss) = exchanged {
                     return Some(Event::Lost(loss));
                 }
+                if ready.gives_up_at(config).is_some_and(|at| now >= at) {
+                    let silence = 2 * config.failover_after;
+                    return Some(Event::Lost(Doubt::AckTimeout(silence).into()));
+                }
                 if ready.is_busy() || now < ready.retires_at(config) {
                     return None;
                 }
@@ -300,26 +305,18 @@ impl Lane {
 
     /// When something about it changes by itself, next after `now`.
     pub(super) fn deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
+        let slow = |since: &Instant| Some(*since + config.least_patience());
         let deadlines = match &self.link {
-            Link::Idle => [self.health.not_before(), None, None, None],
-            Link::Connecting { dial, since } => [
-                dial.deadline(),
-                Some(*since + config.least_patience()),
-                None,
-                None,
-            ],
-            Link::Establishing { connection, since } => [
-                connection.deadline(),
-                Some(*since + config.least_patience()),
-                None,
-                None,
-            ],
+            Link::Idle => vec![self.health.not_before()],
+            Link::Connecting { dial, since } => vec![dial.deadline(), slow(since)],
+            Link::Establishing { connection, since } => vec![connection.deadline(), slow(since)],
             Link::Ready(ready) => {
                 let stalled = ready.connection.stalled_since();
-                [
+                vec![
                     ready.connection.deadline(),
                     stalled.map(|since| since + config.least_patience()),
                     stalled.map(|since| since + self.patience(config)),
+                    ready.gives_up_at(config),
                     Some(ready.retires_at(config)),
                 ]
             }
@@ -359,6 +356,12 @@ pub(super) struct Released {
 impl Ready {
     fn is_busy(&self) -> bool {
         self.connection.in_flight().next().is_some()
+    }
+
+    /// When it is closed because it went on to be silent after others got its frames.
+    fn gives_up_at(&self, config: &Config) -> Option<Instant> {
+        let stalled = self.connection.stalled_since()?;
+        (!self.released.is_empty()).then(|| stalled + 2 * config.failover_after)
     }
 
     /// When it is closed unless something is under way.

@@ -26,23 +26,39 @@
 //! most. When that runs out, or the peer can't be reached, later flushes only
 //! wait for their chunk to be prepared (there may be nothing left to send),
 //! until a chunk was acknowledged within that time again. Delivery goes on
-//! behind them. When the host hands such a chunk
-//! over again, it is known by its content and answered without being sent twice.
+//! behind them. When the host hands such a chunk over again, it is known by its
+//! content and answered without being sent twice.
+//!
+//! # Several nodes
+//!
+//! Each has a connection, session and window of its own, all on one thread. The
+//! next frame goes to the primary whose turn it is by weight. A node that owes
+//! progress for half of [`Config::flush_wait`] is passed over while another one
+//! is up; after [`Config::failover_after`] the frames that it has go to another
+//! one, with the same ids. A lost connection gives them away at once. A node
+//! that has failed is tried again by itself, at growing intervals, and gets one
+//! frame at a time until it has acknowledged one. However often it fails, it is
+//! tried some 80 times in the first minute and 60 in later ones at most, counted
+//! per round over the addresses of its name. Standbys are used while no primary
+//! is up.
 //!
 //! # What is held
 //!
 //! At most [`Config::memory`] bytes of chunks (or one chunk, if it alone is
 //! larger), each as the host gave it until it is prepared and as entries from
-//! then on, and one frame as it is written. Beyond that a chunk is not taken
-//! and the host keeps it. Of delivered chunks that the host has not asked for
-//! again, a fingerprint is kept: 1024 of them at most.
+//! then on, and for each node one frame as it is written. Beyond that a chunk is
+//! not taken and the host keeps it, however long the receivers are away. Of
+//! delivered chunks that the host has not asked for again, a fingerprint is
+//! kept: 1024 of them at most.
 //!
 //! # When a chunk is sent twice
 //!
 //! Frames that a lost connection left unacknowledged are sent again with the
-//! same id, because the peer may or may not have them. Acknowledged ones are
-//! not, even if the host has to hand the chunk over again, with these
-//! exceptions: more than 1024 delivered chunks are waiting for the host to ask;
+//! same id, because the peer may or may not have them; so are those of a node
+//! that is silent for too long. After three lost connections a frame may be too
+//! large for the receiver and is sent in halves, which have ids of their own.
+//! Acknowledged ones are not, even if the host has to hand the chunk over again,
+//! with these exceptions: more than 1024 delivered chunks are waiting for the host to ask;
 //! a chunk that was given back had to make room for others; or the process ends
 //! before the host has asked.
 

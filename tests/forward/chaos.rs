@@ -165,6 +165,7 @@ struct State {
     dice: Mutex<Dice>,
     connections: AtomicUsize,
     stopped: AtomicBool,
+    clumsiness: u64,
 }
 
 impl State {
@@ -186,8 +187,9 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Starts peers whose moods last for up to `mood`.
-    pub fn start(seed: u64, mood: Duration) -> Chaos {
+    /// Starts peers whose moods last for up to `mood`. One frame in so many meets
+    /// with an accident when they are clumsy.
+    pub fn start(seed: u64, mood: Duration, clumsiness: u64) -> Chaos {
         let books = Arc::new(Mutex::new(Books::default()));
         let mut chaos = Chaos {
             addresses: Vec::new(),
@@ -204,6 +206,7 @@ impl Chaos {
                 dice: Mutex::new(Dice::new(seed.wrapping_mul(3).wrapping_add(number))),
                 connections: AtomicUsize::new(0),
                 stopped: AtomicBool::new(false),
+                clumsiness,
             });
             chaos.peers.push(Arc::clone(&state));
             chaos
@@ -335,7 +338,7 @@ fn serve(mut stream: TcpStream, state: &State, line: &Arc<Line>) {
                 books.faults += 1;
                 continue;
             }
-            if state.mood() == Mood::Clumsy && state.below(50) == 0 {
+            if state.mood() == Mood::Clumsy && state.below(state.clumsiness) == 0 {
                 books.faults += 1;
                 drop(books);
                 line.doubtful.store(true, Ordering::Relaxed);
@@ -405,7 +408,7 @@ fn config(endpoints: &str) -> Config {
 #[test]
 fn case_52_and_65_chaos() {
     let (time, seed) = fate();
-    let chaos = Chaos::start(seed, Duration::from_secs(1));
+    let chaos = Chaos::start(seed, Duration::from_secs(1), 50);
     let notes = Arc::new(Notes::default());
     let prepare = |tag: &[u8], chunk: &[u8]| Batch {
         tag: tag.to_vec(),
