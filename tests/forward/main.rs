@@ -13,8 +13,6 @@ mod handshake;
 mod host;
 mod host_chaos;
 #[path = "../common/library.rs"]
-#[allow(dead_code, reason = "shared with other tests")]
-#[allow(clippy::expect_used, reason = "a failed test panics")]
 mod library;
 mod nodes;
 mod npm;
