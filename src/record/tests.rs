@@ -717,6 +717,39 @@ fn hostile_nesting_is_left_alone() {
 }
 
 #[test]
+fn records_of_16_mib() {
+    let body = format!(r#"{{"k":"{}"}}"#, "x".repeat(16 << 20));
+    let line = event("secrets", "ResponseComplete").replace("1.50e0", &body);
+    check(
+        &Settings::default(),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &logged("secrets"))])],
+    );
+    let mut rewriter = rewriter(Settings::default());
+    let chunk = framed(&map(&[("log", &line[..line.len() - 1])]));
+    assert_eq!(run(&mut rewriter, &chunk), None);
+    assert_eq!(rewriter.tally().malformed, 1);
+}
+
+#[test]
+fn chunks_cut_anywhere_or_with_flipped_bytes() {
+    let line = event("secrets", "ResponseComplete");
+    let chunk = [framed(&map(&[("log", &line)])), framed_old(&msgpack(&line))].concat();
+    for end in 0..chunk.len() {
+        let mut sink = ChunkSink::new(&chunk[..end]);
+        let _ = rewriter(Settings::default()).chunk(b"t", &chunk[..end], &mut sink);
+    }
+    for at in 0..chunk.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = chunk.clone();
+            damaged[at] ^= flip;
+            let mut sink = ChunkSink::new(&damaged);
+            let _ = rewriter(Settings::default()).chunk(b"t", &damaged, &mut sink);
+        }
+    }
+}
+
+#[test]
 fn without_a_policy_only_the_options_count() {
     let body = map(&[("log", &event("secrets", "RequestReceived"))]);
     let mut rewriter = Rewriter::new(Settings::default(), None, || [0; 16]);
