@@ -112,6 +112,29 @@ fn tls_is_seen_and_not_ignored() {
     });
 }
 
+/// The plugin's threads take no signal: those are the host's.
+#[test]
+fn signals_are_left_to_the_host() {
+    in_each((1, 9, 3), |host| {
+        let pipeline = Pipeline::new()
+            .input("dummy", &[("samples", "1")])
+            .output("kube_audit", &[("host", "127.0.0.1"), ("port", "1")]);
+        let mut running = host.start(&pipeline);
+        running.wait_for_log("failed to flush chunk", 1);
+        let blocked = running.blocked_signals("kube-audit-fwd");
+        // SIGHUP, SIGINT, SIGTERM.
+        for signal in [1, 2, 15] {
+            assert_ne!(
+                blocked & 1 << (signal - 1),
+                0,
+                "{}: signal {signal}",
+                host.name()
+            );
+        }
+        running.stop().assert_clean();
+    });
+}
+
 #[test]
 fn workers_do_not_multiply() {
     in_each((2, 2, 0), |host| {

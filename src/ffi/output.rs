@@ -6,6 +6,8 @@
 //! `FLBPluginExit` are the older forms of the two with a context.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bindings as abi;
@@ -159,7 +161,28 @@ unsafe fn start(
     if let Some(workers) = workers {
         forbid_workers(workers, log, set);
     }
-    Output::new(&section.properties, &settings, log.clone()).map_err(|wrong| wrong.to_string())
+    without_signals(|| Output::new(&section.properties, &settings, log.clone()))
+        .map_err(|wrong| wrong.to_string())
+}
+
+/// Does something with all signals blocked, so that threads started by it never
+/// take one. They are the host's: 2.1 even reloads inside its signal handler, and
+/// on a thread of ours would wait there for that thread to end.
+fn without_signals<T>(body: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: the set is filled before it is read, and both outlive the calls;
+    // the mask is that of this thread alone.
+    let blocked = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) == 0
+    };
+    let result = body();
+    if blocked {
+        // SAFETY: the mask was written by the call above, which succeeded.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    }
+    result
 }
 
 /// The host gives up a chunk after one retry unless it is told otherwise.

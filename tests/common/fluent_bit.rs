@@ -457,6 +457,25 @@ impl Running {
         self.signal("HUP");
     }
 
+    /// The signals that its thread of that name blocks, one bit for each.
+    #[track_caller]
+    pub fn blocked_signals(&self, thread: &str) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("threads");
+        let states = tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+        let field = |state: &str, name: &str| {
+            state
+                .lines()
+                .find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
+        };
+        let mask = states
+            .filter(|state| field(state, "Name:").as_deref() == Some(thread))
+            .find_map(|state| field(&state, "SigBlk:"))
+            .expect("a thread of that name");
+        u64::from_str_radix(&mask, 16).expect("a mask")
+    }
+
     /// Tells it to end, and waits.
     #[track_caller]
     pub fn stop(self) -> Finished {
