@@ -11,6 +11,7 @@
 //! | `splice` | edits of a document: everything else is copied |
 //! | `convert` | JSON to msgpack and back |
 //! | `tree`, `json`, `msgpack` | walking a document in place, in either form |
+//! | `escape` | escapes of JSON strings |
 //! | `scan` | ends of JSON strings and containers, many bytes at a time |
 //! | `sink` | where rewritten records go |
 //! | `tally` | counts |
@@ -20,6 +21,7 @@ mod convert;
 mod cri;
 mod document;
 mod enrich;
+mod escape;
 mod evaluate;
 mod event;
 mod json;

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::json;
+use super::escape::unescape;
 
 /// The document cannot be read on; nothing after this point can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ impl<'a> Text<'a> {
     pub fn value(&self) -> Cow<'a, [u8]> {
         if self.escaped {
             let mut value = Vec::with_capacity(self.raw.len());
-            json::unescape(self.raw, &mut value);
+            unescape(self.raw, &mut value);
             Cow::Owned(value)
         } else {
             Cow::Borrowed(self.raw)
