@@ -555,10 +555,19 @@ impl Rewriter {
         let tree = Msgpack(source);
         let items = list_items(tree, items)?;
         sink.drop(source, record);
-        for (item, _) in items {
-            let mut event = Event::read(tree, item, &mut self.buffers.event)?;
-            event.inherit(list.api_version());
-            self.map_event(source, record, &event, sink)?;
+        for (at, end) in items {
+            let done = Event::read(tree, at, &mut self.buffers.event).and_then(|mut event| {
+                event.inherit(list.api_version());
+                self.map_event(source, record, &event, sink)
+            });
+            if done.is_err() {
+                self.tally.malformed += 1;
+                if self.settings.on_error == Fate::Keep {
+                    sink.emit(source, record, None, |out| {
+                        out.extend_from_slice(&source[at..end])
+                    });
+                }
+            }
         }
         Ok(())
     }
@@ -627,15 +636,11 @@ impl Rewriter {
             ..
         } = &mut self.buffers;
         let enrichment = &self.settings.enrichment;
-        if !enrichment.is_empty() {
-            let enrich = Some((enrichment, &uuid[..]));
-            if strip::plan(Msgpack(source), map, &scratch.slots, None, enrich, edits)?.emptied {
-                self.tally.emptied += 1;
-                sink.drop(source, record);
-                return Ok(());
-            }
-        }
-        if edits.is_empty() && time.is_none() && !one_of_many {
+        let emptied = enrich(enrichment, &uuid, Msgpack(source), map, scratch, edits)?;
+        if emptied {
+            self.tally.emptied += 1;
+            sink.drop(source, record);
+        } else if edits.is_empty() && time.is_none() && !one_of_many {
             sink.keep(source, record);
         } else {
             sink.emit(source, record, time, |out| {
@@ -663,18 +668,14 @@ impl Rewriter {
         let tree = Msgpack(body);
         let map = Event::read(tree, 0, scratch)?;
         edits.clear();
-        let enrichment = &self.settings.enrichment;
-        if !enrichment.is_empty() {
-            let enrich = Some((enrichment, &uuid[..]));
-            if strip::plan(tree, &map, &scratch.slots, None, enrich, edits)?.emptied {
-                self.tally.emptied += 1;
-                sink.drop(source, record);
-                return Ok(());
-            }
+        if enrich(&self.settings.enrichment, &uuid, tree, &map, scratch, edits)? {
+            self.tally.emptied += 1;
+            sink.drop(source, record);
+        } else {
+            sink.emit(source, record, time, |out| {
+                edits.apply(body, 0..body.len(), out)
+            });
         }
-        sink.emit(source, record, time, |out| {
-            edits.apply(body, 0..body.len(), out)
-        });
         Ok(())
     }
 
@@ -840,4 +841,28 @@ impl Rewriter {
             None => [0; 36],
         }
     }
+}
+
+/// Plans what the enrichment does to a map that was read into `scratch`; says
+/// whether that leaves nothing of it.
+fn enrich<'a>(
+    enrichment: &Enrichment,
+    uuid: &[u8],
+    tree: Msgpack<'a>,
+    map: &Event<'a>,
+    scratch: &Scratch,
+    edits: &mut Edits,
+) -> Result<bool, Malformed> {
+    if enrichment.is_empty() {
+        return Ok(false);
+    }
+    let plan = strip::plan(
+        tree,
+        map,
+        &scratch.slots,
+        None,
+        Some((enrichment, uuid)),
+        edits,
+    )?;
+    Ok(plan.emptied)
 }

@@ -229,6 +229,26 @@ fn an_item_that_cannot_be_read_is_kept_alone() {
 }
 
 #[test]
+fn an_item_that_cannot_be_converted_is_kept_alone() {
+    let settings = Settings {
+        output_shape: OutputShape::Json,
+        ..Settings::default()
+    };
+    let item = msgpack(r#"{"auditID":"a","stage":"Panic","level":"Request","requestObject":0}"#);
+    // Deeper than anything is converted.
+    let deep = [&item[..item.len() - 1], &[0x91; 200], &[0xc0]].concat();
+    let list = [
+        &msgpack(r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#)[1..],
+        b"\xa5items\x92",
+        &deep,
+        &item,
+    ];
+    let list = [&b"\x83"[..], &list.concat()].concat();
+    let text = r#"{"auditID":"a","stage":"Panic","level":"Request","requestObject":0}"#;
+    check(&settings, &list, &[deep, map(&[("log", text)])]);
+}
+
+#[test]
 fn what_is_no_event_stays_or_goes() {
     let truncated = &event("secrets", "ResponseComplete")[..200];
     let others = ["plain text", "{}", "[1]", r#"{"auditID":"x"}"#, ""];
