@@ -457,6 +457,23 @@ impl Running {
         self.signal("HUP");
     }
 
+    /// How many threads it has, and how many sockets and event counters are open.
+    pub fn threads_and_sockets(&self) -> (usize, usize) {
+        let entries = |folder: &str| {
+            let path = format!("/proc/{}/{folder}", self.child.id());
+            fs::read_dir(path).expect("process").flatten()
+        };
+        let is_ours = |target: PathBuf| {
+            let target = target.to_string_lossy();
+            target.starts_with("socket:") || target.contains("[eventfd]")
+        };
+        let sockets = entries("fd").filter_map(|entry| fs::read_link(entry.path()).ok());
+        (
+            entries("task").count(),
+            sockets.filter(|target| is_ours(target.clone())).count(),
+        )
+    }
+
     /// The signals that its thread of that name blocks, one bit for each.
     #[track_caller]
     pub fn blocked_signals(&self, thread: &str) -> u64 {
