@@ -102,6 +102,9 @@ fn filters_and_outputs() {
                 r#"fluentbit_output_kube_audit_records_lost_total{name="kube_audit.0"} 0"#,
                 r#"fluentbit_output_kube_audit_connections_made_total{name="kube_audit.0"} 1"#,
                 r#"fluentbit_output_kube_audit_connections_lost_total{name="kube_audit.0"} 0"#,
+                &format!(
+                    r#"fluentbit_output_kube_audit_node_up{{name="kube_audit.0",node="127.0.0.1:{to}"}} 1"#
+                ),
             ],
         );
         for line in [

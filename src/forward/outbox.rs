@@ -223,6 +223,7 @@ impl Outbox {
                 compressed: None,
                 records: parcel.span.records,
                 id: &parcel.id,
+                extra: &[],
             };
             return Some((frame, attempt));
         }

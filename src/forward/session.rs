@@ -290,6 +290,7 @@ mod tests {
                 compressed: None,
                 records: 1,
                 id: &id(number),
+                extra: &[],
             };
             self.session.send(&frame, self.now);
         }

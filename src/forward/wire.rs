@@ -16,7 +16,8 @@ pub(super) const TLS_ALERT: u8 = 0x15;
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
 /// One PackedForward message: `[tag, bin(entries), {"size": n, "chunk": id}]`,
-/// where they are compressed with `"compressed": name` as a third option.
+/// where they are compressed with `"compressed": name` as a third option, and
+/// then those that a user adds.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     /// Tag, of any bytes.
@@ -29,18 +30,63 @@ pub struct Frame<'a> {
     pub records: usize,
     /// What the receiver acknowledges.
     pub id: &'a ChunkId,
+    /// What else is said with every frame.
+    pub extra: &'a [ExtraOption],
+}
+
+/// A user's own pair among the options of a frame. Receivers ignore what they
+/// don't know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraOption {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// Keys by which the protocol itself tells a receiver how to read a frame.
+const RESERVED: [&str; 4] = ["size", "chunk", "compressed", "fluent_signal"];
+
+/// A key that is not a user's to set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the protocol sets `{0}` itself, use a key other than {keys}", keys = RESERVED.join(", "))]
+pub struct ReservedKey(pub &'static str);
+
+impl ExtraOption {
+    /// A pair under a key that the protocol does not use itself.
+    pub fn new(key: Vec<u8>, value: Vec<u8>) -> Result<ExtraOption, ReservedKey> {
+        let reserved = RESERVED.into_iter().find(|name| name.as_bytes() == key);
+        match reserved {
+            Some(name) => Err(ReservedKey(name)),
+            None => Ok(ExtraOption { key, value }),
+        }
+    }
+
+    /// Under which key.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    fn len(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
 }
 
 impl Frame<'_> {
     /// Appends the frame with the shortest headers.
     pub fn write(&self, out: &mut Vec<u8>) {
-        /// More than all headers, keys and the id need.
+        /// More than the headers, keys and the id of a frame need.
         const OVERHEAD: usize = 96;
-        out.reserve(self.tag.len() + self.entries.len() + OVERHEAD);
+        /// The same of an extra option.
+        const EXTRA_OVERHEAD: usize = 10;
+        let extra = self
+            .extra
+            .iter()
+            .map(|option| option.len() + EXTRA_OVERHEAD);
+        out.reserve(self.tag.len() + self.entries.len() + OVERHEAD + extra.sum::<usize>());
         out.push(0x93);
         write_str(out, self.tag);
         write_bin(out, self.entries);
-        out.push(0x82 + u8::from(self.compressed.is_some()));
+        let options = 2 + usize::from(self.compressed.is_some()) + self.extra.len();
+        write_map_header(out, options);
         write_str(out, b"size");
         write_uint(out, self.records);
         write_str(out, b"chunk");
@@ -48,6 +94,10 @@ impl Frame<'_> {
         if let Some(name) = self.compressed {
             write_str(out, b"compressed");
             write_str(out, name.as_bytes());
+        }
+        for option in self.extra {
+            write_str(out, &option.key);
+            write_str(out, &option.value);
         }
     }
 }
@@ -58,6 +108,20 @@ pub(super) fn write_str(out: &mut Vec<u8>, bytes: &[u8]) {
         len => write_sized(out, [0xd9, 0xda, 0xdb], len),
     }
     out.extend_from_slice(bytes);
+}
+
+fn write_map_header(out: &mut Vec<u8>, pairs: usize) {
+    match pairs {
+        0..16 => out.push(0x80 | pairs as u8),
+        0x10..=0xffff => {
+            out.push(0xde);
+            out.extend((pairs as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdf);
+            out.extend((pairs as u32).to_be_bytes());
+        }
+    }
 }
 
 fn write_bin(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -364,6 +428,7 @@ mod tests {
             compressed: None,
             records,
             id: &ChunkId::new([0; 16]),
+            extra: &[],
         }
         .write(&mut out);
         out
@@ -385,11 +450,46 @@ mod tests {
             compressed: Some("gzip"),
             records: 2,
             id: &ChunkId::new([0; 16]),
+            extra: &[],
         }
         .write(&mut out);
         let mut expected = b"\x93\xa3tag\xc4\x02..\x83\xa4size\x02\xa5chunk\xb8".to_vec();
         expected.extend(b"AAAAAAAAAAAAAAAAAAAAAA==\xaacompressed\xa4gzip");
         assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn extra_options_come_last() {
+        let pair = |key: &[u8], value: &[u8]| ExtraOption::new(key.to_vec(), value.to_vec());
+        let write = |extra: &[ExtraOption]| {
+            let mut out = Vec::new();
+            Frame {
+                tag: b"tag",
+                entries: b"..",
+                compressed: Some("gzip"),
+                records: 2,
+                id: &ChunkId::new([0; 16]),
+                extra,
+            }
+            .write(&mut out);
+            out
+        };
+        let one = write(&[pair(b"cluster", b"c-1").unwrap()]);
+        assert!(one.starts_with(b"\x93\xa3tag\xc4\x02..\x84\xa4size"));
+        assert!(one.ends_with(b"\xaacompressed\xa4gzip\xa7cluster\xa3c-1"));
+        let many = |count| vec![pair(b"k", b"").unwrap(); count];
+        let headers: [(usize, &[u8]); 3] = [
+            (12, b"\x8f\xa4"),
+            (13, b"\xde\x00\x10\xa4"),
+            (253, b"\xde\x01\x00\xa4"),
+        ];
+        for (count, header) in headers {
+            let frame = write(&many(count));
+            assert!(frame[9..].starts_with(header), "{count} extra options");
+        }
+        for key in RESERVED {
+            assert_eq!(pair(key.as_bytes(), b"x"), Err(ReservedKey(key)));
+        }
     }
 
     /// Case 4: tags of more than 31 and more than 255 bytes, and of any bytes.

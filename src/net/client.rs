@@ -17,6 +17,7 @@ use super::tls::TlsSetupError;
 use super::worker::Worker;
 use crate::forward::frames::{Batch, Caps};
 use crate::forward::session::Limits;
+use crate::forward::wire::ExtraOption;
 
 /// How a client works.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Sizes of frames.
     pub caps: Caps,
+    /// What every frame says besides what the protocol needs. Default nothing.
+    pub extra_options: Arc<[ExtraOption]>,
     /// Bytes of chunks that may be held. Default 8 MiB, about four chunks.
     pub memory: usize,
 }
@@ -69,6 +72,7 @@ impl Config {
             timers: Timers::default(),
             limits: Limits::default(),
             caps: Caps::default(),
+            extra_options: Arc::default(),
             memory: 8 << 20,
         }
     }

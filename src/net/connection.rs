@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
@@ -18,7 +19,7 @@ use crate::forward::ChunkId;
 use crate::forward::compression::Compression;
 use crate::forward::handshake::{self, Auth, Handshake, Progress};
 use crate::forward::session::{Limits, Reuse, Session};
-use crate::forward::wire::Frame;
+use crate::forward::wire::{ExtraOption, Frame};
 
 /// How connections to one node are opened.
 pub(super) struct Opener {
@@ -26,6 +27,7 @@ pub(super) struct Opener {
     tls: Option<Connector>,
     auth: Option<Auth>,
     compression: Compression,
+    extra_options: Arc<[ExtraOption]>,
     limits: Limits,
     timers: Timers,
 }
@@ -62,6 +64,7 @@ impl Opener {
             tls: node.tls.as_ref().map(connector).transpose()?,
             auth: node.auth.clone(),
             compression: node.compression,
+            extra_options: Arc::clone(&config.extra_options),
             limits: config.limits,
             timers: config.timers,
         })
@@ -102,6 +105,7 @@ impl Opener {
             },
             to,
             compression: self.compression,
+            extra_options: Arc::clone(&self.extra_options),
             limits: self.limits,
             timers: self.timers,
         };
@@ -116,6 +120,7 @@ pub(super) struct Connection {
     stage: Stage,
     to: String,
     compression: Compression,
+    extra_options: Arc<[ExtraOption]>,
     limits: Limits,
     timers: Timers,
 }
@@ -213,6 +218,7 @@ impl Connection {
         let frame = Frame {
             entries: &entries,
             compressed,
+            extra: &self.extra_options,
             ..*frame
         };
         session.send(&frame, now);

@@ -14,7 +14,7 @@ use super::endpoint::{Endpoint, Host};
 use super::health::{Health, Setback};
 use super::lookup::Lookups;
 use super::node::Node;
-use super::report::{Loss, News};
+use super::report::{Loss, News, NodeState};
 use super::rng::Rng;
 use crate::forward::ChunkId;
 use crate::forward::session::Doubt;
@@ -250,6 +250,16 @@ impl Lane {
                 Some(_) if !self.is_trusted(config) => Standing::OnTrial,
                 _ => Standing::Up,
             },
+        }
+    }
+
+    /// What is known of the node now; `None` where nothing new is.
+    pub(super) fn state(&self) -> Option<NodeState> {
+        match &self.link {
+            Link::Ready(ready) if ready.released.is_empty() => Some(NodeState::Up),
+            Link::Ready(_) => Some(NodeState::Down),
+            // A connection that was closed without need says nothing of the node.
+            _ => self.health.has_failed().then_some(NodeState::Down),
         }
     }
 

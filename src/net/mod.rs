@@ -86,5 +86,5 @@ pub use connection::Timers;
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use lookup::{Addresses, Resolver};
 pub use node::{Identity, Node, Role, Tls, Versions};
-pub use report::{Count, Loss, News, PrepareError, Report};
+pub use report::{Count, Loss, News, NodeState, PrepareError, Report};
 pub use tls::{TlsError, TlsSetupError};

@@ -26,6 +26,20 @@ pub trait Report: Send + Sync {
 
     /// Something countable happened.
     fn count(&self, count: Count);
+
+    /// A node, by its place in [`Config::nodes`](super::Config::nodes), is from
+    /// now on in this state. Nothing is said of one before it was first tried.
+    fn node(&self, node: usize, state: NodeState);
+}
+
+/// Whether frames find their way to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It is connected, or was until the connection was closed without need.
+    Up,
+    /// It can't be reached, has failed and is not connected again, or keeps
+    /// silent so long that others get its frames.
+    Down,
 }
 
 /// Something countable.
@@ -244,6 +258,7 @@ const QUIET: Duration = Duration::from_secs(60);
 pub(super) struct Reporter {
     report: Arc<dyn Report>,
     kinds: HashMap<(Discriminant<News>, String), Kind>,
+    nodes: HashMap<usize, NodeState>,
 }
 
 struct Kind {
@@ -256,6 +271,7 @@ impl Reporter {
         Reporter {
             report,
             kinds: HashMap::new(),
+            nodes: HashMap::new(),
         }
     }
 
@@ -294,6 +310,12 @@ impl Reporter {
     pub(super) fn count(&self, count: Count) {
         self.report.count(count);
     }
+
+    pub(super) fn node(&mut self, node: usize, state: NodeState) {
+        if self.nodes.insert(node, state) != Some(state) {
+            self.report.node(node, state);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -315,6 +337,8 @@ mod tests {
         fn count(&self, count: Count) {
             self.1.lock().unwrap().push(count);
         }
+
+        fn node(&self, _: usize, _: NodeState) {}
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
                 self.obey(command);
             }
             while self.step(now) {}
+            self.report_nodes();
             if phase == Phase::Stopping {
                 let end = *end.get_or_insert(now + DRAIN);
                 let busy = self.outbox.is_active() && self.lanes.iter().any(Lane::is_ready);
@@ -144,6 +145,14 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         self.relieve(now);
         let lost = self.distribute(now);
         self.connect(false, now) | lost
+    }
+
+    fn report_nodes(&mut self) {
+        for (number, lane) in self.lanes.iter().enumerate() {
+            if let Some(state) = lane.state() {
+                self.reporter.node(number, state);
+            }
+        }
     }
 
     /// Connects the nodes that are needed, and those that have failed, so that

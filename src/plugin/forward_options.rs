@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::forward::compression::Compression;
 use crate::forward::handshake::{Auth, Secret};
+use crate::forward::wire::ExtraOption;
 use crate::net::{Config, Delivery, Identity, Node, Tls, Versions};
 use crate::record::{EntryForm, EntryMetadata, EntryTime};
 
@@ -15,9 +16,10 @@ use super::upstream::parse_upstream;
 
 /// Options of the output alone. Some of them only so that a configuration of the
 /// host's own `forward` output works as it is.
-pub const OWN: [&str; 26] = [
+pub const OWN: [&str; 27] = [
     "ack_timeout",
     "ack_window",
+    "add_option",
     "compress",
     "connect_timeout",
     "empty_shared_key",
@@ -109,6 +111,7 @@ impl ForwardOptions {
         if let Some(frame) = options.number("max_frame", 1_000..=6_000_000)? {
             config.caps.frame = frame;
         }
+        config.extra_options = extra_options(options)?.into();
         let form = EntryForm {
             time: if options.flag("time_as_integer")?.unwrap_or(false) {
                 EntryTime::Seconds
@@ -267,6 +270,21 @@ fn compression(options: &Options<'_>) -> Result<Compression, OptionError> {
         )),
         _ => Err(wrong("compress", value, "use one of gzip, zstd, off")),
     }
+}
+
+/// What every frame says on the user's behalf.
+fn extra_options(options: &Options<'_>) -> Result<Vec<ExtraOption>, OptionError> {
+    const NAME: &str = "add_option";
+    let mut extra: Vec<ExtraOption> = Vec::new();
+    for (key, value) in options.pairs(NAME)? {
+        let text = String::from_utf8_lossy(&key).into_owned();
+        if extra.iter().any(|option| option.key() == key) {
+            return Err(wrong(NAME, &text, "this key is set already: set it once"));
+        }
+        let option = ExtraOption::new(key, value);
+        extra.push(option.map_err(|error| wrong(NAME, &text, &error.to_string()))?);
+    }
+    Ok(extra)
 }
 
 /// A fixed tag.
@@ -445,6 +463,8 @@ mod tests {
                 ("Max_Frame", "500000"),
                 ("Ack_Timeout", "5s"),
                 ("Flush_Wait", "250ms"),
+                ("Add_Option", "cluster c-1"),
+                ("add_option", "site \"the north\""),
             ],
             &HostSettings::default(),
         )
@@ -453,6 +473,9 @@ mod tests {
         assert_eq!((config.limits.window, config.caps.frame), (16, 500_000));
         assert_eq!(config.limits.ack_timeout, Duration::from_secs(5));
         assert_eq!(config.flush_wait, Duration::from_millis(250));
+        let extra = [("cluster", "c-1"), ("site", "the north")]
+            .map(|(key, value)| ExtraOption::new(key.into(), value.into()).unwrap());
+        assert_eq!(*config.extra_options, extra);
         assert_eq!(
             config
                 .nodes
@@ -538,6 +561,22 @@ mod tests {
             &[("Compress", "lz4")],
             &some,
             "`Compress` is `lz4`: use one of gzip",
+        );
+        check(
+            &[("Add_Option", "chunk x")],
+            &some,
+            "`Add_Option` is `chunk`: the protocol sets `chunk` itself, use a key other than size, \
+             chunk, compressed, fluent_signal",
+        );
+        check(
+            &[("Add_Option", "cluster")],
+            &some,
+            "`Add_Option` is `cluster`: expected `KEY VALUE`",
+        );
+        check(
+            &[("Add_Option", "a 1"), ("Add_Option", "a 2")],
+            &some,
+            "`Add_Option` is `a`: this key is set already",
         );
         check(&[("Tag", "$a['b']")], &some, "rewrite_tag");
         check(

@@ -70,6 +70,9 @@ fn belongs_to_host(key: &str) -> bool {
     NAMES.contains(&key) || PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// Key and value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// The options of one section: looked up by name, and checked for strangers.
 pub struct Options<'p> {
     properties: &'p Properties,
@@ -182,6 +185,13 @@ impl<'p> Options<'p> {
         number.map(Some).ok_or_else(|| wrong(name, value, &right))
     }
 
+    /// The values of an option that is `KEY VALUE` and may repeat.
+    pub fn pairs(&self, name: &'static str) -> Result<Vec<Pair>, OptionError> {
+        self.all(name)
+            .map(|text| key_and_value(name, text))
+            .collect()
+    }
+
     /// The options that filter and output have in common.
     pub fn common(&self) -> Result<CommonOptions, OptionError> {
         const FATES: [(&str, Fate); 2] = [("keep", Fate::Keep), ("drop", Fate::Drop)];
@@ -246,10 +256,7 @@ impl<'p> Options<'p> {
     }
 
     fn enrichment(&self) -> Result<Enrichment, OptionError> {
-        let mut records = Vec::new();
-        for value in self.all("record") {
-            records.push(key_and_value("record", value)?);
-        }
+        let mut records = self.pairs("record")?;
         for value in self.all("records") {
             // KKP's templates turn quotes into entities, whose semicolons are none of ours.
             for part in split_outside_quotes(&entities::decode(value)) {
@@ -336,7 +343,7 @@ fn parse_duration(value: &str) -> Option<Duration> {
 
 /// Reads `KEY VALUE` as record_modifier does: two words, each of which may stand in
 /// double quotes, with `\"` for a quote.
-fn key_and_value(name: &'static str, text: &str) -> Result<(Vec<u8>, Vec<u8>), OptionError> {
+fn key_and_value(name: &'static str, text: &str) -> Result<Pair, OptionError> {
     let expected = "expected `KEY VALUE`, with double quotes around a part that holds blanks";
     let mut rest = text.trim_matches(' ');
     let mut words = Vec::new();

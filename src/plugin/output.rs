@@ -1,10 +1,10 @@
 //! The output door: one instance of `[OUTPUT] Name kube_audit`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::forward::frames::{Batch, RecordTooLarge};
-use crate::net::{Client, Count, Flushed, News, Report};
+use crate::net::{Client, Count, Flushed, News, Node, NodeState, Report};
 use crate::record::EntrySink;
 
 use super::engine::Engine;
@@ -74,15 +74,7 @@ impl Output {
         let engine = Engine::new(options.common()?, &*log)?;
         let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
         let engine = Arc::new(Mutex::new(engine));
-        let news = Arc::new(NewsToLog {
-            log: Arc::clone(&log),
-            frames: AtomicU64::new(0),
-            resent: AtomicU64::new(0),
-            acked: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            connections_lost: AtomicU64::new(0),
-        });
+        let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));
         let prepare = {
             let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
             let engine_metrics = Arc::clone(&engine_metrics);
@@ -174,6 +166,8 @@ struct NewsToLog {
     lost: AtomicU64,
     connections: AtomicU64,
     connections_lost: AtomicU64,
+    /// Name of each node, and whether it is up.
+    nodes: Vec<(String, AtomicBool)>,
 }
 
 fn count(counter: &AtomicU64) -> u64 {
@@ -181,8 +175,24 @@ fn count(counter: &AtomicU64) -> u64 {
 }
 
 impl NewsToLog {
-    fn metrics(&self) -> [Metric; 6] {
-        [
+    fn new(log: Arc<dyn Log>, nodes: &[Node]) -> NewsToLog {
+        let nodes = nodes.iter();
+        NewsToLog {
+            log,
+            frames: AtomicU64::new(0),
+            resent: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            connections_lost: AtomicU64::new(0),
+            nodes: nodes
+                .map(|node| (node.name.clone(), AtomicBool::new(false)))
+                .collect(),
+        }
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let mut metrics = vec![
             Metric::counter(
                 "frames_sent_total",
                 "Frames given to a connection, those sent again included.",
@@ -213,7 +223,13 @@ impl NewsToLog {
                 "Connections lost or given up while something was under way.",
                 count(&self.connections_lost),
             ),
-        ]
+        ];
+        metrics.extend(self.nodes.iter().map(|(name, up)| {
+            let help = "Whether frames find their way to the receiver (1) or not (0).";
+            let up = up.load(Ordering::Relaxed);
+            Metric::gauge("node_up", help, u64::from(up)).label("node", name)
+        }));
+        metrics
     }
 
     fn chunk_broken(&self, bytes: usize) {
@@ -259,5 +275,39 @@ impl Report for NewsToLog {
             Count::ConnectionMade => self.connections.fetch_add(1, Ordering::Relaxed),
             Count::ConnectionLost => self.connections_lost.fetch_add(1, Ordering::Relaxed),
         };
+    }
+
+    fn node(&self, node: usize, state: NodeState) {
+        if let Some((_, up)) = self.nodes.get(node) {
+            up.store(state == NodeState::Up, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl Log for Silent {
+        fn log(&self, _: LogLevel, _: &str) {}
+    }
+
+    #[test]
+    fn each_node_has_a_gauge_from_the_start() {
+        let nodes = Node::parse_list("a:1,b:2").unwrap();
+        let news = NewsToLog::new(Arc::new(Silent), &nodes);
+        let gauges = || -> Vec<_> {
+            let metrics = news.metrics().into_iter();
+            let nodes = metrics.filter(|metric| metric.name == "node_up");
+            nodes.map(|metric| (metric.labels, metric.value)).collect()
+        };
+        let labels = |name: &str| vec![("node", name.to_owned())];
+        assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 0)]);
+        news.node(1, NodeState::Up);
+        assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 1)]);
+        news.node(1, NodeState::Down);
+        assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 0)]);
     }
 }

@@ -46,7 +46,8 @@ const KEYS: [&str; 19] = [
 
 /// Keys of out_forward that hold for all nodes here, and belong to the section
 /// of the output.
-const OF_THE_OUTPUT: [&str; 6] = [
+const OF_THE_OUTPUT: [&str; 7] = [
+    "add_option",
     "tag",
     "compress",
     "time_as_integer",

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kube_audit::forward::compression::Compression;
+use kube_audit::forward::wire::ExtraOption;
 use kube_audit::net::{Flushed, Reason};
 
 use crate::host::{ENTRY, Host, chunk, config, entry};
@@ -82,6 +83,25 @@ fn case_08_and_10_compressed_frames() {
         assert!(frame.bytes < 100_000, "{} bytes", frame.bytes);
     }
     assert_eq!(last.compressed, None, "it would only become larger");
+}
+
+#[test]
+fn extra_options_travel_with_every_frame() {
+    let peer = Peer::start(vec![]);
+    let mut config = config(&peer.endpoint());
+    let (key, value) = (b"cluster".to_vec(), b"c-1".to_vec());
+    let option = ExtraOption::new(key.clone(), value.clone()).unwrap();
+    config.extra_options = [option].into();
+    config.nodes[0].compression = Compression::Gzip;
+    config.caps.frame = 2000;
+    let host = Host::start(config);
+    host.deliver(&chunk(0..10, 1000));
+    let received = peer.received();
+    assert!(received.len() > 1);
+    for frame in received {
+        assert!(frame.compressed.is_some());
+        assert_eq!(frame.extra, [(key.clone(), value.clone())]);
+    }
 }
 
 #[cfg(feature = "zstd")]

@@ -1,5 +1,6 @@
 //! What Fluent Bit does with a client: chunks, flushes and retries.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kube_audit::forward::frames::{Batch, RecordTooLarge};
-use kube_audit::net::{Client, Config, Count, Flushed, News, Node, Report};
+use kube_audit::net::{Client, Config, Count, Flushed, News, Node, NodeState, Report};
 
 /// Bytes of an entry around its padding.
 pub const ENTRY: usize = 28;
@@ -50,6 +51,7 @@ pub struct Notes {
     pub sent: AtomicUsize,
     pub resent: AtomicUsize,
     pub acked: AtomicUsize,
+    pub nodes: Mutex<HashMap<usize, NodeState>>,
 }
 
 impl Report for Notes {
@@ -69,6 +71,11 @@ impl Report for Notes {
             Count::FrameAcked(records) => self.acked.fetch_add(records, Ordering::Relaxed),
             Count::ConnectionMade | Count::ConnectionLost => 0,
         };
+    }
+
+    fn node(&self, node: usize, state: NodeState) {
+        let before = self.nodes.lock().unwrap().insert(node, state);
+        assert_ne!(before, Some(state), "only changes are reported");
     }
 }
 
@@ -142,6 +149,11 @@ impl Host {
 
     pub fn news(&self) -> Vec<String> {
         self.notes.news.lock().unwrap().clone()
+    }
+
+    /// The last that was said of a node.
+    pub fn node(&self, number: usize) -> Option<NodeState> {
+        self.notes.nodes.lock().unwrap().get(&number).copied()
     }
 
     /// Whether a line of the news has these words.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kube_audit::net::{Config, Delivery, Flushed, Resolver, Role};
+use kube_audit::net::{Config, Delivery, Flushed, NodeState, Resolver, Role};
 
 use crate::host::{Host, chunk, config, entry, until};
 use crate::peer::{Connection, Peer, Script, script};
@@ -114,6 +114,45 @@ fn case_39_unacked_frames_go_elsewhere_in_the_same_flush() {
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     assert!((0..100).all(|number| ids(&[&closes, &peer], number).len() == 1));
+}
+
+/// A closed idle connection is no failure; a receiver that is gone is one.
+#[test]
+fn nodes_go_up_and_down() {
+    let mut peer = Peer::start(vec![]);
+    let address = peer.address;
+    let gone = Peer::start(vec![]);
+    let mut config = endpoints(&[&peer, &gone]);
+    drop(gone);
+    config.idle_timeout = Duration::from_millis(50);
+    let host = Host::start(config);
+    until("both are known", || {
+        [host.node(0), host.node(1)] == [Some(NodeState::Up), Some(NodeState::Down)]
+    });
+    host.deliver(&entry(0, 0));
+    sleep(Duration::from_millis(200));
+    assert_eq!(host.node(0), Some(NodeState::Up), "idle");
+    peer.stop();
+    host.flush(&entry(1, 0));
+    until("it is down", || host.node(0) == Some(NodeState::Down));
+    let _peer = Peer::start_at(address, vec![]);
+    until("it is up again", || host.node(0) == Some(NodeState::Up));
+}
+
+/// The silent one of two is down although it is connected.
+#[test]
+fn a_silent_node_is_down() {
+    let (mute, peer) = (Peer::start(silent(1000)), Peer::start(vec![]));
+    let mut config = endpoints(&[&mute, &peer]);
+    config.limits.ack_timeout = Duration::from_secs(30);
+    config.failover_after = Duration::from_secs(10);
+    config.flush_wait = Duration::from_millis(400);
+    let host = Host::start(config);
+    for number in 0..4 {
+        host.deliver(&entry(number, 0));
+    }
+    assert_eq!(host.node(0), Some(NodeState::Down), "{:?}", host.news());
+    assert_eq!(host.node(1), Some(NodeState::Up));
 }
 
 /// Crashes, restarts and stalls of all three, never all at the same time.

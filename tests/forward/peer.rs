@@ -36,6 +36,8 @@ pub struct Received {
     pub bytes: usize,
     /// How they were compressed.
     pub compressed: Option<String>,
+    /// Options that the protocol does not know.
+    pub extra: Vec<(Vec<u8>, Vec<u8>)>,
     /// Numbers of the records.
     pub numbers: Vec<u32>,
 }
@@ -392,6 +394,8 @@ pub struct RawFrame<'a> {
     pub id: &'a [u8],
     pub entries: &'a [u8],
     pub compressed: Option<&'a str>,
+    /// Options that the protocol does not know.
+    pub extra: Vec<(&'a [u8], &'a [u8])>,
     /// Number of entries, as the sender says.
     pub size: u64,
     /// Bytes of the whole frame.
@@ -405,7 +409,10 @@ pub fn raw_frame(bytes: &[u8]) -> Option<RawFrame<'_>> {
     assert_eq!(reader.take(1)?, b"\x93", "three elements");
     let tag = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
     let entries = reader.string(0, [0xc4, 0xc5, 0xc6])?;
-    let options = reader.take(1)?[0];
+    let options = match reader.take(1)?[0] {
+        options @ 0x82..=0x8f => options - 0x80,
+        other => panic!("options begin with {other:#x}"),
+    };
     assert_eq!(reader.take(5)?, b"\xa4size");
     let size = match reader.take(1)?[0] {
         small @ 0..0x80 => u64::from(small),
@@ -414,20 +421,22 @@ pub fn raw_frame(bytes: &[u8]) -> Option<RawFrame<'_>> {
     };
     assert_eq!(reader.take(6)?, b"\xa5chunk");
     let id = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
-    let compressed = match options {
-        0x82 => None,
-        0x83 => {
-            assert_eq!(reader.take(11)?, b"\xaacompressed");
-            let name = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
-            Some(std::str::from_utf8(name).unwrap())
+    let mut compressed = None;
+    let mut extra = Vec::new();
+    for _ in 2..options {
+        let key = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
+        let value = reader.string(0xa0, [0xd9, 0xda, 0xdb])?;
+        match key {
+            b"compressed" => compressed = Some(std::str::from_utf8(value).unwrap()),
+            _ => extra.push((key, value)),
         }
-        other => panic!("options begin with {other:#x}"),
-    };
+    }
     Some(RawFrame {
         tag,
         id,
         entries,
         compressed,
+        extra,
         size,
         length: reader.at,
     })
@@ -451,12 +460,15 @@ fn parse_frame(bytes: &[u8]) -> Option<(Received, usize)> {
     };
     let entries = entries(&plain);
     assert_eq!(entries.len() as u64, frame.size);
+    let pairs = frame.extra.iter();
+    let pairs = pairs.map(|(key, value)| (key.to_vec(), value.to_vec()));
     let received = Received {
         connection: 0,
         tag: frame.tag.to_vec(),
         id: frame.id.to_vec(),
         bytes: frame.entries.len(),
         compressed: frame.compressed.map(str::to_owned),
+        extra: pairs.collect(),
         numbers: entries.iter().map(|(number, _)| *number).collect(),
     };
     Some((received, frame.length))
