@@ -4,11 +4,11 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::PollFlags;
 
-use super::client::{Config, StartError};
+use super::config::{Config, StartError, Timers};
 use super::node::Node;
 use super::report::{Loss, News};
 use super::rng::Rng;
@@ -17,7 +17,7 @@ use super::stream::Stream;
 use super::tls::{Connector, Refresh, TlsError};
 use crate::forward::ChunkId;
 use crate::forward::compression::Compression;
-use crate::forward::handshake::{self, Auth, Handshake, Progress};
+use crate::forward::handshake::{Auth, Handshake, Progress};
 use crate::forward::session::{Limits, Reuse, Session};
 use crate::forward::wire::{ExtraOption, Frame};
 
@@ -30,24 +30,6 @@ pub(super) struct Opener {
     extra_options: Arc<[ExtraOption]>,
     limits: Limits,
     timers: Timers,
-}
-
-/// How long a node may take before its connection is ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// For the handshake of TLS. Default 10 s.
-    pub tls: Duration,
-    /// For the handshake of the Forward protocol.
-    pub handshake: handshake::Timers,
-}
-
-impl Default for Timers {
-    fn default() -> Timers {
-        Timers {
-            tls: Duration::from_secs(10),
-            handshake: handshake::Timers::default(),
-        }
-    }
 }
 
 impl Opener {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::choice::Standing;
-use super::client::Config;
+use super::config::Config;
 use super::connection::{Connection, Opener};
 use super::dial::{Dial, Progress};
 use super::endpoint::{Endpoint, Host};

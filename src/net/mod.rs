@@ -5,7 +5,9 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `client` | start, flush, shut down; what caller and thread share |
+//! | `client` | start, flush, shut down |
+//! | `config` | how a client works, and why it may not start |
+//! | `shared` | what callers and the thread share |
 //! | `ledger` | the chunks that were taken over, known again by their content |
 //! | `worker` | the thread: prepares chunks, spreads frames over the nodes, settles |
 //! | `choice` | which node gets the next frame, and which nodes are needed |
@@ -64,6 +66,7 @@
 
 mod choice;
 mod client;
+mod config;
 mod connection;
 mod dial;
 mod endpoint;
@@ -74,6 +77,7 @@ mod lookup;
 mod node;
 mod report;
 mod rng;
+mod shared;
 mod socket;
 mod stream;
 mod tls;
@@ -81,8 +85,8 @@ mod worker;
 
 pub use crate::forward::handshake::{Auth, AuthError, Secret};
 pub use choice::Delivery;
-pub use client::{Client, Config, Flushed, Reason, StartError};
-pub use connection::Timers;
+pub use client::{Client, Flushed, Reason};
+pub use config::{Config, StartError, Timers};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use lookup::{Addresses, Resolver};
 pub use node::{Identity, Node, Role, Tls, Versions};

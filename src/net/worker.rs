@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::choice::{Choice, Delivery, Standing};
-use super::client::{Config, Peer, Phase, Shared};
+use super::config::Config;
 use super::connection::Opener;
 use super::health::Setback;
 use super::lane::{Event, Lane, Released};
@@ -15,6 +15,7 @@ use super::ledger::{Command, Standing as ChunkStanding};
 use super::lookup::Lookups;
 use super::report::{Count, Loss, News, PrepareError, Reporter};
 use super::rng::Rng;
+use super::shared::{Peer, Phase, Shared};
 use crate::forward::ChunkId;
 use crate::forward::frames::{Batch, cut};
 use crate::forward::outbox::{Attempt, Ending, Order, Outbox, Settled, Ticket, Verdict};

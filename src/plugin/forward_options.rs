@@ -9,9 +9,9 @@ use crate::forward::wire::ExtraOption;
 use crate::net::{Config, Delivery, Identity, Node, Tls, Versions};
 use crate::record::{EntryForm, EntryMetadata, EntryTime};
 
-use super::OptionError;
-use super::options::{Options, wrong};
-use super::output::{HostSettings, HostTls};
+use super::host_settings::{HostSettings, HostTls};
+use super::option_error::{OptionError, display_name, wrong};
+use super::options::Options;
 use super::upstream::parse_upstream;
 
 /// Options of the output alone. Some of them only so that a configuration of the
@@ -188,7 +188,7 @@ fn upstream(
             return Err(OptionError(format!(
                 "`Upstream` and `{}` are both set: with an upstream file, that belongs into its \
                  [NODE] sections",
-                super::options::display_name(name)
+                display_name(name)
             )));
         }
     }
@@ -228,7 +228,7 @@ fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
                     return Err(OptionError(format!(
                         "`{}` is set without `Shared_Key`: it is used only in the handshake, which \
                          the key turns on (`Empty_Shared_Key on` for an empty one)",
-                        super::options::display_name(name)
+                        display_name(name)
                     )));
                 }
             }

@@ -8,21 +8,20 @@ mod engine;
 mod entities;
 mod filter;
 mod forward_options;
+mod host_settings;
 mod metrics;
+mod option_error;
 mod options;
 mod output;
 mod policy_source;
 mod upstream;
 
 pub use filter::Filter;
+pub use host_settings::{HostSettings, HostTls};
 pub use metrics::{Metric, MetricKind};
+pub use option_error::OptionError;
 pub use options::Options;
-pub use output::{HostSettings, HostTls, Output};
-
-/// An option that is wrong, in words that name it, what was found and what would be right.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct OptionError(pub String);
+pub use output::Output;
 
 /// The options of one plugin section, in the order of the configuration file.
 /// Keys are compared without regard to case; a key may repeat.

@@ -9,9 +9,10 @@ use crate::record::{
 };
 use crate::suggest;
 
+use super::Properties;
 use super::entities;
+use super::option_error::{OptionError, display_name, wrong};
 use super::policy_source::PolicySource;
-use super::{OptionError, Properties};
 
 /// What filter and output have in common.
 #[derive(Debug)]
@@ -284,28 +285,6 @@ impl<'p> Options<'p> {
             keys,
             uuid_key,
         })
-    }
-}
-
-/// An error that names an option, the value found and what would be right.
-pub fn wrong(name: &str, value: &str, right: &str) -> OptionError {
-    OptionError(format!("`{}` is `{value}`: {right}", display_name(name)))
-}
-
-/// An option's name as the documentation writes it: `policy_file` is `Policy_File`.
-pub fn display_name(name: &str) -> String {
-    match name {
-        // The host's own write these in lower case.
-        _ if name.contains('.') => name.to_owned(),
-        // record_modifier's documentation writes these so.
-        "remove_key" | "allowlist_key" | "whitelist_key" | "uuid_key" => {
-            name[..1].to_uppercase() + &name[1..]
-        }
-        _ => name
-            .split('_')
-            .map(|part| part[..1].to_uppercase() + &part[1..])
-            .collect::<Vec<_>>()
-            .join("_"),
     }
 }
 

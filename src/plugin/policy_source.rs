@@ -11,8 +11,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::policy::{Policy, Preset, Ruleset, Syntax};
 
-use super::options::{display_name, wrong};
-use super::{Log, LogLevel, OptionError, entities};
+use super::option_error::{OptionError, display_name, wrong};
+use super::{Log, LogLevel, entities};
 
 /// Where the text of a policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
