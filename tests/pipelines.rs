@@ -276,8 +276,19 @@ fn a_large_log_without_loss() {
         let pipeline = tail(&lists).file("policy.json", everything);
         let text = host.run(&pipeline.clone().filter(&options).file_output("out"));
         assert!(events(&text) == want, "{}: lists as text", host.name());
-        let maps = host.run(&parsed(pipeline).filter(&options).file_output("out"));
+        let maps = host.run(&parsed(pipeline.clone()).filter(&options).file_output("out"));
         assert!(events(&maps) == want, "{}: lists as maps", host.name());
+        let received = forwarded(host, pipeline, &options, want.len());
+        let sorted = |events: &[Value]| {
+            let mut texts: Vec<String> = events.iter().map(Value::to_string).collect();
+            texts.sort_unstable();
+            texts
+        };
+        assert!(
+            sorted(&events(&received)) == sorted(&want),
+            "{}: lists forwarded",
+            host.name()
+        );
     });
     let wrapped = unzipped(&truth.join("corpus/shapes/cri-wrapped.log.gz"));
     let want = joined(&wrapped);
@@ -289,6 +300,16 @@ fn a_large_log_without_loss() {
         let pipeline = tail(&wrapped).file("policy.json", everything);
         let finished = host.run(&pipeline.filter(&options).file_output("out"));
         assert!(lines(&finished) == want, "{}: cut lines", host.name());
+        // The output puts pieces together within a chunk; others pass as they came.
+        let options = [("policy_file", "{dir}/policy.json"), ("ordered", "on")];
+        let pipeline = tail(&wrapped).file("policy.json", everything);
+        let received = forwarded(host, pipeline, &options, want.len());
+        let passed = lines(&received).join("\n");
+        assert!(
+            joined(&passed) == want,
+            "{}: cut lines forwarded",
+            host.name()
+        );
     });
 }
 
