@@ -418,6 +418,33 @@ fn shapes_and_times() {
     });
 }
 
+/// A policy from the environment, and in the configuration in each of its forms:
+/// plain, with the entities that templates make, and encoded.
+#[test]
+fn policies_without_a_file() {
+    let text = r#"{"apiVersion":"audit.k8s.io/v1","rules":[{"level":"Metadata"}]}"#;
+    let entities = text.replace('"', "&#34;");
+    let flow = "{apiVersion: audit.k8s.io/v1, rules: [{level: Metadata}]}";
+    // `text` in base64url.
+    let encoded = "base64url:eyJhcGlWZXJzaW9uIjoiYXVkaXQuazhzLmlvL3YxIiwicnVsZXMiOlt7ImxldmVsIjoiTWV0YWRhdGEifV19";
+    in_each(ALL, |host| {
+        for (key, value) in [
+            ("policy_env", "AUDIT_POLICY"),
+            ("policy", text),
+            ("policy", &entities),
+            ("policy", flow),
+            ("policy", encoded),
+        ] {
+            let pipeline = tail(&format!("{EVENT}\n")).variable("AUDIT_POLICY", encoded);
+            let finished = host.run(&pipeline.filter(&[(key, value)]).file_output("out"));
+            finished.assert_clean();
+            let event = &events(&finished)[0];
+            assert_eq!(event["level"], "Metadata", "{}: {value}", host.name());
+            assert!(event.get("responseObject").is_none());
+        }
+    });
+}
+
 #[test]
 fn a_policy_file_that_changes() {
     let policy = |level: &str| {

@@ -1,4 +1,4 @@
-//! JSON text: a tree form that is walked in place, and string escapes.
+//! JSON text: a tree form that is walked in place.
 //!
 //! The walk is strict where it looks at members and lenient inside values that
 //! it only skips: there it follows strings and brackets and nothing else. That

@@ -121,6 +121,7 @@ impl FluentBit {
         let log = File::create(directory.path().join("log")).expect("log");
         let child = host
             .current_dir(directory.path())
+            .envs(pipeline.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
             .stderr(log)
@@ -168,6 +169,7 @@ pub struct Pipeline {
     load: Load,
     syntax: Syntax,
     arguments: Vec<String>,
+    environment: Options,
     service: Options,
     inputs: Vec<Section>,
     filters: Vec<Section>,
@@ -195,6 +197,7 @@ impl Pipeline {
             load: Load::PluginsFile,
             syntax: Syntax::Classic,
             arguments: Vec::new(),
+            environment: Vec::new(),
             service: options(&[("flush", "0.2"), ("grace", "2"), ("log_level", "info")]),
             inputs: Vec::new(),
             filters: Vec::new(),
@@ -216,6 +219,12 @@ impl Pipeline {
     /// A word for the command line.
     pub fn argument(mut self, word: &str) -> Pipeline {
         self.arguments.push(word.to_owned());
+        self
+    }
+
+    /// A variable of the host's environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Pipeline {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
