@@ -50,10 +50,11 @@ pub struct Client {
 
 impl Client {
     /// Starts the thread, which connects at once. `prepare` runs on it and
-    /// makes entries of a tag and a chunk. An empty batch is delivered.
+    /// makes entries of a tag and a chunk, a batch for each tag under which they
+    /// are sent. A chunk without entries is delivered.
     pub fn start(
         config: Config,
-        prepare: impl FnMut(&[u8], &[u8]) -> Batch + Send + 'static,
+        prepare: impl FnMut(&[u8], &[u8]) -> Vec<Batch> + Send + 'static,
         report: Arc<dyn Report>,
     ) -> Result<Client, StartError> {
         if config.nodes.is_empty() {

@@ -61,11 +61,11 @@ impl Output {
                 *engine_metrics
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = metrics;
-                Batch {
+                vec![Batch {
                     tag: tag.as_deref().unwrap_or(host_tag).to_vec(),
                     entries: sink.entries,
                     ends: sink.ends,
-                }
+                }]
             }
         };
         let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>)
@@ -133,6 +133,7 @@ struct NewsToLog {
     log: Arc<dyn Log>,
     frames: AtomicU64,
     resent: AtomicU64,
+    split: AtomicU64,
     acked: AtomicU64,
     lost: AtomicU64,
     connections: AtomicU64,
@@ -152,6 +153,7 @@ impl NewsToLog {
             log,
             frames: AtomicU64::new(0),
             resent: AtomicU64::new(0),
+            split: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -173,6 +175,11 @@ impl NewsToLog {
                 "frames_resent_total",
                 "Frames given to a connection again.",
                 count(&self.resent),
+            ),
+            Metric::counter(
+                "frames_split_total",
+                "Frames halved after a receiver that takes smaller ones did not take them.",
+                count(&self.split),
             ),
             Metric::counter(
                 "records_acked_total",
@@ -243,6 +250,7 @@ impl Report for NewsToLog {
             Count::FrameSent(_) => self.frames.fetch_add(1, Ordering::Relaxed),
             Count::FrameResent(_) => self.resent.fetch_add(1, Ordering::Relaxed),
             Count::FrameAcked(records) => self.acked.fetch_add(records as u64, Ordering::Relaxed),
+            Count::FrameSplit => self.split.fetch_add(1, Ordering::Relaxed),
             Count::ConnectionMade => self.connections.fetch_add(1, Ordering::Relaxed),
             Count::ConnectionLost => self.connections_lost.fetch_add(1, Ordering::Relaxed),
         };
