@@ -33,7 +33,9 @@ impl Capacity {
 
     /// Notes that the node was lost over a frame, and size may be the reason.
     pub fn doubt(&mut self, bytes: usize, now: Instant) {
-        let least = self.doubted.map_or(bytes, |(doubted, _)| doubted.min(bytes));
+        let least = self
+            .doubted
+            .map_or(bytes, |(doubted, _)| doubted.min(bytes));
         self.doubted = Some((least, now));
     }
 
@@ -48,11 +50,11 @@ impl Capacity {
         bytes <= self.proven(now)
     }
 
-    /// Whether a frame of this size is not much larger than one that it has
-    /// acknowledged.
+    /// Whether a frame of this size is small anyway, or not much larger than one
+    /// that it has acknowledged.
     pub fn nearly_covers(&self, bytes: usize, now: Instant) -> bool {
         let proven = self.proven(now);
-        bytes <= proven + proven / 4
+        bytes <= LEAST_LIMIT.max(proven + proven / 4)
     }
 
     fn proven(&self, now: Instant) -> usize {
@@ -70,19 +72,24 @@ mod tests {
         let start = Instant::now();
         let mut capacity = Capacity::default();
         assert!(!capacity.covers(1, start));
-        capacity.acknowledged(1000, start);
+        assert!(capacity.nearly_covers(LEAST_LIMIT, start));
+        assert!(!capacity.nearly_covers(LEAST_LIMIT + 1, start));
+        capacity.acknowledged(100_000, start);
         capacity.acknowledged(10, start + PROVEN_FOR / 2);
         for (bytes, covered, nearly) in [
-            (1000, true, true),
-            (1001, false, true),
-            (1250, false, true),
-            (1251, false, false),
+            (100_000, true, true),
+            (100_001, false, true),
+            (125_000, false, true),
+            (125_001, false, false),
         ] {
             assert_eq!(capacity.covers(bytes, start), covered, "{bytes}");
             assert_eq!(capacity.nearly_covers(bytes, start), nearly, "{bytes}");
         }
         let later = start + PROVEN_FOR;
-        assert!(!capacity.covers(1000, later), "it may be another receiver");
+        assert!(
+            !capacity.covers(100_000, later),
+            "it may be another receiver"
+        );
         capacity.acknowledged(10, later);
         assert!(capacity.covers(10, later) && !capacity.covers(11, later));
     }

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ChunkId;
 use super::frames::{Batch, Span};
-use super::pending::{
-    Attempt, Ending, Next, NodeRecord, Pending, Ticket, Verdict, Written,
-};
+use super::pending::{Attempt, Ending, Next, NodeRecord, Pending, Ticket, Verdict, Written};
 use super::wire::Frame;
 
 /// What an acknowledgement settled.
@@ -70,11 +68,12 @@ pub struct LostFrames {
 ///   frame travelled alone, was larger than all that the node has acknowledged
 ///   of late, *and* each time the node had acknowledged something else since it
 ///   last failed. A node that fails over everything never gets a frame halved,
-///   nor does one that takes frames of that size. Because frames that were not
-///   sent yet are cut smaller in the meantime, a node with a limit does
-///   acknowledge some, so that the three losses come about as long as there is
-///   something else to send. Where nothing may overtake ([`Order::Strict`]),
-///   there is not: the caller vouches for the node there.
+///   nor does one that takes frames of that size. A node with a limit does
+///   acknowledge others, because what was not sent yet is cut smaller in the
+///   meantime. After each of these the doubtful frame is tried at once, so that
+///   it is settled while there is something left that can vouch for the node;
+///   where there is nothing, the frame waits for later chunks. Where nothing may
+///   overtake ([`Order::Strict`]), every loss counts.
 ///
 /// What is left is a receiver that stores a frame and drops the connection three
 /// times over the largest frame that it has seen, while it acknowledges others in
@@ -117,17 +116,18 @@ impl Outbox {
 
     /// Whether a frame waits to be sent.
     pub fn has_waiting(&self) -> bool {
-        self.next_place().is_some()
+        self.chunks.iter().any(|chunk| chunk.next().is_some())
     }
 
-    /// The frame that waits to be sent next, cut to `limit` where no receiver can
-    /// have it yet; `new_id` gives ids to its parts.
+    /// The frame that is to be sent next to a node, cut to its `limit` where no
+    /// receiver can have it yet; `new_id` gives ids to its parts.
     pub fn next(
         &mut self,
+        node: NodeRecord,
         limit: Option<usize>,
         new_id: impl FnMut() -> ChunkId,
     ) -> Option<Next> {
-        let (place, frame) = self.next_place()?;
+        let (place, frame) = self.next_place(node)?;
         let chunk = self.chunks.get_mut(place)?;
         if let Some(limit) = limit {
             chunk.fit(frame, limit, new_id);
@@ -136,8 +136,8 @@ impl Outbox {
     }
 
     /// Sends the frame of which [`Outbox::next`] told: it is in flight from now on.
-    pub fn send(&mut self, now: Instant) -> Option<(Frame<'_>, Attempt)> {
-        let (place, frame) = self.next_place()?;
+    pub fn send(&mut self, node: NodeRecord, now: Instant) -> Option<(Frame<'_>, Attempt)> {
+        let (place, frame) = self.next_place(node)?;
         self.chunks.get_mut(place)?.send(frame, now)
     }
 
@@ -164,11 +164,7 @@ impl Outbox {
 
     /// A connection ended with frames in flight: they wait again. `new_id` gives
     /// ids to halves.
-    pub fn lost(
-        &mut self,
-        lost: &LostFrames,
-        new_id: impl FnMut() -> ChunkId,
-    ) -> Verdict {
+    pub fn lost(&mut self, lost: &LostFrames, new_id: impl FnMut() -> ChunkId) -> Verdict {
         for id in &lost.frames {
             let written = match lost.unwritten == Some(*id) {
                 true => Written::Partly,
@@ -191,15 +187,18 @@ impl Outbox {
             },
             ending => ending,
         };
+        let verdict = match (self.order, ending) {
+            (Order::Free, Ending::Wordless { .. }) => {
+                let last = chunk.move_back(frame);
+                chunk.strike(last, ending, new_id)
+            }
+            _ => chunk.strike(frame, ending, new_id),
+        };
         if self.order == Order::Free {
-            let last = chunk.move_back(frame);
-            let verdict = chunk.strike(last, ending, new_id);
             let chunk = self.chunks.remove(place);
             self.chunks.extend(chunk);
-            verdict
-        } else {
-            chunk.strike(frame, ending, new_id)
         }
+        verdict
     }
 
     /// These frames in flight wait again, though their connection lives. Should
@@ -232,12 +231,20 @@ impl Outbox {
         }
     }
 
-    /// The place of the next chunk and frame that waits.
-    fn next_place(&self) -> Option<(usize, usize)> {
-        let chunks = self.chunks.iter().enumerate();
-        chunks
-            .filter_map(|(place, chunk)| Some((place, chunk.next()?)))
-            .next()
+    /// The place of the chunk and frame that a node gets next.
+    fn next_place(&self, node: NodeRecord) -> Option<(usize, usize)> {
+        let chunks = || self.chunks.iter().enumerate();
+        let doubted = match (self.order, node) {
+            (Order::Free, NodeRecord::Works) => chunks()
+                .filter_map(|(place, chunk)| Some((place, chunk.next_doubted()?)))
+                .next(),
+            _ => None,
+        };
+        doubted.or_else(|| {
+            chunks()
+                .filter_map(|(place, chunk)| Some((place, chunk.next()?)))
+                .next()
+        })
     }
 
     /// The place of the chunk that has a frame of this id, and of the frame.
@@ -287,8 +294,8 @@ mod tests {
     /// Ids and attempts of all that can be sent.
     fn send_all(outbox: &mut Outbox) -> Vec<(ChunkId, Attempt)> {
         let mut sent = Vec::new();
-        while outbox.next(None, || unreachable!()).is_some() {
-            let (frame, attempt) = outbox.send(Instant::now()).unwrap();
+        while outbox.has_waiting() {
+            let (frame, attempt) = outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
             sent.push((*frame.id, attempt));
         }
         sent
@@ -372,7 +379,7 @@ mod tests {
             id(next)
         });
         for (tag, number) in [(b"a", 1), (b"b", 2)] {
-            let (frame, _) = outbox.send(Instant::now()).unwrap();
+            let (frame, _) = outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
             assert_eq!((frame.tag, frame.entries), (&tag[..], &tag[..]));
             assert_eq!(*frame.id, id(number));
         }
@@ -487,16 +494,22 @@ mod tests {
                 records: 4,
             };
             outbox.add(Ticket(0), vec![(batch, vec![whole])], || id(0));
-            outbox.send(Instant::now()).unwrap();
+            outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
             let lost = LostFrames {
                 unwritten: (!written).then_some(id(0)),
                 ..lost(&[id(0)], FAILS)
             };
             outbox.lost(&lost, || unreachable!());
             let mut ids = [id(1), id(2)].into_iter();
-            let next = outbox.next(Some(3), || ids.next().unwrap()).unwrap();
+            let next = outbox
+                .next(NodeRecord::Fails, Some(3), || ids.next().unwrap())
+                .unwrap();
             assert_eq!(next.bytes, expected);
-            let attempt = if written { Attempt::Again } else { Attempt::First };
+            let attempt = if written {
+                Attempt::Again
+            } else {
+                Attempt::First
+            };
             assert_eq!(next.attempt, attempt);
         }
     }
@@ -537,13 +550,19 @@ mod tests {
                 self.next_id += 1;
                 id(self.next_id)
             };
-            if outbox.next(self.capacity.limit(now), &mut new_id).is_none() {
+            let node = match self.works {
+                true => NodeRecord::Works,
+                false => NodeRecord::Fails,
+            };
+            let limit = self.capacity.limit(now);
+            if outbox.next(node, limit, &mut new_id).is_none() {
                 return false;
             }
-            let (frame, _) = outbox.send(now).unwrap();
+            let (frame, _) = outbox.send(node, now).unwrap();
             let (sent, bytes) = (*frame.id, frame.entries.len());
             let records: Vec<u8> = frame.entries.iter().step_by(RECORD).copied().collect();
-            self.ids.extend(records.iter().map(|record| (*record, sent)));
+            self.ids
+                .extend(records.iter().map(|record| (*record, sent)));
             if bytes <= self.limit {
                 self.stored.extend(records);
                 self.capacity.acknowledged(bytes, now);
@@ -557,10 +576,6 @@ mod tests {
                     self.capacity.doubt(bytes, now);
                     Size::Unproven
                 }
-            };
-            let node = match self.works {
-                true => NodeRecord::Works,
-                false => NodeRecord::Fails,
             };
             self.works = false;
             let lost = lost(&[sent], Ending::Wordless { size, node });
@@ -599,10 +614,9 @@ mod tests {
         for ticket in 0..6 {
             let first = ticket as u8 * 16;
             node.add(&mut outbox, ticket, first..first + 16);
-            // Nothing but what comes tells this node from one that fails over everything.
-            for _ in 0..10 {
-                node.step(&mut outbox, now);
-            }
+        }
+        for _ in 0..100 {
+            node.step(&mut outbox, now);
         }
         assert!(!outbox.is_active());
         node.stored.sort_unstable();

@@ -99,6 +99,8 @@ struct Parcel {
     span: Span,
     /// How often a node that works lost its connection over it.
     strikes: u32,
+    /// Whether a connection was lost over it in a way that its size may explain.
+    doubted: bool,
     exposure: Exposure,
     state: ParcelState,
 }
@@ -127,6 +129,7 @@ impl Parcel {
             batch,
             span,
             strikes: 0,
+            doubted: false,
             exposure: Exposure::Impossible,
             state: ParcelState::Waiting(Attempt::First),
         }
@@ -186,6 +189,13 @@ impl Pending {
     /// The place of the first frame that waits.
     pub(super) fn next(&self) -> Option<usize> {
         self.frames.iter().position(Parcel::waits)
+    }
+
+    /// The place of the first that waits and whose size is in doubt.
+    pub(super) fn next_doubted(&self) -> Option<usize> {
+        self.frames
+            .iter()
+            .position(|parcel| parcel.waits() && parcel.doubted)
     }
 
     pub(super) fn place_of(&self, id: &ChunkId) -> Option<usize> {
@@ -272,12 +282,7 @@ impl Pending {
     }
 
     /// Halves a frame that waits until it fits, as long as no receiver can have it.
-    pub(super) fn fit(
-        &mut self,
-        place: usize,
-        limit: usize,
-        mut new_id: impl FnMut() -> ChunkId,
-    ) {
+    pub(super) fn fit(&mut self, place: usize, limit: usize, mut new_id: impl FnMut() -> ChunkId) {
         while let Some(parcel) = self.frames.get(place)
             && parcel.waits()
             && parcel.exposure == Exposure::Impossible
@@ -296,6 +301,13 @@ impl Pending {
         let Some(parcel) = self.frames.get_mut(place) else {
             return Verdict::Again;
         };
+        if let Ending::Wordless {
+            size: Size::Unproven,
+            ..
+        } = ending
+        {
+            parcel.doubted = true;
+        }
         let size = match ending {
             Ending::Refused => Size::Proven,
             Ending::Wordless {

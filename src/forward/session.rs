@@ -255,8 +255,7 @@ impl Session {
     fn write_deadline(&self) -> Option<Instant> {
         // Without acknowledgements, what is not settled has yet to leave.
         let unsettled = self.limits.acks == Acks::Waived && !self.in_flight.is_empty();
-        (self.is_writing() || unsettled)
-            .then(|| self.moved + self.limits.write_timeout)
+        (self.is_writing() || unsettled).then(|| self.moved + self.limits.write_timeout)
     }
 
     /// Receivers acknowledge in order, so the clock restarts with each

@@ -243,11 +243,16 @@ impl Lane {
             }
             _ => Size::Proven,
         };
-        let node = match self.health.is_proven() {
+        let node = self.record();
+        Ending::Wordless { size, node }
+    }
+
+    /// What the node has done since it last failed.
+    pub(super) fn record(&self) -> NodeRecord {
+        match self.health.is_proven() {
             true => NodeRecord::Works,
             false => NodeRecord::Fails,
-        };
-        Ending::Wordless { size, node }
+        }
     }
 
     /// Gives out the frames of a node that has been silent for longer than it

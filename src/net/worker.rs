@@ -242,11 +242,12 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             let Some(lane) = self.lanes.get_mut(number) else {
                 break;
             };
-            let next = self.outbox.next(lane.limit(now), || self.rng.chunk_id());
+            let (record, limit) = (lane.record(), lane.limit(now));
+            let next = self.outbox.next(record, limit, || self.rng.chunk_id());
             if !next.is_some_and(|next| lane.has_room_for(next, &self.config, now)) {
                 break;
             }
-            let Some((frame, attempt)) = self.outbox.send(now) else {
+            let Some((frame, attempt)) = self.outbox.send(record, now) else {
                 break;
             };
             self.reporter.count(match attempt {

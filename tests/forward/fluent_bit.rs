@@ -232,3 +232,36 @@ fn case_21_tls_with_and_without_a_shared_key() {
         );
     }
 }
+
+/// `in_forward` closes once its buffer is full, whether or not the rest of the
+/// frame is in its socket already. It does not take a record of that size either.
+#[test]
+fn case_46_frames_above_buffer_max_size() {
+    for binary in binaries() {
+        let port = free_port();
+        let options = ["buffer_chunk_size=32K", "buffer_max_size=128K"];
+        let receiver = start(&binary, port, &options);
+        let mut config = config(&format!("127.0.0.1:{port}"));
+        config.caps.frame = 400_000;
+        config.limits.ack_timeout = Duration::from_secs(2);
+        let host = Host::start(config);
+        let large = chunk(0..1000, 1000);
+        let mut number = 1000;
+        until("all have arrived", || {
+            host.flush(&large);
+            host.deliver(&entry(number, 0));
+            number += 1;
+            let mut printed = records(&receiver);
+            printed.retain(|(_, _, number)| *number < 1000);
+            printed.len() >= 1000
+        });
+        until("the others too", || {
+            records(&receiver).len() >= number as usize
+        });
+        let mut printed = records(&receiver);
+        printed.sort_by_key(|(_, _, number)| *number);
+        let expected: Vec<_> = (0..number).map(record).collect();
+        let (binary, news) = (binary.display(), host.news());
+        assert!(printed == expected, "each once: {binary}: {news:?}");
+    }
+}
