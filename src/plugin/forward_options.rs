@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::forward::compression::Compression;
 use crate::forward::handshake::{Auth, Secret};
-use crate::forward::wire::ExtraOption;
+use crate::forward::wire::{Acks, ExtraOption};
 use crate::net::{Config, Delivery, Identity, Node, Tls, Versions};
-use crate::record::{EntryForm, EntryMetadata, EntryTime};
+use crate::record::{EntryForm, EntryMetadata, EntryTime, TagTemplate};
 
 use super::host_settings::{HostSettings, HostTls};
 use super::option_error::{OptionError, display_name, wrong};
@@ -54,8 +54,8 @@ pub struct ForwardOptions {
     /// The form of entries.
     pub form: EntryForm,
     /// The tag under which records are sent, where it is not their own.
-    pub tag: Option<String>,
-    /// What a user should know of options that are not followed.
+    pub tag: Option<TagTemplate>,
+    /// What a user should know of options that lose something, or are not followed.
     pub remarks: Vec<&'static str>,
 }
 
@@ -110,6 +110,9 @@ impl ForwardOptions {
         // Fluent Bit's receiver cuts and inflates in pieces of 1,024,000 bytes.
         if let Some(frame) = options.number("max_frame", 1_000..=6_000_000)? {
             config.caps.frame = frame;
+        }
+        if options.flag("require_ack_response")? == Some(false) {
+            config.limits.acks = Acks::Waived;
         }
         config.extra_options = extra_options(options)?.into();
         let form = EntryForm {
@@ -287,17 +290,15 @@ fn extra_options(options: &Options<'_>) -> Result<Vec<ExtraOption>, OptionError>
     Ok(extra)
 }
 
-/// A fixed tag.
-fn tag(options: &Options<'_>) -> Result<Option<String>, OptionError> {
-    match options.one("tag")? {
-        Some(tag) if tag.contains('$') => Err(wrong(
-            "tag",
-            tag,
-            "keys of the record (`$…`) are not looked up here: set a fixed tag, or use the host's \
-             filter `rewrite_tag`",
-        )),
-        tag => Ok(tag.map(str::to_owned)),
-    }
+/// The tag under which records are sent. The host has put the values of
+/// environment variables into it already.
+fn tag(options: &Options<'_>) -> Result<Option<TagTemplate>, OptionError> {
+    let Some(text) = options.one("tag")? else {
+        return Ok(None);
+    };
+    let template = TagTemplate::parse(text);
+    let template = template.map_err(|error| wrong("tag", text, &error.to_string()))?;
+    Ok(Some(template))
 }
 
 /// What the `tls.*` options of the host's own mean here.
@@ -370,18 +371,20 @@ fn versions(min: Option<&str>, max: Option<&str>) -> Result<Versions, OptionErro
     }
 }
 
-/// What a user should know of options that are not followed.
+/// What a user should know of options that lose something, or are not followed.
 fn remarks(options: &Options<'_>) -> Result<Vec<&'static str>, OptionError> {
     let mut remarks = Vec::new();
     if options.flag("require_ack_response")? == Some(false) {
         remarks.push(
-            "`Require_ack_response off` is not followed: without acknowledgements nobody knows what \
-             was lost; the receiver must acknowledge",
+            "`Require_ack_response off`: what is on its way when a connection ends, or when the \
+             receiver does, is lost without a word",
         );
     }
     if options.flag("send_options")? == Some(false) {
-        remarks
-            .push("`Send_options off` is not followed: receivers need the options to acknowledge");
+        remarks.push(
+            "`Send_options off` is not followed: receivers need the options to acknowledge and to \
+             inflate",
+        );
     }
     if options.flag("fluentd_compat")? == Some(true) {
         remarks.push("`Fluentd_Compat` has no effect: only logs are sent here");
@@ -446,7 +449,8 @@ mod tests {
                 metadata: EntryMetadata::Retain
             }
         );
-        assert_eq!(options.tag.as_deref(), Some("new"));
+        assert_eq!(options.tag, TagTemplate::parse("new").ok());
+        assert_eq!(options.config.limits.acks, Acks::Waived);
         assert_eq!(options.remarks.len(), 1);
         assert!(
             !format!("{options:?}").contains("\"p\""),
@@ -578,7 +582,11 @@ mod tests {
             &some,
             "`Add_Option` is `a`: this key is set already",
         );
-        check(&[("Tag", "$a['b']")], &some, "rewrite_tag");
+        check(
+            &[("Tag", "$a['b")],
+            &some,
+            "`Tag` is `$a['b`: `$a['b` is no key",
+        );
         check(
             &[("Ack_Window", "0")],
             &some,

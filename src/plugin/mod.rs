@@ -4,6 +4,7 @@
 //! [`Verdict`] and [`Outcome`] into the host's codes, and each [`Metric`] into one of its
 //! metrics. Nothing here knows an ABI.
 
+mod batches;
 mod engine;
 mod entities;
 mod filter;

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::forward::frames::{Batch, RecordTooLarge};
+use crate::forward::frames::RecordTooLarge;
 use crate::net::{Client, Count, Flushed, News, Node, NodeState, Report};
 use crate::record::EntrySink;
 
+use super::batches::batches;
 use super::engine::Engine;
 use super::forward_options::{ForwardOptions, OWN};
 use super::host_settings::HostSettings;
@@ -41,7 +42,6 @@ impl Output {
         for remark in remarks {
             log.log(LogLevel::Warn, remark);
         }
-        let tag = tag.map(String::into_bytes);
         let engine = Engine::new(options.common()?, &*log)?;
         let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
         let engine = Arc::new(Mutex::new(engine));
@@ -61,11 +61,7 @@ impl Output {
                 *engine_metrics
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = metrics;
-                vec![Batch {
-                    tag: tag.as_deref().unwrap_or(host_tag).to_vec(),
-                    entries: sink.entries,
-                    ends: sink.ends,
-                }]
+                batches(sink, tag.as_ref(), host_tag)
             }
         };
         let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>)

@@ -14,6 +14,7 @@
 //! | `escape` | escapes of JSON strings |
 //! | `scan` | ends of JSON strings and containers, many bytes at a time |
 //! | `sink` | where rewritten records go |
+//! | `tag` | tags put together from records |
 //! | `tally` | counts |
 
 mod chunk;
@@ -32,6 +33,7 @@ mod scan;
 mod sink;
 mod splice;
 mod strip;
+mod tag;
 mod tally;
 mod tree;
 mod uri;
@@ -44,4 +46,5 @@ pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use evaluate::{Evaluation, NotEvaluated, evaluate};
 pub use rewrite::{EventTimeSource, Fate, Format, OutputShape, PARTIALS_LIMIT, Rewriter, Settings};
 pub use sink::{ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, Sink};
+pub use tag::{TagError, TagTemplate};
 pub use tally::{RuleTally, Tally};
