@@ -80,6 +80,9 @@ mod tests {
         assert_eq!(tags(Some("x.$TAG")), [("x.kube".into(), 5)]);
         let by_key = [("x.a".into(), 2), ("x.b".into(), 2), ("x.".into(), 1)];
         assert_eq!(tags(Some("x.$k")), by_key);
-        assert_eq!(batches(EntrySink::default(), None, b"kube")[0].ends.len(), 0);
+        assert_eq!(
+            batches(EntrySink::default(), None, b"kube")[0].ends.len(),
+            0
+        );
     }
 }

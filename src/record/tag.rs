@@ -18,8 +18,9 @@ use super::tree::{Malformed, Tree};
 
 /// A tag with parts that depend on the record or on its chunk's tag.
 ///
-/// Keys are looked up in the map of the record as it is sent. An event that is
-/// JSON text under a key is a string there, which has no keys.
+/// Keys are looked up in the map of the record as it is sent, as the host does it.
+/// An event that is JSON text under a key is a string there: none of its fields
+/// can be named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagTemplate {
     parts: Vec<Part>,
@@ -53,7 +54,9 @@ pub enum TagError {
     #[error("`{0}` and the next `$` need something between them, such as a dot")]
     Adjacent(String),
     /// Brackets that are no step.
-    #[error("`{0}` is no key: write `$key`, `$key['name']` or `$key['name'][0]`, then a dot or a blank if something follows")]
+    #[error(
+        "`{0}` is no key: write `$key`, `$key['name']` or `$key['name'][0]`, then a dot or a blank if something follows"
+    )]
     Key(String),
     /// Brackets behind `$TAG` that hold no number.
     #[error("`{0}` is no part of the tag: write `$TAG[0]` for the first one between dots")]
@@ -185,7 +188,9 @@ fn key(from: &str) -> Result<(Part, usize), TagError> {
         steps.push(step);
         rest = behind.strip_prefix(']').ok_or_else(wrong)?;
         if rest.starts_with('$') {
-            return Err(TagError::Adjacent(whole[..whole.len() - rest.len()].to_owned()));
+            return Err(TagError::Adjacent(
+                whole[..whole.len() - rest.len()].to_owned(),
+            ));
         }
     }
     Ok((Part::Key(name.into(), steps), end))
@@ -216,6 +221,10 @@ fn find(tree: Msgpack<'_>, name: &[u8], steps: &[Step]) -> Result<Option<usize>,
     let Some(mut at) = member(tree, body, name)? else {
         return Ok(None);
     };
+    // The host takes a first value that has nothing inside for the whole.
+    if !matches!(tree.head(at)?.kind, HeadKind::Map(_) | HeadKind::Array(_)) {
+        return Ok(Some(at));
+    }
     for step in steps {
         let next = match step {
             Step::Key(name) => member(tree, at, name)?,
@@ -341,8 +350,9 @@ mod tests {
             ("$k['labels']", r#"{"app.io/name":"web","it's":"q"}"#),
             ("x.$k['no'].y", "x..y"),
             ("x.$no.y", "x..y"),
-            ("x$a['deeper']", "x"),
-            ("x$log['verb']", "x"),
+            ("x$a['deeper']", "xA"),
+            ("x$k['ns']['deeper']", "x"),
+            ("x$log['verb']", r#"x{"verb":"get"}"#),
             ("$no", "kube.audit.log"),
             ("$TAG.$no", "kube.audit.log."),
         ] {

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use kube_audit::forward::wire::Acks;
 use kube_audit::net::{Flushed, Reason};
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 
@@ -184,6 +185,41 @@ fn case_32_never_acks_on_any_connection() {
         "{:?}",
         start.elapsed()
     );
+}
+
+/// Without acknowledgements a frame is delivered once it is written, and one that
+/// a connection took in part is sent again.
+#[test]
+fn case_38_without_acknowledgements() {
+    let lengths: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let sink = Arc::clone(&lengths);
+    let reads = script(move |connection| {
+        while let Some(length) = connection.read(1 << 16) {
+            sink.lock().unwrap().push(length);
+        }
+    });
+    let closes = script(|connection| {
+        connection.read(1000);
+        connection.reset();
+    });
+    let peer = Peer::start(vec![closes, reads]);
+    let mut config = config(&peer.endpoint());
+    config.limits.acks = Acks::Waived;
+    config.memory = 64 << 20;
+    config.caps.frame = 64 << 20;
+    let host = Host::start(config);
+    // More than the buffers of both ends take.
+    let large = chunk(0..7000, 3000);
+    host.deliver(&large);
+    assert_eq!(host.flush(&entry(7000, 0)), Flushed::Delivered);
+    // Array, tag, head of entries, and options `{"size": n}`. Nobody can have had
+    // the large one, and it may have been too large: it comes in halves.
+    let overhead = |head: usize, size: usize| 1 + 11 + head + 1 + 5 + size;
+    let all = large.len() + 2 * overhead(5, 3) + ENTRY + overhead(2, 1);
+    let taken = || lengths.lock().unwrap().iter().sum::<usize>();
+    until("all is there", || taken() >= all);
+    assert_eq!(taken(), all, "nothing comes twice, and no id");
+    assert_eq!(peer.connections(), 2, "{:?}", host.news());
 }
 
 #[test]
