@@ -4,6 +4,8 @@
 //! [`Verdict`] and [`Outcome`] into the host's codes, and each [`Metric`] into one of its
 //! metrics. Nothing here knows an ABI.
 
+mod check;
+pub mod classic;
 mod engine;
 mod entities;
 mod filter;
@@ -16,6 +18,7 @@ mod output;
 mod policy_source;
 mod upstream;
 
+pub use check::{Door, Remarks, check, undoes_entities};
 pub use filter::Filter;
 pub use host_settings::{HostSettings, HostTls};
 pub use metrics::{Metric, MetricKind};
