@@ -9,6 +9,7 @@
 //! [`Ruleset::decide`] answers for one request. [`Preset`] has ready-made policies.
 
 mod attributes;
+mod cover;
 mod decode;
 mod error;
 mod index;
@@ -21,9 +22,10 @@ mod schema;
 mod validate;
 
 pub use attributes::{Attributes, Resource, Target, User};
+pub use cover::Shadow;
 pub use error::{PolicyError, Problem, ProblemKind, Warning, WarningKind};
 pub use level::{Level, Stage, StageSet};
-pub use model::{GroupResources, Policy, Rule};
+pub use model::{GroupResources, Policy, Rule, Selector};
 pub use parse::{Parsed, Syntax};
 pub use preset::{Preset, UnknownPreset};
 pub use ruleset::{Decision, Ruleset};

@@ -6,7 +6,7 @@ use super::schema::check;
 use super::validate::validate;
 use super::{Policy, PolicyError, Problem, ProblemKind, Warning, WarningKind};
 use crate::text::{
-    Fault, FaultKind, Node, Source, begins_with_brace, read_json, read_yaml, to_utf8,
+    Fault, FaultKind, Node, Place, Source, begins_with_brace, read_json, read_yaml, to_utf8,
 };
 
 /// Which syntax a policy text may have.
@@ -25,6 +25,8 @@ pub struct Parsed {
     pub policy: Policy,
     /// What kube-apiserver would warn about.
     pub warnings: Vec<Warning>,
+    /// Where each rule stands.
+    pub places: Vec<Place>,
 }
 
 impl Policy {
@@ -63,8 +65,15 @@ impl Policy {
         if !report.problems.is_empty() {
             return Err(places.error(report.problems, warnings));
         }
-        match validate(decode(&tree)) {
-            Ok(policy) => Ok(Parsed { policy, warnings }),
+        let document = decode(&tree);
+        let rules = document.rules.iter();
+        let rules = rules.map(|rule| places.source.place(rule.at)).collect();
+        match validate(document) {
+            Ok(policy) => Ok(Parsed {
+                policy,
+                warnings,
+                places: rules,
+            }),
             Err(problems) => Err(places.error(problems, warnings)),
         }
     }
