@@ -87,6 +87,22 @@ impl<'s> Findings<'s> {
         });
     }
 
+    /// Adds one whose place is known already.
+    pub fn add(
+        &mut self,
+        place: &Place,
+        code: Code,
+        path: impl fmt::Display,
+        message: impl Into<String>,
+    ) {
+        self.list.push(Finding {
+            place: place.clone(),
+            code,
+            path: path.to_string(),
+            message: message.into(),
+        });
+    }
+
     /// The line of a byte offset.
     pub fn line(&self, at: usize) -> usize {
         self.source.line(at)
@@ -132,10 +148,53 @@ macro_rules! codes {
 }
 
 codes! {
-    Syntax Error "syntax" "the text is neither JSON nor YAML"
+    Syntax Error "syntax" "Fluent Bit or Kubernetes cannot read it"
+    UnknownKind Error "unknown-kind" "neither a manifest of KKP, nor a configuration of Fluent Bit, nor an audit policy"
     UnquotedStar Error "unquoted-star" "an unquoted `*` begins a YAML alias"
+
     WrongType Error "wrong-type" "a value of another type than KKP takes"
     NotAString Error "not-a-string" "a value that is no string, in a map of strings"
     UnknownField Error "unknown-field" "a field that KKP does not know"
     RepeatedKey Error "repeated-key" "a key that is set twice; the last one counts"
+    AuditLoggingOff Warning "audit-logging-off" "the sidecar is configured, and audit logging is off"
+    Mangled Error "mangled" "KKP's template replaces characters of a value"
+    LineBreak Warning "line-break" "a value with line breaks becomes several lines"
+    UnusableKey Error "unusable-key" "a key that does not stay a key in fluent-bit.conf"
+    NoVariables Error "no-variables" "a variable that this KKP does not set"
+    UnknownVariable Warning "unknown-variable" "a variable that nothing sets"
+    ReservedVariable Warning "reserved-variable" "a variable that KKP overwrites"
+    ValueFromInFilter Error "value-from-in-filter" "KKP replaces a variable with `valueFrom` by nothing"
+    KkpLongLines Note "kkp-long-lines" "KKP's input stops at a line over 32 KiB"
+
+    NoName Error "no-name" "a section that names no plugin"
+    NoMatch Error "no-match" "a section that gets no records, because it has no `Match`"
+    Unmatched Warning "unmatched" "a `Match` that fits no tag"
+    BadOption Error "bad-option" "an option of kube_audit that stops the start"
+    OptionRemark Warning "option-remark" "an option of kube_audit that is not followed, or an odd policy"
+    PluginNotLoaded Error "plugin-not-loaded" "nothing loads kube_audit"
+    PluginFromElsewhere Note "plugin-from-elsewhere" "nothing in the file loads kube_audit"
+    LongLineStops Warning "long-line-stops" "a `tail` that stops at the first long line"
+    LongLineSkipped Warning "long-line-skipped" "a `tail` that skips lines over 32 KiB"
+    GrepWithoutKey Error "grep-without-key" "`grep` without a key"
+    InsideLog Error "inside-log" "a filter looks for a field that is inside the text under `log`"
+    NoParser Error "no-parser" "a parser that nothing defines"
+    RetryOnce Warning "retry-once" "an output that gives up after one retry"
+    BacklogCrash Error "backlog-crash" "chunks on disk, with a Fluent Bit that crashes on them"
+    BacklogOf400 Note "backlog-of-4.0.0" "chunks on disk, on which Fluent Bit 4.0.0 crashes"
+
+    PolicyRefused Error "policy-refused" "the API server refuses the policy"
+    PolicyUnknownField Warning "policy-unknown-field" "a field that is ignored"
+    PolicyRepeatedKey Warning "policy-repeated-key" "a key that is set twice; the last one counts"
+    PolicyOldVersion Warning "policy-old-version" "a version that current API servers refuse"
+    PolicyLaterDocument Warning "policy-later-document" "a YAML document that is not read"
+    PolicyShadowedRule Warning "policy-shadowed-rule" "a rule that never decides, because an earlier one does"
+    PolicyLiteralStar Warning "policy-literal-star" "a `*` where there are no wildcards"
+    PolicyVerb Warning "policy-verb" "a verb that no request has"
+    PolicyResource Warning "policy-resource" "a resource that no request has"
+    PolicyCoreGroup Warning "policy-core-group" "a group that no request has, in the place of the core group"
+    PolicyAnyGroup Note "policy-any-group" "the group `*`, which older API servers refuse"
+    PolicyOmitsAll Warning "policy-omits-all" "a rule whose stages are all omitted"
+    PolicyNoEffect Note "policy-no-effect" "a setting that changes nothing at this level"
+    PolicyLogsNothing Warning "policy-logs-nothing" "a policy whose rules are all None"
+    PolicyNoCatchAll Note "policy-no-catch-all" "a policy that says nothing of some requests"
 }

@@ -1,11 +1,10 @@
 //! The `kube-audit` tool: the plugin's engine at the command line.
 
+mod check;
 mod document;
 mod eval;
-#[expect(dead_code, reason = "`check` uses the rest")]
 mod finding;
 mod input;
-#[expect(dead_code, unused_imports, reason = "`check` uses the rest")]
 mod kkp;
 mod policy;
 mod render;
@@ -29,13 +28,20 @@ usage:
       The fluent-bit.conf that Kubermatic KKP writes for the audit sidecar of a
       Cluster, byte for byte. Takes a whole manifest, its `auditLogging`, or the
       `config` of the sidecar; --env says what KKP puts into filters.
+  kube-audit check [--format text|json] [--kkp VERSION] [--codes]  FILE...
+      What is wrong with a Cluster of KKP, a configuration of Fluent Bit (classic or
+      YAML) or an audit policy: FILE:LINE:COLUMN: SEVERITY[CODE]: what and what
+      instead. The kind is told by the content. --codes lists what may be found.
 
 Files of events hold one event per line: JSON, an EventList, or a container runtime's
 line. Files that end in .gz are unpacked; - is standard input.
 
 presets: metadata, minimal, recommended, gce, giantswarm
 
-exit status: 0 done, 1 input that cannot be read, 2 wrong usage or a policy
+exit status of check: 0 no errors (there may be warnings and notes), 1 errors,
+2 wrong usage or a file that cannot be read
+
+exit status of the others: 0 done, 1 input that cannot be read, 2 wrong usage or a policy
 that is refused
 ";
 
@@ -81,7 +87,7 @@ pub fn main() -> ExitCode {
 fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     match parser.next()? {
         None => Err(Failure::Usage(
-            "name a command: eval, render or replay; see `kube-audit --help`".to_owned(),
+            "name a command: check, eval, render or replay; see `kube-audit --help`".to_owned(),
         )),
         Some(Arg::Short('h') | Arg::Long("help")) => print(HELP),
         Some(Arg::Short('V') | Arg::Long("version")) => {
@@ -89,11 +95,12 @@ fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
         }
         Some(Arg::Value(command)) => match command.to_str() {
             Some("eval") => eval::run(parser),
+            Some("check") => check::run(parser),
             Some("render") => render::run(parser),
             Some("replay") => replay::run(parser),
             Some("help") => print(HELP),
             _ => Err(Failure::Usage(format!(
-                "there is no command `{}`: use eval, render or replay; see `kube-audit --help`",
+                "there is no command `{}`: use check, eval, render or replay; see `kube-audit --help`",
                 command.display()
             ))),
         },

@@ -76,7 +76,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
             );
         }
     }
-    print(&kkp::render(&logging.config))
+    print(&kkp::render(&logging.config).text)
 }
 
 fn variable(text: &str) -> Result<(String, String), Failure> {

@@ -18,15 +18,26 @@ pub enum Door {
     Output,
 }
 
+impl Door {
+    /// Its options beside those that both have.
+    fn own(self) -> &'static [&'static str] {
+        match self {
+            Door::Filter => &[],
+            Door::Output => &OWN,
+        }
+    }
+}
+
 /// What would be a warning in the log.
 pub type Remarks = Vec<String>;
 
-/// Options whose values may hold the entities that KKP's templates make of
-/// characters: the plugin undoes them.
-pub fn undoes_entities(option: &str) -> bool {
-    ["policy", "records"]
-        .iter()
-        .any(|name| name.eq_ignore_ascii_case(option))
+/// Options in which the plugin undoes the entities that KKP's templates make of characters.
+pub const ENTITIES_UNDONE: [&str; 2] = ["Policy", "Records"];
+
+/// What is wrong with the name of an option; `None` if there is one of that name.
+pub fn unknown_option(door: Door, name: &str) -> Option<OptionError> {
+    let properties = vec![(name.to_owned(), String::new())];
+    Options::new(&properties, door.own()).err()
 }
 
 /// Checks a whole section, with the options that the host keeps to itself. Files and
@@ -34,9 +45,9 @@ pub fn undoes_entities(option: &str) -> bool {
 pub fn check(door: Door, properties: &Properties) -> Result<Remarks, OptionError> {
     let mut remarks = Vec::new();
     let common = match door {
-        Door::Filter => Options::new(properties, &[])?.common()?,
+        Door::Filter => Options::new(properties, door.own())?.common()?,
         Door::Output => {
-            let options = Options::new(properties, &OWN)?;
+            let options = Options::new(properties, door.own())?;
             let host = host_settings(&options)?;
             let forward = ForwardOptions::new(&options, &host)?;
             remarks.extend(forward.remarks.into_iter().map(str::to_owned));

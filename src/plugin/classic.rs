@@ -5,6 +5,8 @@
 pub struct Line<'t> {
     /// Its number, counted from 1.
     pub number: usize,
+    /// The whole line.
+    pub text: &'t str,
     /// The blanks in front of it.
     pub indent: &'t str,
     /// What it says.
@@ -40,6 +42,7 @@ pub fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
         };
         Some(Line {
             number: index + 1,
+            text: line,
             indent,
             content,
         })

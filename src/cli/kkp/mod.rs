@@ -5,4 +5,4 @@ mod manifest;
 mod template;
 
 pub use manifest::{AuditLogging, Pair, Release, Section, find};
-pub use template::{SPECIAL, render};
+pub use template::{Origin, escape, render};

@@ -4,7 +4,7 @@
 use super::manifest::{Config, Section};
 
 /// What Go's `html/template` makes of characters in text.
-pub const SPECIAL: [(char, &str); 7] = [
+const SPECIAL: [(char, &str); 7] = [
     ('\0', "\u{fffd}"),
     ('"', "&#34;"),
     ('&', "&amp;"),
@@ -26,42 +26,86 @@ const DEFAULT_OUTPUT: &str = "
     Name    stdout
     Match   *";
 
+/// The file, and where its lines come from.
+pub struct Rendered {
+    /// The text.
+    pub text: String,
+    /// For each line, the key and value that it comes from; `None` for what the
+    /// template has itself.
+    pub origins: Vec<Option<Origin>>,
+}
+
+/// Where a line of the file comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Where the key stands in the manifest.
+    pub key_at: usize,
+    /// Where the value stands.
+    pub value_at: usize,
+    /// Whether the line stands behind a line break of key or value.
+    pub injected: bool,
+}
+
 /// Writes the file.
-pub fn render(config: &Config) -> String {
-    let mut out = String::new();
+pub fn render(config: &Config) -> Rendered {
+    let mut out = Rendered {
+        text: String::new(),
+        origins: Vec::new(),
+    };
     // An empty map counts as none.
     if !config.service.entries.is_empty() {
-        section(&mut out, "SERVICE", &config.service);
+        out.section("SERVICE", &config.service);
     }
-    out.push_str(INPUT);
+    out.add(INPUT, None);
     for filter in &config.filters {
-        section(&mut out, "FILTER", filter);
+        out.section("FILTER", filter);
     }
     for output in &config.outputs {
-        section(&mut out, "OUTPUT", output);
+        out.section("OUTPUT", output);
     }
     if config.outputs.is_empty() {
-        out.push_str(DEFAULT_OUTPUT);
+        out.add(DEFAULT_OUTPUT, None);
     }
-    out.push_str("\n\n");
+    out.add("\n\n", None);
     out
 }
 
-fn section(out: &mut String, name: &str, section: &Section) {
-    out.push_str(&format!("\n[{name}]"));
-    for pair in &section.entries {
-        out.push_str("\n    ");
-        escape(out, &pair.key);
-        out.push_str("      ");
-        escape(out, &pair.value);
+impl Rendered {
+    fn section(&mut self, name: &str, section: &Section) {
+        self.add(&format!("\n[{name}]"), None);
+        for pair in &section.entries {
+            let origin = Origin {
+                key_at: pair.key_at,
+                value_at: pair.value_at,
+                injected: false,
+            };
+            let text = format!("\n    {}      {}", escape(&pair.key), escape(&pair.value));
+            self.add(&text, Some(origin));
+        }
+    }
+
+    /// Adds text that begins with a line break.
+    fn add(&mut self, text: &str, origin: Option<Origin>) {
+        if self.origins.is_empty() {
+            self.origins.push(None);
+        }
+        for (breaks, _) in text.match_indices('\n').enumerate() {
+            let injected = breaks > 0;
+            self.origins
+                .push(origin.map(|origin| Origin { injected, ..origin }));
+        }
+        self.text.push_str(text);
     }
 }
 
-fn escape(out: &mut String, text: &str) {
+/// Text as it stands in the file.
+pub fn escape(text: &str) -> String {
+    let mut out = String::new();
     for c in text.chars() {
         match SPECIAL.iter().find(|(special, _)| *special == c) {
             Some((_, entity)) => out.push_str(entity),
             None => out.push(c),
         }
     }
+    out
 }
