@@ -3,6 +3,7 @@
 mod check;
 mod document;
 mod eval;
+mod explain;
 mod finding;
 mod input;
 mod kkp;
@@ -24,6 +25,9 @@ usage:
   kube-audit replay [--policy FILE | --preset NAME] [--record 'KEY VALUE']... [--quiet] FILES|-...
       Writes the events that remain to standard output, exactly as the filter
       would, and a summary by rule to standard error.
+  kube-audit explain --policy FILE | --preset NAME [--format text|json]  [EVENTS|-]...
+      Which rule decides on each event, why each rule before it does not match, and
+      what is cut; with --format json one JSON object per line.
   kube-audit render [--env NAME=VALUE]... [--kkp VERSION]  CLUSTER.yaml|-
       The fluent-bit.conf that Kubermatic KKP writes for the audit sidecar of a
       Cluster, byte for byte. Takes a whole manifest, its `auditLogging`, or the
@@ -87,7 +91,8 @@ pub fn main() -> ExitCode {
 fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     match parser.next()? {
         None => Err(Failure::Usage(
-            "name a command: check, eval, render or replay; see `kube-audit --help`".to_owned(),
+            "name a command: check, eval, explain, render or replay; see `kube-audit --help`"
+                .to_owned(),
         )),
         Some(Arg::Short('h') | Arg::Long("help")) => print(HELP),
         Some(Arg::Short('V') | Arg::Long("version")) => {
@@ -96,15 +101,34 @@ fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
         Some(Arg::Value(command)) => match command.to_str() {
             Some("eval") => eval::run(parser),
             Some("check") => check::run(parser),
+            Some("explain") => explain::run(parser),
             Some("render") => render::run(parser),
             Some("replay") => replay::run(parser),
             Some("help") => print(HELP),
             _ => Err(Failure::Usage(format!(
-                "there is no command `{}`: use check, eval, render or replay; see `kube-audit --help`",
+                "there is no command `{}`: use check, eval, explain, render or replay; see `kube-audit --help`",
                 command.display()
             ))),
         },
         Some(arg) => Err(arg.unexpected().into()),
+    }
+}
+
+/// How answers are written.
+enum Format {
+    Text,
+    Json,
+}
+
+impl Format {
+    fn read(text: &str) -> Result<Format, Failure> {
+        match text {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err(Failure::Usage(format!(
+                "--format is `{text}`: use text or json"
+            ))),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::cli::finding::{Code, Findings};
 use crate::cli::kkp::{AuditLogging, Origin, Pair, Release, Section, escape, render};
 use crate::plugin::ENTITIES_UNDONE;
+use crate::text::shown;
 
 use super::pipeline::{Kind, Pipeline};
 use super::{classic, ours};
@@ -131,7 +132,7 @@ fn template(
     if key.is_empty() || key.contains(char::is_whitespace) || key.starts_with(['#', '[']) {
         let message = format!(
             "`{}` does not stay a key in fluent-bit.conf: a key is one word",
-            crate::text::shown(key)
+            shown(key)
         );
         findings.push(pair.key_at, Code::UnusableKey, "", message);
         return;
@@ -166,7 +167,13 @@ fn template(
         }
         let written: Vec<String> = special
             .iter()
-            .map(|c| format!("`{}` for `{}`", escape(&c.to_string()), c.escape_debug()))
+            .map(|c| {
+                format!(
+                    "`{}` for `{}`",
+                    escape(&c.to_string()),
+                    shown(&c.to_string())
+                )
+            })
             .collect();
         let message = format!(
             "KKP writes {}: {}",

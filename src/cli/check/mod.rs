@@ -19,7 +19,7 @@ use crate::text::{self, Node, Source};
 use super::document::{TextFile, documents};
 use super::finding::{Code, Finding, Findings, Severity};
 use super::kkp::Release;
-use super::{Failure, print};
+use super::{Failure, Format, print};
 
 pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let mut format = Format::Text;
@@ -52,24 +52,6 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
         .map_err(Failure::output)?;
     let wrong = count(&findings, Severity::Error) > 0;
     Ok(ExitCode::from(u8::from(wrong)))
-}
-
-/// How findings are written.
-enum Format {
-    Text,
-    Json,
-}
-
-impl Format {
-    fn read(text: &str) -> Result<Format, Failure> {
-        match text {
-            "text" => Ok(Format::Text),
-            "json" => Ok(Format::Json),
-            _ => Err(Failure::Usage(format!(
-                "--format is `{text}`: use text or json"
-            ))),
-        }
-    }
 }
 
 fn codes() -> String {

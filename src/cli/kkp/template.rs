@@ -72,7 +72,12 @@ pub fn render(config: &Config) -> Rendered {
 
 impl Rendered {
     fn section(&mut self, name: &str, section: &Section) {
-        self.add(&format!("\n[{name}]"), None);
+        let header = Origin {
+            key_at: section.at,
+            value_at: section.at,
+            injected: false,
+        };
+        self.add(&format!("\n[{name}]"), Some(header));
         for pair in &section.entries {
             let origin = Origin {
                 key_at: pair.key_at,
