@@ -188,6 +188,102 @@ fn a_reader_that_goes_away_is_no_failure() {
     );
 }
 
+#[test]
+fn explain_says_why() {
+    let arguments = ["--policy", "fluent-bit-conf/policy.yaml", SAMPLE];
+    let output = tool(&[&["explain"][..], &arguments].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let words = text(&output.stdout);
+    for line in [
+        "audit.log:2: event 5f0c2a10-0000-4000-8000-000000000001 ResponseComplete: get secrets db in shop by alice@example.com\n",
+        "  rules[0] (line 10): resources: `secrets` is not in [coordination.k8s.io: leases]\n",
+        "  rules[1] (line 14): nonResourceURLs: the request is for a resource, `secrets`\n",
+        "  rules[2] (line 17): userGroups: none of [developers, system:authenticated] is in [system:serviceaccounts:kube-system, system:nodes]\n",
+        "  rules[3] (line 21) decides: level Metadata\n",
+        "  kept at level Metadata, 682 of 1003 bytes; cut: responseObject (296 bytes)\n",
+        "  rules[4] (line 28): verbs: `get` is not in [create, update, patch, delete, deletecollection]\n",
+        "  dropped: stage RequestReceived is omitted\n",
+        "  dropped: level None\n",
+        "audit.log:14: this is no audit event",
+    ] {
+        assert!(words.contains(line), "no {line:?} in {words}");
+    }
+}
+
+#[test]
+fn explain_agrees_with_eval_and_replay() {
+    for policy in [
+        &["--policy", "fluent-bit-conf/policy.yaml"][..],
+        &["--preset", "minimal"],
+        &["--preset", "gce"],
+    ] {
+        let explain = [&["explain", "--format", "json"], policy, &[SAMPLE]].concat();
+        let explained = events(&tool(&explain).stdout);
+        let evaluated = events(&tool(&[&["eval"], policy, &[SAMPLE]].concat()).stdout);
+        let replayed = tool(&[&["replay", "-q"], policy, &[SAMPLE]].concat()).stdout;
+        let mut kept = replayed.split(|&byte| byte == b'\n');
+        assert_eq!(explained.len(), evaluated.len());
+        for (explained, evaluated) in explained.iter().zip(&evaluated).take(13) {
+            for same in [
+                "auditID",
+                "stage",
+                "rule",
+                "level",
+                "decision",
+                "loggedLevel",
+            ] {
+                assert_eq!(explained[same], evaluated[same], "{explained}");
+            }
+            let before = explained["before"].as_array().unwrap();
+            for (index, reason) in before.iter().enumerate() {
+                assert_eq!(reason["rule"], index, "{explained}");
+                assert!(!reason["reason"].as_str().unwrap().is_empty());
+            }
+            if let Some(rule) = explained["rule"].as_u64() {
+                assert_eq!(before.len() as u64, rule, "{explained}");
+            }
+            if explained["decision"] == "keep" {
+                assert_eq!(
+                    explained["bytesOut"],
+                    kept.next().unwrap().len(),
+                    "{explained}"
+                );
+            }
+        }
+        assert!(
+            explained[13]["error"]
+                .as_str()
+                .unwrap()
+                .contains("no audit event")
+        );
+    }
+}
+
+#[test]
+fn explain_reads_records_and_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("events.json");
+    let sample = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();
+    let lines: Vec<&str> = sample.lines().take(2).collect();
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{}]}}"#,
+        lines.join(",")
+    );
+    let record = json!({ "log": format!("{}\n", lines[0]), "cluster": "c" });
+    fs::write(&file, format!("{record}\n{list}\n")).unwrap();
+    let output = tool(&[
+        "explain",
+        "--format=json",
+        "--preset=minimal",
+        file.to_str().unwrap(),
+    ]);
+    assert!(output.status.success());
+    let explained = events(&output.stdout);
+    assert_eq!(explained.len(), 3);
+    assert_eq!(explained[0]["rule"], explained[1]["rule"]);
+    refused(&["explain", SAMPLE], 2, &["--policy FILE or --preset NAME"]);
+}
+
 /// A `config` of Go's as the API server takes it.
 fn lower_case(config: &Value) -> Value {
     let fields = config.as_object().unwrap().iter();

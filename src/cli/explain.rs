@@ -199,9 +199,10 @@ impl Explanation {
         }
         let annotations = cuts.annotations.iter();
         parts.extend(annotations.map(|name| format!("annotation {name}")));
-        let cut = match parts.is_empty() {
-            true => "nothing is cut".to_owned(),
-            false => format!("cut: {}", parts.join(", ")),
+        let cut = match (parts.is_empty(), cuts.bytes_in == cuts.bytes_out) {
+            (true, true) => "nothing is cut".to_owned(),
+            (true, false) => "nothing is cut, `level` says the new level".to_owned(),
+            (false, _) => format!("cut: {}", parts.join(", ")),
         };
         format!(
             "kept at level {}, {} of {} bytes; {cut}",
@@ -323,6 +324,7 @@ fn words(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> String
         (Selector::Namespaces, Some(resource), _) => not_in(resource.namespace, &rule.namespaces),
         (Selector::Resources, Some(resource), _) => {
             let entries: Vec<String> = rule.resources.iter().map(entry).collect();
+            let entries = entries.join("; ");
             let named = match resource.name {
                 b"" => " without a name".to_owned(),
                 name => format!(" named {}", quoted(name)),
@@ -332,11 +334,7 @@ fn words(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> String
                 .iter()
                 .any(|entry| !entry.resource_names.is_empty());
             let named = if asks { named } else { String::new() };
-            format!(
-                "`{}`{named} is not in {}",
-                resource_name(resource),
-                listed(&entries)
-            )
+            format!("`{}`{named} is not in [{entries}]", resource_name(resource))
         }
         (_, _, Target::NonResource { path }) => {
             format!("the request is for no resource, but for {}", quoted(path))
