@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use kube_audit::policy::{Policy, Ruleset, Stage, Syntax};
-use kube_audit::record::{Rewriter, Settings, evaluate};
+use kube_audit::record::{Cuts, Rewriter, Settings, evaluate, examine};
 use serde_json::{Value, json};
 
 /// The folders to check: the selection, and all recordings where there are any.
@@ -106,6 +106,32 @@ fn decisions_are_those_of_the_server() {
     }
 }
 
+/// What is said to be cut is what is gone.
+fn told(cuts: &Cuts, before: &Value, after: &Value) {
+    for (name, bytes) in [
+        ("requestObject", cuts.request_object),
+        ("responseObject", cuts.response_object),
+    ] {
+        let gone = before.get(name).is_some() && after.get(name).is_none();
+        assert_eq!(bytes > 0, gone, "{name} of {before}");
+    }
+    let names = |event: &Value| -> Vec<String> {
+        let annotations = event["annotations"].as_object().into_iter().flatten();
+        annotations.map(|(name, _)| name.clone()).collect()
+    };
+    let kept = names(after);
+    let mut gone = names(before);
+    gone.retain(|name| !kept.contains(name));
+    let mut told = cuts.annotations.clone();
+    told.sort();
+    gone.sort();
+    assert_eq!(told, gone, "{before}");
+    let has_fields = |event: &Value| event.to_string().contains("\"managedFields\"");
+    if cuts.managed_fields > 0 {
+        assert!(has_fields(before));
+    }
+}
+
 #[test]
 fn events_are_left_as_the_server_leaves_them() {
     for folder in folders() {
@@ -117,7 +143,8 @@ fn events_are_left_as_the_server_leaves_them() {
             let Some(expected) = about(&expected, &id) else {
                 continue;
             };
-            let mut rewriter = Rewriter::new(Settings::default(), Some(ruleset), || [0; 16]);
+            let mut rewriter =
+                Rewriter::new(Settings::default(), Some(ruleset.clone()), || [0; 16]);
             for (input, want) in inputs.iter().zip(expected["out"].as_array().unwrap()) {
                 let mut out = Vec::new();
                 rewriter.line(input.as_bytes(), &mut out);
@@ -126,6 +153,13 @@ fn events_are_left_as_the_server_leaves_them() {
                     .ok()
                     .map(|line| &outputs[line]);
                 assert_eq!(got.as_ref(), want, "policy {id}, event {input}");
+                let mut cuts = Vec::new();
+                examine(input.as_bytes(), &ruleset, |_, _, cut| cuts.push(cut)).unwrap();
+                let left = cuts[0].as_ref().map(|cuts| cuts.bytes_out);
+                assert_eq!(left, out.len().checked_sub(1), "policy {id}, event {input}");
+                if let (Some(cuts), Some(got)) = (&cuts[0], got) {
+                    told(cuts, &serde_json::from_str(input).unwrap(), &got);
+                }
                 checked += 1;
             }
         }

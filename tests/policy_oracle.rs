@@ -156,7 +156,8 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn compare(document: &Value, requests: &[Request]) -> Result<(), TestCaseError> {
-    let ruleset = Ruleset::compile(&policy(document));
+    let policy = policy(document);
+    let ruleset = Ruleset::compile(&policy);
     for request in requests {
         let decision = request.with(|attributes| ruleset.decide(attributes));
         prop_assert_eq!(
@@ -165,6 +166,39 @@ fn compare(document: &Value, requests: &[Request]) -> Result<(), TestCaseError> 
             "{:?}",
             request
         );
+    }
+    let rules = document["rules"].as_array().unwrap();
+    for (rule, plain) in policy.rules().iter().zip(rules).take(8) {
+        for request in requests {
+            let mismatch = request.with(|attributes| rule.mismatch(attributes));
+            let matches = oracle::rule_matches(plain, request);
+            prop_assert_eq!(mismatch.is_none(), matches, "{} {:?}", plain, request);
+        }
+    }
+    Ok(())
+}
+
+/// Names of resources and subresources are segments of a path.
+fn is_real(request: &&Request) -> bool {
+    let parts = request.resource.as_ref();
+    parts.is_none_or(|parts| !parts[1].contains('/') && !parts[2].contains('/'))
+}
+
+/// No request that a shadowed rule matches gets past the rule before it.
+fn check_shadows(document: &Value, requests: &[Request]) -> Result<(), TestCaseError> {
+    for shadow in policy(document).shadowed() {
+        let (rule, by) = (
+            &document["rules"][shadow.rule],
+            &document["rules"][shadow.by],
+        );
+        prop_assert!(shadow.by < shadow.rule);
+        for request in requests.iter().filter(is_real) {
+            let matches = |rule| oracle::rule_matches(rule, request);
+            prop_assert!(
+                !matches(rule) || matches(by),
+                "{by} and {rule}: {request:?}"
+            );
+        }
     }
     Ok(())
 }
@@ -175,6 +209,23 @@ proptest! {
     #[test]
     fn short_policies(document in document(vec(rule(), 1..8)), requests in vec(request(), 40)) {
         compare(&document, &requests)?;
+        check_shadows(&document, &requests)?;
+    }
+
+    /// Rules of resources alone, which are the likeliest to cover each other.
+    #[test]
+    fn shadows(
+        entries in vec(vec(entry(), 1..3), 2..6),
+        targets in vec(target(), 0..3),
+        requests in vec(request(), 60),
+    ) {
+        let mut rules: Vec<Value> = entries.into_iter().map(|entries| json!({"resources": entries})).collect();
+        rules.extend(targets);
+        for rule in &mut rules {
+            rule["level"] = json!("Metadata");
+        }
+        let document = json!({"apiVersion": "audit.k8s.io/v1", "rules": rules});
+        check_shadows(&document, &requests)?;
     }
 }
 

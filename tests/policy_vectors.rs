@@ -2,7 +2,7 @@
 
 mod policy_support;
 
-use kube_audit::policy::{Policy, Preset, ProblemKind, Ruleset, Syntax};
+use kube_audit::policy::{Policy, Preset, ProblemKind, Rule, Ruleset, Syntax};
 use policy_support::{Request, decision_json, json_lines, normalized, oracle, policy, policy_json};
 use serde_json::{Value, json};
 
@@ -19,7 +19,9 @@ fn decisions() {
             .iter()
             .find(|policy| policy["id"] == expected["policy"])
             .unwrap();
-        let ruleset = Ruleset::compile(&policy(value));
+        let policy = policy(value);
+        let ruleset = Ruleset::compile(&policy);
+        let shadowed: Vec<usize> = policy.shadowed().iter().map(|shadow| shadow.rule).collect();
         let results = expected["results"].as_array().unwrap();
         assert_eq!(results.len(), requests.len());
         for (request, expected) in requests.iter().zip(results) {
@@ -34,6 +36,19 @@ fn decisions() {
                 oracle::decide(value, request),
                 *expected,
                 "{} {request:?}",
+                value["id"]
+            );
+            // The explanation of a decision: each earlier rule fails, the one that decides does not.
+            let fits = |rule: &Rule| {
+                request
+                    .with(|attributes| rule.mismatch(attributes))
+                    .is_none()
+            };
+            let decides = policy.rules().iter().position(fits);
+            assert_eq!(decides, decision.rule.map(|rule| rule as usize));
+            assert!(
+                decides.is_none_or(|rule| !shadowed.contains(&rule)),
+                "{}: rule {decides:?} decides on {request:?}",
                 value["id"]
             );
             count += 1;

@@ -189,6 +189,253 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn explain_says_why() {
+    let arguments = ["--policy", "fluent-bit-conf/policy.yaml", SAMPLE];
+    let output = tool(&[&["explain"][..], &arguments].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let words = text(&output.stdout);
+    for line in [
+        "audit.log:2: event 5f0c2a10-0000-4000-8000-000000000001 ResponseComplete: get secrets db in shop by alice@example.com\n",
+        "  rules[0] (line 10): resources: `secrets` is not in [coordination.k8s.io: leases]\n",
+        "  rules[1] (line 14): nonResourceURLs: the request is for a resource, `secrets`\n",
+        "  rules[2] (line 17): userGroups: none of [developers, system:authenticated] is in [system:serviceaccounts:kube-system, system:nodes]\n",
+        "  rules[3] (line 21) decides: level Metadata\n",
+        "  kept at level Metadata, 682 of 1003 bytes; cut: responseObject (296 bytes)\n",
+        "  rules[4] (line 28): verbs: `get` is not in [create, update, patch, delete, deletecollection]\n",
+        "  dropped: stage RequestReceived is omitted\n",
+        "  dropped: level None\n",
+        "audit.log:14: this is no audit event",
+    ] {
+        assert!(words.contains(line), "no {line:?} in {words}");
+    }
+}
+
+#[test]
+fn explain_agrees_with_eval_and_replay() {
+    for policy in [
+        &["--policy", "fluent-bit-conf/policy.yaml"][..],
+        &["--preset", "minimal"],
+        &["--preset", "gce"],
+    ] {
+        let explain = [&["explain", "--format", "json"], policy, &[SAMPLE]].concat();
+        let explained = events(&tool(&explain).stdout);
+        let evaluated = events(&tool(&[&["eval"], policy, &[SAMPLE]].concat()).stdout);
+        let replayed = tool(&[&["replay", "-q"], policy, &[SAMPLE]].concat()).stdout;
+        let mut kept = replayed.split(|&byte| byte == b'\n');
+        assert_eq!(explained.len(), evaluated.len());
+        for (explained, evaluated) in explained.iter().zip(&evaluated).take(13) {
+            for same in [
+                "auditID",
+                "stage",
+                "rule",
+                "level",
+                "decision",
+                "loggedLevel",
+            ] {
+                assert_eq!(explained[same], evaluated[same], "{explained}");
+            }
+            let before = explained["before"].as_array().unwrap();
+            for (index, reason) in before.iter().enumerate() {
+                assert_eq!(reason["rule"], index, "{explained}");
+                assert!(!reason["reason"].as_str().unwrap().is_empty());
+            }
+            if let Some(rule) = explained["rule"].as_u64() {
+                assert_eq!(before.len() as u64, rule, "{explained}");
+            }
+            if explained["decision"] == "keep" {
+                assert_eq!(
+                    explained["bytesOut"],
+                    kept.next().unwrap().len(),
+                    "{explained}"
+                );
+            }
+        }
+        assert!(
+            explained[13]["error"]
+                .as_str()
+                .unwrap()
+                .contains("no audit event")
+        );
+    }
+}
+
+#[test]
+fn explain_reads_records_and_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("events.json");
+    let sample = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();
+    let lines: Vec<&str> = sample.lines().take(2).collect();
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{}]}}"#,
+        lines.join(",")
+    );
+    let record = json!({ "log": format!("{}\n", lines[0]), "cluster": "c" });
+    fs::write(&file, format!("{record}\n{list}\n")).unwrap();
+    let output = tool(&[
+        "explain",
+        "--format=json",
+        "--preset=minimal",
+        file.to_str().unwrap(),
+    ]);
+    assert!(output.status.success());
+    let explained = events(&output.stdout);
+    assert_eq!(explained.len(), 3);
+    assert_eq!(explained[0]["rule"], explained[1]["rule"]);
+    refused(&["explain", SAMPLE], 2, &["--policy FILE or --preset NAME"]);
+}
+
+/// A `config` of Go's as the API server takes it.
+fn lower_case(config: &Value) -> Value {
+    let fields = config.as_object().unwrap().iter();
+    fields
+        .map(|(name, value)| (name.to_lowercase(), value.clone()))
+        .collect()
+}
+
+#[test]
+fn render_writes_what_kkp_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let cases = match std::env::var("KUBE_AUDIT_GROUND_TRUTH") {
+        Ok(ground_truth) => format!("{ground_truth}/kkp/rendered.jsonl"),
+        Err(_) => "tests/fixtures/kkp/rendered.jsonl".to_owned(),
+    };
+    let cases = events(&fs::read(cases).unwrap());
+    assert!(cases.len() >= 20);
+    for case in cases {
+        let config = lower_case(&case["config"]);
+        let manifest = json!({
+            "apiVersion": "kubermatic.k8c.io/v1",
+            "kind": "Cluster",
+            "metadata": { "name": "c-abc", "labels": { "a": "b" } },
+            "spec": { "auditLogging": { "enabled": true, "sidecar": { "config": &config } } },
+        });
+        let yaml = |value: &Value| -> String {
+            // Nothing of JSON but this is not YAML.
+            value.to_string().replace("\\/", "/")
+        };
+        let forms = [
+            ("go.json", case["config"].to_string()),
+            ("config.json", config.to_string()),
+            ("cluster.json", manifest.to_string()),
+            (
+                "logging.yaml",
+                format!(
+                    "---\nauditLogging: {}\n",
+                    yaml(&manifest["spec"]["auditLogging"])
+                ),
+            ),
+            (
+                "documents.yaml",
+                format!(
+                    "kind: Secret\ndata: {{}}\n---\n# nothing\n---\n{}\n",
+                    yaml(&manifest)
+                ),
+            ),
+        ];
+        let env = case["env"].as_object().unwrap().iter();
+        let env: Vec<String> = env
+            .map(|(name, value)| format!("--env={name}={}", value.as_str().unwrap()))
+            .collect();
+        for (name, content) in forms {
+            fs::write(path(name), content).unwrap();
+            let file = path(name);
+            let mut arguments = vec!["render", &file];
+            arguments.extend(env.iter().map(String::as_str));
+            let output = tool(&arguments);
+            assert_eq!(text(&output.stderr), "");
+            assert_eq!(
+                text(&output.stdout),
+                case["rendered"].as_str().unwrap(),
+                "{} as {name}",
+                case["id"]
+            );
+        }
+    }
+}
+
+#[test]
+fn render_puts_variables_into_filters() {
+    let file = "tests/fixtures/kkp/cluster.yaml";
+    let expected = "
+[SERVICE]
+    Flush      ${CLUSTER_ID}
+
+[INPUT]
+    Name    tail
+    Path    /var/log/kubernetes/audit/audit.log
+    DB      /var/log/kubernetes/audit/fluentbit.db
+[FILTER]
+[FILTER]
+    Match      *
+    Name      record_modifier
+    Record      a CLUSTER b REGION c EMPTY d ${UNKNOWN} $CLUSTER_ID ${region}
+    key ${CLUSTER_ID}      ü\u{2028}&#34;
+[OUTPUT]
+    Empty      
+    Match      *
+    Name      stdout
+    x      ${CLUSTER_ID}
+
+";
+    for (arguments, [cluster, region, from]) in [
+        (&[][..], ["qx7l2v", "eu &#34;1&#34;", ""]),
+        (
+            &["--env", "CLUSTER_ID=c", "--env", "REGION=r=1"],
+            ["c", "r=1", ""],
+        ),
+        (
+            &["--kkp", "2.27"],
+            ["${CLUSTER_ID}", "${REGION}", "${FROM_SECRET}"],
+        ),
+    ] {
+        let output = tool(&[&["render", file], arguments].concat());
+        let line = format!("a {cluster} b {region} c {from} d");
+        let expected = expected.replace("a CLUSTER b REGION c EMPTY d", &line);
+        assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn render_refuses_what_kkp_would_not_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cluster.yaml");
+    let file = file.to_str().unwrap();
+    for (content, parts) in [
+        (
+            "auditLogging: {sidecar: {config: {service: {Flush: 10}}}}",
+            &[
+                "1:52: error[not-a-string]: auditLogging.sidecar.config.service.Flush: found number `10`, expected a string: put it in quotes, `\"10\"`",
+            ][..],
+        ),
+        ("filters:\n- Match: *\n", &["2:10: error[unquoted-star]"]),
+        (
+            "sidecar: {confg: {}}",
+            &["unknown field: did you mean `config`?"],
+        ),
+        ("filters: {Name: grep}", &["expected a list"]),
+        ("kind: Cluster\nspec: {}\n", &["there is no `auditLogging`"]),
+        (
+            "auditLogging: {}\n---\nauditLogging: {}\n",
+            &["3:15: ", "on line 1"],
+        ),
+        ("a: [", &["syntax"]),
+    ] {
+        fs::write(file, content).unwrap();
+        refused(&["render", file], 2, parts);
+    }
+    refused(&["render"], 2, &["CLUSTER.yaml"]);
+    refused(&["render", "--env", "x", file], 2, &["NAME=VALUE"]);
+    refused(&["render", "--kkp", "2.20", file], 2, &["2.21"]);
+    refused(&["render", "no/such/file"], 2, &["no/such/file"]);
+    fs::write(file, "filters: [{Record: 'x ${CLUSTER_ID}'}]").unwrap();
+    let output = tool(&["render", file]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains("x ${CLUSTER_ID}"));
+    assert!(text(&output.stderr).contains("--env CLUSTER_ID=NAME"));
+}
+
+#[test]
 fn wrong_usage_ends_with_2() {
     refused(&[], 2, &["name a command"]);
     refused(&["evil"], 2, &["no command `evil`", "eval"]);

@@ -26,7 +26,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     }
     let choice = choice
         .ok_or_else(|| Failure::Usage("eval needs --policy FILE or --preset NAME".to_owned()))?;
-    let ruleset = Ruleset::compile(&choice.load()?);
+    let ruleset = Ruleset::compile(&choice.load()?.policy);
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
     input::for_each_line(&files, |place, line| {

@@ -1,14 +1,20 @@
 //! The `kube-audit` tool: the plugin's engine at the command line.
 
+mod check;
+mod document;
 mod eval;
+mod explain;
+mod finding;
 mod input;
+mod kkp;
 mod policy;
+mod render;
 mod replay;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use lexopt::{Arg, Parser};
+use lexopt::{Arg, Parser, ValueExt};
 
 const HELP: &str = "\
 kube-audit: Kubernetes audit logs, policies and Fluent Bit
@@ -19,13 +25,27 @@ usage:
   kube-audit replay [--policy FILE | --preset NAME] [--record 'KEY VALUE']... [--quiet] FILES|-...
       Writes the events that remain to standard output, exactly as the filter
       would, and a summary by rule to standard error.
+  kube-audit explain --policy FILE | --preset NAME [--format text|json]  [EVENTS|-]...
+      Which rule decides on each event, why each rule before it does not match, and
+      what is cut; with --format json one JSON object per line.
+  kube-audit render [--env NAME=VALUE]... [--kkp VERSION]  CLUSTER.yaml|-
+      The fluent-bit.conf that Kubermatic KKP writes for the audit sidecar of a
+      Cluster, byte for byte. Takes a whole manifest, its `auditLogging`, or the
+      `config` of the sidecar; --env says what KKP puts into filters.
+  kube-audit check [--format text|json] [--kkp VERSION] [--codes]  FILE...
+      What is wrong with a Cluster of KKP, a configuration of Fluent Bit (classic or
+      YAML) or an audit policy: FILE:LINE:COLUMN: SEVERITY[CODE]: what and what
+      instead. The kind is told by the content. --codes lists what may be found.
 
-Files hold one event per line: JSON, an EventList, or a container runtime's
+Files of events hold one event per line: JSON, an EventList, or a container runtime's
 line. Files that end in .gz are unpacked; - is standard input.
 
 presets: metadata, minimal, recommended, gce, giantswarm
 
-exit status: 0 done, 1 input that cannot be read, 2 wrong usage or a policy
+exit status of check: 0 no errors (there may be warnings and notes), 1 errors,
+2 wrong usage or a file that cannot be read
+
+exit status of the others: 0 done, 1 input that cannot be read, 2 wrong usage or a policy
 that is refused
 ";
 
@@ -71,7 +91,8 @@ pub fn main() -> ExitCode {
 fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     match parser.next()? {
         None => Err(Failure::Usage(
-            "name a command: eval or replay; see `kube-audit --help`".to_owned(),
+            "name a command: check, eval, explain, render or replay; see `kube-audit --help`"
+                .to_owned(),
         )),
         Some(Arg::Short('h') | Arg::Long("help")) => print(HELP),
         Some(Arg::Short('V') | Arg::Long("version")) => {
@@ -79,15 +100,43 @@ fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
         }
         Some(Arg::Value(command)) => match command.to_str() {
             Some("eval") => eval::run(parser),
+            Some("check") => check::run(parser),
+            Some("explain") => explain::run(parser),
+            Some("render") => render::run(parser),
             Some("replay") => replay::run(parser),
             Some("help") => print(HELP),
             _ => Err(Failure::Usage(format!(
-                "there is no command `{}`: use eval or replay; see `kube-audit --help`",
+                "there is no command `{}`: use check, eval, explain, render or replay; see `kube-audit --help`",
                 command.display()
             ))),
         },
         Some(arg) => Err(arg.unexpected().into()),
     }
+}
+
+/// How answers are written.
+enum Format {
+    Text,
+    Json,
+}
+
+impl Format {
+    fn read(text: &str) -> Result<Format, Failure> {
+        match text {
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
+            _ => Err(Failure::Usage(format!(
+                "--format is `{text}`: use text or json"
+            ))),
+        }
+    }
+}
+
+/// The value of `--kkp`.
+fn kkp_release(parser: &mut Parser) -> Result<kkp::Release, Failure> {
+    let text = parser.value()?.string()?;
+    text.parse()
+        .map_err(|error| Failure::Usage(format!("--kkp: {error}")))
 }
 
 fn print(text: &str) -> Result<ExitCode, Failure> {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 
-use crate::policy::{Policy, Preset, Syntax};
+use crate::policy::{Parsed, Policy, Preset, Syntax};
 
 use super::Failure;
 
@@ -25,7 +25,7 @@ impl Choice {
     }
 
     /// Reads the policy. Warnings go to standard error.
-    pub fn load(&self) -> Result<Policy, Failure> {
+    pub fn load(&self) -> Result<Parsed, Failure> {
         let (name, text) = match self {
             Choice::Preset(preset) => (preset.name().to_owned(), preset.text().as_bytes().to_vec()),
             Choice::File(file) => {
@@ -45,6 +45,6 @@ impl Choice {
             // Without a standard error there is nobody to warn.
             let _ = writeln!(io::stderr(), "kube-audit: warning: {warning}");
         }
-        Ok(parsed.policy)
+        Ok(parsed)
     }
 }

@@ -34,7 +34,8 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
         }
     }
     let enrichment = enrichment(&records)?;
-    let policy = choice.map(|choice| choice.load()).transpose()?;
+    let parsed = choice.map(|choice| choice.load()).transpose()?;
+    let policy = parsed.map(|parsed| parsed.policy);
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));

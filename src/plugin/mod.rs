@@ -5,6 +5,8 @@
 //! metrics. Nothing here knows an ABI.
 
 mod batches;
+mod check;
+pub mod classic;
 mod engine;
 mod entities;
 mod filter;
@@ -17,6 +19,7 @@ mod output;
 mod policy_source;
 mod upstream;
 
+pub use check::{Door, ENTITIES_UNDONE, Remarks, check, unknown_option};
 pub use filter::Filter;
 pub use host_settings::{HostSettings, HostTls};
 pub use metrics::{Metric, MetricKind};

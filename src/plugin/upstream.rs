@@ -21,6 +21,8 @@ use std::num::NonZeroU32;
 use crate::net::{Auth, Endpoint, Identity, Node, Role, Secret, Tls, Versions};
 use crate::suggest::nearest;
 
+use super::classic::{self, Content, Line};
+
 /// What a node may set.
 const KEYS: [&str; 19] = [
     "name",
@@ -138,52 +140,60 @@ fn sections(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<Section>, Problem> {
     let mut sections: Vec<Section> = Vec::new();
-    for (index, content) in text.lines().enumerate() {
-        let line = index + 1;
-        let content = content.trim();
-        if content.is_empty() || content.starts_with('#') {
-            continue;
-        }
-        if content.starts_with("upstream_servers:") {
-            let text = "this is the YAML form, which is not read; write sections `[UPSTREAM]` and `[NODE]`";
-            return Err(Problem::new(line, text));
-        }
-        if content.starts_with('@') {
-            let text =
-                format!("`{content}` is not known here; use environment variables, `${{NAME}}`");
-            return Err(Problem::new(line, text));
-        }
-        if let Some(name) = content.strip_prefix('[') {
-            let name = name.strip_suffix(']').unwrap_or(name).trim();
-            let kind = match name.to_ascii_lowercase().as_str() {
-                "upstream" => Kind::Upstream,
-                "node" => Kind::Node,
-                _ => {
-                    let text = format!(
-                        "`{content}` is no section of an upstream file; `[UPSTREAM]` and `[NODE]` are known"
-                    );
-                    return Err(Problem::new(line, text));
-                }
-            };
-            sections.push(Section {
-                kind,
-                line,
-                entries: Vec::new(),
-            });
-            continue;
-        }
+    for Line {
+        number: line,
+        content,
+        ..
+    } in classic::lines(text)
+    {
+        let (key, value) = match content {
+            Content::Entry(key, _) if key.starts_with("upstream_servers:") => {
+                let text = "this is the YAML form, which is not read; write sections `[UPSTREAM]` and `[NODE]`";
+                return Err(Problem::new(line, text));
+            }
+            Content::Directive(content) => {
+                let text = format!(
+                    "`{content}` is not known here; use environment variables, `${{NAME}}`"
+                );
+                return Err(Problem::new(line, text));
+            }
+            Content::Header(name) => {
+                let kind = match name
+                    .trim_end_matches(']')
+                    .trim()
+                    .to_ascii_lowercase()
+                    .as_str()
+                {
+                    "upstream" => Kind::Upstream,
+                    "node" => Kind::Node,
+                    _ => {
+                        let text = format!(
+                            "`[{name}` is no section of an upstream file; `[UPSTREAM]` and `[NODE]` are known"
+                        );
+                        return Err(Problem::new(line, text));
+                    }
+                };
+                sections.push(Section {
+                    kind,
+                    line,
+                    entries: Vec::new(),
+                });
+                continue;
+            }
+            Content::Entry(key, value) => (key, value),
+        };
         let Some(section) = sections.last_mut() else {
-            let text =
-                format!("`{content}` stands before the first section; write `[UPSTREAM]` above it");
+            let content = format!("{key} {value}");
+            let text = format!(
+                "`{}` stands before the first section; write `[UPSTREAM]` above it",
+                content.trim_end()
+            );
             return Err(Problem::new(line, text));
         };
-        let (key, value) = content
-            .split_once(char::is_whitespace)
-            .unwrap_or((content, ""));
         section.add(
             line,
             key.to_ascii_lowercase(),
-            expand(line, value.trim(), &variable)?,
+            expand(line, value, &variable)?,
         )?;
     }
     Ok(sections)

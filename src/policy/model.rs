@@ -65,39 +65,84 @@ pub struct GroupResources {
     pub resource_names: Vec<String>,
 }
 
+/// The selectors of a rule, in the order in which they are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// `users`
+    Users,
+    /// `userGroups`
+    UserGroups,
+    /// `verbs`
+    Verbs,
+    /// `nonResourceURLs`
+    NonResourceUrls,
+    /// `namespaces`
+    Namespaces,
+    /// `resources`, with `resourceNames`
+    Resources,
+}
+
+impl Selector {
+    /// The name in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Selector::Users => "users",
+            Selector::UserGroups => "userGroups",
+            Selector::Verbs => "verbs",
+            Selector::NonResourceUrls => "nonResourceURLs",
+            Selector::Namespaces => "namespaces",
+            Selector::Resources => "resources",
+        }
+    }
+}
+
 impl Rule {
     /// Whether the rule matches, one selector after the other.
     ///
     /// The slow and plain form; [`Ruleset`](super::Ruleset) uses it for what it doesn't index.
     pub(super) fn matches(&self, request: &Attributes<'_>) -> bool {
-        let user = match request.user {
-            Some(user) => {
-                lists(&self.users, user.name)
-                    && (self.user_groups.is_empty()
-                        || user
-                            .groups
-                            .iter()
-                            .any(|group| lists(&self.user_groups, group)))
-            }
-            None => self.users.is_empty() && self.user_groups.is_empty(),
+        self.mismatch(request).is_none()
+    }
+
+    /// The first selector that keeps the rule from matching; `None` if it matches.
+    pub fn mismatch(&self, request: &Attributes<'_>) -> Option<Selector> {
+        let named = match request.user {
+            Some(user) => lists(&self.users, user.name),
+            None => self.users.is_empty(),
         };
-        user && lists(&self.verbs, request.verb)
-            && match request.target {
-                Target::Resource(resource) => {
-                    self.non_resource_urls.is_empty()
-                        && lists(&self.namespaces, resource.namespace)
-                        && self.selects(&resource)
+        if !named {
+            return Some(Selector::Users);
+        }
+        let groups = request.user.map_or(&[][..], |user| user.groups);
+        let in_group = |group: &&[u8]| self.user_groups.iter().any(|own| own.as_bytes() == *group);
+        if !(self.user_groups.is_empty() || groups.iter().any(in_group)) {
+            return Some(Selector::UserGroups);
+        }
+        if !lists(&self.verbs, request.verb) {
+            return Some(Selector::Verbs);
+        }
+        match request.target {
+            Target::Resource(resource) => {
+                if !self.non_resource_urls.is_empty() {
+                    return Some(Selector::NonResourceUrls);
                 }
-                Target::NonResource { path } => {
-                    self.resources.is_empty()
-                        && self.namespaces.is_empty()
-                        && (self.non_resource_urls.is_empty()
-                            || self
-                                .non_resource_urls
-                                .iter()
-                                .any(|spec| spec_matches(spec, path)))
+                if !lists(&self.namespaces, resource.namespace) {
+                    return Some(Selector::Namespaces);
                 }
+                (!self.selects(&resource)).then_some(Selector::Resources)
             }
+            Target::NonResource { path } => {
+                if !self.namespaces.is_empty() {
+                    return Some(Selector::Namespaces);
+                }
+                if !self.resources.is_empty() {
+                    return Some(Selector::Resources);
+                }
+                let urls = &self.non_resource_urls;
+                let fits = urls.is_empty() || urls.iter().any(|spec| spec_matches(spec, path));
+                (!fits).then_some(Selector::NonResourceUrls)
+            }
+        }
     }
 
     /// Whether the rule's `resources` match.

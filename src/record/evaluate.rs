@@ -1,12 +1,14 @@
 //! What a policy says of the events in a line, without rewriting it.
 
-use crate::policy::{Decision, Level, Ruleset, Stage};
+use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
 
 use super::cri::Prefix;
 use super::document::TextDocument;
-use super::event::{Event, Scratch};
+use super::event::{Event, Field, Scratch};
 use super::json::Json;
-use super::tree::Malformed;
+use super::splice::Edits;
+use super::strip::{self, Cut};
+use super::tree::{Kind, Malformed, Tree};
 
 /// A policy's answer for one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,23 @@ pub struct Evaluation {
     /// The level that the event is logged at: not above that of the rule, nor above
     /// its own. `None` when it is dropped.
     pub logged: Option<Level>,
+}
+
+/// What is taken out of an event that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cuts {
+    /// Bytes of `requestObject`.
+    pub request_object: usize,
+    /// Bytes of `responseObject`.
+    pub response_object: usize,
+    /// Names of annotations.
+    pub annotations: Vec<String>,
+    /// Bytes of `managedFields`.
+    pub managed_fields: usize,
+    /// Bytes of the event as it was logged.
+    pub bytes_in: usize,
+    /// Bytes of what is left of it.
+    pub bytes_out: usize,
 }
 
 /// A line that holds no audit event.
@@ -39,22 +58,110 @@ pub fn evaluate(
     ruleset: &Ruleset,
     mut answer: impl FnMut(Evaluation),
 ) -> Result<(), NotEvaluated> {
+    for_each_event(line, |event, scratch| {
+        answer(evaluate_event(event, line, scratch, ruleset));
+        Ok(())
+    })
+}
+
+/// The same with what the policy saw of each request, and with what is taken out of
+/// each event that is kept.
+pub fn examine(
+    line: &[u8],
+    ruleset: &Ruleset,
+    mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
+) -> Result<(), NotEvaluated> {
+    for_each_event(line, |event, scratch| {
+        let evaluation = evaluate_event(event, line, scratch, ruleset);
+        let cut = evaluation.logged.map(|_| Cut {
+            level: evaluation.decision.level,
+            omit_managed_fields: evaluation.decision.omit_managed_fields,
+        });
+        let cuts = cut
+            .map(|cut| Cuts::of(line, event, scratch, cut))
+            .transpose()?;
+        event.attributes(line, scratch, |attributes| {
+            answer(evaluation, attributes, cuts);
+        });
+        Ok(())
+    })
+}
+
+fn for_each_event<'l>(
+    line: &'l [u8],
+    mut each: impl FnMut(&Event<'l>, &Scratch) -> Result<(), Malformed>,
+) -> Result<(), NotEvaluated> {
     let mut scratch = Scratch::default();
     let prefix = Prefix::read(line);
+    let malformed = |Malformed| NotEvaluated::Malformed;
     match TextDocument::read(line, prefix, &mut scratch) {
-        TextDocument::Event(event) => answer(evaluate_event(&event, line, &scratch, ruleset)),
+        TextDocument::Event(event) => each(&event, &scratch).map_err(malformed)?,
         TextDocument::List(list, items) => {
             for (item, _) in items {
-                let mut event = Event::read(Json(line), item, &mut scratch)
-                    .map_err(|Malformed| NotEvaluated::Malformed)?;
+                let mut event = Event::read(Json(line), item, &mut scratch).map_err(malformed)?;
                 event.inherit(list.api_version());
-                answer(evaluate_event(&event, line, &scratch, ruleset));
+                each(&event, &scratch).map_err(malformed)?;
             }
         }
         TextDocument::Other => return Err(NotEvaluated::NoEvent),
         TextDocument::Malformed => return Err(NotEvaluated::Malformed),
     }
     Ok(())
+}
+
+impl Cuts {
+    fn of(line: &[u8], event: &Event<'_>, scratch: &Scratch, cut: Cut) -> Result<Cuts, Malformed> {
+        let tree = Json(line);
+        let document = event.at..event.end;
+        let mut edits = Edits::default();
+        let mut left_by = |cut| {
+            edits.clear();
+            strip::plan(tree, event, &scratch.slots, Some(cut), None, &mut edits)?;
+            Ok(edits.length_of(&document))
+        };
+        let bytes_out = left_by(cut)?;
+        let with_managed_fields = left_by(Cut {
+            omit_managed_fields: false,
+            ..cut
+        })?;
+        let mut cuts = Cuts {
+            managed_fields: with_managed_fields - bytes_out,
+            bytes_in: document.len(),
+            bytes_out,
+            ..Cuts::default()
+        };
+        let level = event
+            .level()
+            .map_or(cut.level, |level| level.min(cut.level));
+        for slot in &scratch.slots {
+            let goes = strip::body_goes(slot.field, level);
+            let bytes = if goes { slot.end - slot.value } else { 0 };
+            match slot.field {
+                Field::RequestObject => cuts.request_object += bytes,
+                Field::ResponseObject => cuts.response_object += bytes,
+                Field::Annotations if level < Level::Request => {
+                    cuts.annotations = request_level_annotations(tree, slot.value)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(cuts)
+    }
+}
+
+fn request_level_annotations(tree: Json<'_>, at: usize) -> Result<Vec<String>, Malformed> {
+    let mut names = Vec::new();
+    if tree.kind(at)? == Kind::Map {
+        let mut map = tree.open_map(at)?;
+        while let Some(member) = tree.next_member(&mut map)? {
+            map.next = tree.end(member.value)?;
+            let name = member.key.value();
+            if name.starts_with(strip::REQUEST_LEVEL_ANNOTATIONS) {
+                names.push(String::from_utf8_lossy(&name).into_owned());
+            }
+        }
+    }
+    Ok(names)
 }
 
 fn evaluate_event<'a>(

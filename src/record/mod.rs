@@ -43,7 +43,7 @@ mod tests;
 
 pub use chunk::EventTime;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
-pub use evaluate::{Evaluation, NotEvaluated, evaluate};
+pub use evaluate::{Cuts, Evaluation, NotEvaluated, evaluate, examine};
 pub use rewrite::{EventTimeSource, Fate, Format, OutputShape, PARTIALS_LIMIT, Rewriter, Settings};
 pub use sink::{ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, Sink};
 pub use tag::{TagError, TagTemplate};

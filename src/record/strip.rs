@@ -9,7 +9,7 @@ use super::tree::{Kind, Malformed, Tree};
 
 /// The annotations that the API server records at level `Request` and above:
 /// the JSON patches of mutating webhooks, which may hold secrets.
-const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
+pub const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
 
 /// How an event is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +48,11 @@ pub fn plan<'a, T: Tree<'a>>(
                 .level()
                 .map_or(cut.level, |level| level.min(cut.level));
             let goes = match slot.field {
-                Field::RequestObject => level < Level::Request,
-                Field::ResponseObject => level < Level::RequestResponse,
                 Field::Annotations => {
                     level < Level::Request
                         && strip_annotations(tree, slot.value, edits, &mut stripped)?
                 }
-                _ => false,
+                field => body_goes(field, level),
             };
             if goes {
                 cutter.cut(member);
@@ -92,6 +90,15 @@ pub fn plan<'a, T: Tree<'a>>(
     edits.settle();
     let emptied = enrich.is_some() && members == 0 && !slots.is_empty();
     Ok(Plan { stripped, emptied })
+}
+
+/// Whether a field is a body that a level does not have.
+pub fn body_goes(field: Field, level: Level) -> bool {
+    match field {
+        Field::RequestObject => level < Level::Request,
+        Field::ResponseObject => level < Level::RequestResponse,
+        _ => false,
+    }
 }
 
 /// Takes the annotations of level `Request` out; true when that leaves none.

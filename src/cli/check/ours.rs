@@ -1,0 +1,117 @@
+//! Sections of kube_audit itself: the words are those of a start.
+
+use crate::cli::finding::{Code, Findings};
+use crate::plugin::{Door, Properties, check, unknown_option};
+
+use super::pipeline::{Kind, Pipeline, Property, Section};
+
+/// The plugin's name.
+pub const NAME: &str = "kube_audit";
+
+/// Checks all sections of ours.
+pub fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+    let ours = pipeline.sections.iter().filter(|section| section.is(NAME));
+    for section in ours {
+        match section.kind {
+            Kind::Filter | Kind::Processor => options(Door::Filter, section, findings),
+            Kind::Output => options(Door::Output, section, findings),
+            _ => continue,
+        }
+        if !pipeline.loads_plugins() && !pipeline.includes {
+            not_loaded(pipeline, section, findings);
+        }
+    }
+}
+
+fn not_loaded(pipeline: &Pipeline, section: &Section, findings: &mut Findings<'_>) {
+    let at = section.get("name").map_or(section.at, |name| name.value_at);
+    let (code, message) = match pipeline.kkp {
+        Some(_) => (
+            Code::PluginNotLoaded,
+            "nothing loads this plugin, so Fluent Bit does not start: set `plugins_file` in \
+             `service` to the path of a plugins.conf",
+        ),
+        None => (
+            Code::PluginFromElsewhere,
+            "nothing in this file loads this plugin: set `Plugins_File` in [SERVICE] (`plugins` in \
+             YAML), or start Fluent Bit with `-e`",
+        ),
+    };
+    findings.push(at, code, "", message);
+}
+
+fn options(door: Door, section: &Section, findings: &mut Findings<'_>) {
+    let mut known: Vec<&Property> = Vec::new();
+    for property in &section.properties {
+        match unknown_option(door, &property.key) {
+            None => known.push(property),
+            Some(error) => findings.push(property.key_at, Code::BadOption, "", error.to_string()),
+        }
+    }
+    // Where a variable's value decides, nothing can be said.
+    let remarks = loop {
+        match check(door, &properties(&known)) {
+            Ok(remarks) => break remarks,
+            Err(error) => {
+                let message = error.to_string();
+                let guilty = known
+                    .iter()
+                    .position(|property| blames(&message, &property.key));
+                if let Some(index) = guilty.filter(|&index| has_variable(&known[index].value)) {
+                    known.remove(index);
+                    continue;
+                }
+                let at = guilty.map_or(section.at, |index| known[index].value_at);
+                for line in message.lines() {
+                    findings.push(at, Code::BadOption, "", line);
+                }
+                return;
+            }
+        }
+    };
+    for remark in remarks {
+        let named = known.iter().find(|property| blames(&remark, &property.key));
+        let at = named.map_or(section.at, |property| property.value_at);
+        findings.push(at, Code::OptionRemark, "", remark);
+    }
+}
+
+/// What the plugin would get, with `1` for each variable: it can be a part of most values.
+fn properties(known: &[&Property]) -> Properties {
+    let pairs = known
+        .iter()
+        .filter(|property| !property.key.eq_ignore_ascii_case("name"));
+    pairs
+        .map(
+            |property| match property.key.to_ascii_lowercase().as_str() {
+                // The file is the host's own.
+                "upstream" => ("endpoint".to_owned(), "upstream".to_owned()),
+                _ => (property.key.clone(), without_variables(&property.value)),
+            },
+        )
+        .collect()
+}
+
+fn has_variable(value: &str) -> bool {
+    value.contains("${")
+}
+
+fn without_variables(value: &str) -> String {
+    let mut out = String::new();
+    let mut rest = value;
+    while let Some((before, reference)) = rest.split_once("${") {
+        out.push_str(before);
+        out.push('1');
+        rest = reference.split_once('}').map_or("", |(_, rest)| rest);
+    }
+    out + rest
+}
+
+/// Whether a message is about an option: it begins with its name, as `Name` or `Name:1:2`.
+fn blames(message: &str, key: &str) -> bool {
+    let named = match message.split_once('`') {
+        Some(("", rest)) => rest.split_once('`').map(|(name, _)| name),
+        _ => message.split_once(':').map(|(name, _)| name),
+    };
+    named.is_some_and(|name| name.eq_ignore_ascii_case(key))
+}

@@ -1,0 +1,121 @@
+//! Fluent Bit's YAML files as pipelines.
+
+use crate::cli::finding::{Code, Findings};
+use crate::text::{Entry, Node, Value};
+
+use super::pipeline::{Kind, Pipeline, Property, Section};
+
+/// What a file of Fluent Bit may have at its top.
+const FIELDS: [&str; 10] = [
+    "customs",
+    "env",
+    "includes",
+    "multiline_parsers",
+    "parsers",
+    "pipeline",
+    "plugins",
+    "service",
+    "stream_processor",
+    "upstream_servers",
+];
+
+/// Whether a document looks like one of Fluent Bit.
+pub fn looks_like(document: &Node) -> bool {
+    let entries = entries(document);
+    entries.iter().any(|entry| entry.key == "pipeline")
+        || !entries.is_empty()
+            && entries
+                .iter()
+                .all(|entry| FIELDS.contains(&entry.key.as_str()))
+}
+
+/// Reads a document.
+pub fn read(document: &Node, findings: &mut Findings<'_>) -> Pipeline {
+    let mut pipeline = Pipeline::default();
+    for Entry { key, value, .. } in entries(document) {
+        match key.as_str() {
+            "service" => pipeline.sections.push(section(Kind::Service, value)),
+            "plugins" => pipeline.names_plugins = true,
+            "includes" => pipeline.includes = true,
+            "pipeline" => {
+                for Entry { key, at, value, .. } in entries(value) {
+                    let kind = match key.as_str() {
+                        "inputs" => Kind::Input,
+                        "filters" => Kind::Filter,
+                        "outputs" => Kind::Output,
+                        _ => {
+                            let message = format!(
+                                "`{key}` is no part of a pipeline: inputs, filters and outputs are"
+                            );
+                            findings.push(*at, Code::Syntax, "", message);
+                            continue;
+                        }
+                    };
+                    for item in items(value) {
+                        instance(kind, item, &mut pipeline);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    pipeline
+}
+
+/// An input, filter or output, and the processors in it.
+fn instance(kind: Kind, node: &Node, pipeline: &mut Pipeline) {
+    pipeline.sections.push(section(kind, node));
+    let processors = entries(node)
+        .iter()
+        .filter(|entry| entry.key == "processors");
+    for Entry { value, .. } in processors.flat_map(|entry| entries(&entry.value)) {
+        let items = items(value).iter();
+        let processors = items.map(|item| section(Kind::Processor, item));
+        pipeline.sections.extend(processors);
+    }
+}
+
+fn section(kind: Kind, node: &Node) -> Section {
+    let mut properties = Vec::new();
+    for Entry { key, at, value, .. } in entries(node) {
+        // A list gives a property several values.
+        let values = match &value.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(value),
+        };
+        for value in values {
+            let text = match &value.value {
+                Value::Text(text) => text.clone(),
+                Value::Bool { spelling, .. } | Value::Number { spelling, .. } => spelling.clone(),
+                Value::Null => String::new(),
+                // Processors, routes and conditions.
+                Value::List(_) | Value::Map(_) => continue,
+            };
+            properties.push(Property {
+                key: key.clone(),
+                value: text,
+                key_at: *at,
+                value_at: value.at,
+            });
+        }
+    }
+    Section {
+        kind,
+        at: node.at,
+        properties,
+    }
+}
+
+fn entries(node: &Node) -> &[Entry] {
+    match &node.value {
+        Value::Map(entries) => entries,
+        _ => &[],
+    }
+}
+
+fn items(node: &Node) -> &[Node] {
+    match &node.value {
+        Value::List(items) => items,
+        _ => &[],
+    }
+}

@@ -1,0 +1,164 @@
+//! What an instance would say of its options when it starts, without starting it.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::forward_options::{ForwardOptions, OWN};
+use super::host_settings::{HostSettings, HostTls};
+use super::option_error::wrong;
+use super::options::Options;
+use super::policy_source::PolicySource;
+use super::{Log, LogLevel, OptionError, Properties};
+
+/// The two kinds of plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `[FILTER]`, or a processor.
+    Filter,
+    /// `[OUTPUT]`
+    Output,
+}
+
+impl Door {
+    /// Its options beside those that both have.
+    fn own(self) -> &'static [&'static str] {
+        match self {
+            Door::Filter => &[],
+            Door::Output => &OWN,
+        }
+    }
+}
+
+/// What would be a warning in the log.
+pub type Remarks = Vec<String>;
+
+/// Options in which the plugin undoes the entities that KKP's templates make of characters.
+pub const ENTITIES_UNDONE: [&str; 2] = ["Policy", "Records"];
+
+/// What is wrong with the name of an option; `None` if there is one of that name.
+pub fn unknown_option(door: Door, name: &str) -> Option<OptionError> {
+    let properties = vec![(name.to_owned(), String::new())];
+    Options::new(&properties, door.own()).err()
+}
+
+/// Checks a whole section, with the options that the host keeps to itself. Files and
+/// environment variables are not looked at: `Upstream` must not be among the properties.
+pub fn check(door: Door, properties: &Properties) -> Result<Remarks, OptionError> {
+    let mut remarks = Vec::new();
+    let common = match door {
+        Door::Filter => Options::new(properties, door.own())?.common()?,
+        Door::Output => {
+            let options = Options::new(properties, door.own())?;
+            let host = host_settings(&options)?;
+            let forward = ForwardOptions::new(&options, &host)?;
+            remarks.extend(forward.remarks.into_iter().map(str::to_owned));
+            options.common()?
+        }
+    };
+    if let Some(source @ (PolicySource::Preset(_) | PolicySource::Inline(_))) = common.policy {
+        let log = Warnings(Mutex::new(Vec::new()));
+        source.load(&log)?;
+        remarks.extend(log.0.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+    Ok(remarks)
+}
+
+/// What the host would hand on beside the properties.
+fn host_settings(options: &Options<'_>) -> Result<HostSettings, OptionError> {
+    let text = |name| options.all(name).last().map(str::to_owned);
+    let port = match text("port") {
+        None => None,
+        Some(port) => {
+            let number = port.parse();
+            Some(number.map_err(|_| wrong("port", &port, "use a number from 1 to 65535"))?)
+        }
+    };
+    let is_on = |name, default| {
+        options.all(name).last().map_or(default, |value| {
+            ["on", "true", "yes"]
+                .iter()
+                .any(|on| on.eq_ignore_ascii_case(value))
+        })
+    };
+    let tls = is_on("tls", false).then(|| HostTls {
+        verify: is_on("tls.verify", true),
+        vhost: text("tls.vhost"),
+        ca_path: text("tls.ca_path"),
+        ca_file: text("tls.ca_file"),
+        crt_file: text("tls.crt_file"),
+        key_file: text("tls.key_file"),
+        key_passwd: text("tls.key_passwd"),
+        min_version: text("tls.min_version"),
+        max_version: text("tls.max_version"),
+        ciphers: text("tls.ciphers"),
+    });
+    Ok(HostSettings {
+        host: text("host"),
+        port,
+        tls,
+    })
+}
+
+struct Warnings(Mutex<Remarks>);
+
+impl Log for Warnings {
+    fn log(&self, level: LogLevel, message: &str) {
+        if level <= LogLevel::Warn {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            lines.push(message.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(door: Door, lines: &[(&str, &str)]) -> Result<Remarks, String> {
+        let own = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
+        let properties: Properties = lines.iter().map(own).collect();
+        check(door, &properties).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_start_would_say() {
+        let policy = "{apiVersion: audit.k8s.io/v1, rules: [{level: None, user: [a]}]}";
+        let remarks = says(Door::Filter, &[("Policy", policy), ("Match", "*")]).unwrap();
+        assert!(remarks[0].contains("did you mean `users`?"), "{remarks:?}");
+        for (door, lines, error) in [
+            (
+                Door::Filter,
+                &[("Plicy", "x")][..],
+                "did you mean `Policy`?",
+            ),
+            (Door::Filter, &[("Policy", "{}")], "Policy:1:1: apiVersion"),
+            (
+                Door::Filter,
+                &[("Endpoint", "a:1")],
+                "unknown option `Endpoint`",
+            ),
+            (Door::Output, &[("Match", "*")], "no receiver is set"),
+            (
+                Door::Output,
+                &[("Host", "a"), ("Port", "x")],
+                "`Port` is `x`",
+            ),
+            (
+                Door::Output,
+                &[("Host", "a"), ("tls", "on"), ("tls.ciphers", "x")],
+                "`tls.ciphers` is `x`",
+            ),
+        ] {
+            let found = says(door, lines).unwrap_err();
+            assert!(found.contains(error), "{found}, not {error}");
+        }
+        let remarks = says(
+            Door::Output,
+            &[
+                ("Host", "a"),
+                ("Port", "24225"),
+                ("Require_ack_response", "off"),
+            ],
+        );
+        assert_eq!(remarks.unwrap().len(), 1);
+    }
+}
