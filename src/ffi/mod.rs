@@ -23,12 +23,25 @@
 
 mod filter;
 mod guard;
+#[cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "what the output needs")
+)]
 mod handles;
 mod heap;
+#[cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "what the output needs")
+)]
 mod host;
+#[cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "what the output needs")
+)]
 mod instance;
 mod log;
 mod metrics;
+#[cfg(feature = "output")]
 mod output;
 
 /// Layouts and signatures of the host, made by `build.rs` from `include/`.
