@@ -4,6 +4,7 @@
 //! [`Verdict`] and [`Outcome`] into the host's codes, and each [`Metric`] into one of its
 //! metrics. Nothing here knows an ABI.
 
+mod conditions;
 #[cfg_attr(
     not(feature = "output"),
     allow(dead_code, reason = "what the output needs")
@@ -23,6 +24,7 @@ mod policy_source;
 #[cfg(feature = "output")]
 mod upstream;
 
+pub use conditions::{Pattern, Patterns};
 pub use filter::Filter;
 pub use host_settings::{HostSettings, HostTls};
 pub use metrics::{Metric, MetricKind};
