@@ -505,6 +505,64 @@ fn wrong_settings_stop_the_start() {
 }
 
 #[test]
+fn patterns_are_compiled_and_matched_by_the_host() {
+    for version in VERSIONS {
+        let ran = drive(
+            &CHost::of(version),
+            "load {output} load {filter} prop Regex alice filter f prop Exclude audit filter g \
+             prop Regex settings output o lines {events} run f print run g run o stop f stop g stop o",
+        );
+        let results = results(&ran);
+        let lines: Vec<&&str> = results.iter().filter(|line| line.contains("log")).collect();
+        assert!(
+            lines.len() == 1 && lines[0].contains("alice"),
+            "{version}: {results:#?}"
+        );
+        assert_has(
+            &ran.log,
+            "1 kept (0 stripped), 0 dropped by policy; 1 other records",
+        );
+        assert_has(&ran.log, "2 by `Regex` or `Exclude`");
+    }
+}
+
+#[test]
+fn wrong_patterns_stop_the_start() {
+    for (version, without, option, expected) in [
+        (
+            "1.9.5",
+            false,
+            "Regex",
+            "`Regex` is `(`: Fluent Bit cannot compile it",
+        ),
+        (
+            "4.0.0",
+            false,
+            "Exclude",
+            "`Exclude` is `(`: Fluent Bit cannot compile it",
+        ),
+        (
+            "4.0.0",
+            true,
+            "Regex",
+            "`Regex` needs a Fluent Bit with regular expressions",
+        ),
+    ] {
+        let host = CHost::of(version);
+        let host = if without { host.without_regex() } else { host };
+        let ran = drive(
+            &host,
+            &format!(
+                "load {{output}} load {{filter}} prop {option} ( filter f prop {option} ( output o"
+            ),
+        );
+        assert_has(&ran.log, &format!("[filter:kube_audit:f] {expected}"));
+        assert_has(&ran.log, &format!("[output:kube_audit:o] {expected}"));
+        assert_has(&ran.stdout, "output o: init -1");
+    }
+}
+
+#[test]
 fn a_second_output_is_refused_where_it_crashes_the_host() {
     for (version, second) in [("1.9.5", -1), ("2.0.6", -1), ("2.0.9", 1), ("4.0.0", 1)] {
         let ran = drive(

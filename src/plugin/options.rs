@@ -10,6 +10,7 @@ use crate::record::{
 use crate::suggest;
 
 use super::Properties;
+use super::conditions::{self, ConditionOption};
 use super::entities;
 use super::option_error::{OptionError, display_name, wrong};
 use super::policy_source::PolicySource;
@@ -21,14 +22,17 @@ pub struct CommonOptions {
     pub policy: Option<PolicySource>,
     /// How often a policy file is looked at; `None` for never again.
     pub policy_reload: Option<Duration>,
+    /// Which events and records stay because of their text.
+    pub conditions: Vec<ConditionOption>,
     /// How records are read and written.
     pub settings: Settings,
 }
 
 /// Options that filter and output have in common.
-const COMMON: [&str; 16] = [
+const COMMON: [&str; 18] = [
     "allowlist_key",
     "event_time",
+    "exclude",
     "format",
     "log_key",
     "non_audit",
@@ -41,6 +45,7 @@ const COMMON: [&str; 16] = [
     "policy_reload",
     "record",
     "records",
+    "regex",
     "remove_key",
     "uuid_key",
 ];
@@ -234,6 +239,7 @@ impl<'p> Options<'p> {
         Ok(CommonOptions {
             policy: self.policy()?,
             policy_reload,
+            conditions: conditions::of_section(self)?,
             settings,
         })
     }

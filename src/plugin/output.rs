@@ -8,6 +8,7 @@ use crate::net::{Client, Count, Flushed, News, Node, NodeState, Report};
 use crate::record::EntrySink;
 
 use super::batches::batches;
+use super::conditions::Patterns;
 use super::engine::Engine;
 use super::forward_options::{ForwardOptions, OWN};
 use super::host_settings::HostSettings;
@@ -26,10 +27,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// Reads the options and starts the thread; an error here stops the start of Fluent Bit.
+    /// Reads the options and starts the thread; an error here stops the start of
+    /// Fluent Bit. `patterns` is what the host has of regular expressions.
     pub fn new(
         properties: &Properties,
         host: &HostSettings,
+        patterns: Option<&dyn Patterns>,
         log: Arc<dyn Log>,
     ) -> Result<Output, OptionError> {
         let options = Options::new(properties, &OWN)?;
@@ -42,7 +45,7 @@ impl Output {
         for remark in remarks {
             log.log(LogLevel::Warn, remark);
         }
-        let engine = Engine::new(options.common()?, &*log)?;
+        let engine = Engine::new(options.common()?, patterns, &*log)?;
         let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
         let engine = Arc::new(Mutex::new(engine));
         let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));

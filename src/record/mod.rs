@@ -7,6 +7,7 @@
 //! | `cri`, `partial` | lines of container runtimes, and putting their pieces together |
 //! | `document`, `event`, `uri` | what a text holds, the fields of an audit event, and the request they speak of |
 //! | `evaluate` | what a policy says of an event, without rewriting it |
+//! | `condition` | which events and records stay because of their text |
 //! | `strip`, `enrich` | what policy and options take out and put in |
 //! | `splice` | edits of a document: everything else is copied |
 //! | `convert` | JSON to msgpack and back |
@@ -18,6 +19,7 @@
 //! | `tally` | counts |
 
 mod chunk;
+mod condition;
 mod convert;
 mod cri;
 mod document;
@@ -42,6 +44,7 @@ mod uri;
 mod tests;
 
 pub use chunk::EventTime;
+pub use condition::{Condition, Effect, FieldPath, Pattern, Place};
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use evaluate::{Cuts, Evaluation, NotEvaluated, evaluate, examine};
 pub use rewrite::{EventTimeSource, Fate, Format, OutputShape, PARTIALS_LIMIT, Rewriter, Settings};
