@@ -6,6 +6,7 @@
 //! | room | duty |
 //! |---|---|
 //! | [`suggest`] | "did you mean" for names of every kind; a leaf |
+//! | [`text`] | YAML and JSON as Kubernetes reads them; a leaf |
 //! | [`policy`] | audit policy text → model → compiled rule set → decision |
 //! | [`record`] | chunk framing, views of an event in msgpack or JSON, rewriting by splicing |
 //! | [`forward`] | the Forward protocol as bytes and state machines, without I/O |
@@ -15,8 +16,8 @@
 //! | [`cli`] | the `kube-audit` tool |
 //!
 //! Arrows point downwards only: `ffi → plugin → {policy, record, net → forward}`,
-//! `record → policy`, `cli → everything but ffi`. `policy`, `record` and
-//! `forward` are pure: no I/O, no clock, no randomness, no unsafe code.
+//! `record → policy → text`, `cli → everything but ffi`. `text`, `policy`, `record`
+//! and `forward` are pure: no I/O, no clock, no randomness, no unsafe code.
 
 // Nothing here may take the host down with it.
 #![deny(
@@ -33,6 +34,7 @@ pub mod plugin;
 pub mod policy;
 pub mod record;
 pub mod suggest;
+pub mod text;
 
 mod ffi;
 

@@ -188,6 +188,157 @@ fn a_reader_that_goes_away_is_no_failure() {
     );
 }
 
+/// A `config` of Go's as the API server takes it.
+fn lower_case(config: &Value) -> Value {
+    let fields = config.as_object().unwrap().iter();
+    fields
+        .map(|(name, value)| (name.to_lowercase(), value.clone()))
+        .collect()
+}
+
+#[test]
+fn render_writes_what_kkp_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let cases = match std::env::var("KUBE_AUDIT_GROUND_TRUTH") {
+        Ok(ground_truth) => format!("{ground_truth}/kkp/rendered.jsonl"),
+        Err(_) => "tests/fixtures/kkp/rendered.jsonl".to_owned(),
+    };
+    let cases = events(&fs::read(cases).unwrap());
+    assert!(cases.len() >= 20);
+    for case in cases {
+        let config = lower_case(&case["config"]);
+        let manifest = json!({
+            "apiVersion": "kubermatic.k8c.io/v1",
+            "kind": "Cluster",
+            "metadata": { "name": "c-abc", "labels": { "a": "b" } },
+            "spec": { "auditLogging": { "enabled": true, "sidecar": { "config": &config } } },
+        });
+        let yaml = |value: &Value| -> String {
+            // Nothing of JSON but this is not YAML.
+            value.to_string().replace("\\/", "/")
+        };
+        let forms = [
+            ("go.json", case["config"].to_string()),
+            ("config.json", config.to_string()),
+            ("cluster.json", manifest.to_string()),
+            (
+                "logging.yaml",
+                format!(
+                    "---\nauditLogging: {}\n",
+                    yaml(&manifest["spec"]["auditLogging"])
+                ),
+            ),
+            (
+                "documents.yaml",
+                format!(
+                    "kind: Secret\ndata: {{}}\n---\n# nothing\n---\n{}\n",
+                    yaml(&manifest)
+                ),
+            ),
+        ];
+        let env = case["env"].as_object().unwrap().iter();
+        let env: Vec<String> = env
+            .map(|(name, value)| format!("--env={name}={}", value.as_str().unwrap()))
+            .collect();
+        for (name, content) in forms {
+            fs::write(path(name), content).unwrap();
+            let file = path(name);
+            let mut arguments = vec!["render", &file];
+            arguments.extend(env.iter().map(String::as_str));
+            let output = tool(&arguments);
+            assert_eq!(text(&output.stderr), "");
+            assert_eq!(
+                text(&output.stdout),
+                case["rendered"].as_str().unwrap(),
+                "{} as {name}",
+                case["id"]
+            );
+        }
+    }
+}
+
+#[test]
+fn render_puts_variables_into_filters() {
+    let file = "tests/fixtures/kkp/cluster.yaml";
+    let expected = "
+[SERVICE]
+    Flush      ${CLUSTER_ID}
+
+[INPUT]
+    Name    tail
+    Path    /var/log/kubernetes/audit/audit.log
+    DB      /var/log/kubernetes/audit/fluentbit.db
+[FILTER]
+[FILTER]
+    Match      *
+    Name      record_modifier
+    Record      a CLUSTER b REGION c EMPTY d ${UNKNOWN} $CLUSTER_ID ${region}
+    key ${CLUSTER_ID}      ü\u{2028}&#34;
+[OUTPUT]
+    Empty      
+    Match      *
+    Name      stdout
+    x      ${CLUSTER_ID}
+
+";
+    for (arguments, [cluster, region, from]) in [
+        (&[][..], ["qx7l2v", "eu &#34;1&#34;", ""]),
+        (
+            &["--env", "CLUSTER_ID=c", "--env", "REGION=r=1"],
+            ["c", "r=1", ""],
+        ),
+        (
+            &["--kkp", "2.27"],
+            ["${CLUSTER_ID}", "${REGION}", "${FROM_SECRET}"],
+        ),
+    ] {
+        let output = tool(&[&["render", file], arguments].concat());
+        let line = format!("a {cluster} b {region} c {from} d");
+        let expected = expected.replace("a CLUSTER b REGION c EMPTY d", &line);
+        assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn render_refuses_what_kkp_would_not_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("cluster.yaml");
+    let file = file.to_str().unwrap();
+    for (content, parts) in [
+        (
+            "auditLogging: {sidecar: {config: {service: {Flush: 10}}}}",
+            &[
+                "1:52: error[not-a-string]: auditLogging.sidecar.config.service.Flush: found number `10`, expected a string: put it in quotes, `\"10\"`",
+            ][..],
+        ),
+        ("filters:\n- Match: *\n", &["2:10: error[unquoted-star]"]),
+        (
+            "sidecar: {confg: {}}",
+            &["unknown field: did you mean `config`?"],
+        ),
+        ("filters: {Name: grep}", &["expected a list"]),
+        ("kind: Cluster\nspec: {}\n", &["there is no `auditLogging`"]),
+        (
+            "auditLogging: {}\n---\nauditLogging: {}\n",
+            &["3:15: ", "on line 1"],
+        ),
+        ("a: [", &["syntax"]),
+    ] {
+        fs::write(file, content).unwrap();
+        refused(&["render", file], 2, parts);
+    }
+    refused(&["render"], 2, &["CLUSTER.yaml"]);
+    refused(&["render", "--env", "x", file], 2, &["NAME=VALUE"]);
+    refused(&["render", "--kkp", "2.20", file], 2, &["2.21"]);
+    refused(&["render", "no/such/file"], 2, &["no/such/file"]);
+    fs::write(file, "filters: [{Record: 'x ${CLUSTER_ID}'}]").unwrap();
+    let output = tool(&["render", file]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains("x ${CLUSTER_ID}"));
+    assert!(text(&output.stderr).contains("--env CLUSTER_ID=NAME"));
+}
+
 #[test]
 fn wrong_usage_ends_with_2() {
     refused(&[], 2, &["name a command"]);

@@ -6,8 +6,8 @@
 
 use super::ProblemKind;
 use super::error::Findings;
-use super::tree::{Entry, Node, Value, shown};
 use crate::suggest::nearest;
+use crate::text::{Entry, Node, Value, shown};
 
 /// A policy as written.
 #[derive(Debug, Default)]

@@ -1,7 +1,8 @@
 //! What is wrong, or merely odd, in a policy text.
 
 use std::fmt;
-use std::sync::Arc;
+
+use crate::text::Place;
 
 /// Why a policy was refused: everything that is wrong with it, in the API server's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,23 +114,6 @@ pub enum WarningKind {
     UnknownField,
     /// A key is set more than once; the last one counts.
     DuplicateKey,
-}
-
-/// A position in a text: `name:line:column`, both counted from 1, columns in characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// What the text is called: a file or an option.
-    pub name: Arc<str>,
-    /// Line.
-    pub line: usize,
-    /// Column.
-    pub column: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.name, self.line, self.column)
-    }
 }
 
 fn located(f: &mut fmt::Formatter<'_>, place: &Place, path: &str, message: &str) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! Audit policies as kube-apiserver reads and applies them. Pure.
 //!
 //! ```text
-//! text ──yaml, json──▶ tree ──decode, validate──▶ model (Policy) ──ruleset, index──▶ Ruleset ──▶ Decision
+//! text ──crate::text──▶ tree ──decode, validate──▶ model (Policy) ──ruleset, index──▶ Ruleset ──▶ Decision
 //! ```
 //!
 //! [`Policy::parse`] reads the text and says what is wrong with it,
@@ -12,19 +12,16 @@ mod attributes;
 mod decode;
 mod error;
 mod index;
-mod json;
 mod level;
 mod model;
 mod parse;
 mod preset;
 mod ruleset;
 mod schema;
-mod tree;
 mod validate;
-mod yaml;
 
 pub use attributes::{Attributes, Resource, Target, User};
-pub use error::{Place, PolicyError, Problem, ProblemKind, Warning, WarningKind};
+pub use error::{PolicyError, Problem, ProblemKind, Warning, WarningKind};
 pub use level::{Level, Stage, StageSet};
 pub use model::{GroupResources, Policy, Rule};
 pub use parse::{Parsed, Syntax};

@@ -1,17 +1,13 @@
 //! Text → policy: format, tree, types, validation, and what to say about it.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
 use super::decode::{KeyOrder, check_version, decode};
 use super::error::{Finding, Findings};
 use super::schema::check;
-use super::tree::{Fault, Node};
 use super::validate::validate;
-use super::{Place, Policy, PolicyError, Problem, ProblemKind, Warning, WarningKind, json, yaml};
-
-/// The largest text that is read, in bytes.
-const MAX_TEXT: usize = 8 << 20;
+use super::{Policy, PolicyError, Problem, ProblemKind, Warning, WarningKind};
+use crate::text::{
+    Fault, FaultKind, Node, Source, begins_with_brace, read_json, read_yaml, to_utf8,
+};
 
 /// Which syntax a policy text may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,63 +47,39 @@ impl Policy {
     /// ```
     pub fn parse(name: &str, text: &[u8], syntax: Syntax) -> Result<Parsed, PolicyError> {
         let decoded = to_utf8(text);
-        let source = Source::new(name, decoded.as_deref().unwrap_or(text));
+        let places = Report::new(name, decoded.as_deref().unwrap_or(text));
         let (tree, order) = decoded
             .as_deref()
             .map_err(Clone::clone)
             .and_then(|decoded| read(text, decoded, syntax))
-            .map_err(|fault| source.refusal(fault))?;
+            .map_err(|fault| places.refusal(fault))?;
         let problems = check_version(&tree, order);
         if !problems.is_empty() {
-            return Err(source.error(problems, Vec::new()));
+            return Err(places.error(problems, Vec::new()));
         }
-        let line_of = |at| source.line(at);
+        let line_of = |at| places.source.line(at);
         let report = check(&tree, &line_of);
-        let warnings = source.warnings(report.warnings);
+        let warnings = places.warnings(report.warnings);
         if !report.problems.is_empty() {
-            return Err(source.error(report.problems, warnings));
+            return Err(places.error(report.problems, warnings));
         }
         match validate(decode(&tree)) {
             Ok(policy) => Ok(Parsed { policy, warnings }),
-            Err(problems) => Err(source.error(problems, warnings)),
+            Err(problems) => Err(places.error(problems, warnings)),
         }
-    }
-}
-
-/// The text as UTF-8, without a byte order mark; JSON text may have invalid bytes.
-fn to_utf8(text: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
-    if text.len() > MAX_TEXT {
-        let message = format!("{} bytes are more than the {MAX_TEXT} allowed", text.len());
-        return Err(Fault {
-            at: 0,
-            kind: ProblemKind::Limit,
-            message,
-        });
-    }
-    let word: fn([u8; 2]) -> u16 = match text {
-        [0xff, 0xfe, ..] => u16::from_le_bytes,
-        [0xfe, 0xff, ..] => u16::from_be_bytes,
-        _ => return Ok(Cow::Borrowed(text)),
-    };
-    let (pairs, rest) = text.as_chunks::<2>();
-    let words = pairs.iter().skip(1).map(|&pair| word(pair));
-    let decoded: Result<String, _> = char::decode_utf16(words).collect();
-    match decoded {
-        Ok(text) if rest.is_empty() => Ok(Cow::Owned(text.into_bytes())),
-        _ => Err(Fault::syntax(0, "not valid UTF-16")),
     }
 }
 
 /// Reads the decoded text; what the original begins with tells the syntax.
 fn read(original: &[u8], text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
     if !begins_with_brace(original) {
-        return read_yaml(text);
+        return read_yaml_text(text);
     }
-    let fault = match json::read(text) {
+    let fault = match read_json(text) {
         Ok(tree) => return Ok((tree, KeyOrder::Written)),
         Err(fault) => fault,
     };
-    match (syntax, read_yaml(text)) {
+    match (syntax, read_yaml_text(text)) {
         (Syntax::Inline, result) => result,
         (Syntax::File, Ok(_)) => {
             let message = format!(
@@ -121,12 +93,12 @@ fn read(original: &[u8], text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder)
     }
 }
 
-fn read_yaml(text: &[u8]) -> Result<(Node, KeyOrder), Fault> {
+fn read_yaml_text(text: &[u8]) -> Result<(Node, KeyOrder), Fault> {
     let text = std::str::from_utf8(text)
         .map_err(|error| Fault::syntax(error.valid_up_to(), "not valid UTF-8"))?;
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     let skipped = text.len() - bare.len();
-    match yaml::read(bare) {
+    match read_yaml(bare) {
         Ok(tree) => Ok((tree, KeyOrder::Sorted)),
         Err(fault) => Err(Fault {
             at: fault.at + skipped,
@@ -135,59 +107,25 @@ fn read_yaml(text: &[u8]) -> Result<(Node, KeyOrder), Fault> {
     }
 }
 
-/// The API server's test for JSON; it skips what Unicode calls white space.
-fn begins_with_brace(text: &[u8]) -> bool {
-    let valid = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    valid.trim_start().starts_with('{')
+/// Findings with the places of their offsets.
+struct Report<'a> {
+    source: Source<'a>,
 }
 
-/// A text and its name, to turn byte offsets into places.
-struct Source<'a> {
-    name: Arc<str>,
-    text: &'a [u8],
-    /// Where lines begin.
-    lines: Vec<usize>,
-}
-
-impl<'a> Source<'a> {
-    fn new(name: &str, text: &'a [u8]) -> Source<'a> {
-        let first = if text.starts_with("\u{feff}".as_bytes()) {
-            3
-        } else {
-            0
-        };
-        let ends = text.iter().enumerate().filter(|&(i, &byte)| {
-            byte == b'\n' || (byte == b'\r' && text.get(i + 1) != Some(&b'\n'))
-        });
-        let lines = std::iter::once(first)
-            .chain(ends.map(|(i, _)| i + 1))
-            .collect();
-        Source {
-            name: name.into(),
-            text,
-            lines,
-        }
-    }
-
-    fn line(&self, at: usize) -> usize {
-        self.lines.partition_point(|&start| start <= at).max(1)
-    }
-
-    fn place(&self, at: usize) -> Place {
-        let line = self.line(at);
-        let before = self.text.get(self.lines[line - 1]..at.min(self.text.len()));
-        // Continuation bytes of UTF-8 are no characters of their own.
-        let characters = |text: &[u8]| text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
-        Place {
-            name: self.name.clone(),
-            line,
-            column: 1 + before.map_or(0, characters),
+impl<'a> Report<'a> {
+    fn new(name: &str, text: &'a [u8]) -> Report<'a> {
+        Report {
+            source: Source::new(name, text),
         }
     }
 
     fn refusal(&self, fault: Fault) -> PolicyError {
         let mut problems = Findings::new();
-        problems.push(fault.at, "", fault.kind, fault.message);
+        let kind = match fault.kind {
+            FaultKind::Syntax => ProblemKind::Syntax,
+            FaultKind::Limit => ProblemKind::Limit,
+        };
+        problems.push(fault.at, "", kind, fault.message);
         self.error(problems, Vec::new())
     }
 
@@ -205,7 +143,7 @@ impl<'a> Source<'a> {
             let known = |problem: &Problem| problem.field == field && problem.message == message;
             if !problems.iter().any(known) {
                 problems.push(Problem {
-                    place: self.place(at),
+                    place: self.source.place(at),
                     path,
                     field,
                     kind,
@@ -226,7 +164,7 @@ impl<'a> Source<'a> {
                      kind,
                      message,
                  }| Warning {
-                    place: self.place(at),
+                    place: self.source.place(at),
                     path,
                     kind,
                     message,

@@ -1,9 +1,9 @@
 //! Which fields a policy has and of which types: type errors, unknown fields, repeated keys.
 
 use super::error::Findings;
-use super::tree::{Node, Path, Value, shown};
 use super::{ProblemKind, WarningKind};
 use crate::suggest::nearest;
+use crate::text::{Node, Path, Value, shown};
 
 /// The type of a value. Null fits every type.
 enum Shape {

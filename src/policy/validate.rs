@@ -2,9 +2,9 @@
 
 use super::decode::{GroupResourcesDoc, PolicyDoc, RuleDoc, Text};
 use super::error::Findings;
-use super::tree::{Path, shown};
 use super::{GroupResources, Level, Policy, ProblemKind, Rule, Stage, StageSet};
 use crate::suggest::nearest;
+use crate::text::{Path, shown};
 
 /// The policy, if nothing is wrong with it.
 pub(super) fn validate(doc: PolicyDoc) -> Result<Policy, Findings<ProblemKind>> {

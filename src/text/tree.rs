@@ -1,46 +1,58 @@
-//! A policy text as a tree of values with positions: what JSON and YAML have in common.
+//! A text as a tree of values with positions: what JSON and YAML have in common.
 
 use std::fmt;
 
-use super::ProblemKind;
-
 /// How deep lists and mappings may nest. A policy needs five levels.
-pub(super) const MAX_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 
 /// How many values a text may hold, with everything its aliases stand for.
 /// A rule has about ten.
-pub(super) const MAX_NODES: usize = 1_000_000;
+pub const MAX_NODES: usize = 1_000_000;
 
 /// A value and the byte offset at which it begins.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
+pub struct Node {
+    /// The value.
     pub value: Value,
+    /// Where it begins.
     pub at: usize,
 }
 
 /// A value in JSON's terms. Scalars that are not text keep their spelling for messages.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
+    /// Nothing.
     Null,
+    /// True or false.
     Bool {
+        /// Which of them.
         value: bool,
+        /// As it is written.
         spelling: String,
     },
-    /// `integer`: a whole number that fits into 64 bits with sign.
+    /// A number.
     Number {
+        /// Whether it is a whole number that fits into 64 bits with sign.
         integer: bool,
+        /// As it is written.
         spelling: String,
     },
+    /// A string.
     Text(String),
+    /// A list.
     List(Vec<Node>),
+    /// A mapping; of keys that repeat, YAML leaves the last, and JSON all.
     Map(Vec<Entry>),
 }
 
 /// A key with its value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub struct Entry {
+    /// The key.
     pub key: String,
+    /// Where it begins.
     pub at: usize,
+    /// Its value.
     pub value: Node,
     /// Where the same key was set before.
     pub repeats: Option<usize>,
@@ -48,42 +60,57 @@ pub(super) struct Entry {
 
 /// Why a text is no tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub struct Fault {
+    /// Where reading ended.
     pub at: usize,
-    pub kind: ProblemKind,
+    /// What sort of fault.
+    pub kind: FaultKind,
+    /// What was found and what would be right.
     pub message: String,
 }
 
+/// The sorts of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Neither JSON nor YAML.
+    Syntax,
+    /// Larger or deeper than anything sensible.
+    Limit,
+}
+
 impl Fault {
+    /// A fault of syntax.
     pub fn syntax(at: usize, message: impl Into<String>) -> Fault {
         Fault {
             at,
-            kind: ProblemKind::Syntax,
+            kind: FaultKind::Syntax,
             message: message.into(),
         }
     }
 
+    /// Nested too deep.
     pub fn too_deep(at: usize) -> Fault {
         let message = format!("nested deeper than {MAX_DEPTH} levels");
         Fault {
             at,
-            kind: ProblemKind::Limit,
+            kind: FaultKind::Limit,
             message,
         }
     }
 
+    /// Too many values.
     pub fn too_many(at: usize) -> Fault {
         let message = format!("more than {MAX_NODES} values");
         Fault {
             at,
-            kind: ProblemKind::Limit,
+            kind: FaultKind::Limit,
             message,
         }
     }
 }
 
 /// Notes for every key where it was set before.
-pub(super) fn mark_repeats(entries: &mut [Entry]) {
+pub fn mark_repeats(entries: &mut [Entry]) {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by(|&a, &b| entries[a].key.cmp(&entries[b].key).then(a.cmp(&b)));
     for pair in order.windows(2) {
@@ -110,7 +137,7 @@ impl fmt::Display for Value {
 }
 
 /// Text as messages show it: on one line and not too long.
-pub(super) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const MAX_CHARS: usize = 80;
     let mut out: String = text
         .chars()
@@ -131,17 +158,22 @@ pub(super) fn shown(text: &str) -> String {
 
 /// The way to a field, such as `rules[3].users[0]`.
 #[derive(Clone, Copy)]
-pub(super) enum Path<'a> {
+pub enum Path<'a> {
+    /// The whole text.
     Root,
+    /// A field of a mapping.
     Field(&'a Path<'a>, &'a str),
+    /// An item of a list.
     Item(&'a Path<'a>, usize),
 }
 
 impl<'a> Path<'a> {
+    /// The way to a field of this.
     pub fn field(&'a self, name: &'a str) -> Path<'a> {
         Path::Field(self, name)
     }
 
+    /// The way to an item of this.
     pub fn item(&'a self, index: usize) -> Path<'a> {
         Path::Item(self, index)
     }

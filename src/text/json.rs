@@ -4,7 +4,7 @@
 use super::tree::{Entry, Fault, MAX_DEPTH, MAX_NODES, Node, Value, mark_repeats};
 
 /// Reads one JSON value that makes up the whole text.
-pub(super) fn read(text: &[u8]) -> Result<Node, Fault> {
+pub fn read(text: &[u8]) -> Result<Node, Fault> {
     let mut reader = Reader {
         text,
         at: 0,
@@ -255,7 +255,7 @@ impl Reader<'_> {
 }
 
 /// Text in which every byte that is no UTF-8 became U+FFFD, one by one as Go does it.
-pub(super) fn lossy(bytes: &[u8]) -> String {
+pub fn lossy(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());
@@ -363,7 +363,7 @@ mod tests {
     fn hostile_nesting_is_an_error() {
         for open in ["[", "{\"a\":"] {
             let fault = read(open.repeat(1_000_000).as_bytes()).unwrap_err();
-            assert_eq!(fault.kind, crate::policy::ProblemKind::Limit);
+            assert_eq!(fault.kind, crate::text::FaultKind::Limit);
         }
     }
 }

@@ -1,21 +1,57 @@
-//! YAML text → tree, the way kube-apiserver converts YAML to JSON: first document
-//! only, plain scalars by YAML 1.1 as go-yaml v2 understands it, merge keys, the
-//! last of repeated keys.
+//! YAML text → tree, the way kube-apiserver converts YAML to JSON: plain scalars by
+//! YAML 1.1 as go-yaml v2 understands it, merge keys, the last of repeated keys.
 //!
 //! The parser behind it knows YAML 1.2. What it takes more freely than YAML 1.1 and
 //! is likely to be met is refused here: tabs where lines begin, `?` in flow style,
 //! line breaks like U+2028. What it takes more strictly stays refused, notably tabs
 //! that indent flow style inside block style.
 
+use std::ops::Range;
+
 use base64::Engine as _;
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, StructureStyle, Tag};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, StructureStyle, Tag};
 
 use super::json::lossy;
 use super::tree::{Entry, Fault, MAX_DEPTH, MAX_NODES, Node, Value, mark_repeats, shown};
 
 /// Reads the first document; an empty one is null.
-pub(super) fn read(text: &str) -> Result<Node, Fault> {
-    refuse_special_characters(text)?;
+pub fn read(text: &str) -> Result<Node, Fault> {
+    let first = documents(text).next().transpose()?;
+    Ok(first.unwrap_or(Node {
+        value: Value::Null,
+        at: 0,
+    }))
+}
+
+/// Reads all documents; empty ones are null.
+pub fn read_all(text: &str) -> Result<Vec<Node>, Fault> {
+    documents(text).collect()
+}
+
+fn documents(text: &str) -> impl Iterator<Item = Result<Node, Fault>> {
+    let mut parser = Parser::new_from_str(text);
+    let mut done = false;
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let checked = match start {
+            0 => refuse_special_characters(text),
+            _ => Ok(()),
+        };
+        let document = checked.and_then(|()| document(text, &mut start, &mut parser));
+        done = !matches!(document, Ok(Some(_)));
+        document.transpose()
+    })
+}
+
+/// The next document, which begins at `start` or behind it; `None` behind the last one.
+fn document<'t>(
+    text: &'t str,
+    start: &mut usize,
+    parser: &mut Parser<'t, StrInput<'t>>,
+) -> Result<Option<Node>, Fault> {
     let mut builder = Builder {
         open: Vec::new(),
         anchors: Vec::new(),
@@ -23,7 +59,7 @@ pub(super) fn read(text: &str) -> Result<Node, Fault> {
         nodes: 0,
     };
     let mut spans = Vec::new();
-    for event in Parser::new_from_str(text) {
+    for event in parser {
         let (event, span) = event.map_err(|error| syntax_fault(&error))?;
         let at = offset(span.start.byte_offset());
         match event {
@@ -56,16 +92,19 @@ pub(super) fn read(text: &str) -> Result<Node, Fault> {
             }
             Event::Alias(anchor) => builder.alias(at, anchor)?,
             Event::DocumentEnd => {
-                refuse_tabs(&text[..at.min(text.len())], spans)?;
-                break;
+                let end = at.min(text.len());
+                refuse_tabs(text, *start..end, spans)?;
+                *start = end;
+                let nothing = Node {
+                    value: Value::Null,
+                    at: end,
+                };
+                return Ok(Some(builder.root.unwrap_or(nothing)));
             }
             _ => {}
         }
     }
-    Ok(builder.root.unwrap_or(Node {
-        value: Value::Null,
-        at: 0,
-    }))
+    Ok(None)
 }
 
 /// The offset that the parser knows for every event of a `str`.
@@ -97,12 +136,12 @@ fn refuse_special_characters(text: &str) -> Result<(), Fault> {
 }
 
 /// Outside of scalars and flow collections, YAML 1.1 wants no tab where a line begins.
-fn refuse_tabs(text: &str, mut spans: Vec<std::ops::Range<usize>>) -> Result<(), Fault> {
+fn refuse_tabs(text: &str, range: Range<usize>, mut spans: Vec<Range<usize>>) -> Result<(), Fault> {
     spans.sort_by_key(|span| span.start);
     let mut spans = spans.into_iter();
     let mut covered = 0;
-    let mut start = 0;
-    for line in text.split_inclusive(['\n', '\r']) {
+    let mut start = range.start;
+    for line in text[range].split_inclusive(['\n', '\r']) {
         let first = start + line.bytes().take_while(|&byte| byte == b' ').count();
         while let Some(span) = spans.as_slice().first().filter(|span| span.start <= first) {
             covered = covered.max(span.end);
