@@ -94,6 +94,31 @@ impl Image {
             .unwrap_or_default()
     }
 
+    /// Puts the keys of a Secret where KKP mounts it, as the kubelet does it: files in
+    /// a folder with the time as its name, `..data` as a link to it, and a link for
+    /// each key. Done again, it swaps that one link.
+    pub fn mount_secret(&self, keys: &[(&str, &[u8])]) {
+        let mount = self.path("etc/fluent-bit");
+        let old = fs::read_link(mount.join("..data")).ok();
+        let new = match &old {
+            None => "..2026_11_20_08_00_00.000000001",
+            Some(_) => "..2026_11_20_08_01_00.000000002",
+        };
+        fs::create_dir(mount.join(new)).unwrap();
+        for (key, value) in keys {
+            fs::write(mount.join(new).join(key), value).unwrap();
+            let link = mount.join(key);
+            if !link.is_symlink() {
+                symlink(format!("..data/{key}"), link).unwrap();
+            }
+        }
+        symlink(new, mount.join("..data_tmp")).unwrap();
+        fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+        if let Some(old) = old {
+            fs::remove_dir_all(mount.join(old)).unwrap();
+        }
+    }
+
     /// Starts the host with a configuration of the image.
     pub fn start(&self, config: &str, environment: &[(&str, &str)]) -> Running {
         let log = self.path(&format!("tmp/{}.log", config.replace('/', "_")));
@@ -103,7 +128,9 @@ impl Image {
                 "-rm",
                 "sh",
                 "-c",
-                "for d in usr dev proc; do mount --rbind /$d $d || exit; done; exec chroot . \"$@\"",
+                "for d in usr dev proc; do mount --rbind /$d $d || exit; done; \
+                 mount --bind etc/fluent-bit etc/fluent-bit && \
+                 mount -o remount,bind,ro etc/fluent-bit || exit; exec chroot . \"$@\"",
                 "sh",
             ])
             .args(["/fluent-bit/bin/fluent-bit", "-c", config])

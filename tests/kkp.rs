@@ -1,0 +1,446 @@
+//! `fluent-bit-conf/kkp/`: each manifest goes through `kube-audit render`, and what KKP
+//! would write runs with the paths of its sidecar, in a Secret mounted as the kubelet
+//! does it.
+#[path = "common/fluent_bit.rs"]
+mod fluent_bit;
+#[path = "common/image.rs"]
+mod image;
+#[path = "common/library.rs"]
+mod library;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use fluent_bit::{FluentBit, Pipeline};
+use image::{Image, Running};
+use serde_json::{Value, json};
+
+const LOG: &str = "var/log/kubernetes/audit/audit.log";
+
+/// Where the manifests send to.
+const FORWARDER: &str = "audit-forwarder.audit-forward.svc.cluster.local";
+
+fn shipped(file: &str) -> String {
+    fs::read_to_string(image::shipped().join("kkp").join(file)).unwrap()
+}
+
+/// The fluent-bit.conf that KKP makes of a manifest.
+fn render(manifest: &str) -> String {
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_kube-audit"))
+        .args(["render", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    tool.stdin
+        .take()
+        .unwrap()
+        .write_all(manifest.as_bytes())
+        .unwrap();
+    let output = tool.wait_with_output().unwrap();
+    assert!(output.status.success(), "{manifest}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A receiver that writes what arrives into a file.
+struct Aggregator {
+    host: fluent_bit::Running,
+    port: u16,
+}
+
+impl Aggregator {
+    fn start(host: &FluentBit, more: &[(&str, &str)]) -> Aggregator {
+        let port = free_port();
+        let text = port.to_string();
+        let mut options = vec![("listen", "127.0.0.1"), ("port", text.as_str())];
+        options.extend(more);
+        let pipeline = Pipeline::new()
+            .input("forward", &options)
+            .file_output("arrived");
+        let mut host = host.start(&pipeline);
+        host.wait_for_log("listening on", 1);
+        Aggregator { host, port }
+    }
+
+    fn records(&self) -> Vec<Value> {
+        let lines = self.host.read("arrived");
+        lines
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, count: usize, sidecar: &Sidecar) -> Vec<Value> {
+        self.host.wait_until("records", |host| {
+            let arrived = host.read("arrived").lines().count();
+            assert!(
+                arrived <= count,
+                "{arrived} for {count}:\n{}",
+                sidecar.running.log()
+            );
+            arrived == count
+        });
+        self.records()
+    }
+}
+
+/// KKP's sidecar: what KKP renders of a manifest, and further keys of the Secret.
+struct Sidecar {
+    image: Image,
+    running: Running,
+}
+
+impl Sidecar {
+    /// Starts it beside an empty audit log.
+    fn start(
+        host: &FluentBit,
+        manifest: &str,
+        aggregator: &Aggregator,
+        keys: &[(&str, &[u8])],
+        environment: &[(&str, &str)],
+    ) -> Sidecar {
+        // The one thing that cannot be as shipped here: a name of a cluster's DNS.
+        let config = render(manifest)
+            .replace(
+                &format!("{FORWARDER}:24224"),
+                &format!("127.0.0.1:{}", aggregator.port),
+            )
+            .replace(FORWARDER, "127.0.0.1")
+            .replace("Port      24224", &format!("Port      {}", aggregator.port));
+        let library = fs::read(library::library()).unwrap();
+        let name =
+            if config.contains("Name      rewrite_tag") && config.contains("Name      forward") {
+                ("flb-filter_kube_audit.so", "plugins-filter.conf")
+            } else {
+                ("libkube_audit.so", "plugins.conf")
+            };
+        let plugins = shipped(name.1);
+        let mut all: Vec<(&str, &[u8])> = vec![
+            ("fluent-bit.conf", config.as_bytes()),
+            ("plugins.conf", plugins.as_bytes()),
+            (name.0, &library),
+        ];
+        all.extend(keys);
+        let image = Image::new(host);
+        image.mount_secret(&all);
+        File::create(image.path(LOG)).unwrap();
+        let running = image.start("/etc/fluent-bit/fluent-bit.conf", environment);
+        let inputs = config.matches("[INPUT]").count();
+        running.wait_for("watch", |running| {
+            running.log().matches("inotify_fs_add()").count() == inputs
+        });
+        Sidecar { image, running }
+    }
+
+    /// The API server writes.
+    fn write(&self, text: &str) {
+        let mut log = File::options()
+            .append(true)
+            .open(self.image.path(LOG))
+            .unwrap();
+        log.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn write_sample(&self) {
+        self.write(&sample());
+    }
+}
+
+fn sample() -> String {
+    fs::read_to_string(image::shipped().join("sample/audit.log")).unwrap()
+}
+
+/// End of the audit ID, level, and which bodies are there.
+fn summary(records: &[Value]) -> Vec<String> {
+    let event = |record: &Value| {
+        let text = record["log"].as_str().unwrap();
+        let Ok(event) = serde_json::from_str::<Value>(text) else {
+            return "no event".to_owned();
+        };
+        let bodies: Vec<&str> = ["requestObject", "responseObject"]
+            .into_iter()
+            .filter(|body| event.get(body).is_some())
+            .collect();
+        let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        format!(
+            "{} {} {}",
+            &text("auditID")[32..],
+            text("level"),
+            bodies.join(" ")
+        )
+        .trim_end()
+        .to_owned()
+    };
+    records.iter().map(event).collect()
+}
+
+/// What the preset `minimal` leaves of the sample.
+const BY_MINIMAL: [&str; 6] = [
+    "0001 Metadata",
+    "0003 RequestResponse requestObject responseObject",
+    "0010 Request",
+    "0012 RequestResponse requestObject responseObject",
+    "0013 Metadata",
+    "no event",
+];
+
+#[track_caller]
+fn delivers(file: &str, environment: &[(&str, &str)]) {
+    if !image::is_possible() {
+        return;
+    }
+    fluent_bit::in_each((1, 9, 3), |host| {
+        let mut aggregator = Aggregator::start(host, &[]);
+        let sidecar = Sidecar::start(host, &shipped(file), &aggregator, &[], environment);
+        sidecar.write_sample();
+        let records = aggregator.wait_for(BY_MINIMAL.len(), &sidecar);
+        assert_eq!(summary(&records), BY_MINIMAL, "{} {file}", host.name());
+        for record in records {
+            let keys: Vec<&str> = record
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
+            assert_eq!(keys, ["cluster", "log", "seed"], "{} {file}", host.name());
+            assert_eq!(record["cluster"], "qx7l2v");
+            assert_eq!(record["seed"], "europe-west3");
+        }
+        sidecar.running.stop();
+        aggregator.host.stop().assert_clean();
+    });
+}
+
+/// What KKP 2.28 and later put into the environment of the sidecar.
+const CLUSTER_ID: [(&str, &str); 1] = [("CLUSTER_ID", "qx7l2v")];
+
+#[test]
+fn cluster() {
+    delivers("cluster.yaml", &CLUSTER_ID);
+}
+
+#[test]
+fn cluster_without_variables() {
+    delivers("cluster-2.27.yaml", &[]);
+}
+
+#[test]
+fn cluster_with_the_filter() {
+    delivers("cluster-filter.yaml", &CLUSTER_ID);
+}
+
+#[test]
+fn seed() {
+    delivers("seed.yaml", &CLUSTER_ID);
+}
+
+/// A create of a pod whose line has so many bytes and a few.
+fn long_line(bytes: usize) -> String {
+    let sample = sample();
+    let create = sample
+        .lines()
+        .find(|line| line.contains(r#""verb":"create""#));
+    let mut event: Value = serde_json::from_str(create.unwrap()).unwrap();
+    event["requestObject"]["metadata"]["annotations"] = json!({"filler": "x".repeat(bytes)});
+    format!("{event}\n")
+}
+
+/// KKP's input gives up the file at the first line over 32 KiB. A second input, brought
+/// along by a value, reads on.
+#[test]
+fn long_lines() {
+    if !image::is_possible() {
+        return;
+    }
+    fluent_bit::in_each((1, 9, 3), |host| {
+        let mut aggregator = Aggregator::start(host, &[]);
+        let sidecar = Sidecar::start(
+            host,
+            &shipped("cluster.yaml"),
+            &aggregator,
+            &[],
+            &CLUSTER_ID,
+        );
+        sidecar.write_sample();
+        aggregator.wait_for(BY_MINIMAL.len(), &sidecar);
+        sidecar.write(&long_line(33_000));
+        sidecar.running.wait_for("complaint", |running| {
+            running.log().contains("lines are too long. Skipping file")
+        });
+        sidecar.write_sample();
+        sidecar.running.stop();
+        assert_eq!(
+            summary(&aggregator.records()),
+            BY_MINIMAL,
+            "{}",
+            host.name()
+        );
+
+        let own = shipped("cluster-own-input.yaml");
+        let mut aggregator = Aggregator::start(host, &[("buffer_max_size", "16M")]);
+        let sidecar = Sidecar::start(host, &own, &aggregator, &[], &CLUSTER_ID);
+        sidecar.write(&long_line(33_000));
+        sidecar.write(&long_line(2_000_000));
+        sidecar.write_sample();
+        // Policy `recommended`: three RequestReceived go.
+        let records = aggregator.wait_for(13, &sidecar);
+        let long = summary(&records)[..2].to_vec();
+        let whole = BY_MINIMAL[3].to_owned();
+        assert_eq!(long, [whole.clone(), whole], "{}", host.name());
+        sidecar.running.stop();
+    });
+}
+
+/// One cluster's manifest with these options of the output.
+fn manifest(options: &[(&str, &str)], environment: &[(&str, &str)]) -> String {
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut output = json!({
+        "Name": "kube_audit", "Match": "*", "Endpoint": format!("{FORWARDER}:24224"),
+    });
+    for (name, value) in options {
+        output[name] = json!(value);
+    }
+    let environment: Vec<String> = environment
+        .iter()
+        .map(|(name, value)| format!("{{name: {name}, value: {}}}", quoted(value)))
+        .collect();
+    format!(
+        "kind: Cluster\nmetadata: {{name: qx7l2v}}\nspec:\n  auditLogging:\n    enabled: true\n    \
+         sidecar:\n      extraEnvs: [{}]\n      config:\n        service: {{Flush: \"1\", \
+         plugins_file: /etc/fluent-bit/plugins.conf}}\n        outputs: [{output}]\n",
+        environment.join(", ")
+    )
+}
+
+/// Only what concerns secrets.
+const POLICY: &str = r#"{"rules":[{"level":"Metadata","resources":[{"resources":["secrets"]}]}]}"#;
+
+/// Files say what they are.
+fn as_file(policy: &str) -> String {
+    match policy.strip_prefix('{') {
+        Some(rest) => format!(r#"{{"apiVersion":"audit.k8s.io/v1","kind":"Policy",{rest}"#),
+        None => format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{policy}\n"),
+    }
+}
+
+/// What that leaves of the sample.
+const BY_POLICY: [&str; 3] = ["0001 Metadata", "0001 Metadata", "no event"];
+
+#[test]
+fn a_policy_in_every_form() {
+    if !image::is_possible() {
+        return;
+    }
+    let encoded = format!("base64url:{}", BASE64_URL_SAFE_NO_PAD.encode(POLICY));
+    let flow = "{rules: [{level: Metadata, resources: [{resources: [secrets]}]}]}";
+    let env = [("AUDIT_POLICY", POLICY)];
+    let encoded_env = [("AUDIT_POLICY", encoded.as_str())];
+    let none: &[(&str, &str)] = &[];
+    let cases = [
+        (("Policy_File", "/etc/fluent-bit/policy.yaml"), none),
+        (("Policy_Env", "AUDIT_POLICY"), &env),
+        (("Policy_Env", "AUDIT_POLICY"), &encoded_env),
+        (("Policy", POLICY), none),
+        (("Policy", flow), none),
+        (("Policy", &encoded), none),
+    ];
+    fluent_bit::in_each((1, 9, 3), |host| {
+        for (option, environment) in cases {
+            let records = r#"cluster qx7l2v; note "a <b> & 'c'""#;
+            let manifest = manifest(&[option, ("Records", records)], environment);
+            let mut aggregator = Aggregator::start(host, &[]);
+            let policy = as_file(POLICY);
+            let keys = [("policy.yaml", policy.as_bytes())];
+            let sidecar = Sidecar::start(host, &manifest, &aggregator, &keys, environment);
+            sidecar.write_sample();
+            let arrived = aggregator.wait_for(BY_POLICY.len(), &sidecar);
+            assert_eq!(summary(&arrived), BY_POLICY, "{} {option:?}", host.name());
+            for record in arrived {
+                assert_eq!(record["cluster"], "qx7l2v");
+                assert_eq!(record["note"], "a <b> & 'c'");
+            }
+            sidecar.running.stop();
+        }
+    });
+}
+
+/// Credentials whose characters KKP's template escapes, against a receiver that knows
+/// them as they are.
+#[test]
+fn credentials() {
+    if !image::is_possible() {
+        return;
+    }
+    const KEY: &str = r#"a+b&c<d>"e'f&amp;g=="#;
+    // From 4.0.0 on the host's own receiver checks keys.
+    fluent_bit::in_each((4, 0, 0), |host| {
+        let receiver = [("shared_key", KEY), ("self_hostname", "receiver")];
+        let mut aggregator = Aggregator::start(host, &receiver);
+        let manifest = manifest(&[("Shared_Key", KEY)], &[]);
+        let sidecar = Sidecar::start(host, &manifest, &aggregator, &[], &[]);
+        sidecar.write_sample();
+        aggregator.wait_for(14, &sidecar);
+        sidecar.running.stop();
+    });
+}
+
+/// The Secret changes while the sidecar runs: a policy that is a key of it is read
+/// again, and the library that is one stays loaded.
+#[test]
+fn the_secret_is_updated() {
+    if !image::is_possible() {
+        return;
+    }
+    fluent_bit::in_each((1, 9, 3), |host| {
+        let mut aggregator = Aggregator::start(host, &[]);
+        let options = [
+            ("Policy_File", "/etc/fluent-bit/policy.yaml"),
+            ("Policy_Reload", "1s"),
+        ];
+        let manifest = manifest(&options, &[]);
+        let policy = as_file(POLICY);
+        let keys = [("policy.yaml", policy.as_bytes())];
+        let sidecar = Sidecar::start(host, &manifest, &aggregator, &keys, &[]);
+        sidecar.write_sample();
+        aggregator.wait_for(BY_POLICY.len(), &sidecar);
+
+        let secret = |key: &str| fs::read(sidecar.image.path("etc/fluent-bit").join(key)).unwrap();
+        let (config, library) = (secret("fluent-bit.conf"), secret("libkube_audit.so"));
+        sidecar.image.mount_secret(&[
+            ("fluent-bit.conf", &config),
+            ("plugins.conf", shipped("plugins.conf").as_bytes()),
+            ("libkube_audit.so", &library),
+            ("policy.yaml", as_file("rules: [{level: None}]").as_bytes()),
+        ]);
+        // The file is looked at when a chunk comes, at most once a second.
+        let none = b"I1120 08:00:00.000000       1 a.go:1] a line\n";
+        let mut count = BY_POLICY.len();
+        sidecar.running.wait_for("the new policy", |running| {
+            if running.log().matches("1 rules").count() == 2 {
+                return true;
+            }
+            sidecar.write(std::str::from_utf8(none).unwrap());
+            false
+        });
+        let lines = fs::read_to_string(sidecar.image.path(LOG))
+            .unwrap()
+            .matches("a line\n")
+            .count();
+        count += lines;
+        sidecar.write_sample();
+        let arrived = aggregator.wait_for(count + 1, &sidecar);
+        let no_event = |record: &&String| record.as_str() == "no event";
+        assert_eq!(summary(&arrived).iter().filter(no_event).count(), lines + 2);
+        sidecar.running.stop();
+    });
+}
