@@ -118,17 +118,17 @@ impl Sidecar {
             .replace(FORWARDER, "127.0.0.1")
             .replace("Port      24224", &format!("Port      {}", aggregator.port));
         let library = fs::read(library::library()).unwrap();
-        let name =
-            if config.contains("Name      rewrite_tag") && config.contains("Name      forward") {
-                ("flb-filter_kube_audit.so", "plugins-filter.conf")
-            } else {
-                ("libkube_audit.so", "plugins.conf")
-            };
-        let plugins = shipped(name.1);
+        // One key of the Secret for the library, so one door.
+        let filter = config.contains("[FILTER]\n    Match      tail.*\n    Name      kube_audit\n");
+        let (name, plugins) = match filter {
+            true => ("flb-filter_kube_audit.so", "plugins-filter.conf"),
+            false => ("libkube_audit.so", "plugins.conf"),
+        };
+        let plugins = shipped(plugins);
         let mut all: Vec<(&str, &[u8])> = vec![
             ("fluent-bit.conf", config.as_bytes()),
             ("plugins.conf", plugins.as_bytes()),
-            (name.0, &library),
+            (name, &library),
         ];
         all.extend(keys);
         let image = Image::new(host);
@@ -158,6 +158,17 @@ impl Sidecar {
 
 fn sample() -> String {
     fs::read_to_string(image::shipped().join("sample/audit.log")).unwrap()
+}
+
+/// A text that stands in a manifest as a literal block.
+fn block(manifest: &str, key: &str) -> String {
+    let (_, rest) = manifest.split_once(&format!("{key}: |\n")).unwrap();
+    let indent = rest.len() - rest.trim_start_matches(' ').len();
+    let inside = |line: &&str| line.is_empty() || line.starts_with(&" ".repeat(indent));
+    let lines = rest.lines().take_while(inside);
+    lines
+        .map(|line| line.get(indent..).unwrap_or_default().to_owned() + "\n")
+        .collect()
 }
 
 /// End of the audit ID, level, and which bodies are there.
@@ -443,4 +454,117 @@ fn the_secret_is_updated() {
         assert_eq!(summary(&arrived).iter().filter(no_event).count(), lines + 2);
         sidecar.running.stop();
     });
+}
+
+/// What the forwarder acknowledges is on its disk: the destination comes up after it
+/// was restarted. It changes nothing.
+#[test]
+fn forwarder() {
+    if !image::is_possible() {
+        return;
+    }
+    // The release that its manifest names.
+    assert!(shipped("forwarder.yaml").contains("fluent-bit:5.1.1"));
+    fluent_bit::in_each((5, 1, 1), |host| {
+        let (listen, destination) = (free_port(), free_port().to_string());
+        let config = block(&shipped("forwarder.yaml"), "fluent-bit.conf");
+        let config = config.replace(
+            "Port              24224",
+            &format!("Port              {listen}"),
+        );
+        assert!(config.contains(&listen.to_string()));
+        let image = Image::new(host);
+        image.mount_secret(&[("fluent-bit.conf", config.as_bytes())]);
+        let environment = [
+            ("DESTINATION_HOST", "127.0.0.1"),
+            ("DESTINATION_PORT", destination.as_str()),
+            ("DESTINATION_TLS", "off"),
+            ("SHARED_KEY", "a key"),
+        ];
+        let start = || {
+            let forwarder = image.start("/etc/fluent-bit/fluent-bit.conf", &environment);
+            forwarder.wait_for("listener", |forwarder| {
+                forwarder.log().contains("listening on")
+            });
+            forwarder
+        };
+        let before = start();
+        let to_forwarder = format!("127.0.0.1:{listen}");
+        let pipeline = Pipeline::new().lines("audit", &sample()).output(
+            "kube_audit",
+            &[
+                ("endpoint", &to_forwarder),
+                ("policy_preset", "minimal"),
+                ("records", "cluster qx7l2v; seed europe-west3"),
+            ],
+        );
+        let sidecar = host.run(&pipeline);
+        sidecar.assert_clean();
+        sidecar.assert_log("6 records acknowledged, 0 lost");
+        before.stop();
+
+        let after = start();
+        let receiver = [
+            ("listen", "127.0.0.1"),
+            ("port", destination.as_str()),
+            ("shared_key", "a key"),
+            ("self_hostname", "destination"),
+        ];
+        let receiver = Pipeline::new()
+            .input("forward", &receiver)
+            .file_output("arrived");
+        let mut receiver = host.start(&receiver);
+        receiver.wait_until("records", |receiver| {
+            receiver.read("arrived").lines().count() == 6
+        });
+        let arrived = receiver.read("arrived");
+        let arrived: Vec<Value> = arrived
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(summary(&arrived), BY_MINIMAL);
+        for record in arrived {
+            let keys: Vec<&str> = record
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
+            assert_eq!(keys, ["cluster", "log", "seed"]);
+        }
+        after.stop();
+    });
+}
+
+/// The webhook's kubeconfig in the Secret is the shipped one but for the longer name,
+/// and its Cluster leaves the sidecar alone.
+#[test]
+fn webhook() {
+    let kubeconfig = block(&shipped("webhook.yaml"), "webhook.yaml");
+    let path = image::shipped().join("inputs/webhook-kubeconfig.yaml");
+    let plain = fs::read_to_string(path).unwrap();
+    let lines = |text: &str| -> Vec<String> {
+        let text = text.replace(".svc.cluster.local:", ".svc:");
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(lines(&kubeconfig), lines(&plain));
+    assert!(render(&shipped("webhook.yaml")).contains("[OUTPUT]\n    Name    stdout\n"));
+}
+
+/// All keys of a Secret together have 1 MiB. `KUBE_AUDIT_SMALL_LIBRARY` is the library
+/// as it is shipped for that.
+#[test]
+fn fits_into_a_secret() {
+    let Some(library) = std::env::var_os("KUBE_AUDIT_SMALL_LIBRARY") else {
+        eprintln!("SKIPPED: KUBE_AUDIT_SMALL_LIBRARY is not set, its size is not checked");
+        return;
+    };
+    let config = render(&shipped("cluster-own-input.yaml"));
+    let policy = fs::read(image::shipped().join("policy.yaml")).unwrap();
+    let texts = config.len() + shipped("plugins.conf").len() + policy.len();
+    let all = fs::read(library).unwrap().len() + texts;
+    assert!(all <= 1 << 20, "{all} bytes");
 }
