@@ -118,17 +118,11 @@ impl Sidecar {
             .replace(FORWARDER, "127.0.0.1")
             .replace("Port      24224", &format!("Port      {}", aggregator.port));
         let library = fs::read(library::library()).unwrap();
-        // One key of the Secret for the library, so one door.
-        let filter = config.contains("[FILTER]\n    Match      tail.*\n    Name      kube_audit\n");
-        let (name, plugins) = match filter {
-            true => ("flb-filter_kube_audit.so", "plugins-filter.conf"),
-            false => ("libkube_audit.so", "plugins.conf"),
-        };
-        let plugins = shipped(plugins);
+        let plugins = shipped("plugins.conf");
         let mut all: Vec<(&str, &[u8])> = vec![
             ("fluent-bit.conf", config.as_bytes()),
             ("plugins.conf", plugins.as_bytes()),
-            (name, &library),
+            ("flb-filter_kube_audit.so", &library),
         ];
         all.extend(keys);
         let image = Image::new(host);
@@ -246,8 +240,8 @@ fn cluster_without_variables() {
 }
 
 #[test]
-fn cluster_with_the_filter() {
-    delivers("cluster-filter.yaml", &CLUSTER_ID);
+fn cluster_with_the_output() {
+    delivers("cluster-output.yaml", &CLUSTER_ID);
 }
 
 #[test]
@@ -312,25 +306,67 @@ fn long_lines() {
     });
 }
 
-/// One cluster's manifest with these options of the output.
-fn manifest(options: &[(&str, &str)], environment: &[(&str, &str)]) -> String {
-    let quoted = |text: &str| Value::from(text).to_string();
-    let mut output = json!({
-        "Name": "kube_audit", "Match": "*", "Endpoint": format!("{FORWARDER}:24224"),
-    });
-    for (name, value) in options {
-        output[name] = json!(value);
-    }
-    let environment: Vec<String> = environment
-        .iter()
-        .map(|(name, value)| format!("{{name: {name}, value: {}}}", quoted(value)))
-        .collect();
-    format!(
-        "kind: Cluster\nmetadata: {{name: qx7l2v}}\nspec:\n  auditLogging:\n    enabled: true\n    \
-         sidecar:\n      extraEnvs: [{}]\n      config:\n        service: {{Flush: \"1\", \
-         plugins_file: /etc/fluent-bit/plugins.conf}}\n        outputs: [{output}]\n",
-        environment.join(", ")
+/// One cluster's manifest: filter, output and plugins file.
+fn manifest(
+    filter: &[(&str, &str)],
+    output: &[(&str, &str)],
+    plugins: &str,
+    environment: &[(&str, &str)],
+) -> String {
+    let map = |options: &[(&str, &str)]| {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), json!(value));
+        Value::Object(options.iter().map(pair).collect())
+    };
+    let variable = |(name, value): &(&str, &str)| json!({"name": name, "value": value});
+    let filters = if filter.is_empty() {
+        json!([])
+    } else {
+        json!([map(filter)])
+    };
+    json!({
+        "kind": "Cluster",
+        "metadata": {"name": "qx7l2v"},
+        "spec": {"auditLogging": {"enabled": true, "sidecar": {
+            "extraEnvs": environment.iter().map(variable).collect::<Vec<_>>(),
+            "config": {
+                "service": {"Flush": "1", "plugins_file": plugins},
+                "filters": filters,
+                "outputs": [map(output)],
+            },
+        }}},
+    })
+    .to_string()
+}
+
+/// The filter with these options, from the Secret, and Fluent Bit's own forward.
+fn with_filter(options: &[(&str, &str)], environment: &[(&str, &str)]) -> String {
+    let mut filter = vec![("Name", "kube_audit"), ("Match", "*")];
+    filter.extend(options);
+    let output = [
+        ("Name", "forward"),
+        ("Match", "*"),
+        ("Host", FORWARDER),
+        ("Port", "24224"),
+        ("Require_ack_response", "true"),
+    ];
+    manifest(
+        &filter,
+        &output,
+        "/etc/fluent-bit/plugins.conf",
+        environment,
     )
+}
+
+/// The output with these options, from the image.
+fn with_output(options: &[(&str, &str)]) -> String {
+    let endpoint = format!("{FORWARDER}:24224");
+    let mut output = vec![
+        ("Name", "kube_audit"),
+        ("Match", "*"),
+        ("Endpoint", &endpoint),
+    ];
+    output.extend(options);
+    manifest(&[], &output, "/fluent-bit/etc/plugins.conf", &[])
 }
 
 /// Only what concerns secrets.
@@ -368,7 +404,7 @@ fn a_policy_in_every_form() {
     fluent_bit::in_each((1, 9, 3), |host| {
         for (option, environment) in cases {
             let records = r#"cluster qx7l2v; note "a <b> & 'c'""#;
-            let manifest = manifest(&[option, ("Records", records)], environment);
+            let manifest = with_filter(&[option, ("Records", records)], environment);
             let mut aggregator = Aggregator::start(host, &[]);
             let policy = as_file(POLICY);
             let keys = [("policy.yaml", policy.as_bytes())];
@@ -397,7 +433,7 @@ fn credentials() {
     fluent_bit::in_each((4, 0, 0), |host| {
         let receiver = [("shared_key", KEY), ("self_hostname", "receiver")];
         let mut aggregator = Aggregator::start(host, &receiver);
-        let manifest = manifest(&[("Shared_Key", KEY)], &[]);
+        let manifest = with_output(&[("Shared_Key", KEY)]);
         let sidecar = Sidecar::start(host, &manifest, &aggregator, &[], &[]);
         sidecar.write_sample();
         aggregator.wait_for(14, &sidecar);
@@ -418,7 +454,7 @@ fn the_secret_is_updated() {
             ("Policy_File", "/etc/fluent-bit/policy.yaml"),
             ("Policy_Reload", "1s"),
         ];
-        let manifest = manifest(&options, &[]);
+        let manifest = with_filter(&options, &[]);
         let policy = as_file(POLICY);
         let keys = [("policy.yaml", policy.as_bytes())];
         let sidecar = Sidecar::start(host, &manifest, &aggregator, &keys, &[]);
@@ -426,11 +462,14 @@ fn the_secret_is_updated() {
         aggregator.wait_for(BY_POLICY.len(), &sidecar);
 
         let secret = |key: &str| fs::read(sidecar.image.path("etc/fluent-bit").join(key)).unwrap();
-        let (config, library) = (secret("fluent-bit.conf"), secret("libkube_audit.so"));
+        let (config, library) = (
+            secret("fluent-bit.conf"),
+            secret("flb-filter_kube_audit.so"),
+        );
         sidecar.image.mount_secret(&[
             ("fluent-bit.conf", &config),
             ("plugins.conf", shipped("plugins.conf").as_bytes()),
-            ("libkube_audit.so", &library),
+            ("flb-filter_kube_audit.so", &library),
             ("policy.yaml", as_file("rules: [{level: None}]").as_bytes()),
         ]);
         // The file is looked at when a chunk comes, at most once a second.
