@@ -214,7 +214,7 @@ fn upstream(
 }
 
 fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
-    let key = options.one("shared_key")?;
+    let key = options.credential("shared_key")?;
     let empty = options.flag("empty_shared_key")?.unwrap_or(false);
     let shared_key = match (key, empty) {
         (Some(_), true) => {
@@ -224,7 +224,7 @@ fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
             ));
         }
         (Some(key), false) => key,
-        (None, true) => "",
+        (None, true) => "".into(),
         (None, false) => {
             for name in ["username", "password", "self_hostname"] {
                 if options.one(name)?.is_some() {
@@ -238,8 +238,14 @@ fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
             return Ok(None);
         }
     };
-    let user = match (options.one("username")?, options.one("password")?) {
-        (Some(name), password) => Some((name.to_owned(), Secret::new(password.unwrap_or("")))),
+    let user = match (
+        options.credential("username")?,
+        options.credential("password")?,
+    ) {
+        (Some(name), password) => Some((
+            name.into_owned(),
+            Secret::new(password.unwrap_or_default().into_owned()),
+        )),
         (None, Some(_)) => {
             return Err(OptionError(
                 "`Password` is set without `Username`: the receiver asks for both".to_owned(),
@@ -251,7 +257,7 @@ fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
         .one("self_hostname")?
         .unwrap_or("localhost")
         .to_owned();
-    Auth::new(Secret::new(shared_key), hostname, user)
+    Auth::new(Secret::new(shared_key.into_owned()), hostname, user)
         .map(Some)
         .map_err(|error| OptionError(error.to_string()))
 }

@@ -1,6 +1,7 @@
 //! Options of a section, read into types. Everything wrong is an error that names
 //! the option, what was found and what would be right.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -134,6 +135,11 @@ impl<'p> Options<'p> {
             ))),
             value => Ok(value),
         }
+    }
+
+    /// The value of an option that is a secret or belongs to one, as the user wrote it.
+    pub fn credential(&self, name: &'static str) -> Result<Option<Cow<'p, str>>, OptionError> {
+        Ok(self.one(name)?.map(entities::decode_escaped))
     }
 
     /// The value of an option that names one of a few things.
