@@ -16,7 +16,8 @@ use crate::handshake::auth;
 use crate::host::{Host, chunk, config, entry, until};
 use crate::process::{Process, free_port, skip};
 
-fn binaries() -> Vec<PathBuf> {
+/// Those that are found; stderr says when there is none.
+pub fn binaries() -> Vec<PathBuf> {
     let cache = env::home_dir()
         .unwrap_or_default()
         .join(".cache/fluent-bit");

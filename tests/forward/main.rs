@@ -17,6 +17,7 @@ mod host_chaos;
 mod library;
 mod nodes;
 mod npm;
+mod outage;
 mod peer;
 mod process;
 #[cfg(feature = "tls")]
