@@ -7,6 +7,7 @@
 //! | `cri`, `partial` | lines of container runtimes, and putting their pieces together |
 //! | `document`, `event`, `uri` | what a text holds, the fields of an audit event, and the request they speak of |
 //! | `evaluate` | what a policy says of an event, without rewriting it |
+//! | `identify` | which event an entry holds, for a word about it |
 //! | `strip`, `enrich` | what policy and options take out and put in |
 //! | `splice` | edits of a document: everything else is copied |
 //! | `convert` | JSON to msgpack and back |
@@ -24,6 +25,7 @@ mod enrich;
 mod escape;
 mod evaluate;
 mod event;
+mod identify;
 mod json;
 mod msgpack;
 mod partial;
@@ -42,6 +44,7 @@ mod tests;
 pub use chunk::EventTime;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use evaluate::{Evaluation, NotEvaluated, evaluate};
+pub use identify::audit_id;
 pub use rewrite::{EventTimeSource, Fate, Format, OutputShape, PARTIALS_LIMIT, Rewriter, Settings};
 pub use sink::{ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, Sink};
 pub use tally::{RuleTally, Tally};

@@ -18,6 +18,7 @@ mod library;
 mod nodes;
 mod npm;
 mod outage;
+mod output;
 mod peer;
 mod process;
 #[cfg(feature = "tls")]
