@@ -60,6 +60,9 @@ impl Output {
                 if sink.bodiless > 0 {
                     news.records_bodiless(sink.bodiless);
                 }
+                // They are held until they are acknowledged, and counted without what is spare.
+                sink.entries.shrink_to_fit();
+                sink.ends.shrink_to_fit();
                 let metrics = engine.metrics();
                 *engine_metrics
                     .lock()

@@ -2,6 +2,7 @@
 //!
 //! Every `VERSION/fluent-bit` in `~/.cache/fluent-bit` is tried.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs::read_dir;
 use std::net::TcpStream;
@@ -14,6 +15,7 @@ use kube_audit::net::{Config, Flushed};
 
 use crate::handshake::auth;
 use crate::host::{Host, chunk, config, entry, until};
+use crate::output::{deliver, output};
 use crate::process::{Process, free_port, skip};
 
 /// Those that are found; stderr says when there is none.
@@ -139,6 +141,73 @@ fn case_08_gzip() {
         delivers(&binary, &[], |config| {
             config.nodes[0].compression = Compression::Gzip;
         });
+    }
+}
+
+/// Without an acknowledgement it closes on what is above its limit.
+#[test]
+fn case_46_frames_above_the_limit_are_split() {
+    for binary in binaries() {
+        let port = free_port();
+        let limits = ["buffer_chunk_size=50k", "buffer_max_size=100k"];
+        let receiver = start(&binary, port, &limits);
+        let mut config = config(&format!("127.0.0.1:{port}"));
+        config.caps.frame = 150_000;
+        config.limits.ack_timeout = Duration::from_secs(5);
+        let host = Host::start(config);
+        host.deliver(&chunk(0..1000, 1000));
+        // A reset takes acknowledgements with it: some may be there twice.
+        let expected: BTreeSet<_> = (0..1000).map(record).collect();
+        until("all are printed", || {
+            records(&receiver).into_iter().collect::<BTreeSet<_>>() == expected
+        });
+        assert!(host.said("it is sent in halves"), "{:?}", host.news());
+    }
+}
+
+#[test]
+fn case_22_unix_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    for binary in binaries() {
+        let keys: &[&str] = match is_at_least(&binary, 3) {
+            true => &["", "key"],
+            false => &[""],
+        };
+        for key in keys {
+            let path = directory.path().join("forward.sock");
+            let unix_path = format!("unix_path={}", path.display());
+            let shared_key = format!("shared_key={key}");
+            let options = [&*unix_path, &*shared_key];
+            let options = &options[..if key.is_empty() { 1 } else { 2 }];
+            let receiver = start(&binary, free_port(), options);
+            let mut config = config(&format!("unix:{}", path.display()));
+            config.timers.handshake.helo = Duration::from_secs(2);
+            config.timers.handshake.pong = Duration::from_secs(2);
+            config.nodes[0].auth = auth(key, None).filter(|_| !key.is_empty());
+            let host = Host::start(config);
+            host.deliver(&chunk(0..100, 0));
+            until("all are printed", || records(&receiver).len() >= 100);
+            let expected: Vec<_> = (0..100).map(record).collect();
+            assert!(records(&receiver) == expected, "{}", binary.display());
+        }
+    }
+}
+
+/// Such entries are read from 2.1 on.
+#[test]
+fn case_07_metadata_arrives_when_it_is_asked_for() {
+    for binary in binaries().iter().filter(|binary| is_at_least(binary, 3)) {
+        let port = free_port();
+        let receiver = start(binary, port, &[]);
+        let retain = [("retain_metadata_in_forward_mode", "on")];
+        let (output, _) = output(&format!("127.0.0.1:{port}"), &retain);
+        let record = b"\x92\x92\xd7\x00\x65\0\0\0\0\0\0\x07\x81\xa1m\xa2md\x81\xa1n\x09";
+        deliver(&output, "t", record);
+        let printed = "[0] t: [[1694498816.000000007, {\"m\"=>\"md\"}], {\"n\"=>9}]";
+        until("it is printed", || {
+            receiver.lines().contains(&printed.into())
+        });
+        output.close();
     }
 }
 
