@@ -2,7 +2,6 @@
 //!
 //! Every `VERSION/fluent-bit` in `~/.cache/fluent-bit` is tried.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::fs::read_dir;
 use std::net::TcpStream;
@@ -116,55 +115,6 @@ fn case_43_killed_and_started_again() {
     }
 }
 
-/// Three chunks, of one record, of many and of several frames, arrive.
-fn delivers(binary: &Path, options: &[&str], change: impl Fn(&mut Config)) {
-    let port = free_port();
-    let receiver = start(binary, port, options);
-    let mut config = config(&format!("127.0.0.1:{port}"));
-    config.timers.handshake.helo = Duration::from_secs(2);
-    config.timers.handshake.pong = Duration::from_secs(2);
-    config.limits.ack_timeout = Duration::from_secs(5);
-    change(&mut config);
-    let host = Host::start(config);
-    for chunk in [entry(0, 0), chunk(1..1000, 0), chunk(1000..3000, 1000)] {
-        host.deliver(&chunk);
-    }
-    until("all are printed", || records(&receiver).len() >= 3000);
-    let expected: Vec<_> = (0..3000).map(record).collect();
-    let (binary, news) = (binary.display(), host.news());
-    assert!(records(&receiver) == expected, "{binary}: {news:?}");
-}
-
-#[test]
-fn case_08_gzip() {
-    for binary in binaries() {
-        delivers(&binary, &[], |config| {
-            config.nodes[0].compression = Compression::Gzip;
-        });
-    }
-}
-
-/// Without an acknowledgement it closes on what is above its limit.
-#[test]
-fn case_46_frames_above_the_limit_are_split() {
-    for binary in binaries() {
-        let port = free_port();
-        let limits = ["buffer_chunk_size=50k", "buffer_max_size=100k"];
-        let receiver = start(&binary, port, &limits);
-        let mut config = config(&format!("127.0.0.1:{port}"));
-        config.caps.frame = 150_000;
-        config.limits.ack_timeout = Duration::from_secs(5);
-        let host = Host::start(config);
-        host.deliver(&chunk(0..1000, 1000));
-        // A reset takes acknowledgements with it: some may be there twice.
-        let expected: BTreeSet<_> = (0..1000).map(record).collect();
-        until("all are printed", || {
-            records(&receiver).into_iter().collect::<BTreeSet<_>>() == expected
-        });
-        assert!(host.said("it is sent in halves"), "{:?}", host.news());
-    }
-}
-
 #[test]
 fn case_22_unix_sockets() {
     let directory = tempfile::tempdir().unwrap();
@@ -208,6 +158,34 @@ fn case_07_metadata_arrives_when_it_is_asked_for() {
             receiver.lines().contains(&printed.into())
         });
         output.close();
+    }
+}
+
+/// Three chunks, of one record, of many and of several frames, arrive.
+fn delivers(binary: &Path, options: &[&str], change: impl Fn(&mut Config)) {
+    let port = free_port();
+    let receiver = start(binary, port, options);
+    let mut config = config(&format!("127.0.0.1:{port}"));
+    config.timers.handshake.helo = Duration::from_secs(2);
+    config.timers.handshake.pong = Duration::from_secs(2);
+    config.limits.ack_timeout = Duration::from_secs(5);
+    change(&mut config);
+    let host = Host::start(config);
+    for chunk in [entry(0, 0), chunk(1..1000, 0), chunk(1000..3000, 1000)] {
+        host.deliver(&chunk);
+    }
+    until("all are printed", || records(&receiver).len() >= 3000);
+    let expected: Vec<_> = (0..3000).map(record).collect();
+    let (binary, news) = (binary.display(), host.news());
+    assert!(records(&receiver) == expected, "{binary}: {news:?}");
+}
+
+#[test]
+fn case_08_gzip() {
+    for binary in binaries() {
+        delivers(&binary, &[], |config| {
+            config.nodes[0].compression = Compression::Gzip;
+        });
     }
 }
 
