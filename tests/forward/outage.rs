@@ -23,7 +23,7 @@ const LINE: usize = 1000;
 
 /// `Mem_Buf_Limit` of the host and the client's own limit, in KiB; twice, because
 /// allocators and the chunk in work take their share.
-const HELD: usize = 2 * (20 + 8) << 10;
+const HELD: usize = 2 * (20 + 8) * 1024;
 
 /// The client tries again within 30 s, and the host within 3 s.
 const PATIENCE: Duration = Duration::from_secs(90);
