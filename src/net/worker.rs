@@ -15,7 +15,7 @@ use super::ledger::{Command, Standing as ChunkStanding};
 use super::lookup::Lookups;
 use super::report::{Count, Loss, News, PrepareError, Reporter};
 use super::rng::Rng;
-use super::shared::{Peer, Phase, Shared};
+use super::shared::{Phase, Shared};
 use crate::forward::ChunkId;
 use crate::forward::frames::{Batch, cut};
 use crate::forward::outbox::{Order, Outbox, Settled};
@@ -288,10 +288,9 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 None => (),
                 Some((ticket, Settled::Parked)) => self.settle(ticket, ChunkStanding::Parked),
                 Some((ticket, Settled::Delivered(took))) => {
-                    let in_time = took <= self.config.flush_wait;
                     self.shared.change(|state| {
                         state.ledger.settle(ticket, ChunkStanding::Delivered);
-                        state.peer = if in_time { Peer::Prompt } else { Peer::Slow };
+                        state.patience.answered(took);
                     });
                 }
             }
@@ -362,7 +361,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
         let hopeless = |lane: &Lane| !lane.is_ready() && lane.health().keeps_failing();
         if self.lanes.iter().all(hopeless) {
-            self.shared.change(|state| state.peer = Peer::Slow);
+            self.shared.change(|state| state.patience.disappointed());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::forward::compression::Compression;
+use crate::forward::compression::{Compression, CompressionError};
 use crate::forward::handshake::{Auth, Secret};
 use crate::forward::wire::{Acks, ExtraOption};
 use crate::net::{Config, Delivery, Identity, Node, Tls, Versions};
@@ -63,8 +63,8 @@ impl ForwardOptions {
     /// Reads the options.
     pub fn new(options: &Options<'_>, host: &HostSettings) -> Result<ForwardOptions, OptionError> {
         let compression = compression(options)?;
-        let mut nodes = match options.one("upstream")? {
-            Some(file) => upstream(file, options, host)?,
+        let nodes = match options.one("upstream")? {
+            Some(file) => upstream(file, compression, options, host)?,
             None => {
                 let auth = auth(options)?;
                 let tls = host.tls.as_ref().map(tls_of).transpose()?;
@@ -72,13 +72,11 @@ impl ForwardOptions {
                 for node in &mut nodes {
                     node.auth = auth.clone();
                     node.tls = tls.clone().or(node.tls.take());
+                    node.compression = compression;
                 }
                 nodes
             }
         };
-        for node in &mut nodes {
-            node.compression = compression;
-        }
         let mut config = Config::new(nodes);
         for (name, place) in [
             ("connect_timeout", &mut config.connect_timeout),
@@ -174,6 +172,7 @@ fn receivers(options: &Options<'_>, host: &HostSettings) -> Result<Vec<Node>, Op
 /// The nodes of an upstream file, to which the options of a receiver belong.
 fn upstream(
     file: &str,
+    compression: Compression,
     options: &Options<'_>,
     host: &HostSettings,
 ) -> Result<Vec<Node>, OptionError> {
@@ -209,7 +208,7 @@ fn upstream(
             &format!("the file cannot be read ({error})"),
         )
     })?;
-    parse_upstream(file, &text, |name| std::env::var(name).ok())
+    parse_upstream(file, &text, compression, |name| std::env::var(name).ok())
         .map_err(|error| OptionError(error.to_string()))
 }
 
@@ -266,19 +265,8 @@ fn compression(options: &Options<'_>) -> Result<Compression, OptionError> {
     let Some(value) = options.one("compress")? else {
         return Ok(Compression::None);
     };
-    match value.to_ascii_lowercase().as_str() {
-        "off" | "false" | "text" => Ok(Compression::None),
-        "gzip" => Ok(Compression::Gzip),
-        #[cfg(feature = "zstd")]
-        "zstd" => Ok(Compression::Zstd),
-        #[cfg(not(feature = "zstd"))]
-        "zstd" => Err(wrong(
-            "compress",
-            value,
-            "this library is built without zstd: use gzip",
-        )),
-        _ => Err(wrong("compress", value, "use one of gzip, zstd, off")),
-    }
+    let wrong = |error: CompressionError| wrong("compress", value, &error.to_string());
+    value.parse().map_err(wrong)
 }
 
 /// What every frame says on the user's behalf.

@@ -367,6 +367,31 @@ fn case_40_closed_under_a_frame() {
     assert_eq!(host.notes.resent.load(Ordering::Relaxed), 1);
 }
 
+/// A load balancer has forgotten the connection: nothing comes back, not even a reset.
+#[test]
+fn case_41_an_idle_connection_is_dropped_without_a_word() {
+    let peer = Peer::start(vec![script(|connection| {
+        let frame = connection.frame().unwrap();
+        connection.ack(&frame.id);
+        sleep(Duration::from_secs(5));
+    })]);
+    let host = Host::start(config(&peer.endpoint()));
+    assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
+    sleep(Duration::from_millis(100));
+    assert_eq!(
+        host.flush(&entry(1, 0)),
+        Flushed::Delivered,
+        "the host does not notice"
+    );
+    assert!(
+        host.said("no acknowledgement within 300ms"),
+        "{:?}",
+        host.news()
+    );
+    assert_eq!((peer.numbers(), peer.connections()), (vec![0, 1], 2));
+    assert_eq!(host.notes.resent.load(Ordering::Relaxed), 1);
+}
+
 #[test]
 fn case_42_restart_between_every_frame() {
     let mut peer = Peer::start(vec![]);
@@ -380,6 +405,51 @@ fn case_42_restart_between_every_frame() {
         peer = Peer::start_at(address, vec![]);
     }
     assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+}
+
+/// Fluentd whose buffer is full raises BufferOverflowError and closes without an
+/// acknowledgement, until something has left the buffer. It is a scripted one: no
+/// package registry has Fluentd itself.
+#[test]
+fn case_44_a_receiver_whose_buffer_overflows() {
+    let room = Arc::new(AtomicUsize::new(3));
+    let fluentd = || {
+        let room = Arc::clone(&room);
+        script(move |connection| {
+            let takes = |room: usize| room.checked_sub(1);
+            while let Some(frame) = connection.frame() {
+                let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+                if room.fetch_update(set, fetch, takes).is_err() {
+                    return;
+                }
+                connection.ack(&frame.id);
+            }
+        })
+    };
+    let peer = Peer::start((0..1000).map(|_| fluentd()).collect());
+    let mut config = config(&peer.endpoint());
+    config.flush_wait = Duration::from_millis(20);
+    let host = Host::start(config);
+    let chunks: Vec<_> = (0..10).map(|number| entry(number, 0)).collect();
+    let mut delivered = vec![false; chunks.len()];
+    let mut flush_all = || {
+        for (chunk, delivered) in chunks.iter().zip(&mut delivered) {
+            *delivered = *delivered || host.flush(chunk) == Flushed::Delivered;
+        }
+        delivered.iter().filter(|delivered| **delivered).count()
+    };
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        assert!(flush_all() <= 3, "there is no room for more");
+        sleep(Duration::from_millis(10));
+    }
+    let tried = peer.connections();
+    assert!((3..25).contains(&tried), "{tried} connections");
+    room.store(1000, Ordering::Relaxed);
+    until("the rest is delivered", || flush_all() == 10);
+    assert_eq!(peer.acked(), (0..10).collect());
+    let ids = ids_by_number(&peer.received());
+    assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
 }
 
 /// The peer closes whenever it sees record 5, as Fluent Bit does with a frame

@@ -93,6 +93,7 @@ pub struct Host {
 pub fn config(endpoints: &str) -> Config {
     let mut config = Config::new(Node::parse_list(endpoints).unwrap());
     config.flush_wait = Duration::from_secs(2);
+    config.flush_rest = 0;
     config.connect_timeout = Duration::from_millis(300);
     config.timers.tls = Duration::from_secs(1);
     config.timers.handshake.helo = Duration::from_millis(300);

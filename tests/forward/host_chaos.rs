@@ -32,7 +32,8 @@ fn fluent_bit() -> Option<PathBuf> {
     Some(binary)
 }
 
-fn configuration(directory: &Path, library: &Path, endpoints: &str) -> PathBuf {
+/// `audit.log` in a directory → `tail` → `kube_audit` → these receivers.
+pub fn configuration(directory: &Path, library: &Path, endpoints: &str) -> PathBuf {
     let at = |name: &str| directory.join(name);
     let plugins = format!("[PLUGINS]\n    Path {}\n", library.display());
     fs::write(at("plugins.conf"), plugins).unwrap();
