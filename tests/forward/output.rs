@@ -42,7 +42,7 @@ pub fn output(endpoint: &str, options: &[(&str, &str)]) -> (Output, Arc<Lines>) 
             .map(|(key, value)| ((*key).into(), (*value).into())),
     );
     let log = Arc::new(Lines::default());
-    let output = Output::new(&properties, &HostSettings::default(), log.clone()).unwrap();
+    let output = Output::new(&properties, &HostSettings::default(), None, log.clone()).unwrap();
     (output, log)
 }
 
