@@ -35,7 +35,7 @@ const IMPURE: [&str; 9] = [
 
 /// Crates that only certain rooms may know.
 const OWNERS: [(&str, &[&str]); 8] = [
-    ("granit_parser", &["policy"]),
+    ("granit_parser", &["plugin", "policy"]),
     ("lexopt", &["cli"]),
     // One reads what the other one writes.
     ("flate2", &["cli", "forward"]),

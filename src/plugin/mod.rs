@@ -16,6 +16,7 @@ mod options;
 mod output;
 mod policy_source;
 mod upstream;
+mod upstream_yaml;
 
 pub use filter::Filter;
 pub use host_settings::{HostSettings, HostTls};

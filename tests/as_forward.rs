@@ -1,5 +1,5 @@
-//! Tags from records, beside those that the host's own `forward` output makes of
-//! the same records.
+//! The output beside the host's own `forward` output with the same options, on the
+//! same records: both arrive in the same way.
 #[path = "common/fluent_bit.rs"]
 mod fluent_bit;
 #[path = "common/library.rs"]
@@ -99,5 +99,74 @@ fn case_04_tags_as_the_hosts_own_output_makes_them() {
             assert_eq!(ours.len(), RECORDS.lines().count(), "{template}");
             assert_eq!(ours, theirs, "{}: {template}", host.name());
         }
+    });
+}
+
+/// One upstream file for both; Fluent Bit reads the YAML form from 3.2 on.
+#[test]
+fn an_upstream_file_in_either_form() {
+    in_each((4, 0, 0), |host| {
+        let ports = ports(2);
+        let mut receiver = Pipeline::new();
+        for (port, prefix) in ports.iter().zip(["classic/", "yaml/"]) {
+            let listen = [("listen", "127.0.0.1"), ("port", port)];
+            let options = [&listen[..], &[("tag_prefix", prefix)]].concat();
+            receiver = receiver.input("forward", &options);
+        }
+        let classic = format!(
+            "[UPSTREAM]\n    name aggregators\n[NODE]\n    name one\n    host 127.0.0.1\n    port {}\n",
+            ports[0]
+        );
+        let yaml = format!(
+            "upstream_servers:\n  - name: aggregators\n    nodes:\n      - name: one\n        \
+             host: 127.0.0.1\n        port: {}\n",
+            ports[1]
+        );
+        let mut sender = Pipeline::new()
+            .file("nodes.conf", &classic)
+            .file("nodes.yaml", &yaml)
+            .lines("kube.audit", RECORDS);
+        for output in ["kube_audit", "forward"] {
+            for file in ["{dir}/nodes.conf", "{dir}/nodes.yaml"] {
+                sender = sender.output(output, &[("upstream", file)]);
+            }
+        }
+        let receiver = receiver.output("file", &[("path", "{dir}"), ("file", "out")]);
+        let mut receiver = host.start(&receiver);
+        receiver.wait_for_log("listening on", ports.len());
+        host.run(&sender).assert_clean();
+        let each = 2 * RECORDS.lines().count();
+        for prefix in ["classic/kube.audit: ", "yaml/kube.audit: "] {
+            receiver.wait_until(prefix, |receiver| {
+                receiver.read("out").matches(prefix).count() == each
+            });
+        }
+    });
+}
+
+#[test]
+fn without_acknowledgements() {
+    in_each((1, 9, 5), |host| {
+        let port = &ports(1)[0];
+        let listen = [("listen", "127.0.0.1"), ("port", port)];
+        let receiver = Pipeline::new()
+            .input("forward", &listen)
+            .output("file", &[("path", "{dir}"), ("file", "out")]);
+        let mut receiver = host.start(&receiver);
+        let options = [
+            ("host", "127.0.0.1"),
+            ("port", port),
+            ("require_ack_response", "off"),
+        ];
+        let sender = Pipeline::new()
+            .lines("kube.audit", RECORDS)
+            .output("kube_audit", &options);
+        receiver.wait_for_log("listening on", 1);
+        let sent = host.run(&sender);
+        sent.assert_clean();
+        sent.assert_log("is lost without a word");
+        receiver.wait_until("records", |receiver| {
+            receiver.read("out").lines().count() == RECORDS.lines().count()
+        });
     });
 }
