@@ -62,7 +62,12 @@ fn arrived(text: &str, prefix: &str) -> Vec<(String, String)> {
 #[test]
 fn case_04_tags_as_the_hosts_own_output_makes_them() {
     in_each((4, 0, 0), |host| {
-        let ports = ports(2 * TEMPLATES.len());
+        // So many free ports are not to be had without luck.
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name).display().to_string();
+        let sockets: Vec<_> = (0..2 * TEMPLATES.len())
+            .map(|number| path(number.to_string()))
+            .collect();
         let mut receiver = Pipeline::new();
         let mut sender = Pipeline::new()
             .variable("KUBE_AUDIT_TEST", "from the environment")
@@ -70,25 +75,22 @@ fn case_04_tags_as_the_hosts_own_output_makes_them() {
             .file("parsers.conf", PARSERS)
             .lines("kube.audit", RECORDS)
             .host_filter("parser", &[("key_name", "log"), ("parser", "json")]);
-        for (number, pair) in ports.chunks(2).enumerate() {
-            for (name, port) in ["ours", "theirs"].into_iter().zip(pair) {
+        for (number, pair) in sockets.chunks(2).enumerate() {
+            for (name, socket) in ["ours", "theirs"].into_iter().zip(pair) {
                 let prefix = format!("{name}{number}/");
-                let listen = [("listen", "127.0.0.1"), ("port", port)];
-                let options = [&listen[..], &[("tag_prefix", &prefix)]].concat();
+                let options = [("unix_path", socket.as_str()), ("tag_prefix", &prefix)];
                 receiver = receiver.input("forward", &options);
             }
             let tag = ("tag", TEMPLATES[number]);
-            let to = |port| [("host", "127.0.0.1"), ("port", port)];
-            let endpoint = format!("127.0.0.1:{}", pair[0]);
-            sender = sender
-                .output("kube_audit", &[("endpoint", endpoint.as_str()), tag])
-                .output("forward", &[&to(&pair[1])[..], &[tag]].concat());
+            for (name, socket) in ["kube_audit", "forward"].into_iter().zip(pair) {
+                sender = sender.output(name, &[("unix_path", socket), tag]);
+            }
         }
         let receiver = receiver.output("file", &[("path", "{dir}"), ("file", "out")]);
         let mut receiver = host.start(&receiver);
-        receiver.wait_for_log("listening on", ports.len());
+        receiver.wait_for_log("listening on", sockets.len());
         host.run(&sender).assert_clean();
-        let all = ports.len() * RECORDS.lines().count();
+        let all = sockets.len() * RECORDS.lines().count();
         receiver.wait_until("records", |receiver| {
             receiver.read("out").lines().count() >= all
         });
