@@ -29,6 +29,7 @@ mod output;
 mod policy_source;
 #[cfg(feature = "output")]
 mod upstream;
+mod upstream_yaml;
 
 #[cfg(feature = "cli")]
 pub use check::{Door, ENTITIES_UNDONE, Remarks, check, unknown_option};
