@@ -116,6 +116,12 @@ fn document_of_its_own(document: &Node, release: Release, findings: &mut Finding
         let pipeline = kkp::check(logging, release, findings);
         rules::check(&pipeline, findings);
     }
+    if !any && super::kkp::may_have_audit_logging(document) {
+        let message = "there is no `auditLogging` in it: the cluster logs no requests, unless its \
+                       seed says so";
+        findings.push(document.at, Code::NoAuditLogging, "", message);
+        return true;
+    }
     any
 }
 

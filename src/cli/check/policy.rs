@@ -253,7 +253,12 @@ fn effect(policy: &Policy, rule: &Rule, node: &Node, path: Path<'_>, findings: &
         findings.push(node.at, Code::PolicyOmitsAll, path, message);
     }
     for name in ["omitStages", "omitManagedFields"] {
-        let Some(field) = get(node, name) else {
+        let does_something = |field: &&Node| match &field.value {
+            Value::List(items) => !items.is_empty(),
+            Value::Bool { value, .. } => *value,
+            _ => false,
+        };
+        let Some(field) = get(node, name).filter(does_something) else {
             continue;
         };
         let why = match (rule.level, name) {
