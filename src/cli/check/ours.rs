@@ -48,25 +48,28 @@ fn options(door: Door, section: &Section, findings: &mut Findings<'_>) {
             Some(error) => findings.push(property.key_at, Code::BadOption, "", error.to_string()),
         }
     }
-    // Where a variable's value decides, nothing can be said.
     let remarks = loop {
-        match check(door, &properties(&known)) {
+        let error = match check(door, &properties(&known)) {
             Ok(remarks) => break remarks,
-            Err(error) => {
-                let message = error.to_string();
-                let guilty = known
-                    .iter()
-                    .position(|property| blames(&message, &property.key));
-                if let Some(index) = guilty.filter(|&index| has_variable(&known[index].value)) {
-                    known.remove(index);
-                    continue;
-                }
-                let at = guilty.map_or(section.at, |index| known[index].value_at);
-                for line in message.lines() {
-                    findings.push(at, Code::BadOption, "", line);
-                }
-                return;
+            Err(error) => error.to_string(),
+        };
+        let guilty = known
+            .iter()
+            .position(|property| blames(&error, &property.key));
+        // Where a variable's value decides, nothing can be said.
+        let certain = guilty.is_none_or(|index| !has_variable(&known[index].value));
+        if certain {
+            let at = guilty.map_or(section.at, |index| known[index].value_at);
+            for line in error.lines() {
+                findings.push(at, Code::BadOption, "", line);
             }
+        }
+        // A filter's options do not need each other: without this one the others can be judged.
+        match guilty {
+            Some(index) if door == Door::Filter || !certain && !is_receiver(&known[index].key) => {
+                known.remove(index);
+            }
+            _ => return,
         }
     };
     for remark in remarks {
@@ -74,6 +77,13 @@ fn options(door: Door, section: &Section, findings: &mut Findings<'_>) {
         let at = named.map_or(section.at, |property| property.value_at);
         findings.push(at, Code::OptionRemark, "", remark);
     }
+}
+
+/// Whether an output cannot be judged without an option.
+fn is_receiver(key: &str) -> bool {
+    ["endpoint", "host", "port", "unix_path"]
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(key))
 }
 
 /// What the plugin would get, with `1` for each variable: it can be a part of most values.
