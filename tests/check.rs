@@ -70,7 +70,7 @@ fn fixture(quality: &str, code: &str) -> PathBuf {
 /// What a fixture is checked with.
 fn arguments(code: &str) -> &'static [&'static str] {
     match code {
-        "no-variables" => &["--kkp", "2.27"],
+        "no-variables" | "second-output" => &["--kkp", "2.27"],
         _ => &[],
     }
 }

@@ -1,7 +1,6 @@
 //! What `kube-audit check` and `render` say of a start, in real hosts.
 
 #[path = "common/fluent_bit.rs"]
-#[allow(dead_code, reason = "pipelines are rendered here")]
 mod fluent_bit;
 #[path = "common/library.rs"]
 mod library;

@@ -18,7 +18,7 @@ mod output;
 mod policy_source;
 mod upstream;
 
-pub use check::{Door, ENTITIES_UNDONE, Remarks, check, unknown_option};
+pub use check::{Checked, Door, ENTITIES_UNDONE, check, unknown_option};
 pub use filter::Filter;
 pub use host_settings::{HostSettings, HostTls};
 pub use metrics::{Metric, MetricKind};

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
+use crate::policy::Syntax;
 use crate::text::{self, Node, Source};
 
 use super::document::{TextFile, documents};
@@ -86,7 +87,7 @@ fn check(name: &str, content: &str, release: Release) -> Vec<Finding> {
     let policy = documents.first().is_some_and(policy::looks_like)
         || !faults.is_empty() && !stars && content.contains("audit.k8s.io/");
     if policy {
-        policy::check(name, content, &documents, &mut findings);
+        policy::check(name, content, Syntax::File, &documents, &mut findings);
         return findings.into_sorted();
     }
     if !faults.is_empty() {

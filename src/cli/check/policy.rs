@@ -14,8 +14,14 @@ pub fn looks_like(document: &Node) -> bool {
 }
 
 /// Checks a text as the API server reads it, and its tree as it is written.
-pub fn check(name: &str, content: &str, documents: &[Node], findings: &mut Findings<'_>) {
-    let (warnings, parsed) = match Policy::parse(name, content.as_bytes(), Syntax::File) {
+pub fn check(
+    name: &str,
+    content: &str,
+    syntax: Syntax,
+    documents: &[Node],
+    findings: &mut Findings<'_>,
+) {
+    let (warnings, parsed) = match Policy::parse(name, content.as_bytes(), syntax) {
         Ok(mut parsed) => (std::mem::take(&mut parsed.warnings), Some(parsed)),
         Err(error) => {
             for problem in error.problems() {
