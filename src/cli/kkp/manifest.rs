@@ -209,33 +209,18 @@ pub fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
 
 /// Whether a document is of a kind of KKP that may have `auditLogging`.
 pub fn may_have_audit_logging(document: &Node) -> bool {
-    let kind = get(document, "kind").and_then(text);
-    let group = get(document, "apiVersion").and_then(text);
+    let kind = document.get("kind").and_then(Node::text);
+    let group = document.get("apiVersion").and_then(Node::text);
     matches!(kind, Some("Cluster" | "ClusterTemplate" | "Seed"))
         && group.is_some_and(|group| group.starts_with("kubermatic.k8c.io/"))
 }
 
 /// The name of a Cluster, where the node is one.
 fn cluster_name(node: &Node) -> Option<&str> {
-    if text(get(node, "kind")?) != Some("Cluster") {
+    if node.get("kind")?.text() != Some("Cluster") {
         return None;
     }
-    text(get(get(node, "metadata")?, "name")?)
-}
-
-fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    let Value::Map(entries) = &node.value else {
-        return None;
-    };
-    let found = entries.iter().rfind(|entry| entry.key == key)?;
-    Some(&found.value)
-}
-
-fn text(node: &Node) -> Option<&str> {
-    match &node.value {
-        Value::Text(text) => Some(text),
-        _ => None,
-    }
+    node.get("metadata")?.get("name")?.text()
 }
 
 /// A part of a manifest that may be given alone.
