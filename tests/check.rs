@@ -70,7 +70,7 @@ fn fixture(quality: &str, code: &str) -> PathBuf {
 /// What a fixture is checked with.
 fn arguments(code: &str) -> &'static [&'static str] {
     match code {
-        "no-variables" => &["--kkp", "2.27"],
+        "no-variables" | "second-output" => &["--kkp", "2.27"],
         _ => &[],
     }
 }
@@ -183,6 +183,81 @@ fn places_and_words() {
         assert!(
             found.iter().any(|finding| (finding.2, finding.3) == (line, column) && finding.4.contains(part)),
             "{code} at {line}:{column}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    for (content, expected) in [
+        (
+            "filters:\n- {Name: a, Match: *}\n- Match: *\noutputs: [*]\n",
+            &[
+                ("unquoted-star", 2),
+                ("unquoted-star", 3),
+                ("unquoted-star", 4),
+            ][..],
+        ),
+        (
+            "[FILTER]\n  Name kube_audit\n  Match *\n  Formt x\n  Format x\n  Policy_Reload ${R}\n  On_Error y\n  Policy {}\n",
+            &[
+                ("plugin-from-elsewhere", 2),
+                ("bad-option", 4),
+                ("bad-option", 5),
+                ("bad-option", 7),
+                ("bad-option", 8),
+            ],
+        ),
+        (
+            "[OUTPUT]\n  Name kube_audit\n  Match *\n  Endpoint unix:${X}\n[SERVICE]\n  Plugins_File x\n",
+            &[],
+        ),
+        (
+            "[OUTPUT]\n  Name kube_audit\n  Match *\n[SERVICE]\n  Plugins_File x\n",
+            &[("bad-option", 1)],
+        ),
+    ] {
+        fs::write(&file, content).unwrap();
+        let report = check(&file, &[]);
+        let found: Vec<(&str, u64)> = report
+            .findings
+            .iter()
+            .map(|finding| (finding.1.as_str(), finding.2))
+            .collect();
+        assert_eq!(found, expected, "{content} {:?}", report.findings);
+    }
+}
+
+/// What the API server refuses is an error, and nothing else is.
+#[test]
+fn policies_are_judged_as_the_server_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let cases: Vec<Value> = match std::env::var("KUBE_AUDIT_GROUND_TRUTH") {
+        Ok(folder) => fs::read_to_string(format!("{folder}/vectors/invalid.jsonl")).unwrap(),
+        Err(_) => {
+            let packed = fs::File::open(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("tests/fixtures/policy/invalid.jsonl.gz"),
+            );
+            std::io::read_to_string(flate2::read::GzDecoder::new(packed.unwrap())).unwrap()
+        }
+    }
+    .lines()
+    .map(|line| serde_json::from_str(line).unwrap())
+    .collect();
+    assert!(cases.len() > 50);
+    for case in cases {
+        let file = directory.path().join("policy");
+        fs::write(&file, case["text"].as_str().unwrap()).unwrap();
+        let report = check(&file, &[]);
+        let accepted = case["accepted"] == true || case["accepted_1_23"] == true;
+        assert_eq!(
+            report.status,
+            Some(i32::from(!accepted)),
+            "{case} {:?}",
+            report.findings
         );
     }
 }

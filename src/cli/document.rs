@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 
-use crate::text::{Fault, Node, begins_with_brace, read_json, read_yaml_documents, to_utf8};
+use crate::text::{Node, begins_with_brace, read_json, read_yaml_documents, to_utf8};
 
 use super::Failure;
 use super::finding::{Code, Findings};
@@ -47,18 +47,36 @@ pub fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
         _ => read_yaml_documents(bare),
     };
     documents.unwrap_or_else(|fault| {
-        let (code, message) = explain(bare, &fault);
-        findings.push(fault.at + skipped, code, "", message);
+        if !is_star(bare, fault.at) {
+            findings.push(fault.at + skipped, Code::Syntax, "", fault.message);
+            return Vec::new();
+        }
+        for at in unquoted_stars(bare, fault.at) {
+            let message = "an unquoted `*` begins a YAML alias: put it in quotes, `\"*\"`";
+            findings.push(at + skipped, Code::UnquotedStar, "", message);
+        }
         Vec::new()
     })
 }
 
-/// What a fault of syntax comes from.
-fn explain(text: &str, fault: &Fault) -> (Code, String) {
-    let here = text.get(fault.at..).unwrap_or_default();
-    if here.trim_start_matches([' ', ':']).starts_with('*') {
-        let message = "an unquoted `*` begins a YAML alias: put it in quotes, `\"*\"`";
-        return (Code::UnquotedStar, message.to_owned());
+/// Whether what stands there begins with a star.
+fn is_star(text: &str, at: usize) -> bool {
+    text.get(at..).is_some_and(|here| here.starts_with('*'))
+}
+
+/// Beyond this many nobody reads on.
+const MAX_STARS: usize = 20;
+
+/// The first star that the parser stumbles over, and those behind it.
+fn unquoted_stars(text: &str, first: usize) -> Vec<usize> {
+    let mut stars = vec![first];
+    let mut patched = text.to_owned();
+    while let (Some(&star), true) = (stars.last(), stars.len() < MAX_STARS) {
+        patched.replace_range(star..=star, "x");
+        match read_yaml_documents(&patched) {
+            Err(fault) if fault.at > star && is_star(&patched, fault.at) => stars.push(fault.at),
+            _ => break,
+        }
     }
-    (Code::Syntax, fault.message.clone())
+    stars
 }

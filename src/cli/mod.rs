@@ -35,7 +35,10 @@ usage:
   kube-audit check [--format text|json] [--kkp VERSION] [--codes]  FILE...
       What is wrong with a Cluster of KKP, a configuration of Fluent Bit (classic or
       YAML) or an audit policy: FILE:LINE:COLUMN: SEVERITY[CODE]: what and what
-      instead. The kind is told by the content. --codes lists what may be found.
+      instead. The kind is told by the content. --kkp says which release runs it,
+      --codes lists what may be found. With --format json one document: `findings`,
+      each with severity, code, file, line, column, path and message, and the numbers
+      of `errors`, `warnings` and `notes`.
 
 Files of events hold one event per line: JSON, an EventList, or a container runtime's
 line. Files that end in .gz are unpacked; - is standard input.

@@ -1,7 +1,5 @@
 //! What an instance would say of its options when it starts, without starting it.
 
-use std::sync::{Mutex, PoisonError};
-
 use super::forward_options::{ForwardOptions, OWN};
 use super::host_settings::{HostSettings, HostTls};
 use super::option_error::wrong;
@@ -28,8 +26,14 @@ impl Door {
     }
 }
 
-/// What would be a warning in the log.
-pub type Remarks = Vec<String>;
+/// What is known of a section whose options are right.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// What would be a warning in the log, but for the policy's own.
+    pub remarks: Vec<&'static str>,
+    /// The text of `Policy`, decoded; it is valid.
+    pub inline_policy: Option<String>,
+}
 
 /// Options in which the plugin undoes the entities that KKP's templates make of characters.
 pub const ENTITIES_UNDONE: [&str; 2] = ["Policy", "Records"];
@@ -42,24 +46,22 @@ pub fn unknown_option(door: Door, name: &str) -> Option<OptionError> {
 
 /// Checks a whole section, with the options that the host keeps to itself. Files and
 /// environment variables are not looked at: `Upstream` must not be among the properties.
-pub fn check(door: Door, properties: &Properties) -> Result<Remarks, OptionError> {
-    let mut remarks = Vec::new();
+pub fn check(door: Door, properties: &Properties) -> Result<Checked, OptionError> {
+    let mut checked = Checked::default();
     let common = match door {
         Door::Filter => Options::new(properties, door.own())?.common()?,
         Door::Output => {
             let options = Options::new(properties, door.own())?;
             let host = host_settings(&options)?;
-            let forward = ForwardOptions::new(&options, &host)?;
-            remarks.extend(forward.remarks.into_iter().map(str::to_owned));
+            checked.remarks = ForwardOptions::new(&options, &host)?.remarks;
             options.common()?
         }
     };
-    if let Some(source @ (PolicySource::Preset(_) | PolicySource::Inline(_))) = common.policy {
-        let log = Warnings(Mutex::new(Vec::new()));
-        source.load(&log)?;
-        remarks.extend(log.0.into_inner().unwrap_or_else(PoisonError::into_inner));
+    if let Some(source @ PolicySource::Inline(text)) = &common.policy {
+        source.load(&Silent)?;
+        checked.inline_policy = Some(text.clone());
     }
-    Ok(remarks)
+    Ok(checked)
 }
 
 /// What the host would hand on beside the properties.
@@ -98,22 +100,17 @@ fn host_settings(options: &Options<'_>) -> Result<HostSettings, OptionError> {
     })
 }
 
-struct Warnings(Mutex<Remarks>);
+struct Silent;
 
-impl Log for Warnings {
-    fn log(&self, level: LogLevel, message: &str) {
-        if level <= LogLevel::Warn {
-            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.push(message.to_owned());
-        }
-    }
+impl Log for Silent {
+    fn log(&self, _: LogLevel, _: &str) {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn says(door: Door, lines: &[(&str, &str)]) -> Result<Remarks, String> {
+    fn says(door: Door, lines: &[(&str, &str)]) -> Result<Checked, String> {
         let own = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
         let properties: Properties = lines.iter().map(own).collect();
         check(door, &properties).map_err(|error| error.to_string())
@@ -122,8 +119,8 @@ mod tests {
     #[test]
     fn what_a_start_would_say() {
         let policy = "{apiVersion: audit.k8s.io/v1, rules: [{level: None, user: [a]}]}";
-        let remarks = says(Door::Filter, &[("Policy", policy), ("Match", "*")]).unwrap();
-        assert!(remarks[0].contains("did you mean `users`?"), "{remarks:?}");
+        let checked = says(Door::Filter, &[("Policy", policy), ("Match", "*")]).unwrap();
+        assert_eq!(checked.inline_policy.as_deref(), Some(policy));
         for (door, lines, error) in [
             (
                 Door::Filter,
@@ -151,7 +148,7 @@ mod tests {
             let found = says(door, lines).unwrap_err();
             assert!(found.contains(error), "{found}, not {error}");
         }
-        let remarks = says(
+        let checked = says(
             Door::Output,
             &[
                 ("Host", "a"),
@@ -159,6 +156,6 @@ mod tests {
                 ("Require_ack_response", "off"),
             ],
         );
-        assert_eq!(remarks.unwrap().len(), 1);
+        assert_eq!(checked.unwrap().remarks.len(), 1);
     }
 }

@@ -5,8 +5,6 @@
 pub struct Line<'t> {
     /// Its number, counted from 1.
     pub number: usize,
-    /// The whole line.
-    pub text: &'t str,
     /// The blanks in front of it.
     pub indent: &'t str,
     /// What it says.
@@ -42,7 +40,6 @@ pub fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
         };
         Some(Line {
             number: index + 1,
-            text: line,
             indent,
             content,
         })

@@ -29,10 +29,11 @@ mod output;
 mod policy_source;
 #[cfg(feature = "output")]
 mod upstream;
+#[cfg(feature = "output")]
 mod upstream_yaml;
 
 #[cfg(feature = "cli")]
-pub use check::{Door, ENTITIES_UNDONE, Remarks, check, unknown_option};
+pub use check::{Checked, Door, ENTITIES_UNDONE, check, unknown_option};
 pub use conditions::{Pattern, Patterns};
 pub use filter::Filter;
 pub use host_settings::{HostSettings, HostTls};

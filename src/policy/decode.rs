@@ -52,7 +52,7 @@ pub(super) struct Text {
 /// The fields of a policy that has the right types; anything else is passed over.
 pub(super) fn decode(node: &Node) -> PolicyDoc {
     let mut policy = PolicyDoc::default();
-    for Entry { key, value, .. } in entries(node) {
+    for Entry { key, value, .. } in node.entries() {
         match key.as_str() {
             "rules" => {
                 policy.rules_at = value.at;
@@ -70,7 +70,7 @@ pub(super) fn decode(node: &Node) -> PolicyDoc {
 
 fn rule(node: &Node, rule: &mut RuleDoc) {
     rule.at = node.at;
-    for Entry { key, value, .. } in entries(node) {
+    for Entry { key, value, .. } in node.entries() {
         match key.as_str() {
             "level" => text(value, &mut rule.level),
             "users" => list(value, &mut rule.users, text),
@@ -87,20 +87,13 @@ fn rule(node: &Node, rule: &mut RuleDoc) {
 }
 
 fn group_resources(node: &Node, entry: &mut GroupResourcesDoc) {
-    for Entry { key, value, .. } in entries(node) {
+    for Entry { key, value, .. } in node.entries() {
         match key.as_str() {
             "group" => text(value, &mut entry.group),
             "resources" => list(value, &mut entry.resources, text),
             "resourceNames" => list(value, &mut entry.resource_names, text),
             _ => {}
         }
-    }
-}
-
-fn entries(node: &Node) -> &[Entry] {
-    match &node.value {
-        Value::Map(entries) => entries,
-        _ => &[],
     }
 }
 
@@ -190,7 +183,8 @@ pub(super) enum KeyOrder {
 }
 
 fn find(node: &Node, name: &str, order: KeyOrder, problems: &mut Findings<ProblemKind>) -> Text {
-    let mut found: Vec<&Entry> = entries(node)
+    let mut found: Vec<&Entry> = node
+        .entries()
         .iter()
         .filter(|entry| equal_fold(&entry.key, name))
         .collect();

@@ -58,6 +58,38 @@ pub struct Entry {
     pub repeats: Option<usize>,
 }
 
+impl Node {
+    /// The entries of a mapping; none of anything else.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list; none of anything else.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The value of a mapping's key; of several the last, which counts.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let found = self.entries().iter().rfind(|entry| entry.key == key)?;
+        Some(&found.value)
+    }
+
+    /// The string, where it is one.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// Why a text is no tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

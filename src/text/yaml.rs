@@ -755,6 +755,32 @@ mod tests {
     }
 
     #[test]
+    fn documents_one_by_one() {
+        let texts = |yaml: &str| -> Result<Vec<String>, usize> {
+            let documents = read_all(yaml).map_err(|fault| fault.at)?;
+            Ok(documents
+                .iter()
+                .map(|document| format!("{}@{}", document.value, document.at))
+                .collect())
+        };
+        for (yaml, expected) in [
+            ("", &[][..]),
+            ("# nothing\n", &[]),
+            ("a\n", &["string `a`@0"]),
+            ("a\n---\nb\n", &["string `a`@0", "string `b`@6"]),
+            ("---\n---\nb\n", &["null@3", "string `b`@8"]),
+            ("a\n...\n--- b", &["string `a`@0", "string `b`@10"]),
+        ] {
+            assert_eq!(texts(yaml).unwrap(), expected, "{yaml}");
+        }
+        // An anchor belongs to its document.
+        assert!(texts("&x a\n---\n[*x]").is_err());
+        // Where a document is broken is told in the whole text.
+        assert_eq!(texts("a: b\n---\nc: d\n\t\ne: f\n"), Err(14));
+        assert_eq!(read("a\n---\n[").map(|node| node.at), Ok(0));
+    }
+
+    #[test]
     fn hostile_texts_are_errors() {
         let bomb = |list: &str| {
             let mut yaml = format!("a0: &a0 {list}\n");

@@ -106,10 +106,9 @@ impl<P: Places> Reader<'_, '_, P> {
             (Some(first), _) if first != line.indent && !self.in_group => Some(format!(
                 "`{key}` is not indented like the keys above it, by which Fluent Bit knows keys"
             )),
-            // Two blanks and more are a value, though an empty one.
-            _ if line.text.len() < line.indent.len() + key.len() + 2 => {
-                Some(format!("`{key}` has no value"))
-            }
+            _ if value.is_empty() => Some(format!(
+                "`{key}` has no value: give it one, or leave it out"
+            )),
             _ => None,
         };
         if let Some(fault) = fault {

@@ -129,13 +129,18 @@ fn template(
     findings: &mut Findings<'_>,
 ) {
     let key = pair.key.as_str();
-    if key.is_empty() || key.contains(char::is_whitespace) || key.starts_with(['#', '[']) {
-        let message = format!(
-            "`{}` does not stay a key in fluent-bit.conf: a key is one word",
-            shown(key)
-        );
+    if key.trim().is_empty() || key.starts_with(['#', '[']) {
+        let message = format!("`{}` is no key in fluent-bit.conf", shown(key));
         findings.push(pair.key_at, Code::UnusableKey, "", message);
         return;
+    }
+    if let Some((first, rest)) = key.split_once(char::is_whitespace) {
+        let message = format!(
+            "Fluent Bit reads this as the key `{}` with a value that begins with `{}`",
+            shown(first),
+            shown(rest)
+        );
+        findings.push(pair.key_at, Code::SplitKey, "", message);
     }
     if let Some((_, rest)) = pair.value.split_once('\n')
         && !rest.trim().is_empty()

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
+use crate::policy::Syntax;
 use crate::text::{self, Node, Source};
 
 use super::document::{TextFile, documents};
@@ -82,10 +83,11 @@ fn check(name: &str, content: &str, release: Release) -> Vec<Finding> {
     let documents = documents(content, &mut faults);
     let faults = faults.into_sorted();
     // The API server's own reader has more to say of its file.
+    let stars = faults.iter().any(|fault| fault.code == Code::UnquotedStar);
     let policy = documents.first().is_some_and(policy::looks_like)
-        || !faults.is_empty() && content.contains("audit.k8s.io/");
+        || !faults.is_empty() && !stars && content.contains("audit.k8s.io/");
     if policy {
-        policy::check(name, content, &documents, &mut findings);
+        policy::check(name, content, Syntax::File, &documents, &mut findings);
         return findings.into_sorted();
     }
     if !faults.is_empty() {
@@ -115,6 +117,12 @@ fn document_of_its_own(document: &Node, release: Release, findings: &mut Finding
     for logging in found {
         let pipeline = kkp::check(logging, release, findings);
         rules::check(&pipeline, findings);
+    }
+    if !any && super::kkp::may_have_audit_logging(document) {
+        let message = "there is no `auditLogging` in it: the cluster logs no requests, unless its \
+                       seed says so";
+        findings.push(document.at, Code::NoAuditLogging, "", message);
+        return true;
     }
     any
 }

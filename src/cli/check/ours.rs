@@ -1,15 +1,21 @@
 //! Sections of kube_audit itself: the words are those of a start.
 
+use crate::cli::document::documents;
 use crate::cli::finding::{Code, Findings};
+use crate::cli::kkp::Release;
 use crate::plugin::{Door, Properties, check, unknown_option};
+use crate::policy::Syntax;
+use crate::text::Source;
 
 use super::pipeline::{Kind, Pipeline, Property, Section};
+use super::policy;
 
 /// The plugin's name.
 pub const NAME: &str = "kube_audit";
 
 /// Checks all sections of ours.
 pub fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+    second_output(pipeline, findings);
     let ours = pipeline.sections.iter().filter(|section| section.is(NAME));
     for section in ours {
         match section.kind {
@@ -20,6 +26,22 @@ pub fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
         if !pipeline.loads_plugins() && !pipeline.includes {
             not_loaded(pipeline, section, findings);
         }
+    }
+}
+
+/// A second output in a Fluent Bit that would crash with it.
+fn second_output(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+    if pipeline.kkp.map(Release::fluent_bit) != Some("1.9.5") {
+        return;
+    }
+    for output in pipeline
+        .of(Kind::Output)
+        .filter(|output| output.is(NAME))
+        .skip(1)
+    {
+        let message = "with the Fluent Bit 1.9.5 of KKP before 2.28 there can be one output \
+                       kube_audit: name several receivers in its `Endpoint`";
+        findings.push(output.at, Code::SecondOutput, "", message);
     }
 }
 
@@ -48,32 +70,63 @@ fn options(door: Door, section: &Section, findings: &mut Findings<'_>) {
             Some(error) => findings.push(property.key_at, Code::BadOption, "", error.to_string()),
         }
     }
-    // Where a variable's value decides, nothing can be said.
-    let remarks = loop {
-        match check(door, &properties(&known)) {
-            Ok(remarks) => break remarks,
-            Err(error) => {
-                let message = error.to_string();
-                let guilty = known
-                    .iter()
-                    .position(|property| blames(&message, &property.key));
-                if let Some(index) = guilty.filter(|&index| has_variable(&known[index].value)) {
-                    known.remove(index);
-                    continue;
-                }
-                let at = guilty.map_or(section.at, |index| known[index].value_at);
-                for line in message.lines() {
-                    findings.push(at, Code::BadOption, "", line);
-                }
-                return;
+    let checked = loop {
+        let error = match check(door, &properties(&known)) {
+            Ok(checked) => break checked,
+            Err(error) => error.to_string(),
+        };
+        let guilty = known
+            .iter()
+            .position(|property| blames(&error, &property.key));
+        // Where a variable's value decides, nothing can be said.
+        let certain = guilty.is_none_or(|index| !has_variable(&known[index].value));
+        if certain {
+            let at = guilty.map_or(section.at, |index| known[index].value_at);
+            for line in error.lines() {
+                findings.push(at, Code::BadOption, "", line);
             }
         }
+        // A filter's options do not need each other: without this one the others can be judged.
+        match guilty {
+            Some(index) if door == Door::Filter || !certain && !is_receiver(&known[index].key) => {
+                known.remove(index);
+            }
+            _ => return,
+        }
     };
-    for remark in remarks {
-        let named = known.iter().find(|property| blames(&remark, &property.key));
+    let place = |key: &str| {
+        let named = known
+            .iter()
+            .find(|property| property.key.eq_ignore_ascii_case(key));
+        named.map_or(section.at, |property| property.value_at)
+    };
+    for remark in checked.remarks {
+        let named = known.iter().find(|property| blames(remark, &property.key));
         let at = named.map_or(section.at, |property| property.value_at);
         findings.push(at, Code::OptionRemark, "", remark);
     }
+    if let Some(text) = checked.inline_policy {
+        inline_policy(&text, place("policy"), findings);
+    }
+}
+
+/// What there is to say of a policy in an option, which the plugin takes.
+fn inline_policy(text: &str, at: usize, findings: &mut Findings<'_>) {
+    let source = Source::new("Policy", text.as_bytes());
+    let mut own = Findings::new(&source);
+    let documents = documents(text, &mut own);
+    policy::check("Policy", text, Syntax::Inline, &documents, &mut own);
+    for finding in own.into_sorted() {
+        let message = format!("{}: {}", finding.place, finding.message);
+        findings.push(at, finding.code, finding.path, message);
+    }
+}
+
+/// Whether an output cannot be judged without an option.
+fn is_receiver(key: &str) -> bool {
+    ["endpoint", "host", "port", "unix_path"]
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(key))
 }
 
 /// What the plugin would get, with `1` for each variable: it can be a part of most values.

@@ -7,15 +7,24 @@ use crate::text::{Node, Path, Value, shown};
 
 /// Whether a document is a policy, or was meant to be one.
 pub fn looks_like(document: &Node) -> bool {
-    let of_audit = |node: &Node| text(node).is_some_and(|text| text.starts_with("audit.k8s.io"));
-    get(document, "apiVersion").is_some_and(of_audit)
-        || get(document, "kind").and_then(text) == Some("Policy")
-        || get(document, "rules").is_some() && get(document, "apiVersion").is_none()
+    let of_audit = |node: &Node| {
+        node.text()
+            .is_some_and(|text| text.starts_with("audit.k8s.io"))
+    };
+    document.get("apiVersion").is_some_and(of_audit)
+        || document.get("kind").and_then(Node::text) == Some("Policy")
+        || document.get("rules").is_some() && document.get("apiVersion").is_none()
 }
 
 /// Checks a text as the API server reads it, and its tree as it is written.
-pub fn check(name: &str, content: &str, documents: &[Node], findings: &mut Findings<'_>) {
-    let (warnings, parsed) = match Policy::parse(name, content.as_bytes(), Syntax::File) {
+pub fn check(
+    name: &str,
+    content: &str,
+    syntax: Syntax,
+    documents: &[Node],
+    findings: &mut Findings<'_>,
+) {
+    let (warnings, parsed) = match Policy::parse(name, content.as_bytes(), syntax) {
         Ok(mut parsed) => (std::mem::take(&mut parsed.warnings), Some(parsed)),
         Err(error) => {
             for problem in error.problems() {
@@ -49,7 +58,7 @@ pub fn check(name: &str, content: &str, documents: &[Node], findings: &mut Findi
     }
     version(document, findings);
     rules(&parsed, findings);
-    let nodes = get(document, "rules").map_or(&[][..], items);
+    let nodes = document.get("rules").map_or(&[][..], Node::items);
     for (index, (rule, node)) in parsed.policy.rules().iter().zip(nodes).enumerate() {
         let path = Path::Root.field("rules");
         let path = path.item(index);
@@ -59,8 +68,8 @@ pub fn check(name: &str, content: &str, documents: &[Node], findings: &mut Findi
 }
 
 fn version(document: &Node, findings: &mut Findings<'_>) {
-    if let Some(node) = get(document, "apiVersion")
-        && let Some(version) = text(node)
+    if let Some(node) = document.get("apiVersion")
+        && let Some(version) = node.text()
         && version != "audit.k8s.io/v1"
     {
         let message = format!(
@@ -131,13 +140,13 @@ const RESOURCE_VERBS: [&str; 5] = ["create", "deletecollection", "list", "update
 fn selectors(rule: &Rule, node: &Node, path: Path<'_>, findings: &mut Findings<'_>) {
     for name in ["users", "userGroups", "verbs", "namespaces"] {
         for (index, item) in list(node, name) {
-            if let Some(value) = text(item).filter(|value| value.contains('*')) {
+            if let Some(value) = item.text().filter(|value| value.contains('*')) {
                 star(value, name, item.at, path.field(name).item(index), findings);
             }
         }
     }
     for (index, item) in list(node, "verbs") {
-        let Some(verb) = text(item).filter(|verb| !verb.contains('*')) else {
+        let Some(verb) = item.text().filter(|verb| !verb.contains('*')) else {
             continue;
         };
         let of_resources = !(rule.resources.is_empty() && rule.namespaces.is_empty());
@@ -168,8 +177,8 @@ fn selectors(rule: &Rule, node: &Node, path: Path<'_>, findings: &mut Findings<'
 }
 
 fn entry_of_resources(node: &Node, path: Path<'_>, findings: &mut Findings<'_>) {
-    if let Some(group) = get(node, "group") {
-        let (code, message) = match text(group) {
+    if let Some(group) = node.get("group") {
+        let (code, message) = match group.text() {
             Some("core") => (
                 Code::PolicyCoreGroup,
                 "the core group is written `\"\"`; no request has the group `core`",
@@ -189,7 +198,7 @@ fn entry_of_resources(node: &Node, path: Path<'_>, findings: &mut Findings<'_>) 
         }
     }
     for (index, item) in list(node, "resources") {
-        let Some(pattern) = text(item) else { continue };
+        let Some(pattern) = item.text() else { continue };
         let right = if pattern.chars().any(|c| c.is_ascii_uppercase()) {
             "resources are lower-case plurals, such as `pods`"
         } else if pattern == "*/*" {
@@ -213,7 +222,7 @@ fn entry_of_resources(node: &Node, path: Path<'_>, findings: &mut Findings<'_>) 
         );
     }
     for (index, item) in list(node, "resourceNames") {
-        if let Some(value) = text(item).filter(|value| value.contains('*')) {
+        if let Some(value) = item.text().filter(|value| value.contains('*')) {
             let list_path = path.field("resourceNames");
             star(
                 value,
@@ -253,7 +262,12 @@ fn effect(policy: &Policy, rule: &Rule, node: &Node, path: Path<'_>, findings: &
         findings.push(node.at, Code::PolicyOmitsAll, path, message);
     }
     for name in ["omitStages", "omitManagedFields"] {
-        let Some(field) = get(node, name) else {
+        let does_something = |field: &&Node| match &field.value {
+            Value::List(items) => !items.is_empty(),
+            Value::Bool { value, .. } => *value,
+            _ => false,
+        };
+        let Some(field) = node.get(name).filter(does_something) else {
             continue;
         };
         let why = match (rule.level, name) {
@@ -268,28 +282,9 @@ fn effect(policy: &Policy, rule: &Rule, node: &Node, path: Path<'_>, findings: &
     }
 }
 
-fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    let Value::Map(entries) = &node.value else {
-        return None;
-    };
-    let found = entries.iter().rfind(|entry| entry.key == key)?;
-    Some(&found.value)
-}
-
-fn items(node: &Node) -> &[Node] {
-    match &node.value {
-        Value::List(items) => items,
-        _ => &[],
-    }
-}
-
 fn list<'n>(node: &'n Node, key: &str) -> impl Iterator<Item = (usize, &'n Node)> {
-    get(node, key).map_or(&[][..], items).iter().enumerate()
-}
-
-fn text(node: &Node) -> Option<&str> {
-    match &node.value {
-        Value::Text(text) => Some(text),
-        _ => None,
-    }
+    node.get(key)
+        .map_or(&[][..], Node::items)
+        .iter()
+        .enumerate()
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::finding::{Code, Findings};
 use crate::cli::kkp::Release;
+use crate::suggest::nearest;
 
 use super::ours;
 use super::pipeline::{Kind, Pipeline, Property, Section};
@@ -17,6 +18,7 @@ pub fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     parsers(pipeline, findings);
     retries(pipeline, findings);
     backlogs(pipeline, findings);
+    service_keys(pipeline, findings);
 }
 
 fn is_set(section: &Section, key: &str) -> bool {
@@ -98,13 +100,9 @@ fn tags(pipeline: &Pipeline) -> Option<Vec<String>> {
 
 fn unmatched(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     let Some(tags) = tags(pipeline) else { return };
-    let single = tags.len() == 1 && pipeline.of(Kind::Output).count() == 1;
     for section in &pipeline.sections {
-        match section.kind {
-            Kind::Filter => {}
-            // The only output is connected to the only input.
-            Kind::Output if !single => {}
-            _ => continue,
+        if !matches!(section.kind, Kind::Filter | Kind::Output) {
+            continue;
         }
         let Some(pattern) = section.get("match") else {
             continue;
@@ -384,17 +382,92 @@ fn backlogs(pipeline: &Pipeline, findings: &mut Findings<'_>) {
         Some(_) => return,
         None => Code::BacklogOf400,
     };
-    for property in pipeline
-        .sections
-        .iter()
-        .flat_map(|section| &section.properties)
-    {
+    // As a setting of the service it came later.
+    let sections = pipeline.sections.iter();
+    let sections = sections.filter(|section| section.kind != Kind::Service);
+    for property in sections.flat_map(|section| &section.properties) {
         let key = property.key.to_ascii_lowercase();
         let stores = key == "storage.type" || key == "emitter_storage.type";
         if stores && property.value.eq_ignore_ascii_case("filesystem") {
             let message = "Fluent Bit 4.0.0 crashes when it starts with chunks on disk that an \
                            earlier run left (4.0.1 does not): leave it out there";
             findings.push(property.value_at, code, "", message);
+        }
+    }
+}
+
+/// What Fluent Bit 1.9 to 5.1 reads in its service section; anything else it passes over.
+const SERVICE_KEYS: [&str; 53] = [
+    "Coro_Stack_Size",
+    "Daemon",
+    "Enable_Chunk_Trace",
+    "Flush",
+    "Grace",
+    "HC_Errors_Count",
+    "HC_Period",
+    "HC_Retry_Failure_Count",
+    "HTTP_Listen",
+    "HTTP_Port",
+    "HTTP_Server",
+    "Health_Check",
+    "Hot_Reload",
+    "Hot_Reload.Ensure_Thread_Safety",
+    "Hot_Reload.Timeout",
+    "Log_File",
+    "Log_Level",
+    "Parsers_File",
+    "Plugins_File",
+    "Streams_File",
+    "dns.mode",
+    "dns.prefer_ipv4",
+    "dns.prefer_ipv6",
+    "dns.resolver",
+    "flush.adaptive",
+    "flush.adaptive.down_steps",
+    "flush.adaptive.high_pressure",
+    "flush.adaptive.low_pressure",
+    "flush.adaptive.max_interval",
+    "flush.adaptive.medium_pressure",
+    "flush.adaptive.min_interval",
+    "flush.adaptive.up_steps",
+    "json.convert_nan_to_null",
+    "json.escape_unicode",
+    "multiline_buffer_limit",
+    "scheduler.base",
+    "scheduler.cap",
+    "security.fips_mode",
+    "sp.convert_from_str_to_num",
+    "storage.backlog.mem_limit",
+    "storage.checksum",
+    "storage.delete_irrecoverable_chunks",
+    "storage.inherit",
+    "storage.keep.rejected",
+    "storage.max_chunks_up",
+    "storage.metrics",
+    "storage.path",
+    "storage.rejected.limit",
+    "storage.rejected.path",
+    "storage.sync",
+    "storage.trim_files",
+    "storage.type",
+    "windows.maxstdio",
+];
+
+/// Misspelt settings of the service, which Fluent Bit passes over without a word.
+fn service_keys(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+    let services = pipeline.of(Kind::Service);
+    for Property { key, key_at, .. } in services.flat_map(|service| &service.properties) {
+        let known = SERVICE_KEYS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(key));
+        if known {
+            continue;
+        }
+        // What is like no known setting may be one of another release.
+        if let Some(meant) = nearest(key, SERVICE_KEYS) {
+            let message =
+                format!("Fluent Bit up to 5.1 does not read `{key}`: did you mean `{meant}`?");
+            findings.push(*key_at, Code::ServiceKey, "", message);
         }
     }
 }

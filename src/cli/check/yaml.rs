@@ -21,7 +21,7 @@ const FIELDS: [&str; 10] = [
 
 /// Whether a document looks like one of Fluent Bit.
 pub fn looks_like(document: &Node) -> bool {
-    let entries = entries(document);
+    let entries = document.entries();
     entries.iter().any(|entry| entry.key == "pipeline")
         || !entries.is_empty()
             && entries
@@ -32,13 +32,13 @@ pub fn looks_like(document: &Node) -> bool {
 /// Reads a document.
 pub fn read(document: &Node, findings: &mut Findings<'_>) -> Pipeline {
     let mut pipeline = Pipeline::default();
-    for Entry { key, value, .. } in entries(document) {
+    for Entry { key, value, .. } in document.entries() {
         match key.as_str() {
             "service" => pipeline.sections.push(section(Kind::Service, value)),
             "plugins" => pipeline.names_plugins = true,
             "includes" => pipeline.includes = true,
             "pipeline" => {
-                for Entry { key, at, value, .. } in entries(value) {
+                for Entry { key, at, value, .. } in value.entries() {
                     let kind = match key.as_str() {
                         "inputs" => Kind::Input,
                         "filters" => Kind::Filter,
@@ -51,7 +51,7 @@ pub fn read(document: &Node, findings: &mut Findings<'_>) -> Pipeline {
                             continue;
                         }
                     };
-                    for item in items(value) {
+                    for item in value.items() {
                         instance(kind, item, &mut pipeline);
                     }
                 }
@@ -65,11 +65,12 @@ pub fn read(document: &Node, findings: &mut Findings<'_>) -> Pipeline {
 /// An input, filter or output, and the processors in it.
 fn instance(kind: Kind, node: &Node, pipeline: &mut Pipeline) {
     pipeline.sections.push(section(kind, node));
-    let processors = entries(node)
+    let processors = node
+        .entries()
         .iter()
         .filter(|entry| entry.key == "processors");
-    for Entry { value, .. } in processors.flat_map(|entry| entries(&entry.value)) {
-        let items = items(value).iter();
+    for Entry { value, .. } in processors.flat_map(|entry| entry.value.entries()) {
+        let items = value.items().iter();
         let processors = items.map(|item| section(Kind::Processor, item));
         pipeline.sections.extend(processors);
     }
@@ -77,7 +78,7 @@ fn instance(kind: Kind, node: &Node, pipeline: &mut Pipeline) {
 
 fn section(kind: Kind, node: &Node) -> Section {
     let mut properties = Vec::new();
-    for Entry { key, at, value, .. } in entries(node) {
+    for Entry { key, at, value, .. } in node.entries() {
         // A list gives a property several values.
         let values = match &value.value {
             Value::List(items) => items,
@@ -103,19 +104,5 @@ fn section(kind: Kind, node: &Node) -> Section {
         kind,
         at: node.at,
         properties,
-    }
-}
-
-fn entries(node: &Node) -> &[Entry] {
-    match &node.value {
-        Value::Map(entries) => entries,
-        _ => &[],
-    }
-}
-
-fn items(node: &Node) -> &[Node] {
-    match &node.value {
-        Value::List(items) => items,
-        _ => &[],
     }
 }

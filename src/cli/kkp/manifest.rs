@@ -207,27 +207,20 @@ pub fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
     found
 }
 
+/// Whether a document is of a kind of KKP that may have `auditLogging`.
+pub fn may_have_audit_logging(document: &Node) -> bool {
+    let kind = document.get("kind").and_then(Node::text);
+    let group = document.get("apiVersion").and_then(Node::text);
+    matches!(kind, Some("Cluster" | "ClusterTemplate" | "Seed"))
+        && group.is_some_and(|group| group.starts_with("kubermatic.k8c.io/"))
+}
+
 /// The name of a Cluster, where the node is one.
 fn cluster_name(node: &Node) -> Option<&str> {
-    if text(get(node, "kind")?) != Some("Cluster") {
+    if node.get("kind")?.text() != Some("Cluster") {
         return None;
     }
-    text(get(get(node, "metadata")?, "name")?)
-}
-
-fn get<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
-    let Value::Map(entries) = &node.value else {
-        return None;
-    };
-    let found = entries.iter().rfind(|entry| entry.key == key)?;
-    Some(&found.value)
-}
-
-fn text(node: &Node) -> Option<&str> {
-    match &node.value {
-        Value::Text(text) => Some(text),
-        _ => None,
-    }
+    node.get("metadata")?.get("name")?.text()
 }
 
 /// A part of a manifest that may be given alone.
@@ -314,10 +307,27 @@ impl Reader<'_, '_> {
                     let message = format!("found {found}, expected `true` or `false`");
                     self.findings.push(value.at, Code::WrongType, path, message);
                 }
+                ("policyPreset", Value::Text(preset)) => self.preset(preset, value.at, path),
+                ("policyPreset", _) => {
+                    self.string(value, path);
+                }
                 ("sidecar", _) => self.sidecar(logging, value, path),
                 _ => {}
             }
         }
+    }
+
+    fn preset(&mut self, preset: &str, at: usize, path: Path<'_>) {
+        const PRESETS: [&str; 3] = ["metadata", "minimal", "recommended"];
+        if preset.is_empty() || PRESETS.contains(&preset) {
+            return;
+        }
+        let hint = match nearest(preset, PRESETS) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("KKP knows {}", PRESETS.join(", ")),
+        };
+        let message = format!("there is no preset `{}`: {hint}", shown(preset));
+        self.findings.push(at, Code::UnknownPreset, path, message);
     }
 
     fn sidecar(&mut self, logging: &mut AuditLogging, node: &Node, path: Path<'_>) {
@@ -345,8 +355,8 @@ impl Reader<'_, '_> {
         for (name, value) in self.fields(node, path, &["name", "value", "valueFrom"]) {
             let path = path.field(name);
             match name {
-                "name" => env.name = self.string(value, path),
-                "value" => env.value = self.string(value, path),
+                "name" => env.name = self.string(value, path).unwrap_or_default(),
+                "value" => env.value = self.string(value, path).unwrap_or_default(),
                 _ => env.value_from = (value.value != Value::Null).then_some(value.at),
             }
         }
@@ -382,7 +392,9 @@ impl Reader<'_, '_> {
     fn section(&mut self, node: &Node, path: Path<'_>) -> Section {
         let mut entries = BTreeMap::new();
         for entry in self.entries(node, path) {
-            let value = self.string(&entry.value, path.field(&entry.key));
+            let Some(value) = self.string(&entry.value, path.field(&entry.key)) else {
+                continue;
+            };
             let pair = Pair {
                 key: entry.key.clone(),
                 key_at: entry.at,
@@ -462,18 +474,22 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn string(&mut self, node: &Node, path: Path<'_>) -> String {
-        let remedy = match &node.value {
-            Value::Text(text) => return text.clone(),
-            Value::Bool { spelling, .. } | Value::Number { spelling, .. } => {
-                format!("put it in quotes, `\"{}\"`", shown(spelling))
+    /// A string; of another scalar its spelling, so that what follows can be checked.
+    fn string(&mut self, node: &Node, path: Path<'_>) -> Option<String> {
+        let (text, remedy) = match &node.value {
+            Value::Text(text) => return Some(text.clone()),
+            Value::Bool { spelling, .. } | Value::Number { spelling, .. } => (
+                Some(spelling.clone()),
+                format!("put it in quotes, `\"{}\"`", shown(spelling)),
+            ),
+            Value::Null => (None, "leave the key out".to_owned()),
+            Value::List(_) | Value::Map(_) => {
+                (None, "one section has one text for each key".to_owned())
             }
-            Value::Null => "write `\"\"`, or leave the key out".to_owned(),
-            Value::List(_) | Value::Map(_) => "one section has one text for each key".to_owned(),
         };
         let message = format!("found {}, expected a string: {remedy}", node.value);
         self.findings.push(node.at, Code::NotAString, path, message);
-        String::new()
+        text
     }
 
     fn mismatch(&mut self, node: &Node, path: Path<'_>, expected: &str) {
