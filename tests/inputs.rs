@@ -163,18 +163,24 @@ fn webhook() {
     });
 }
 
+/// A recording of a real API server; `None`, with a word about it, where there is none.
+fn recorded(file: &str) -> Option<String> {
+    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") else {
+        eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, {file} is not sent");
+        return None;
+    };
+    let file = File::open(Path::new(&truth).join("corpus/shapes").join(file)).unwrap();
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    Some(text)
+}
+
 /// Everything that a real API server sent to its webhook.
 #[test]
 fn recorded_lists() {
-    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") else {
-        eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, no recorded lists are sent");
+    let Some(text) = recorded("eventlists.jsonl.gz") else {
         return;
     };
-    let path = Path::new(&truth).join("corpus/shapes/eventlists.jsonl.gz");
-    let mut text = String::new();
-    GzDecoder::new(File::open(path).unwrap())
-        .read_to_string(&mut text)
-        .unwrap();
     let mut expected = Vec::new();
     for list in text.lines() {
         let list: Value = serde_json::from_str(list).unwrap();
@@ -315,5 +321,50 @@ fn containers() {
         let secret = events.iter().find(secret).unwrap();
         assert_eq!(secret["level"], "Metadata");
         assert!(secret.get("responseObject").is_none());
+    });
+}
+
+/// Everything that a real API server wrote to its standard output.
+#[test]
+fn recorded_lines() {
+    let Some(text) = recorded("cri-wrapped.log.gz") else {
+        return;
+    };
+    if !image::is_possible() {
+        return;
+    }
+    let mut expected = Vec::new();
+    let mut line = String::new();
+    for piece in text.lines() {
+        let (before, after) = piece.split_once(" stdout ").unwrap();
+        assert!(before.ends_with('Z'));
+        line.push_str(&after[2..]);
+        if after.starts_with('F') {
+            let event: Value = serde_json::from_str(&line).unwrap();
+            line.clear();
+            // Of policy `recommended`, nothing else goes.
+            if event["stage"] != "RequestReceived" {
+                expected.push((event["auditID"].clone(), event["stage"].clone()));
+            }
+        }
+    }
+    assert!(text.contains(" stdout P "));
+    fluent_bit::in_each((1, 9, 3), |host| {
+        let image = Image::new(host);
+        fs::write(
+            image.path("var/log/containers/kube-apiserver-node-0.log"),
+            &text,
+        )
+        .unwrap();
+        let config = "/fluent-bit/etc/inputs/containers.conf";
+        let running = image.start(config, &[("CLUSTER_ID", "c-1")]);
+        running.wait_for("lines", |running| running.records().len() >= expected.len());
+        let arrived: Vec<_> = running
+            .records()
+            .iter()
+            .map(|event| (event["auditID"].clone(), event["stage"].clone()))
+            .collect();
+        running.stop();
+        assert!(arrived == expected, "{}", host.name());
     });
 }
