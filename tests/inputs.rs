@@ -61,7 +61,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A receiver that writes what arrives into a file.
+/// A receiver that writes what arrives into a file for each tag.
 fn aggregator(host: &FluentBit, port: u16) -> fluent_bit::Running {
     let port = port.to_string();
     let pipeline = Pipeline::new()
@@ -73,14 +73,14 @@ fn aggregator(host: &FluentBit, port: u16) -> fluent_bit::Running {
                 ("buffer_max_size", "16M"),
             ],
         )
-        .file_output("arrived");
+        .output("file", &[("path", "{dir}"), ("format", "plain")]);
     let mut aggregator = host.start(&pipeline);
     aggregator.wait_for_log("listening on", 1);
     aggregator
 }
 
 fn records(aggregator: &fluent_bit::Running) -> Vec<Value> {
-    let lines = aggregator.read("arrived");
+    let lines = aggregator.read("kube-audit");
     lines
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -155,6 +155,12 @@ fn webhook() {
         assert!(batch.len() > 6_000_000);
         assert_eq!(server.post("/", &batch), Some(201), "{}", host.name());
         aggregator.wait_until("the batch", |aggregator| records(aggregator).len() >= 420);
+        // Another path is another tag, and so another file here.
+        let one = list(vec![sample().remove(1)]);
+        assert_eq!(server.post("/qx7l2v", &one), Some(201), "{}", host.name());
+        aggregator.wait_until("the other tag", |aggregator| {
+            !aggregator.read("qx7l2v").is_empty()
+        });
         webhook.stop();
         let arrived = records(&aggregator);
         assert_eq!(arrived.len(), 420, "{}", host.name());
@@ -214,7 +220,7 @@ fn recorded_lists() {
             );
         }
         aggregator.wait_until("all events", |aggregator| {
-            aggregator.read("arrived").lines().count() >= expected.len()
+            aggregator.read("kube-audit").lines().count() >= expected.len()
         });
         webhook.stop();
         let arrived: Vec<_> = records(&aggregator)
