@@ -86,4 +86,13 @@ typedef int cmt_counter_set_fn(struct cmt_counter *counter, uint64_t timestamp, 
 typedef int cmt_gauge_set_fn(struct cmt_gauge *gauge, uint64_t timestamp, double value,
                              int label_count, char **label_values);
 
+/* A compiled regular expression. */
+struct flb_regex;
+/* Compiles a pattern of Ruby's syntax, which may stand between slashes; null if it
+ * is wrong. Before 5.1.0 it reads beyond an empty pattern and beyond a lone slash. */
+typedef struct flb_regex *flb_regex_create_fn(const char *pattern);
+/* Above 0 when the pattern is found anywhere in the text. */
+typedef int flb_regex_match_fn(struct flb_regex *regex, unsigned char *text, size_t size);
+typedef int flb_regex_destroy_fn(struct flb_regex *regex);
+
 #endif

@@ -28,7 +28,9 @@
     clippy::unimplemented
 )]
 
+#[cfg(feature = "output")]
 pub mod forward;
+#[cfg(feature = "output")]
 pub mod net;
 pub mod plugin;
 pub mod policy;

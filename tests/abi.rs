@@ -4,14 +4,14 @@ mod c_host;
 #[path = "common/library.rs"]
 mod library;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use c_host::{CHost, Ran, malloc8_library};
 use kube_audit as _;
-use library::{Installed, SecondName, library};
+use library::{Installed, SecondName};
 
 /// One version per layout of anything that the plugin looks at, and those that KKP ships.
 const VERSIONS: [&str; 22] = [
@@ -505,6 +505,64 @@ fn wrong_settings_stop_the_start() {
 }
 
 #[test]
+fn patterns_are_compiled_and_matched_by_the_host() {
+    for version in VERSIONS {
+        let ran = drive(
+            &CHost::of(version),
+            "load {output} load {filter} prop Regex alice filter f prop Exclude audit filter g \
+             prop Regex settings output o lines {events} run f print run g run o stop f stop g stop o",
+        );
+        let results = results(&ran);
+        let lines: Vec<&&str> = results.iter().filter(|line| line.contains("log")).collect();
+        assert!(
+            lines.len() == 1 && lines[0].contains("alice"),
+            "{version}: {results:#?}"
+        );
+        assert_has(
+            &ran.log,
+            "1 kept (0 stripped), 0 dropped by policy; 1 other records",
+        );
+        assert_has(&ran.log, "2 by `Regex` or `Exclude`");
+    }
+}
+
+#[test]
+fn wrong_patterns_stop_the_start() {
+    for (version, without, option, expected) in [
+        (
+            "1.9.5",
+            false,
+            "Regex",
+            "`Regex` is `(`: Fluent Bit cannot compile it",
+        ),
+        (
+            "4.0.0",
+            false,
+            "Exclude",
+            "`Exclude` is `(`: Fluent Bit cannot compile it",
+        ),
+        (
+            "4.0.0",
+            true,
+            "Regex",
+            "`Regex` needs a Fluent Bit with regular expressions",
+        ),
+    ] {
+        let host = CHost::of(version);
+        let host = if without { host.without_regex() } else { host };
+        let ran = drive(
+            &host,
+            &format!(
+                "load {{output}} load {{filter}} prop {option} ( filter f prop {option} ( output o"
+            ),
+        );
+        assert_has(&ran.log, &format!("[filter:kube_audit:f] {expected}"));
+        assert_has(&ran.log, &format!("[output:kube_audit:o] {expected}"));
+        assert_has(&ran.stdout, "output o: init -1");
+    }
+}
+
+#[test]
 fn a_second_output_is_refused_where_it_crashes_the_host() {
     for (version, second) in [("1.9.5", -1), ("2.0.6", -1), ("2.0.9", 1), ("4.0.0", 1)] {
         let ran = drive(
@@ -534,65 +592,4 @@ fn a_check_starts_nothing() {
     let ran = drive(&CHost::of("4.0.0"), "load {filter} check f threads");
     assert_eq!(results(&ran)[1..], ["check f: 0", "threads: 1"]);
     assert_eq!(ran.log, "");
-}
-
-#[test]
-fn exports_are_these_five() {
-    let symbols = tool("nm", &["-D", "--defined-only"]);
-    let exported: BTreeSet<(&str, &str)> = lines(&symbols)
-        .iter()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            Some((words.next()?, words.next()?))
-        })
-        .collect();
-    let expected = [
-        ("T", "FLBPluginRegister"),
-        ("T", "FLBPluginInit"),
-        ("T", "FLBPluginFlushCtx"),
-        ("T", "FLBPluginExitCtx"),
-        // Writable data: the constructor fills it.
-        ("D", "filter_kube_audit_plugin"),
-    ];
-    assert_eq!(exported, BTreeSet::from(expected));
-
-    let sizes = tool("nm", &["-D", "-S", "--defined-only"]);
-    let object = lines(&sizes)
-        .into_iter()
-        .find(|line| line.ends_with("filter_kube_audit_plugin"))
-        .and_then(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
-    assert!(object >= Some(88), "{sizes}");
-}
-
-#[test]
-fn nothing_of_the_host_is_linked() {
-    let undefined = tool("nm", &["-D", "--undefined-only"]);
-    for line in lines(&undefined) {
-        let name = line.split_whitespace().last().unwrap_or_default();
-        let known = name.contains("@GLIBC_") || name.contains("@GCC_");
-        // Weak symbols of the compiler's start files.
-        assert!(known || line.trim_start().starts_with("w "), "{line}");
-    }
-
-    let dynamic = tool("readelf", &["-d"]);
-    let needed: BTreeSet<&str> = lines(&dynamic)
-        .iter()
-        .filter(|line| line.contains("(NEEDED)"))
-        .filter_map(|line| line.split(['[', ']']).nth(1))
-        .filter(|library| !library.starts_with("ld-linux"))
-        .collect();
-    let allowed = [
-        "libc.so.6",
-        "libgcc_s.so.1",
-        "libm.so.6",
-        "libdl.so.2",
-        "libpthread.so.0",
-    ];
-    assert!(needed.is_subset(&BTreeSet::from(allowed)), "{needed:?}");
-    assert_has(&dynamic, "NODELETE");
-}
-
-fn tool(name: &str, arguments: &[&str]) -> String {
-    let output = Command::new(name).args(arguments).arg(library()).output();
-    String::from_utf8(output.expect(name).stdout).expect("UTF-8")
 }

@@ -187,6 +187,24 @@ pub type cmt_gauge_set_fn = ::std::option::Option<
         label_values: *mut *mut ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int,
 >;
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_regex {
+    _unused: [u8; 0],
+}
+pub type flb_regex_create_fn = ::std::option::Option<
+    unsafe extern "C" fn(pattern: *const ::std::os::raw::c_char) -> *mut flb_regex,
+>;
+pub type flb_regex_match_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        regex: *mut flb_regex,
+        text: *mut ::std::os::raw::c_uchar,
+        size: usize,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type flb_regex_destroy_fn = ::std::option::Option<
+    unsafe extern "C" fn(regex: *mut flb_regex) -> ::std::os::raw::c_int,
+>;
 pub type flb_filter_start_fn = ::std::option::Option<
     unsafe extern "C" fn(
         ins: *mut flb_filter_instance,

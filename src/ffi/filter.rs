@@ -227,7 +227,8 @@ unsafe fn open(
                 Reads::ToRun => section.log_level,
             });
             log.start(host);
-            Filter::new(&section.properties, log.clone()).map_err(|wrong| wrong.to_string())
+            Filter::new(&section.properties, host.patterns(), log.clone())
+                .map_err(|wrong| wrong.to_string())
         });
     match filter {
         Ok(filter) => Some((host, filter, log)),

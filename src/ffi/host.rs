@@ -13,6 +13,7 @@ use std::ptr::{self, NonNull};
 use once_cell::sync::OnceCell;
 
 use super::bindings as abi;
+use crate::plugin::Patterns;
 
 /// A released version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +139,8 @@ pub struct Host {
     pub api: Api,
     /// Its functions for metrics, from 2.0.0 on, unless it was built without them.
     pub metrics: Option<MetricsApi>,
+    /// Its regular expressions, unless it was built without them.
+    pub regex: Option<RegexApi>,
 }
 
 /// The host's functions.
@@ -158,6 +161,21 @@ pub struct MetricsApi {
     pub gauge_create: Function<abi::cmt_gauge_create_fn>,
     pub gauge_set: Function<abi::cmt_gauge_set_fn>,
     pub output_get_cmt_instance: Function<abi::flb_output_get_cmt_instance_fn>,
+}
+
+/// The host's regular expressions.
+#[derive(Clone, Copy)]
+pub struct RegexApi {
+    pub create: Function<abi::flb_regex_create_fn>,
+    pub matches: Function<abi::flb_regex_match_fn>,
+    pub destroy: Function<abi::flb_regex_destroy_fn>,
+}
+
+impl Host {
+    /// What it offers of regular expressions.
+    pub fn patterns(&self) -> Option<&dyn Patterns> {
+        self.regex.as_ref().map(|regex| regex as &dyn Patterns)
+    }
 }
 
 /// The host of this process, found out once it is known.
@@ -194,6 +212,13 @@ fn probe() -> Result<Host, Refusal> {
             gauge_set: function!(c"cmt_gauge_set": abi::cmt_gauge_set_fn),
             // Came with 2.0.0.
             output_get_cmt_instance: function!(c"flb_output_get_cmt_instance": abi::flb_output_get_cmt_instance_fn),
+        })
+    };
+    let regex = || {
+        Ok::<_, Refusal>(RegexApi {
+            create: function!(c"flb_regex_create": abi::flb_regex_create_fn),
+            matches: function!(c"flb_regex_match": abi::flb_regex_match_fn),
+            destroy: function!(c"flb_regex_destroy": abi::flb_regex_destroy_fn),
         })
     };
     let text = metrics_text(
@@ -233,6 +258,7 @@ fn probe() -> Result<Host, Refusal> {
         filter_plugin,
         api,
         metrics: metrics().ok(),
+        regex: regex().ok(),
     })
 }
 

@@ -6,6 +6,7 @@
 //! | `host` | which Fluent Bit this is, and its functions |
 //! | `instance` | what the host knows of one section: name, options, settings |
 //! | `filter`, `output` | the two doors: entry points called by the host |
+//! | `regex` | the host's regular expressions |
 //! | `metrics` | an instance's metrics among the host's own |
 //! | `guard` | panics stop here |
 //! | `handles` | instances behind the pointers that the host keeps for us |
@@ -23,13 +24,27 @@
 
 mod filter;
 mod guard;
+#[cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "what the output needs")
+)]
 mod handles;
 mod heap;
+#[cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "what the output needs")
+)]
 mod host;
+#[cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "what the output needs")
+)]
 mod instance;
 mod log;
 mod metrics;
+#[cfg(feature = "output")]
 mod output;
+mod regex;
 
 /// Layouts and signatures of the host, made by `build.rs` from `include/`.
 mod bindings {

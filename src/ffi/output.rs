@@ -161,8 +161,11 @@ unsafe fn start(
     if let Some(workers) = workers {
         forbid_workers(workers, log, set);
     }
-    without_signals(|| Output::new(&section.properties, &settings, log.clone()))
-        .map_err(|wrong| wrong.to_string())
+    without_signals(|| {
+        let patterns = host.patterns();
+        Output::new(&section.properties, &settings, patterns, log.clone())
+    })
+    .map_err(|wrong| wrong.to_string())
 }
 
 /// Does something with all signals blocked, so that threads started by it never

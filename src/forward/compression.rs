@@ -1,6 +1,7 @@
 //! Entries made smaller before they travel.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use flate2::{Compress, Crc, FlushCompress, Status};
 
@@ -34,6 +35,34 @@ const MAX_ZSTD: usize = 1_000_000;
 /// The level that zstd's authors made the default.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL: i32 = 3;
+
+/// A name of a compression that is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompressionError {
+    /// There is none of this name.
+    #[error("use one of gzip, zstd, off")]
+    Unknown,
+    /// This library is built without it.
+    #[error("this library is built without zstd: use gzip")]
+    NotBuilt,
+}
+
+impl FromStr for Compression {
+    type Err = CompressionError;
+
+    /// `gzip`, `zstd`, or `off` and what out_forward calls that: `text`, `false`.
+    fn from_str(name: &str) -> Result<Compression, CompressionError> {
+        match name.to_ascii_lowercase().as_str() {
+            "off" | "false" | "text" => Ok(Compression::None),
+            "gzip" => Ok(Compression::Gzip),
+            #[cfg(feature = "zstd")]
+            "zstd" => Ok(Compression::Zstd),
+            #[cfg(not(feature = "zstd"))]
+            "zstd" => Err(CompressionError::NotBuilt),
+            _ => Err(CompressionError::Unknown),
+        }
+    }
+}
 
 impl Compression {
     /// The entries as they travel, and what the protocol calls that. What would

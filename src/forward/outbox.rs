@@ -1,36 +1,12 @@
-//! Chunks under way: which of their frames wait, travel or are acknowledged.
+//! Chunks under way: in which order their frames are sent, and what their losses teach.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::ChunkId;
-use super::frames::{Batch, Span, halve};
+use super::frames::{Batch, Span};
+use super::pending::{Attempt, Ending, Next, NodeRecord, Pending, Ticket, Verdict, Written};
 use super::wire::Frame;
-
-/// How often a frame may be the likely cause of a lost connection before it is
-/// sent in halves, or parked if it holds a single record.
-pub const ATTEMPTS: u32 = 3;
-
-/// How long the size of halves that arrived is taken for the receiver's limit.
-/// The losses may have had another cause, and limits are raised.
-const LEARNT_FOR: Duration = Duration::from_secs(600);
-
-/// No smaller size is learnt: receivers take more, and frames of a few records
-/// would cost more than an occasional loss.
-const LEAST_LEARNT: usize = 32 << 10;
-
-/// Names a chunk between the host's calls and the thread that sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
-
-/// Whether a frame is sent for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
-    /// It is.
-    First,
-    /// It was in flight on a connection that was lost.
-    Again,
-}
 
 /// What an acknowledgement settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,38 +26,6 @@ pub enum Settled {
     Parked,
 }
 
-/// How a connection with frames in flight ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The peer refused a frame.
-    Refused,
-    /// Anything else.
-    Unclear,
-}
-
-/// What became of the frame that was probably the cause of a lost connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is sent again.
-    Again,
-    /// It is sent again in two halves with new ids.
-    Split {
-        /// Bytes of entries of the whole.
-        bytes: usize,
-        /// Its records.
-        records: usize,
-    },
-    /// It is not sent again until the chunk is resumed.
-    Parked {
-        /// Its bytes of entries.
-        bytes: usize,
-        /// Its records.
-        records: usize,
-        /// The chunk, if nothing else of it waits or travels.
-        settled: Option<Ticket>,
-    },
-}
-
 /// Whether a chunk may be overtaken by later ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
@@ -92,66 +36,57 @@ pub enum Order {
     Strict,
 }
 
+/// A connection that ended with frames in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostFrames {
+    /// Those that nobody else has, oldest first.
+    pub frames: Vec<ChunkId>,
+    /// The oldest of all, also where another node has got it by now.
+    pub oldest: Option<ChunkId>,
+    /// The one whose last byte had not left.
+    pub unwritten: Option<ChunkId>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
 /// Every chunk that is not yet acknowledged as a whole, with its bytes.
 ///
 /// Chunks are sent in the order in which they came. When a connection is lost,
 /// the oldest frame in flight is taken for the cause, because receivers work in
-/// order: its chunk goes to the back, and after [`ATTEMPTS`] losses it may be too
-/// large for the receiver, so that it is halved, as are other large ones after it
-/// for some time. A single record that still is
-/// the cause, or a frame that the peer refused by word, is parked until
-/// [`Outbox::resume`].
+/// order: it and its chunk go to the back.
+///
+/// # When a frame is cut again
+///
+/// A frame keeps its id for as long as a receiver may have stored it, since an
+/// acknowledgement may be what was lost: two halves under ids of their own would
+/// then be duplicates that nobody can recognise. So there are two cases:
+///
+/// - Its last byte has never left. Then nobody has it, and it is cut to the
+///   [limit](super::capacity::Capacity::limit) of the node that gets it.
+/// - It was written as a whole. Then it is halved only if [`ATTEMPTS`] times a
+///   node lost its connection without a word (or never acknowledged) while this
+///   frame travelled alone, was larger than all that the node has acknowledged
+///   of late, *and* each time the node had acknowledged something else since it
+///   last failed. A node that fails over everything never gets a frame halved,
+///   nor does one that takes frames of that size. A node with a limit does
+///   acknowledge others, because what was not sent yet is cut smaller in the
+///   meantime. After each of these the doubtful frame is tried at once, so that
+///   it is settled while there is something left that can vouch for the node;
+///   where there is nothing, the frame waits for later chunks. Where nothing may
+///   overtake ([`Order::Strict`]), every loss counts.
+///
+/// What is left is a receiver that stores a frame and drops the connection three
+/// times over the largest frame that it has seen, while it acknowledges others in
+/// between.
+///
+/// A single record, or a frame whose size is proven, is parked until
+/// [`Outbox::resume`] instead; so is a frame that the peer refused by word.
+///
+/// [`ATTEMPTS`]: super::pending::ATTEMPTS
 #[derive(Debug, Default)]
 pub struct Outbox {
     order: Order,
-    chunks: VecDeque<Chunk>,
-    learnt: Option<Learnt>,
-}
-
-/// A size that a receiver took twice where it did not take both at once.
-#[derive(Clone, Copy, Debug)]
-struct Learnt {
-    bytes: usize,
-    at: Instant,
-}
-
-#[derive(Debug)]
-struct Chunk {
-    ticket: Ticket,
-    batch: Batch,
-    frames: Vec<Parcel>,
-    first_sent: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Parcel {
-    id: ChunkId,
-    span: Span,
-    /// How often it was the likely cause of a lost connection.
-    strikes: u32,
-    /// The other half of a frame that was halved because it was such a cause.
-    sibling: Option<ChunkId>,
-    state: ParcelState,
-}
-
-impl Parcel {
-    fn new(id: ChunkId, span: Span) -> Parcel {
-        Parcel {
-            id,
-            span,
-            strikes: 0,
-            sibling: None,
-            state: ParcelState::Waiting(Attempt::First),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ParcelState {
-    Waiting(Attempt),
-    InFlight,
-    Acked,
-    Parked,
+    chunks: VecDeque<Pending>,
 }
 
 impl Outbox {
@@ -163,96 +98,55 @@ impl Outbox {
         }
     }
 
-    /// Takes a chunk that was cut into `frames` (at least one); `new_id` gives
-    /// each of them the id that it keeps.
+    /// Takes a chunk: batches of its records by tag, cut into frames (at least
+    /// one in all). `new_id` gives each of them the id that it keeps.
     pub fn add(
         &mut self,
         ticket: Ticket,
-        batch: Batch,
-        frames: Vec<Span>,
-        mut new_id: impl FnMut() -> ChunkId,
+        parts: Vec<(Batch, Vec<Span>)>,
+        new_id: impl FnMut() -> ChunkId,
     ) {
-        self.chunks.push_back(Chunk {
-            ticket,
-            batch,
-            frames: frames
-                .into_iter()
-                .map(|span| Parcel::new(new_id(), span))
-                .collect(),
-            first_sent: None,
-        });
+        self.chunks.push_back(Pending::new(ticket, parts, new_id));
     }
 
     /// Whether anything is to be sent or acknowledged; what is parked is not.
     pub fn is_active(&self) -> bool {
-        self.chunks.iter().any(Chunk::is_active)
+        self.chunks.iter().any(Pending::is_active)
     }
 
     /// Whether a frame waits to be sent.
     pub fn has_waiting(&self) -> bool {
-        let mut frames = self.chunks.iter().flat_map(|chunk| &chunk.frames);
-        frames.any(|parcel| matches!(parcel.state, ParcelState::Waiting(_)))
+        self.chunks.iter().any(|chunk| chunk.next().is_some())
     }
 
-    /// The next frame to send. It counts as in flight from now on. `new_id` gives
-    /// ids to the parts of frames that are known to be too large.
-    pub fn next_frame(
+    /// The frame that is to be sent next to a node, cut to its `limit` where no
+    /// receiver can have it yet; `new_id` gives ids to its parts.
+    pub fn next(
         &mut self,
-        now: Instant,
-        mut new_id: impl FnMut() -> ChunkId,
-    ) -> Option<(Frame<'_>, Attempt)> {
-        let limit = self.limit(now);
-        let waits = |parcel: &Parcel| matches!(parcel.state, ParcelState::Waiting(_));
-        for chunk in &mut self.chunks {
-            let Some(place) = chunk.frames.iter().position(waits) else {
-                continue;
-            };
-            if let Some(limit) = limit {
-                chunk.fit(place, limit, &mut new_id);
-            }
-            chunk.first_sent.get_or_insert(now);
-            let parcel = chunk.frames.get_mut(place)?;
-            let ParcelState::Waiting(attempt) = parcel.state else {
-                continue;
-            };
-            parcel.state = ParcelState::InFlight;
-            let bytes = parcel.span.bytes.clone();
-            let frame = Frame {
-                tag: &chunk.batch.tag,
-                entries: chunk.batch.entries.get(bytes).unwrap_or_default(),
-                compressed: None,
-                records: parcel.span.records,
-                id: &parcel.id,
-                extra: &[],
-            };
-            return Some((frame, attempt));
+        node: NodeRecord,
+        limit: Option<usize>,
+        new_id: impl FnMut() -> ChunkId,
+    ) -> Option<Next> {
+        let (place, frame) = self.next_place(node)?;
+        let chunk = self.chunks.get_mut(place)?;
+        if let Some(limit) = limit {
+            chunk.fit(frame, limit, new_id);
         }
-        None
+        chunk.peek(frame)
+    }
+
+    /// Sends the frame of which [`Outbox::next`] told: it is in flight from now on.
+    pub fn send(&mut self, node: NodeRecord, now: Instant) -> Option<(Frame<'_>, Attempt)> {
+        let (place, frame) = self.next_place(node)?;
+        self.chunks.get_mut(place)?.send(frame, now)
     }
 
     /// Settles a frame; `None` if there is none of that id, or it is settled already.
     pub fn acked(&mut self, id: &ChunkId, now: Instant) -> Option<Acked> {
         let (place, frame) = self.place_of(id)?;
         let chunk = self.chunks.get_mut(place)?;
-        let parcel = chunk.frames.get_mut(frame)?;
-        if parcel.state == ParcelState::Acked {
-            return None;
-        }
-        parcel.state = ParcelState::Acked;
-        let records = parcel.span.records;
-        // One half alone may have been without the record that is the cause.
-        let bytes = parcel.span.bytes.len();
-        let sibling = parcel.sibling;
-        let is_sibling =
-            |other: &&Parcel| Some(other.id) == sibling && other.state == ParcelState::Acked;
-        if let Some(other) = chunk.frames.iter().find(is_sibling) {
-            let bytes = bytes.max(other.span.bytes.len()).max(LEAST_LEARNT);
-            self.learnt = Some(Learnt { bytes, at: now });
-        }
-        let done = chunk
-            .frames
-            .iter()
-            .all(|parcel| parcel.state == ParcelState::Acked);
+        let span = chunk.acked(frame)?;
+        let done = chunk.is_done();
         let settled = if done {
             let took = chunk.first_sent.map_or(Duration::ZERO, |sent| now - sent);
             Some((chunk.ticket, Settled::Delivered(took)))
@@ -262,25 +156,44 @@ impl Outbox {
         if done {
             self.chunks.remove(place);
         }
-        Some(Acked { records, settled })
+        Some(Acked {
+            records: span.records,
+            settled,
+        })
     }
 
-    /// A connection ended with these frames in flight, oldest first: they wait
-    /// again. `new_id` gives ids to halves.
-    pub fn lost<'a>(
-        &mut self,
-        in_flight: impl IntoIterator<Item = &'a ChunkId>,
-        ending: Ending,
-        new_id: impl FnMut() -> ChunkId,
-    ) -> Verdict {
-        let suspect = self.put_back(in_flight);
+    /// A connection ended with frames in flight: they wait again. `new_id` gives
+    /// ids to halves.
+    pub fn lost(&mut self, lost: &LostFrames, new_id: impl FnMut() -> ChunkId) -> Verdict {
+        for id in &lost.frames {
+            let written = match lost.unwritten == Some(*id) {
+                true => Written::Partly,
+                false => Written::Whole,
+            };
+            self.put_back(id, written);
+        }
+        let suspect = lost.oldest.and_then(|id| self.place_of(&id));
         let Some((place, frame)) = suspect else {
             return Verdict::Again;
         };
         let Some(chunk) = self.chunks.get_mut(place) else {
             return Verdict::Again;
         };
-        let verdict = chunk.strike(frame, ending, new_id);
+        let ending = match lost.ending {
+            // Nothing else could be acknowledged in the meantime.
+            Ending::Wordless { size, .. } if self.order == Order::Strict => Ending::Wordless {
+                size,
+                node: NodeRecord::Works,
+            },
+            ending => ending,
+        };
+        let verdict = match (self.order, ending) {
+            (Order::Free, Ending::Wordless { .. }) => {
+                let last = chunk.move_back(frame);
+                chunk.strike(last, ending, new_id)
+            }
+            _ => chunk.strike(frame, ending, new_id),
+        };
         if self.order == Order::Free {
             let chunk = self.chunks.remove(place);
             self.chunks.extend(chunk);
@@ -291,25 +204,18 @@ impl Outbox {
     /// These frames in flight wait again, though their connection lives. Should
     /// it acknowledge them after all, that counts.
     pub fn release<'a>(&mut self, in_flight: impl IntoIterator<Item = &'a ChunkId>) {
-        self.put_back(in_flight);
+        for id in in_flight {
+            self.put_back(id, Written::Whole);
+        }
     }
 
     /// Takes up what is parked of a chunk again. Frames that were acknowledged
     /// stay so.
     pub fn resume(&mut self, ticket: Ticket) {
-        for chunk in self
-            .chunks
-            .iter_mut()
+        let chunks = self.chunks.iter_mut();
+        chunks
             .filter(|chunk| chunk.ticket == ticket)
-        {
-            chunk.first_sent = None;
-            for parcel in &mut chunk.frames {
-                if parcel.state == ParcelState::Parked {
-                    parcel.state = ParcelState::Waiting(Attempt::Again);
-                    parcel.strikes = 0;
-                }
-            }
-        }
+            .for_each(Pending::resume);
     }
 
     /// Forgets a chunk.
@@ -317,109 +223,43 @@ impl Outbox {
         self.chunks.retain(|chunk| chunk.ticket != ticket);
     }
 
-    /// The largest frame that is worth sending, as far as known.
-    fn limit(&self, now: Instant) -> Option<usize> {
-        let learnt = self.learnt.filter(|learnt| now < learnt.at + LEARNT_FOR)?;
-        Some(learnt.bytes)
+    fn put_back(&mut self, id: &ChunkId, written: Written) {
+        if let Some((place, frame)) = self.place_of(id)
+            && let Some(chunk) = self.chunks.get_mut(place)
+        {
+            chunk.put_back(frame, written);
+        }
     }
 
-    /// Makes frames wait again; the place of the first that really was in flight.
-    fn put_back<'a>(
-        &mut self,
-        in_flight: impl IntoIterator<Item = &'a ChunkId>,
-    ) -> Option<(usize, usize)> {
-        let mut first = None;
-        for id in in_flight {
-            let Some((place, frame)) = self.place_of(id) else {
-                continue;
-            };
-            let chunk = self.chunks.get_mut(place);
-            if let Some(parcel) = chunk.and_then(|chunk| chunk.frames.get_mut(frame))
-                && parcel.state == ParcelState::InFlight
-            {
-                parcel.state = ParcelState::Waiting(Attempt::Again);
-                first.get_or_insert((place, frame));
-            }
-        }
-        first
+    /// The place of the chunk and frame that a node gets next.
+    fn next_place(&self, node: NodeRecord) -> Option<(usize, usize)> {
+        let chunks = || self.chunks.iter().enumerate();
+        let doubted = match (self.order, node) {
+            (Order::Free, NodeRecord::Works) => chunks()
+                .filter_map(|(place, chunk)| Some((place, chunk.next_doubted()?)))
+                .next(),
+            _ => None,
+        };
+        doubted.or_else(|| {
+            chunks()
+                .filter_map(|(place, chunk)| Some((place, chunk.next()?)))
+                .next()
+        })
     }
 
     /// The place of the chunk that has a frame of this id, and of the frame.
     fn place_of(&self, id: &ChunkId) -> Option<(usize, usize)> {
-        let place = |(place, chunk): (usize, &Chunk)| {
-            let frame = chunk.frames.iter().position(|parcel| parcel.id == *id)?;
-            Some((place, frame))
-        };
-        self.chunks.iter().enumerate().find_map(place)
-    }
-}
-
-impl Chunk {
-    /// Halves a frame that was never sent until it fits.
-    fn fit(&mut self, frame: usize, limit: usize, mut new_id: impl FnMut() -> ChunkId) {
-        while let Some(parcel) = self.frames.get(frame)
-            && parcel.state == ParcelState::Waiting(Attempt::First)
-            && parcel.span.bytes.len() > limit
-            && let Some(halves) = halve(&parcel.span, &self.batch.ends)
-        {
-            let halves = halves.map(|span| Parcel::new(new_id(), span));
-            self.frames.splice(frame..=frame, halves);
-        }
-    }
-
-    fn is_active(&self) -> bool {
-        self.frames.iter().any(|parcel| {
-            matches!(
-                parcel.state,
-                ParcelState::Waiting(_) | ParcelState::InFlight
-            )
-        })
-    }
-
-    /// A frame was probably the cause of a lost connection.
-    fn strike(
-        &mut self,
-        frame: usize,
-        ending: Ending,
-        mut new_id: impl FnMut() -> ChunkId,
-    ) -> Verdict {
-        let Some(parcel) = self.frames.get_mut(frame) else {
-            return Verdict::Again;
-        };
-        parcel.strikes += 1;
-        if ending != Ending::Refused && parcel.strikes < ATTEMPTS {
-            return Verdict::Again;
-        }
-        let bytes = parcel.span.bytes.len();
-        let records = parcel.span.records;
-        match halve(&parcel.span, &self.batch.ends) {
-            Some([front, back]) if ending == Ending::Unclear => {
-                let ids = [new_id(), new_id()];
-                let half = |span: Span, id, sibling| Parcel {
-                    // The size is found with one loss a step from here on; a
-                    // record alone is a case of its own.
-                    strikes: if span.records > 1 { ATTEMPTS - 1 } else { 0 },
-                    sibling: Some(sibling),
-                    ..Parcel::new(id, span)
-                };
-                let halves = [half(front, ids[0], ids[1]), half(back, ids[1], ids[0])];
-                self.frames.splice(frame..=frame, halves);
-                Verdict::Split { bytes, records }
-            }
-            _ => {
-                parcel.state = ParcelState::Parked;
-                Verdict::Parked {
-                    bytes,
-                    records,
-                    settled: (!self.is_active()).then_some(self.ticket),
-                }
-            }
-        }
+        let chunks = self.chunks.iter().enumerate();
+        chunks
+            .filter_map(|(place, chunk)| Some((place, chunk.place_of(id)?)))
+            .next()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::capacity::{Capacity, LEAST_LIMIT};
+    use super::super::pending::Size;
     use super::*;
 
     /// An outbox with chunks of these numbers of frames, one byte and record each;
@@ -439,7 +279,7 @@ mod tests {
                 ends: (1..=frames).collect(),
                 ..Batch::default()
             };
-            outbox.add(Ticket(ticket as u64), batch, spans, || {
+            outbox.add(Ticket(ticket as u64), vec![(batch, spans)], || {
                 next += 1;
                 id(next - 1)
             });
@@ -453,13 +293,12 @@ mod tests {
 
     /// Ids and attempts of all that can be sent.
     fn send_all(outbox: &mut Outbox) -> Vec<(ChunkId, Attempt)> {
-        let now = Instant::now();
-        let next = || {
-            outbox
-                .next_frame(now, || unreachable!())
-                .map(|(frame, attempt)| (*frame.id, attempt))
-        };
-        std::iter::from_fn(next).collect()
+        let mut sent = Vec::new();
+        while outbox.has_waiting() {
+            let (frame, attempt) = outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
+            sent.push((*frame.id, attempt));
+        }
+        sent
     }
 
     fn sent(numbers: &[u8], attempt: Attempt) -> Vec<(ChunkId, Attempt)> {
@@ -469,29 +308,27 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn finishes_with_the_last_ack() {
-        let mut outbox = outbox(&[2, 1]);
-        assert_eq!(send_all(&mut outbox), sent(&[0, 1, 2], Attempt::First));
-        let now = Instant::now();
-        let ticket = |number| {
-            outbox
-                .acked(&id(number), now)
-                .unwrap()
-                .settled
-                .map(|(ticket, _)| ticket)
-        };
-        assert_eq!(
-            [1, 2, 0].map(ticket),
-            [None, Some(Ticket(1)), Some(Ticket(0))]
-        );
-        assert!(!outbox.is_active());
-        assert_eq!(outbox.acked(&id(0), now), None, "once only");
+    const WORKS: Ending = Ending::Wordless {
+        size: Size::Proven,
+        node: NodeRecord::Works,
+    };
+    const FAILS: Ending = Ending::Wordless {
+        size: Size::Proven,
+        node: NodeRecord::Fails,
+    };
+
+    fn lost(in_flight: &[ChunkId], ending: Ending) -> LostFrames {
+        LostFrames {
+            frames: in_flight.to_vec(),
+            oldest: in_flight.first().copied(),
+            unwritten: None,
+            ending,
+        }
     }
 
     /// Loses the connection with these frames in flight; no halves are expected.
     fn lose(outbox: &mut Outbox, in_flight: &[ChunkId], ending: Ending) -> Verdict {
-        outbox.lost(in_flight, ending, || unreachable!())
+        outbox.lost(&lost(in_flight, ending), || unreachable!())
     }
 
     fn parked(settled: Option<u64>) -> Verdict {
@@ -503,14 +340,63 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_is_settled_with_its_last_frame() {
+        let mut outbox = outbox(&[2, 1]);
+        assert_eq!(send_all(&mut outbox), sent(&[0, 1, 2], Attempt::First));
+        let now = Instant::now();
+        let mut ticket = |number| {
+            let acked = outbox.acked(&id(number), now).unwrap();
+            assert_eq!(acked.records, 1);
+            acked.settled.map(|(ticket, _)| ticket)
+        };
+        assert_eq!(
+            [1, 2, 0].map(&mut ticket),
+            [None, Some(Ticket(1)), Some(Ticket(0))]
+        );
+        assert!(!outbox.is_active());
+        assert_eq!(outbox.acked(&id(0), now), None, "once only");
+    }
+
+    /// Records of one chunk that travel under several tags.
+    #[test]
+    fn a_chunk_of_several_tags() {
+        let mut outbox = Outbox::default();
+        let part = |tag: &[u8]| {
+            let batch = Batch {
+                tag: tag.to_vec(),
+                entries: tag.to_vec(),
+                ends: vec![1],
+            };
+            let span = Span {
+                bytes: 0..1,
+                records: 1,
+            };
+            (batch, vec![span])
+        };
+        let mut next = 0;
+        outbox.add(Ticket(7), vec![part(b"a"), part(b"b")], || {
+            next += 1;
+            id(next)
+        });
+        for (tag, number) in [(b"a", 1), (b"b", 2)] {
+            let (frame, _) = outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
+            assert_eq!((frame.tag, frame.entries), (&tag[..], &tag[..]));
+            assert_eq!(*frame.id, id(number));
+        }
+        let settled = |acked: Option<Acked>| acked.unwrap().settled.is_some();
+        assert!(!settled(outbox.acked(&id(2), Instant::now())));
+        assert!(settled(outbox.acked(&id(1), Instant::now())));
+    }
+
+    #[test]
     fn case_39_only_the_unacked_go_again_with_the_same_ids() {
         let mut outbox = outbox(&[4]);
         send_all(&mut outbox);
         outbox.acked(&id(0), Instant::now());
         outbox.acked(&id(2), Instant::now());
-        let verdict = lose(&mut outbox, &[id(1), id(3)], Ending::Unclear);
+        let verdict = lose(&mut outbox, &[id(1), id(3)], WORKS);
         assert_eq!(verdict, Verdict::Again);
-        assert_eq!(send_all(&mut outbox), sent(&[1, 3], Attempt::Again));
+        assert_eq!(send_all(&mut outbox), sent(&[3, 1], Attempt::Again));
     }
 
     #[test]
@@ -522,14 +408,43 @@ mod tests {
                 .map(|(id, _)| id)
                 .collect();
             assert_eq!(got, order.map(id));
-            assert_eq!(lose(&mut outbox, &got, Ending::Unclear), Verdict::Again);
+            assert_eq!(lose(&mut outbox, &got, WORKS), Verdict::Again);
         }
         send_all(&mut outbox);
-        let verdict = lose(&mut outbox, &[id(0), id(1)], Ending::Unclear);
+        let verdict = lose(&mut outbox, &[id(0), id(1)], WORKS);
         assert_eq!(verdict, parked(Some(0)));
         assert_eq!(send_all(&mut outbox), sent(&[1], Attempt::Again));
         outbox.resume(Ticket(0));
         assert_eq!(send_all(&mut outbox), sent(&[0], Attempt::Again));
+    }
+
+    /// What a node does that fails over everything is nobody's fault but its own.
+    #[test]
+    fn a_node_that_fails_is_no_evidence() {
+        let mut outbox = outbox(&[1]);
+        let endings = [FAILS, Ending::Unclear];
+        for ending in endings.into_iter().cycle().take(100) {
+            send_all(&mut outbox);
+            assert_eq!(lose(&mut outbox, &[id(0)], ending), Verdict::Again);
+        }
+    }
+
+    /// It is not taken from the node that has got it in the meantime.
+    #[test]
+    fn what_another_node_has_is_left_to_it() {
+        let mut outbox = outbox(&[1]);
+        for _ in 0..10 {
+            send_all(&mut outbox);
+            outbox.release(&[id(0)]);
+            assert_eq!(send_all(&mut outbox), sent(&[0], Attempt::Again));
+            let elsewhere = LostFrames {
+                frames: Vec::new(),
+                ..lost(&[id(0)], WORKS)
+            };
+            let verdict = outbox.lost(&elsewhere, || unreachable!());
+            assert_eq!(verdict, Verdict::Again);
+        }
+        assert!(outbox.acked(&id(0), Instant::now()).is_some());
     }
 
     #[test]
@@ -542,7 +457,7 @@ mod tests {
             let got = send_all(&mut outbox);
             assert_eq!(got, sent(&[0, 1, 2, 3], attempt));
             let ids: Vec<_> = got.into_iter().map(|(id, _)| id).collect();
-            assert_eq!(lose(&mut outbox, &ids, Ending::Unclear), Verdict::Again);
+            assert_eq!(lose(&mut outbox, &ids, WORKS), Verdict::Again);
         }
     }
 
@@ -563,62 +478,169 @@ mod tests {
         assert!(!outbox.is_active());
     }
 
-    /// A receiver that closes on more than two records, and on the sixth at any size.
+    /// What has not left as a whole is cut anew under other ids, which nobody can
+    /// have; what has left is not.
     #[test]
-    fn case_46_halves_down_to_the_record_that_is_refused() {
-        let now = Instant::now();
-        let mut outbox = Outbox::default();
-        const RECORD: usize = LEAST_LEARNT / 2;
-        let batch = || Batch {
-            entries: (0..8).flat_map(|number| [number; RECORD]).collect(),
-            ends: (1..=8).map(|end| end * RECORD).collect(),
-            ..Batch::default()
-        };
-        let mut next = 0;
-        let mut new_id = || {
-            next += 1;
-            id(next)
-        };
-        let whole = Span {
-            bytes: 0..8 * RECORD,
-            records: 8,
-        };
-        outbox.add(Ticket(0), batch(), vec![whole.clone()], &mut new_id);
-        let mut delivered = Vec::new();
-        let mut splits = Vec::new();
-        let mut settled = Vec::new();
-        while let Some((frame, _)) = outbox.next_frame(now, &mut new_id) {
-            let (id, entries) = (*frame.id, frame.entries.to_vec());
-            if entries.len() > 2 * RECORD || entries.contains(&5) {
-                match outbox.lost([&id], Ending::Unclear, &mut new_id) {
-                    Verdict::Again => (),
-                    Verdict::Split { records, .. } => splits.push(records),
-                    Verdict::Parked { settled: ended, .. } => settled.extend(ended),
-                }
+    fn case_46_what_nobody_can_have_is_cut_freely() {
+        for (written, expected) in [(false, 2), (true, 4)] {
+            let mut outbox = Outbox::default();
+            let batch = Batch {
+                entries: vec![0; 4],
+                ends: vec![1, 2, 3, 4],
+                ..Batch::default()
+            };
+            let whole = Span {
+                bytes: 0..4,
+                records: 4,
+            };
+            outbox.add(Ticket(0), vec![(batch, vec![whole])], || id(0));
+            outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
+            let lost = LostFrames {
+                unwritten: (!written).then_some(id(0)),
+                ..lost(&[id(0)], FAILS)
+            };
+            outbox.lost(&lost, || unreachable!());
+            let mut ids = [id(1), id(2)].into_iter();
+            let next = outbox
+                .next(NodeRecord::Fails, Some(3), || ids.next().unwrap())
+                .unwrap();
+            assert_eq!(next.bytes, expected);
+            let attempt = if written {
+                Attempt::Again
             } else {
-                delivered.extend(entries);
-                let acked = outbox.acked(&id, now).unwrap();
-                settled.extend(acked.settled.map(|(ticket, _)| ticket));
+                Attempt::First
+            };
+            assert_eq!(next.attempt, attempt);
+        }
+    }
+
+    const RECORD: usize = LEAST_LIMIT / 4;
+
+    /// A node that closes on frames above its limit, after it took all of them.
+    struct Node {
+        limit: usize,
+        capacity: Capacity,
+        works: bool,
+        next_id: u8,
+        /// Records as often as they were stored.
+        stored: Vec<u8>,
+        /// Ids under which each record was ever written, by record.
+        ids: Vec<(u8, ChunkId)>,
+        splits: Vec<usize>,
+        parked: Vec<usize>,
+    }
+
+    impl Node {
+        fn new(limit: usize) -> Node {
+            Node {
+                limit,
+                capacity: Capacity::default(),
+                works: false,
+                next_id: 0,
+                stored: Vec::new(),
+                ids: Vec::new(),
+                splits: Vec::new(),
+                parked: Vec::new(),
             }
         }
-        delivered.sort_unstable();
-        delivered.dedup();
-        assert_eq!(delivered, [0, 1, 2, 3, 4, 6, 7]);
-        assert_eq!(splits, [8, 4, 2]);
-        assert_eq!(settled, [Ticket(0)]);
-        let again = |outbox: &mut Outbox, now| {
-            outbox.add(Ticket(1), batch(), vec![whole.clone()], || id(100));
-            let mut next = 100;
+
+        /// Takes one frame at a time; whether there was any.
+        fn step(&mut self, outbox: &mut Outbox, now: Instant) -> bool {
             let mut new_id = || {
-                next += 1;
-                id(next)
+                self.next_id += 1;
+                id(self.next_id)
             };
-            let first = outbox.next_frame(now, &mut new_id).unwrap().0.records;
-            outbox.forget(Ticket(1));
-            first
-        };
-        assert_eq!(again(&mut outbox, now), 2, "the limit is remembered");
-        assert_eq!(again(&mut outbox, now + LEARNT_FOR), 8, "for some time");
+            let node = match self.works {
+                true => NodeRecord::Works,
+                false => NodeRecord::Fails,
+            };
+            let limit = self.capacity.limit(now);
+            if outbox.next(node, limit, &mut new_id).is_none() {
+                return false;
+            }
+            let (frame, _) = outbox.send(node, now).unwrap();
+            let (sent, bytes) = (*frame.id, frame.entries.len());
+            let records: Vec<u8> = frame.entries.iter().step_by(RECORD).copied().collect();
+            self.ids
+                .extend(records.iter().map(|record| (*record, sent)));
+            if bytes <= self.limit {
+                self.stored.extend(records);
+                self.capacity.acknowledged(bytes, now);
+                self.works = true;
+                outbox.acked(&sent, now).unwrap();
+                return true;
+            }
+            let size = match self.capacity.covers(bytes, now) {
+                true => Size::Proven,
+                false => {
+                    self.capacity.doubt(bytes, now);
+                    Size::Unproven
+                }
+            };
+            self.works = false;
+            let lost = lost(&[sent], Ending::Wordless { size, node });
+            match outbox.lost(&lost, &mut new_id) {
+                Verdict::Again => (),
+                Verdict::Split { records, .. } => self.splits.push(records),
+                Verdict::Parked { records, .. } => self.parked.push(records),
+            }
+            true
+        }
+
+        fn add(&mut self, outbox: &mut Outbox, ticket: u64, records: std::ops::Range<u8>) {
+            let count = records.len();
+            let batch = Batch {
+                entries: records.flat_map(|record| [record; RECORD]).collect(),
+                ends: (1..=count).map(|end| end * RECORD).collect(),
+                ..Batch::default()
+            };
+            let whole = Span {
+                bytes: 0..count * RECORD,
+                records: count,
+            };
+            self.next_id += 1;
+            let number = self.next_id;
+            outbox.add(Ticket(ticket), vec![(batch, vec![whole])], || id(number));
+        }
+    }
+
+    /// Only the first frame is ever halved after it was written: it teaches the
+    /// size of all others before they are.
+    #[test]
+    fn case_46_a_limit_is_found() {
+        let now = Instant::now();
+        let mut outbox = Outbox::default();
+        let mut node = Node::new(9 * RECORD);
+        for ticket in 0..6 {
+            let first = ticket as u8 * 16;
+            node.add(&mut outbox, ticket, first..first + 16);
+        }
+        for _ in 0..100 {
+            node.step(&mut outbox, now);
+        }
         assert!(!outbox.is_active());
+        node.stored.sort_unstable();
+        assert_eq!(node.stored, (0..96).collect::<Vec<u8>>(), "each once");
+        assert_eq!((&*node.splits, &*node.parked), (&[16][..], &[][..]));
+        for record in 16..96 {
+            let ids = node.ids.iter().filter(|(other, _)| *other == record);
+            assert_eq!(ids.count(), 1, "record {record}");
+        }
+    }
+
+    /// However long a node fails over everything, no frame gets other ids.
+    #[test]
+    fn case_46_a_node_that_is_away_splits_nothing() {
+        let now = Instant::now();
+        let mut outbox = Outbox::default();
+        let mut node = Node::new(0);
+        node.add(&mut outbox, 0, 0..16);
+        for _ in 0..50 {
+            assert!(node.step(&mut outbox, now));
+        }
+        node.limit = usize::MAX;
+        while node.step(&mut outbox, now) {}
+        assert_eq!(node.stored, (0..16).collect::<Vec<u8>>());
+        assert!(node.ids.iter().all(|(_, sent)| *sent == id(1)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::ChunkId;
-use super::wire::{Frame, Inbox, Reply, WireError};
+use super::wire::{Acks, Frame, Inbox, Reply, WireError};
 
 /// How much a session dares, and how long it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +18,14 @@ pub struct Limits {
     /// when it was written and nothing older was in front of it. Default 30 s,
     /// the time of a full frame at 30 KB/s.
     pub ack_timeout: Duration,
+    /// Whether frames have to be acknowledged. Default yes.
+    pub acks: Acks,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
+            acks: Acks::Required,
             window: 8,
             write_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(30),
@@ -128,7 +131,7 @@ impl Session {
         debug_assert!(self.can_send());
         self.outgoing.clear();
         self.written = 0;
-        frame.write(&mut self.outgoing);
+        frame.write(self.limits.acks, &mut self.outgoing);
         self.moved = now;
         self.used = true;
         self.in_flight.push_back(*frame.id);
@@ -148,6 +151,15 @@ impl Session {
         self.moved = now;
         if !self.is_writing() && self.in_flight.len() == 1 {
             self.waiting_since = now;
+        }
+    }
+
+    /// Notes that all that was transmitted has left this machine's own buffers.
+    /// Where no acknowledgement is asked for, that settles what was sent, which
+    /// is appended to `acked`.
+    pub fn flushed(&mut self, acked: &mut Vec<ChunkId>) {
+        if self.limits.acks == Acks::Waived && !self.is_writing() {
+            acked.extend(self.in_flight.drain(..));
         }
     }
 
@@ -218,6 +230,16 @@ impl Session {
         self.in_flight.iter()
     }
 
+    /// The frame in flight whose last byte has not left.
+    pub fn unwritten(&self) -> Option<&ChunkId> {
+        self.in_flight.back().filter(|_| self.is_writing())
+    }
+
+    /// Whether the peer has begun a reply and not ended it.
+    pub fn is_being_answered(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
     /// Since when the peer has owed a sign of life: it has neither taken a byte
     /// nor acknowledged its oldest frame.
     pub fn stalled_since(&self) -> Option<Instant> {
@@ -231,8 +253,9 @@ impl Session {
     }
 
     fn write_deadline(&self) -> Option<Instant> {
-        self.is_writing()
-            .then(|| self.moved + self.limits.write_timeout)
+        // Without acknowledgements, what is not settled has yet to leave.
+        let unsettled = self.limits.acks == Acks::Waived && !self.in_flight.is_empty();
+        (self.is_writing() || unsettled).then(|| self.moved + self.limits.write_timeout)
     }
 
     /// Receivers acknowledge in order, so the clock restarts with each
@@ -240,7 +263,7 @@ impl Session {
     /// every frame. One that skips a frame does not stop the clock by
     /// acknowledging later ones.
     fn ack_deadline(&self) -> Option<Instant> {
-        self.is_waiting()
+        (self.limits.acks == Acks::Required && self.is_waiting())
             .then(|| self.waiting_since + self.limits.ack_timeout)
     }
 
@@ -258,6 +281,7 @@ mod tests {
         window: 3,
         write_timeout: Duration::from_secs(10),
         ack_timeout: Duration::from_secs(30),
+        acks: Acks::Required,
     };
 
     /// A session with a clock of its own.
@@ -405,6 +429,42 @@ mod tests {
         assert!(!bench.session.can_send() && !bench.session.is_spent());
         assert_eq!(bench.input(&ack(1)), Ok(()));
         assert!(!bench.session.can_send() && bench.session.is_spent());
+    }
+
+    #[test]
+    fn what_was_written_is_settled_where_no_acknowledgement_is_asked_for() {
+        let mut bench = Bench::new();
+        let limits = Limits {
+            acks: Acks::Waived,
+            ..LIMITS
+        };
+        bench.session = Session::new(limits, Reuse::Always, bench.now);
+        bench.send(1);
+        let text = bench.session.poll_transmit();
+        assert!(!text.windows(5).any(|part| part == b"chunk"));
+        bench.write(20);
+        bench.session.flushed(&mut bench.acked);
+        assert_eq!(bench.session.unwritten(), Some(&id(1)));
+        assert!(bench.acked.is_empty() && !bench.session.can_send());
+        bench.write(usize::MAX);
+        assert_eq!(bench.session.unwritten(), None);
+        let unsettled = bench.session.poll_timeout();
+        assert_eq!(unsettled, Some(bench.now + LIMITS.write_timeout));
+        bench.session.flushed(&mut bench.acked);
+        assert_eq!(bench.acked, [id(1)]);
+        assert_eq!(bench.session.poll_timeout(), None);
+        assert!(bench.session.can_send());
+        let unasked = bench.input(&ack(1));
+        assert!(matches!(unasked, Err(Doubt::UnknownAck(_))));
+    }
+
+    #[test]
+    fn a_reply_that_has_begun() {
+        let mut bench = Bench::new();
+        bench.send_whole(1);
+        assert!(!bench.session.is_being_answered());
+        assert_eq!(bench.input(&ack(1)[..10]), Ok(()));
+        assert!(bench.session.is_being_answered());
     }
 
     #[test]

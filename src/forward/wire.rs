@@ -15,8 +15,19 @@ pub const MAX_REPLY: usize = 4096;
 pub(super) const TLS_ALERT: u8 = 0x15;
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
+/// Whether receivers are asked to acknowledge frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acks {
+    /// Each of them, by its id.
+    #[default]
+    Required,
+    /// None: frames travel without an id, and one that was written counts as
+    /// delivered. What a connection loses on its way is lost.
+    Waived,
+}
+
 /// One PackedForward message: `[tag, bin(entries), {"size": n, "chunk": id}]`,
-/// where they are compressed with `"compressed": name` as a third option, and
+/// the id only where it is to be acknowledged; where they are compressed with `"compressed": name` as a third option, and
 /// then those that a user adds.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -72,7 +83,7 @@ impl ExtraOption {
 
 impl Frame<'_> {
     /// Appends the frame with the shortest headers.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, acks: Acks, out: &mut Vec<u8>) {
         /// More than the headers, keys and the id of a frame need.
         const OVERHEAD: usize = 96;
         /// The same of an extra option.
@@ -85,12 +96,15 @@ impl Frame<'_> {
         out.push(0x93);
         write_str(out, self.tag);
         write_bin(out, self.entries);
-        let options = 2 + usize::from(self.compressed.is_some()) + self.extra.len();
-        write_map_header(out, options);
+        let wants_ack = acks == Acks::Required;
+        let own = 1 + usize::from(wants_ack) + usize::from(self.compressed.is_some());
+        write_map_header(out, own + self.extra.len());
         write_str(out, b"size");
         write_uint(out, self.records);
-        write_str(out, b"chunk");
-        write_str(out, self.id.as_bytes());
+        if wants_ack {
+            write_str(out, b"chunk");
+            write_str(out, self.id.as_bytes());
+        }
         if let Some(name) = self.compressed {
             write_str(out, b"compressed");
             write_str(out, name.as_bytes());
@@ -430,7 +444,7 @@ mod tests {
             id: &ChunkId::new([0; 16]),
             extra: &[],
         }
-        .write(&mut out);
+        .write(Acks::Required, &mut out);
         out
     }
 
@@ -452,7 +466,7 @@ mod tests {
             id: &ChunkId::new([0; 16]),
             extra: &[],
         }
-        .write(&mut out);
+        .write(Acks::Required, &mut out);
         let mut expected = b"\x93\xa3tag\xc4\x02..\x83\xa4size\x02\xa5chunk\xb8".to_vec();
         expected.extend(b"AAAAAAAAAAAAAAAAAAAAAA==\xaacompressed\xa4gzip");
         assert_eq!(out, expected);
@@ -471,7 +485,7 @@ mod tests {
                 id: &ChunkId::new([0; 16]),
                 extra,
             }
-            .write(&mut out);
+            .write(Acks::Required, &mut out);
             out
         };
         let one = write(&[pair(b"cluster", b"c-1").unwrap()]);

@@ -1,6 +1,6 @@
 //! The client as its caller sees it: start, flush, shut down.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,10 @@ use super::config::{Config, StartError};
 use super::connection::Opener;
 use super::ledger::{Ledger, Standing};
 use super::node::Node;
+use super::patience::{Allowance, Patience};
 use super::report::{News, Report, Reporter};
 use super::rng::Rng;
-use super::shared::{Peer, Phase, Shared, State};
+use super::shared::{Phase, Shared, State};
 use super::socket::Waker;
 use super::worker::Worker;
 use crate::forward::frames::Batch;
@@ -44,16 +45,16 @@ pub enum Reason {
 /// Sends chunks with one thread; see the [module](super).
 pub struct Client {
     shared: Arc<Shared>,
-    flush_wait: Duration,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Client {
     /// Starts the thread, which connects at once. `prepare` runs on it and
-    /// makes entries of a tag and a chunk. An empty batch is delivered.
+    /// makes entries of a tag and a chunk, a batch for each tag under which they
+    /// are sent. A chunk without entries is delivered.
     pub fn start(
         config: Config,
-        prepare: impl FnMut(&[u8], &[u8]) -> Batch + Send + 'static,
+        prepare: impl FnMut(&[u8], &[u8]) -> Vec<Batch> + Send + 'static,
         report: Arc<dyn Report>,
     ) -> Result<Client, StartError> {
         if config.nodes.is_empty() {
@@ -76,27 +77,25 @@ impl Client {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 ledger: Ledger::new(config.memory),
-                peer: Peer::Prompt,
+                patience: Patience::new(config.flush_wait, config.flush_rest, Instant::now()),
                 phase: Phase::Running,
             }),
             changed: Condvar::new(),
             waker: Arc::new(Waker::new()?),
         });
-        let flush_wait = config.flush_wait;
         let worker = Worker::new(config, openers, Arc::clone(&shared), prepare, reporter, rng);
         let thread = Builder::new()
             .name("kube-audit-fwd".into())
             .spawn(move || worker.run())?;
         Ok(Client {
             shared,
-            flush_wait,
             thread: Some(thread),
         })
     }
 
     /// Hands a chunk over and waits for it, but no longer than
-    /// [`Config::flush_wait`], and only until it is prepared while the peer is
-    /// known to be slower than that or away.
+    /// [`Config::flush_wait`] for the peer, and not at all while the peer is known
+    /// to be slow or away and [`Config::flush_rest`] goes on.
     pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
         let mut state = self.shared.lock();
         if state.phase == Phase::Ended {
@@ -106,27 +105,45 @@ impl Client {
             return Flushed::Retry(Reason::Full);
         };
         self.shared.waker.wake();
-        let (mut state, waited) = self
-            .shared
-            .changed
-            .wait_timeout_while(state, self.flush_wait, |state| {
-                let worth_while = match state.ledger.standing(&call) {
-                    // Perhaps nothing of it is to be sent.
-                    Standing::Unprepared => true,
-                    Standing::UnderWay => state.peer == Peer::Prompt,
-                    Standing::Parked | Standing::Delivered => false,
-                };
-                worth_while && state.phase != Phase::Ended
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            state.peer = Peer::Slow;
+        let begun = Instant::now();
+        let allowance = state.patience.allow(begun);
+        let (state, _) = self.wait_while(state, allowance.prepared, |state| {
+            state.ledger.standing(&call) == Standing::Unprepared
+        });
+        let prepared = Instant::now();
+        let (mut state, timed_out) = self.wait_while(state, allowance.answered, |state| {
+            state.ledger.standing(&call) == Standing::UnderWay && state.patience.is_hopeful()
+        });
+        let ended = Instant::now();
+        let waited = Allowance {
+            prepared: prepared - begun,
+            answered: ended - prepared,
+        };
+        state.patience.waited(waited, ended);
+        if timed_out && !allowance.answered.is_zero() {
+            state.patience.disappointed();
         }
         match state.ledger.detach(call, tag, chunk) {
             Standing::Delivered => Flushed::Delivered,
             Standing::Unprepared | Standing::UnderWay => Flushed::Retry(Reason::UnderWay),
             Standing::Parked => Flushed::Retry(Reason::GivenBack),
         }
+    }
+
+    /// Waits as long as something is so and the thread runs; whether time ran out.
+    fn wait_while<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        longest: Duration,
+        mut is_so: impl FnMut(&State) -> bool,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let waits = |state: &mut State| is_so(state) && state.phase != Phase::Ended;
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, longest, waits);
+        let (state, ended) = waited.unwrap_or_else(PoisonError::into_inner);
+        (state, ended.timed_out())
     }
 
     /// Ends the thread. Where frames are under way on a connection, it goes on

@@ -20,9 +20,13 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// How frames are spread over them. Default by weight.
     pub delivery: Delivery,
-    /// How long a flush waits at most. Default 500 ms: it stops all of Fluent
-    /// Bit in the meantime.
+    /// How long a flush waits for a peer at most. Default 500 ms: it stops all of
+    /// Fluent Bit in the meantime.
     pub flush_wait: Duration,
+    /// After a peer had to be waited for, flushes don't do so again for that many
+    /// times as long. Default 19, so that waiting takes a twentieth of Fluent
+    /// Bit's time at most. Answers within 50 ms are not counted.
+    pub flush_rest: u32,
     /// How long a look-up, or one address of a receiver, may take. Default 5 s.
     pub connect_timeout: Duration,
     /// How long a node may keep silent with frames of ours before another one
@@ -58,6 +62,7 @@ impl Config {
             nodes,
             delivery: Delivery::default(),
             flush_wait: Duration::from_millis(500),
+            flush_rest: 19,
             connect_timeout: Duration::from_secs(5),
             failover_after: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(30),

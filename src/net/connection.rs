@@ -153,12 +153,19 @@ impl Connection {
         self.handle_timeout(now)
     }
 
-    /// Writes as much as the stream takes of what is to be written.
-    pub(super) fn transmit(&mut self, now: Instant) -> Result<(), Loss> {
-        match self.write(now) {
-            Err(loss) => Err(self.ended(loss)),
-            written => written,
+    /// Writes as much as the stream takes of what is to be written, appending to
+    /// `acked` what that settles.
+    pub(super) fn transmit(&mut self, now: Instant, acked: &mut Vec<ChunkId>) -> Result<(), Loss> {
+        self.write(now).map_err(|loss| self.ended(loss))?;
+        if let Stage::Ready(session) = &mut self.stage
+            && self.stream.is_flushed()
+        {
+            session.flushed(acked);
+            if session.is_spent() {
+                return Err(Loss::Spent);
+            }
         }
+        Ok(())
     }
 
     fn write(&mut self, now: Instant) -> Result<(), Loss> {
@@ -246,6 +253,19 @@ impl Connection {
             _ => None,
         };
         session.into_iter().flat_map(Session::in_flight)
+    }
+
+    /// The frame in flight whose last byte has not left.
+    pub(super) fn unwritten(&self) -> Option<ChunkId> {
+        match &self.stage {
+            Stage::Ready(session) => session.unwritten().copied(),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer has begun a reply and not ended it.
+    pub(super) fn is_being_answered(&self) -> bool {
+        matches!(&self.stage, Stage::Ready(session) if session.is_being_answered())
     }
 
     fn handle_input(

@@ -1,5 +1,6 @@
 //! A node at work: its connection, and what is remembered between connections.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use super::node::Node;
 use super::report::{Loss, News, NodeState};
 use super::rng::Rng;
 use crate::forward::ChunkId;
+use crate::forward::capacity::Capacity;
+use crate::forward::outbox::LostFrames;
+use crate::forward::pending::{Attempt, Ending, Next, NodeRecord, Size};
 use crate::forward::session::Doubt;
 use crate::forward::wire::Frame;
 
@@ -25,6 +29,7 @@ pub(super) struct Lane {
     node: Node,
     opener: Opener,
     health: Health,
+    capacity: Capacity,
     link: Link,
     /// Counts connections, so that each begins with another address of the name.
     turn: usize,
@@ -47,6 +52,8 @@ enum Link {
 
 struct Ready {
     connection: Connection,
+    /// Frames in flight with their bytes of entries, oldest first.
+    sizes: VecDeque<(ChunkId, usize)>,
     /// Frames that are in flight here and were given to another node as well.
     released: Vec<ChunkId>,
     /// When it last had something under way.
@@ -78,6 +85,7 @@ impl Lane {
             node,
             opener,
             health: Health::default(),
+            capacity: Capacity::default(),
             link: Link::Idle,
             turn,
         }
@@ -156,6 +164,7 @@ impl Lane {
                 {
                     self.link = Link::Ready(Ready {
                         connection,
+                        sizes: VecDeque::new(),
                         released: Vec::new(),
                         used: now,
                         rotate_at: now + rng.jitter(config.rotate_after),
@@ -166,11 +175,8 @@ impl Lane {
             Link::Ready(ready) => {
                 let before = acked.len();
                 let exchanged = exchange(&mut ready.connection, now, acked);
-                let fresh = acked.get(before..).unwrap_or_default();
-                if !fresh.is_empty() {
-                    ready.used = now;
-                    ready.released.retain(|id| !fresh.contains(id));
-                    self.health.acknowledged();
+                for id in acked.get(before..).unwrap_or_default() {
+                    ready.acknowledged(id, now, &mut self.capacity, &mut self.health);
                 }
                 if let Err(loss) = exchanged {
                     return Some(Event::Lost(loss));
@@ -194,16 +200,59 @@ impl Lane {
             .set_back(setback, now, |delay| rng.jitter(delay));
     }
 
-    /// Gives up the connection. Returns the peer, and the frames that nobody
-    /// else has, oldest first; `None` if there was no connection.
-    pub(super) fn disconnect(&mut self) -> Option<(String, Vec<ChunkId>)> {
-        let (connection, released) = match mem::replace(&mut self.link, Link::Idle) {
-            Link::Establishing { connection, .. } => (connection, Vec::new()),
-            Link::Ready(ready) => (ready.connection, ready.released),
+    /// Gives up the connection, for this reason; `None` if there was none.
+    pub(super) fn disconnect(&mut self, loss: &Loss, now: Instant) -> Option<Disconnected> {
+        let (connection, sizes, released) = match mem::replace(&mut self.link, Link::Idle) {
+            Link::Establishing { connection, .. } => (connection, VecDeque::new(), Vec::new()),
+            Link::Ready(ready) => (ready.connection, ready.sizes, ready.released),
             Link::Idle | Link::Connecting { .. } => return None,
         };
+        let ending = self.ending(loss, &connection, &sizes, now);
         let own = connection.in_flight().filter(|id| !released.contains(id));
-        Some((connection.to().to_owned(), own.copied().collect()))
+        Some(Disconnected {
+            to: connection.to().to_owned(),
+            lost: LostFrames {
+                frames: own.copied().collect(),
+                oldest: connection.in_flight().next().copied(),
+                unwritten: connection.unwritten(),
+                ending,
+            },
+        })
+    }
+
+    /// What a loss says of the frames that were in flight.
+    fn ending(
+        &mut self,
+        loss: &Loss,
+        connection: &Connection,
+        sizes: &VecDeque<(ChunkId, usize)>,
+        now: Instant,
+    ) -> Ending {
+        match loss {
+            Loss::Doubt(Doubt::Refused) => return Ending::Refused,
+            Loss::Closed | Loss::Io(_) | Loss::Tls(_) | Loss::Doubt(Doubt::AckTimeout(_)) => (),
+            Loss::Doubt(_) | Loss::Handshake(_) | Loss::Spent => return Ending::Unclear,
+        }
+        if connection.is_being_answered() {
+            return Ending::Unclear;
+        }
+        let size = match sizes.as_slices() {
+            ([(_, bytes)], []) if !self.capacity.covers(*bytes, now) => {
+                self.capacity.doubt(*bytes, now);
+                Size::Unproven
+            }
+            _ => Size::Proven,
+        };
+        let node = self.record();
+        Ending::Wordless { size, node }
+    }
+
+    /// What the node has done since it last failed.
+    pub(super) fn record(&self) -> NodeRecord {
+        match self.health.is_proven() {
+            true => NodeRecord::Works,
+            false => NodeRecord::Fails,
+        }
     }
 
     /// Gives out the frames of a node that has been silent for longer than it
@@ -263,8 +312,29 @@ impl Lane {
         }
     }
 
+    /// The largest frame that is worth sending where a smaller one would do.
+    pub(super) fn limit(&self, now: Instant) -> Option<usize> {
+        self.capacity.limit(now)
+    }
+
+    /// Whether it can take this frame. One that is larger than what the node is
+    /// known to take travels alone, so that its loss says something of it, and
+    /// so that others which may be too large are not sent yet.
+    pub(super) fn has_room_for(&self, next: Next, config: &Config, now: Instant) -> bool {
+        let Link::Ready(ready) = &self.link else {
+            return false;
+        };
+        let near = |bytes| self.capacity.nearly_covers(bytes, now);
+        let fits = match next.attempt {
+            Attempt::First => near(next.bytes),
+            Attempt::Again => self.capacity.covers(next.bytes, now),
+        };
+        let beside = fits && ready.sizes.iter().all(|(_, bytes)| near(*bytes));
+        (beside || ready.sizes.is_empty()) && self.has_room(config, now)
+    }
+
     /// Whether it can take a frame.
-    pub(super) fn has_room(&self, config: &Config, now: Instant) -> bool {
+    fn has_room(&self, config: &Config, now: Instant) -> bool {
         match &self.link {
             Link::Ready(ready) => {
                 let trusted = self.is_trusted(config) || !ready.is_busy();
@@ -277,14 +347,26 @@ impl Lane {
         }
     }
 
-    /// Sends a frame, as far as the socket takes it now.
-    pub(super) fn send(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), Loss> {
-        if let Link::Ready(ready) = &mut self.link {
-            ready.used = now;
-            ready.connection.send(frame, now);
-            ready.connection.transmit(now)?;
+    /// Sends a frame, as far as the socket takes it now, appending to `acked` what
+    /// that settles.
+    pub(super) fn send(
+        &mut self,
+        frame: &Frame<'_>,
+        now: Instant,
+        acked: &mut Vec<ChunkId>,
+    ) -> Result<(), Loss> {
+        let Link::Ready(ready) = &mut self.link else {
+            return Ok(());
+        };
+        ready.used = now;
+        ready.sizes.push_back((*frame.id, frame.entries.len()));
+        ready.connection.send(frame, now);
+        let before = acked.len();
+        let sent = ready.connection.transmit(now, acked);
+        for id in acked.get(before..).unwrap_or_default() {
+            ready.acknowledged(id, now, &mut self.capacity, &mut self.health);
         }
-        Ok(())
+        sent
     }
 
     /// Whether frames can be sent or are under way.
@@ -353,6 +435,14 @@ impl Lane {
     }
 }
 
+/// A connection that was given up.
+pub(super) struct Disconnected {
+    /// The peer.
+    pub(super) to: String,
+    /// What was in flight.
+    pub(super) lost: LostFrames,
+}
+
 /// Frames of a silent node that others may have.
 pub(super) struct Released {
     /// The node.
@@ -366,6 +456,23 @@ pub(super) struct Released {
 impl Ready {
     fn is_busy(&self) -> bool {
         self.connection.in_flight().next().is_some()
+    }
+
+    /// Notes that a frame is settled.
+    fn acknowledged(
+        &mut self,
+        id: &ChunkId,
+        now: Instant,
+        capacity: &mut Capacity,
+        health: &mut Health,
+    ) {
+        self.used = now;
+        self.released.retain(|released| released != id);
+        health.acknowledged();
+        let place = self.sizes.iter().position(|(sent, _)| sent == id);
+        if let Some((_, bytes)) = place.and_then(|place| self.sizes.remove(place)) {
+            capacity.acknowledged(bytes, now);
+        }
     }
 
     /// When it is closed because it went on to be silent after others got its frames.
@@ -387,5 +494,5 @@ fn exchange(
     acked: &mut Vec<ChunkId>,
 ) -> Result<(), Loss> {
     connection.receive(now, acked)?;
-    connection.transmit(now)
+    connection.transmit(now, acked)
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use crate::forward::outbox::Ticket;
+use crate::forward::pending::Ticket;
 
 /// How many delivered chunks are remembered for a host that has not asked again
 /// yet. Fluent Bit asks within 2000 s (`scheduler.cap`).

@@ -9,6 +9,7 @@
 //! | `config` | how a client works, and why it may not start |
 //! | `shared` | what callers and the thread share |
 //! | `ledger` | the chunks that were taken over, known again by their content |
+//! | `patience` | how long flushes may hold up their caller |
 //! | `worker` | the thread: prepares chunks, spreads frames over the nodes, settles |
 //! | `choice` | which node gets the next frame, and which nodes are needed |
 //! | `health` | when a node is tried again, and how far it is trusted |
@@ -24,12 +25,13 @@
 //!
 //! # What a flush costs
 //!
-//! A flush stops the host's engine, so it waits for [`Config::flush_wait`] at
-//! most. When that runs out, or the peer can't be reached, later flushes only
-//! wait for their chunk to be prepared (there may be nothing left to send),
-//! until a chunk was acknowledged within that time again. Delivery goes on
-//! behind them. When the host hands such a chunk over again, it is known by its
-//! content and answered without being sent twice.
+//! A flush stops the host's engine, and with it every other input and output. It
+//! waits for [`Config::flush_wait`] at most, and after a long wait flushes rest
+//! for [`Config::flush_rest`] times as long, in which they wait only for a peer
+//! that answers within 50 ms. A peer that is slower, or away, takes a twentieth of
+//! the engine's time at most. Delivery goes on behind them. When the host hands
+//! such a chunk over again, it is known by its content and answered without being
+//! sent twice.
 //!
 //! # Several nodes
 //!
@@ -75,6 +77,7 @@ mod lane;
 mod ledger;
 mod lookup;
 mod node;
+mod patience;
 mod report;
 mod rng;
 mod shared;

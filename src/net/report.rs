@@ -51,6 +51,8 @@ pub enum Count {
     FrameResent(usize),
     /// A frame of so many records was acknowledged.
     FrameAcked(usize),
+    /// A frame that a receiver may have was cut in halves, as [`News::FrameSplit`] says it.
+    FrameSplit,
     /// A connection was made.
     ConnectionMade,
     /// A connection was lost, as [`News::ConnectionLost`] says it.
@@ -237,8 +239,8 @@ impl fmt::Display for News {
             News::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
             News::FrameSplit { to, bytes, records } => write!(
                 f,
-                "{to} lost the connection over a frame of {records} records and {bytes} bytes \
-                 repeatedly: it is sent in halves; if that repeats, raise the receiver's limit \
+                "{to} takes smaller frames, and repeatedly not one of {records} records and {bytes} \
+                 bytes: that is sent in halves; raise the receiver's limit, or lower `Max_Frame` \
                  (`buffer_max_size` of Fluent Bit, `chunk_size_limit` of Fluentd)"
             ),
             News::FrameParked { to, bytes, records } => write!(

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::ledger::{Command, Ledger};
+use super::patience::Patience;
 use super::socket::Waker;
 
 /// What callers and the thread share.
@@ -15,17 +16,8 @@ pub(super) struct Shared {
 /// What callers and the thread know.
 pub(super) struct State {
     pub(super) ledger: Ledger,
-    pub(super) peer: Peer,
+    pub(super) patience: Patience,
     pub(super) phase: Phase,
-}
-
-/// Whether waiting for the peer is worth while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
-    /// As far as known, it answers within a flush.
-    Prompt,
-    /// It took longer the last time, or can't be reached.
-    Slow,
 }
 
 /// Life of the thread.

@@ -10,16 +10,16 @@ use super::choice::{Choice, Delivery, Standing};
 use super::config::Config;
 use super::connection::Opener;
 use super::health::Setback;
-use super::lane::{Event, Lane, Released};
+use super::lane::{Disconnected, Event, Lane, Released};
 use super::ledger::{Command, Standing as ChunkStanding};
 use super::lookup::Lookups;
 use super::report::{Count, Loss, News, PrepareError, Reporter};
 use super::rng::Rng;
-use super::shared::{Peer, Phase, Shared};
+use super::shared::{Phase, Shared};
 use crate::forward::ChunkId;
 use crate::forward::frames::{Batch, cut};
-use crate::forward::outbox::{Attempt, Ending, Order, Outbox, Settled, Ticket, Verdict};
-use crate::forward::session::Doubt;
+use crate::forward::outbox::{Order, Outbox, Settled};
+use crate::forward::pending::{Attempt, Ticket, Verdict};
 
 /// How long the thread goes on after it was told to stop, if it is connected
 /// and has something under way. Well below the 5 s that Fluent Bit grants.
@@ -38,7 +38,7 @@ pub(super) struct Worker<P> {
     lanes: Vec<Lane>,
 }
 
-impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
+impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
     pub(super) fn new(
         config: Config,
         openers: Vec<Opener>,
@@ -102,7 +102,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
                 let prepared = catch_unwind(AssertUnwindSafe(|| (self.prepare)(&tag, &chunk)));
                 drop(chunk);
                 let taken = match prepared {
-                    Ok(batch) => self.take(ticket, batch),
+                    Ok(batches) => self.take(ticket, batches),
                     Err(_) => Err(PrepareError::Panicked),
                 };
                 if let Err(error) = taken {
@@ -116,19 +116,26 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         }
     }
 
-    fn take(&mut self, ticket: Ticket, batch: Batch) -> Result<(), PrepareError> {
-        let cut = cut(&batch, &self.config.caps)?;
-        for error in &cut.too_large {
-            let entry = batch.entries.get(error.bytes.clone()).unwrap_or_default();
-            self.reporter.record_lost(error, entry);
+    fn take(&mut self, ticket: Ticket, batches: Vec<Batch>) -> Result<(), PrepareError> {
+        let mut parts = Vec::new();
+        let mut bytes = 0;
+        for batch in batches {
+            let cut = cut(&batch, &self.config.caps)?;
+            for error in &cut.too_large {
+                let entry = batch.entries.get(error.bytes.clone()).unwrap_or_default();
+                self.reporter.record_lost(error, entry);
+            }
+            if !cut.frames.is_empty() {
+                bytes += batch.entries.len();
+                parts.push((batch, cut.frames));
+            }
         }
-        if cut.frames.is_empty() {
+        if parts.is_empty() {
             self.settle(ticket, ChunkStanding::Delivered);
         } else {
             self.shared
-                .change(|state| state.ledger.prepared(ticket, batch.entries.len()));
-            self.outbox
-                .add(ticket, batch, cut.frames, || self.rng.chunk_id());
+                .change(|state| state.ledger.prepared(ticket, bytes));
+            self.outbox.add(ticket, parts, || self.rng.chunk_id());
         }
         Ok(())
     }
@@ -232,22 +239,25 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             if self.config.delivery == Delivery::Ordered && self.is_busy_beside(number) {
                 break;
             }
-            let Some(lane) = self
-                .lanes
-                .get_mut(number)
-                .filter(|lane| lane.has_room(&self.config, now))
-            else {
+            let Some(lane) = self.lanes.get_mut(number) else {
                 break;
             };
-            let Some((frame, attempt)) = self.outbox.next_frame(now, || self.rng.chunk_id()) else {
+            let (record, limit) = (lane.record(), lane.limit(now));
+            let next = self.outbox.next(record, limit, || self.rng.chunk_id());
+            if !next.is_some_and(|next| lane.has_room_for(next, &self.config, now)) {
+                break;
+            }
+            let Some((frame, attempt)) = self.outbox.send(record, now) else {
                 break;
             };
             self.reporter.count(match attempt {
                 Attempt::First => Count::FrameSent(frame.entries.len()),
                 Attempt::Again => Count::FrameResent(frame.entries.len()),
             });
-            let sent = lane.send(&frame, now);
+            let mut acked = Vec::new();
+            let sent = lane.send(&frame, now, &mut acked);
             self.choice.charge(number, &standings);
+            self.acked(&acked, now);
             if let Err(loss) = sent {
                 self.lose(number, loss, now);
                 return true;
@@ -278,10 +288,9 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
                 None => (),
                 Some((ticket, Settled::Parked)) => self.settle(ticket, ChunkStanding::Parked),
                 Some((ticket, Settled::Delivered(took))) => {
-                    let in_time = took <= self.config.flush_wait;
                     self.shared.change(|state| {
                         state.ledger.settle(ticket, ChunkStanding::Delivered);
-                        state.peer = if in_time { Peer::Prompt } else { Peer::Slow };
+                        state.patience.answered(took);
                     });
                 }
             }
@@ -294,7 +303,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             return;
         };
         let was_ready = lane.is_ready();
-        let Some((to, in_flight)) = lane.disconnect() else {
+        let Some(Disconnected { to, lost }) = lane.disconnect(&loss, now) else {
             return;
         };
         if matches!(loss, Loss::Spent) {
@@ -307,7 +316,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             return self.set_back(number, setback, now);
         }
         let closed = matches!(loss, Loss::Closed | Loss::Io(_));
-        if closed && in_flight.is_empty() {
+        if closed && lost.oldest.is_none() {
             self.reporter.news(&News::ClosedWhileIdle { to }, now);
             // Servers and load balancers close what they find idle. That is no
             // failure as long as nothing is to be sent.
@@ -316,12 +325,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
             }
             return;
         }
-        let ending = match loss {
-            Loss::Doubt(Doubt::Refused) => Ending::Refused,
-            _ => Ending::Unclear,
-        };
-        let unacked = in_flight.len();
-        let verdict = self.outbox.lost(&in_flight, ending, || self.rng.chunk_id());
+        let unacked = lost.frames.len();
+        let verdict = self.outbox.lost(&lost, || self.rng.chunk_id());
         let lost = News::ConnectionLost {
             to: to.clone(),
             loss,
@@ -331,6 +336,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         match verdict {
             Verdict::Again => (),
             Verdict::Split { bytes, records } => {
+                self.reporter.count(Count::FrameSplit);
                 let split = News::FrameSplit { to, bytes, records };
                 self.reporter.news(&split, now);
             }
@@ -355,7 +361,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Batch> Worker<P> {
         }
         let hopeless = |lane: &Lane| !lane.is_ready() && lane.health().keeps_failing();
         if self.lanes.iter().all(hopeless) {
-            self.shared.change(|state| state.peer = Peer::Slow);
+            self.shared.change(|state| state.patience.disappointed());
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::record::{Rewriter, Sink, Tally};
 
+use super::conditions::Patterns;
 use super::options::CommonOptions;
 use super::policy_source::PolicyWatch;
 use super::{Log, LogLevel, Metric, OptionError};
@@ -24,8 +25,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the policy.
-    pub fn new(options: CommonOptions, log: &dyn Log) -> Result<Engine, OptionError> {
+    /// Loads the policy and compiles the patterns; `patterns` is what the host offers.
+    pub fn new(
+        options: CommonOptions,
+        patterns: Option<&dyn Patterns>,
+        log: &dyn Log,
+    ) -> Result<Engine, OptionError> {
+        let conditions = options.conditions.into_iter();
+        let conditions = conditions.map(|condition| condition.compile(patterns));
+        let conditions = conditions.collect::<Result<_, _>>()?;
         let (watch, ruleset) = match options.policy {
             None => (None, None),
             Some(source) => {
@@ -39,7 +47,8 @@ impl Engine {
             let _ = getrandom::fill(&mut bytes);
             bytes
         };
-        let rewriter = Rewriter::new(options.settings, ruleset, random);
+        let mut rewriter = Rewriter::new(options.settings, ruleset, random);
+        rewriter.set_conditions(conditions);
         Ok(Engine {
             rewriter,
             watch,
@@ -90,11 +99,12 @@ impl Engine {
     /// Says what was done, and what is lost with the engine.
     pub fn close(&self, log: &dyn Log) {
         let tally = self.tally();
-        let kept = tally.events - tally.dropped;
+        let kept = tally.kept();
+        let excluded = tally.excluded_events + tally.excluded_others;
         log.log(
             LogLevel::Info,
             &format!(
-                "{} records, {} audit events: {kept} kept ({} stripped), {} dropped by policy; {} other records, {} unreadable, {} dropped because no key was to stay; {} bytes of events in, {} out",
+                "{} records, {} audit events: {kept} kept ({} stripped), {} dropped by policy; {} other records, {} unreadable, {} dropped because no key was to stay, {excluded} by `Regex` or `Exclude`; {} bytes of events in, {} out",
                 tally.records,
                 tally.events,
                 tally.stripped,

@@ -38,9 +38,28 @@ pub fn decode(text: &str) -> Cow<'_, str> {
     Cow::Owned(decoded)
 }
 
+/// Undoes the entities of a text that a template has escaped as a whole: each `&` in
+/// it begins an entity, and none of the characters that would be one stands for
+/// itself. Any other text stays as it is, so that a secret which merely holds an `&`
+/// arrives intact outside KKP, too.
+pub fn decode_escaped(text: &str) -> Cow<'_, str> {
+    let escaped = text.char_indices().all(|(at, c)| match c {
+        '&' => ENTITIES
+            .iter()
+            .any(|(entity, _)| text[at..].starts_with(entity)),
+        '"' | '\'' | '+' | '<' | '>' => false,
+        _ => true,
+    });
+    if escaped {
+        decode(text)
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, decode_escaped};
 
     #[test]
     fn entities_are_undone_once() {
@@ -49,5 +68,19 @@ mod tests {
             "{\"a\": <b>&lt; &x +'"
         );
         assert_eq!(decode("plain"), "plain");
+    }
+
+    #[test]
+    fn only_text_that_is_escaped_as_a_whole() {
+        for (text, expected) in [
+            ("a&#43;b&amp;c&lt;d&gt;&#34;e&#39;f", "a+b&c<d>\"e'f"),
+            ("R&amp;amp;D", "R&amp;D"),
+            ("a+b&c<d>\"e'f", "a+b&c<d>\"e'f"),
+            ("R&D", "R&D"),
+            ("a&amp;b+c", "a&amp;b+c"),
+            ("plain==", "plain=="),
+        ] {
+            assert_eq!(decode_escaped(text), expected);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::record::ChunkSink;
 
+use super::conditions::Patterns;
 use super::engine::Engine;
 use super::options::Options;
 use super::{Log, Metric, OptionError, Properties, Verdict};
@@ -15,11 +16,16 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads the options; an error here stops the start of Fluent Bit.
-    pub fn new(properties: &Properties, log: Arc<dyn Log>) -> Result<Filter, OptionError> {
+    /// Reads the options; an error here stops the start of Fluent Bit. `patterns` is
+    /// what the host has of regular expressions.
+    pub fn new(
+        properties: &Properties,
+        patterns: Option<&dyn Patterns>,
+        log: Arc<dyn Log>,
+    ) -> Result<Filter, OptionError> {
         let options = Options::new(properties, &[])?.common()?;
         Ok(Filter {
-            engine: Engine::new(options, &*log)?,
+            engine: Engine::new(options, patterns, &*log)?,
             log,
         })
     }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::forward::compression::Compression;
+use crate::forward::compression::{Compression, CompressionError};
 use crate::forward::handshake::{Auth, Secret};
-use crate::forward::wire::ExtraOption;
+use crate::forward::wire::{Acks, ExtraOption};
 use crate::net::{Config, Delivery, Identity, Node, Tls, Versions};
-use crate::record::{EntryForm, EntryMetadata, EntryTime};
+use crate::record::{EntryForm, EntryMetadata, EntryTime, TagTemplate};
 
 use super::host_settings::{HostSettings, HostTls};
 use super::option_error::{OptionError, display_name, wrong};
@@ -54,8 +54,8 @@ pub struct ForwardOptions {
     /// The form of entries.
     pub form: EntryForm,
     /// The tag under which records are sent, where it is not their own.
-    pub tag: Option<String>,
-    /// What a user should know of options that are not followed.
+    pub tag: Option<TagTemplate>,
+    /// What a user should know of options that lose something, or are not followed.
     pub remarks: Vec<&'static str>,
 }
 
@@ -63,8 +63,8 @@ impl ForwardOptions {
     /// Reads the options.
     pub fn new(options: &Options<'_>, host: &HostSettings) -> Result<ForwardOptions, OptionError> {
         let compression = compression(options)?;
-        let mut nodes = match options.one("upstream")? {
-            Some(file) => upstream(file, options, host)?,
+        let nodes = match options.one("upstream")? {
+            Some(file) => upstream(file, compression, options, host)?,
             None => {
                 let auth = auth(options)?;
                 let tls = host.tls.as_ref().map(tls_of).transpose()?;
@@ -72,13 +72,11 @@ impl ForwardOptions {
                 for node in &mut nodes {
                     node.auth = auth.clone();
                     node.tls = tls.clone().or(node.tls.take());
+                    node.compression = compression;
                 }
                 nodes
             }
         };
-        for node in &mut nodes {
-            node.compression = compression;
-        }
         let mut config = Config::new(nodes);
         for (name, place) in [
             ("connect_timeout", &mut config.connect_timeout),
@@ -110,6 +108,9 @@ impl ForwardOptions {
         // Fluent Bit's receiver cuts and inflates in pieces of 1,024,000 bytes.
         if let Some(frame) = options.number("max_frame", 1_000..=6_000_000)? {
             config.caps.frame = frame;
+        }
+        if options.flag("require_ack_response")? == Some(false) {
+            config.limits.acks = Acks::Waived;
         }
         config.extra_options = extra_options(options)?.into();
         let form = EntryForm {
@@ -171,6 +172,7 @@ fn receivers(options: &Options<'_>, host: &HostSettings) -> Result<Vec<Node>, Op
 /// The nodes of an upstream file, to which the options of a receiver belong.
 fn upstream(
     file: &str,
+    compression: Compression,
     options: &Options<'_>,
     host: &HostSettings,
 ) -> Result<Vec<Node>, OptionError> {
@@ -206,12 +208,12 @@ fn upstream(
             &format!("the file cannot be read ({error})"),
         )
     })?;
-    parse_upstream(file, &text, |name| std::env::var(name).ok())
+    parse_upstream(file, &text, compression, |name| std::env::var(name).ok())
         .map_err(|error| OptionError(error.to_string()))
 }
 
 fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
-    let key = options.one("shared_key")?;
+    let key = options.credential("shared_key")?;
     let empty = options.flag("empty_shared_key")?.unwrap_or(false);
     let shared_key = match (key, empty) {
         (Some(_), true) => {
@@ -221,7 +223,7 @@ fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
             ));
         }
         (Some(key), false) => key,
-        (None, true) => "",
+        (None, true) => "".into(),
         (None, false) => {
             for name in ["username", "password", "self_hostname"] {
                 if options.one(name)?.is_some() {
@@ -235,8 +237,14 @@ fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
             return Ok(None);
         }
     };
-    let user = match (options.one("username")?, options.one("password")?) {
-        (Some(name), password) => Some((name.to_owned(), Secret::new(password.unwrap_or("")))),
+    let user = match (
+        options.credential("username")?,
+        options.credential("password")?,
+    ) {
+        (Some(name), password) => Some((
+            name.into_owned(),
+            Secret::new(password.unwrap_or_default().into_owned()),
+        )),
         (None, Some(_)) => {
             return Err(OptionError(
                 "`Password` is set without `Username`: the receiver asks for both".to_owned(),
@@ -248,7 +256,7 @@ fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
         .one("self_hostname")?
         .unwrap_or("localhost")
         .to_owned();
-    Auth::new(Secret::new(shared_key), hostname, user)
+    Auth::new(Secret::new(shared_key.into_owned()), hostname, user)
         .map(Some)
         .map_err(|error| OptionError(error.to_string()))
 }
@@ -257,19 +265,8 @@ fn compression(options: &Options<'_>) -> Result<Compression, OptionError> {
     let Some(value) = options.one("compress")? else {
         return Ok(Compression::None);
     };
-    match value.to_ascii_lowercase().as_str() {
-        "off" | "false" | "text" => Ok(Compression::None),
-        "gzip" => Ok(Compression::Gzip),
-        #[cfg(feature = "zstd")]
-        "zstd" => Ok(Compression::Zstd),
-        #[cfg(not(feature = "zstd"))]
-        "zstd" => Err(wrong(
-            "compress",
-            value,
-            "this library is built without zstd: use gzip",
-        )),
-        _ => Err(wrong("compress", value, "use one of gzip, zstd, off")),
-    }
+    let wrong = |error: CompressionError| wrong("compress", value, &error.to_string());
+    value.parse().map_err(wrong)
 }
 
 /// What every frame says on the user's behalf.
@@ -287,17 +284,15 @@ fn extra_options(options: &Options<'_>) -> Result<Vec<ExtraOption>, OptionError>
     Ok(extra)
 }
 
-/// A fixed tag.
-fn tag(options: &Options<'_>) -> Result<Option<String>, OptionError> {
-    match options.one("tag")? {
-        Some(tag) if tag.contains('$') => Err(wrong(
-            "tag",
-            tag,
-            "keys of the record (`$…`) are not looked up here: set a fixed tag, or use the host's \
-             filter `rewrite_tag`",
-        )),
-        tag => Ok(tag.map(str::to_owned)),
-    }
+/// The tag under which records are sent. The host has put the values of
+/// environment variables into it already.
+fn tag(options: &Options<'_>) -> Result<Option<TagTemplate>, OptionError> {
+    let Some(text) = options.one("tag")? else {
+        return Ok(None);
+    };
+    let template = TagTemplate::parse(text);
+    let template = template.map_err(|error| wrong("tag", text, &error.to_string()))?;
+    Ok(Some(template))
 }
 
 /// What the `tls.*` options of the host's own mean here.
@@ -370,18 +365,20 @@ fn versions(min: Option<&str>, max: Option<&str>) -> Result<Versions, OptionErro
     }
 }
 
-/// What a user should know of options that are not followed.
+/// What a user should know of options that lose something, or are not followed.
 fn remarks(options: &Options<'_>) -> Result<Vec<&'static str>, OptionError> {
     let mut remarks = Vec::new();
     if options.flag("require_ack_response")? == Some(false) {
         remarks.push(
-            "`Require_ack_response off` is not followed: without acknowledgements nobody knows what \
-             was lost; the receiver must acknowledge",
+            "`Require_ack_response off`: what is on its way when a connection ends, or when the \
+             receiver does, is lost without a word",
         );
     }
     if options.flag("send_options")? == Some(false) {
-        remarks
-            .push("`Send_options off` is not followed: receivers need the options to acknowledge");
+        remarks.push(
+            "`Send_options off` is not followed: receivers need the options to acknowledge and to \
+             inflate",
+        );
     }
     if options.flag("fluentd_compat")? == Some(true) {
         remarks.push("`Fluentd_Compat` has no effect: only logs are sent here");
@@ -446,7 +443,8 @@ mod tests {
                 metadata: EntryMetadata::Retain
             }
         );
-        assert_eq!(options.tag.as_deref(), Some("new"));
+        assert_eq!(options.tag, TagTemplate::parse("new").ok());
+        assert_eq!(options.config.limits.acks, Acks::Waived);
         assert_eq!(options.remarks.len(), 1);
         assert!(
             !format!("{options:?}").contains("\"p\""),
@@ -578,7 +576,11 @@ mod tests {
             &some,
             "`Add_Option` is `a`: this key is set already",
         );
-        check(&[("Tag", "$a['b']")], &some, "rewrite_tag");
+        check(
+            &[("Tag", "$a['b")],
+            &some,
+            "`Tag` is `$a['b`: `$a['b` is no key",
+        );
         check(
             &[("Ack_Window", "0")],
             &some,

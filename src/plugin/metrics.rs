@@ -56,13 +56,14 @@ impl Metric {
     /// What both doors count of records and events.
     pub(super) fn of_tally(tally: &Tally) -> Vec<Metric> {
         let events = |outcome, value| {
-            let help = "Audit events, kept or dropped by the policy.";
+            let help = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
             Metric::counter("events_total", help, value).label("outcome", outcome)
         };
         vec![
             Metric::counter("records_total", "Log records read.", tally.records),
-            events("kept", tally.events - tally.dropped),
+            events("kept", tally.kept()),
             events("dropped", tally.dropped),
+            events("excluded", tally.excluded_events),
             Metric::counter(
                 "events_stripped_total",
                 "Audit events kept that the policy took something out of.",
@@ -72,6 +73,11 @@ impl Metric {
                 "records_non_audit_total",
                 "Records that hold no audit event.",
                 tally.non_audit,
+            ),
+            Metric::counter(
+                "records_excluded_total",
+                "Records without an audit event that a pattern excluded.",
+                tally.excluded_others,
             ),
             Metric::counter(
                 "records_malformed_total",
@@ -107,6 +113,8 @@ mod tests {
             records: 9,
             events: 7,
             dropped: 3,
+            excluded_events: 1,
+            excluded_others: 6,
             stripped: 2,
             non_audit: 1,
             malformed: 4,
@@ -126,10 +134,12 @@ mod tests {
             .collect();
         let expected = [
             ("records_total", 9),
-            ("events_total kept", 4),
+            ("events_total kept", 3),
             ("events_total dropped", 3),
+            ("events_total excluded", 1),
             ("events_stripped_total", 2),
             ("records_non_audit_total", 1),
+            ("records_excluded_total", 6),
             ("records_malformed_total", 4),
             ("records_emptied_total", 5),
             ("event_bytes_in_total", 70),

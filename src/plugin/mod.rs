@@ -4,26 +4,41 @@
 //! [`Verdict`] and [`Outcome`] into the host's codes, and each [`Metric`] into one of its
 //! metrics. Nothing here knows an ABI.
 
+#[cfg(feature = "output")]
+mod batches;
+#[cfg(feature = "cli")]
 mod check;
+#[cfg(feature = "output")]
 pub mod classic;
+mod conditions;
+#[cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "what the output needs")
+)]
 mod engine;
 mod entities;
 mod filter;
+#[cfg(feature = "output")]
 mod forward_options;
 mod host_settings;
 mod metrics;
 mod option_error;
 mod options;
+#[cfg(feature = "output")]
 mod output;
 mod policy_source;
+#[cfg(feature = "output")]
 mod upstream;
 
+#[cfg(feature = "cli")]
 pub use check::{Checked, Door, ENTITIES_UNDONE, check, unknown_option};
+pub use conditions::{Pattern, Patterns};
 pub use filter::Filter;
 pub use host_settings::{HostSettings, HostTls};
 pub use metrics::{Metric, MetricKind};
 pub use option_error::OptionError;
 pub use options::Options;
+#[cfg(feature = "output")]
 pub use output::Output;
 
 /// The options of one plugin section, in the order of the configuration file.

@@ -1,6 +1,7 @@
 //! Options of a section, read into types. Everything wrong is an error that names
 //! the option, what was found and what would be right.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::record::{
 use crate::suggest;
 
 use super::Properties;
+use super::conditions::{self, ConditionOption};
 use super::entities;
 use super::option_error::{OptionError, display_name, wrong};
 use super::policy_source::PolicySource;
@@ -21,14 +23,17 @@ pub struct CommonOptions {
     pub policy: Option<PolicySource>,
     /// How often a policy file is looked at; `None` for never again.
     pub policy_reload: Option<Duration>,
+    /// Which events and records stay because of their text.
+    pub conditions: Vec<ConditionOption>,
     /// How records are read and written.
     pub settings: Settings,
 }
 
 /// Options that filter and output have in common.
-const COMMON: [&str; 16] = [
+const COMMON: [&str; 18] = [
     "allowlist_key",
     "event_time",
+    "exclude",
     "format",
     "log_key",
     "non_audit",
@@ -41,6 +46,7 @@ const COMMON: [&str; 16] = [
     "policy_reload",
     "record",
     "records",
+    "regex",
     "remove_key",
     "uuid_key",
 ];
@@ -129,6 +135,11 @@ impl<'p> Options<'p> {
             ))),
             value => Ok(value),
         }
+    }
+
+    /// The value of an option that is a secret or belongs to one, as the user wrote it.
+    pub fn credential(&self, name: &'static str) -> Result<Option<Cow<'p, str>>, OptionError> {
+        Ok(self.one(name)?.map(entities::decode_escaped))
     }
 
     /// The value of an option that names one of a few things.
@@ -234,6 +245,7 @@ impl<'p> Options<'p> {
         Ok(CommonOptions {
             policy: self.policy()?,
             policy_reload,
+            conditions: conditions::of_section(self)?,
             settings,
         })
     }

@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::forward::frames::{Batch, RecordTooLarge};
+use crate::forward::frames::RecordTooLarge;
 use crate::net::{Client, Count, Flushed, News, Node, NodeState, Report};
-use crate::record::EntrySink;
+use crate::record::{EntrySink, audit_id};
 
+use super::batches::batches;
+use super::conditions::Patterns;
 use super::engine::Engine;
 use super::forward_options::{ForwardOptions, OWN};
 use super::host_settings::HostSettings;
@@ -25,10 +27,12 @@ pub struct Output {
 }
 
 impl Output {
-    /// Reads the options and starts the thread; an error here stops the start of Fluent Bit.
+    /// Reads the options and starts the thread; an error here stops the start of
+    /// Fluent Bit. `patterns` is what the host has of regular expressions.
     pub fn new(
         properties: &Properties,
         host: &HostSettings,
+        patterns: Option<&dyn Patterns>,
         log: Arc<dyn Log>,
     ) -> Result<Output, OptionError> {
         let options = Options::new(properties, &OWN)?;
@@ -41,8 +45,7 @@ impl Output {
         for remark in remarks {
             log.log(LogLevel::Warn, remark);
         }
-        let tag = tag.map(String::into_bytes);
-        let engine = Engine::new(options.common()?, &*log)?;
+        let engine = Engine::new(options.common()?, patterns, &*log)?;
         let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
         let engine = Arc::new(Mutex::new(engine));
         let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));
@@ -57,15 +60,17 @@ impl Output {
                 }
                 // A retry brings the whole chunk again: nothing may be held back beyond it.
                 engine.release(host_tag, &mut sink);
+                if sink.bodiless > 0 {
+                    news.records_bodiless(sink.bodiless);
+                }
+                // They are held until they are acknowledged, and counted without what is spare.
+                sink.entries.shrink_to_fit();
+                sink.ends.shrink_to_fit();
                 let metrics = engine.metrics();
                 *engine_metrics
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = metrics;
-                Batch {
-                    tag: tag.as_deref().unwrap_or(host_tag).to_vec(),
-                    entries: sink.entries,
-                    ends: sink.ends,
-                }
+                batches(sink, tag.as_ref(), host_tag)
             }
         };
         let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>)
@@ -133,11 +138,12 @@ struct NewsToLog {
     log: Arc<dyn Log>,
     frames: AtomicU64,
     resent: AtomicU64,
+    split: AtomicU64,
     acked: AtomicU64,
     lost: AtomicU64,
     connections: AtomicU64,
     connections_lost: AtomicU64,
-    /// Name of each node, and whether it is up.
+    /// Label of each node, and whether it is up.
     nodes: Vec<(String, AtomicBool)>,
 }
 
@@ -145,19 +151,39 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+/// What metrics call each node: its name, with what it takes to tell those of the
+/// same name apart.
+fn node_labels(nodes: &[Node]) -> Vec<String> {
+    let is_single = |label: &str, of: fn(&Node) -> String| {
+        nodes.iter().filter(|node| of(node) == label).count() == 1
+    };
+    let label = |(number, node): (usize, &Node)| {
+        let endpoint = node.to_string();
+        if is_single(&node.name, |node| node.name.clone()) {
+            node.name.clone()
+        } else if is_single(&endpoint, Node::to_string) {
+            endpoint
+        } else {
+            format!("{endpoint} ({})", number + 1)
+        }
+    };
+    nodes.iter().enumerate().map(label).collect()
+}
+
 impl NewsToLog {
     fn new(log: Arc<dyn Log>, nodes: &[Node]) -> NewsToLog {
-        let nodes = nodes.iter();
+        let labels = node_labels(nodes).into_iter();
         NewsToLog {
             log,
             frames: AtomicU64::new(0),
             resent: AtomicU64::new(0),
+            split: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             connections_lost: AtomicU64::new(0),
-            nodes: nodes
-                .map(|node| (node.name.clone(), AtomicBool::new(false)))
+            nodes: labels
+                .map(|label| (label, AtomicBool::new(false)))
                 .collect(),
         }
     }
@@ -173,6 +199,11 @@ impl NewsToLog {
                 "frames_resent_total",
                 "Frames given to a connection again.",
                 count(&self.resent),
+            ),
+            Metric::counter(
+                "frames_split_total",
+                "Frames halved after a receiver that takes smaller ones did not take them.",
+                count(&self.split),
             ),
             Metric::counter(
                 "records_acked_total",
@@ -195,10 +226,10 @@ impl NewsToLog {
                 count(&self.connections_lost),
             ),
         ];
-        metrics.extend(self.nodes.iter().map(|(name, up)| {
+        metrics.extend(self.nodes.iter().map(|(label, up)| {
             let help = "Whether frames find their way to the receiver (1) or not (0).";
             let up = up.load(Ordering::Relaxed);
-            Metric::gauge("node_up", help, u64::from(up)).label("node", name)
+            Metric::gauge("node_up", help, u64::from(up)).label("node", label)
         }));
         metrics
     }
@@ -207,6 +238,14 @@ impl NewsToLog {
         self.lost.fetch_add(1, Ordering::Relaxed);
         let message = format!(
             "{bytes} bytes at the end of a chunk are no records; they cannot be forwarded and are lost"
+        );
+        self.log.log(LogLevel::Error, &message);
+    }
+
+    fn records_bodiless(&self, records: usize) {
+        self.lost.fetch_add(records as u64, Ordering::Relaxed);
+        let message = format!(
+            "{records} records of a chunk hold no map; they cannot be forwarded and are lost"
         );
         self.log.log(LogLevel::Error, &message);
     }
@@ -232,10 +271,11 @@ impl Report for NewsToLog {
         self.log.log(level, &message);
     }
 
-    fn record_lost(&self, error: &RecordTooLarge, _entry: &[u8]) {
+    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        self.log
-            .log(LogLevel::Error, &format!("a record is lost: {error}"));
+        let which = audit_id(entry).map_or(String::new(), |id| format!("; its auditID is `{id}`"));
+        let message = format!("a record is lost: {error}{which}");
+        self.log.log(LogLevel::Error, &message);
     }
 
     fn count(&self, count: Count) {
@@ -243,6 +283,7 @@ impl Report for NewsToLog {
             Count::FrameSent(_) => self.frames.fetch_add(1, Ordering::Relaxed),
             Count::FrameResent(_) => self.resent.fetch_add(1, Ordering::Relaxed),
             Count::FrameAcked(records) => self.acked.fetch_add(records as u64, Ordering::Relaxed),
+            Count::FrameSplit => self.split.fetch_add(1, Ordering::Relaxed),
             Count::ConnectionMade => self.connections.fetch_add(1, Ordering::Relaxed),
             Count::ConnectionLost => self.connections_lost.fetch_add(1, Ordering::Relaxed),
         };
@@ -280,5 +321,18 @@ mod tests {
         assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 1)]);
         news.node(1, NodeState::Down);
         assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 0)]);
+    }
+
+    #[test]
+    fn nodes_of_the_same_name_are_told_apart() {
+        let mut nodes = Node::parse_list("a:1,b:2,c:3,c:3").unwrap();
+        assert_eq!(node_labels(&nodes), ["a:1", "b:2", "c:3 (3)", "c:3 (4)"]);
+        for node in &mut nodes[..3] {
+            node.name = "eu".into();
+        }
+        assert_eq!(
+            node_labels(&nodes),
+            ["eu at a:1", "eu at b:2", "eu at c:3", "c:3"]
+        );
     }
 }

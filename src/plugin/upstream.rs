@@ -18,13 +18,14 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+use crate::forward::compression::{Compression, CompressionError};
 use crate::net::{Auth, Endpoint, Identity, Node, Role, Secret, Tls, Versions};
 use crate::suggest::nearest;
 
 use super::classic::{self, Content, Line};
 
 /// What a node may set.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 22] = [
     "name",
     "host",
     "port",
@@ -44,17 +45,17 @@ const KEYS: [&str; 19] = [
     "username",
     "password",
     "self_hostname",
+    "compress",
+    "send_options",
+    "require_ack_response",
 ];
 
 /// Keys of out_forward that hold for all nodes here, and belong to the section
 /// of the output.
-const OF_THE_OUTPUT: [&str; 7] = [
+const OF_THE_OUTPUT: [&str; 4] = [
     "add_option",
     "tag",
-    "compress",
     "time_as_integer",
-    "send_options",
-    "require_ack_response",
     "retain_metadata_in_forward_mode",
 ];
 
@@ -70,11 +71,12 @@ pub struct UpstreamError {
     pub problem: String,
 }
 
-/// Reads the text of the file of that name. `variable` gives the value of
-/// `${NAME}`.
+/// Reads the text of the file of that name. Nodes that do not say otherwise have
+/// that compression. `variable` gives the value of `${NAME}`.
 pub fn parse_upstream(
     file: &str,
     text: &str,
+    compression: Compression,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Vec<Node>, UpstreamError> {
     let wrong = |Problem { line, text }| UpstreamError {
@@ -85,7 +87,7 @@ pub fn parse_upstream(
     let sections = sections(text, variable).map_err(wrong)?;
     let nodes = sections.iter().filter(|section| section.kind == Kind::Node);
     let nodes: Vec<_> = nodes
-        .map(Section::node)
+        .map(|section| section.node(compression))
         .collect::<Result<_, _>>()
         .map_err(wrong)?;
     let end = text.lines().count().max(1);
@@ -298,7 +300,15 @@ impl Section {
         }
     }
 
-    fn node(&self) -> Result<Node, Problem> {
+    fn node(&self, compression: Compression) -> Result<Node, Problem> {
+        // Options are always sent, and acknowledgements are a matter of the output.
+        self.switch("send_options", true)?;
+        if !self.switch("require_ack_response", true)?
+            && let Some(entry) = self.entry("require_ack_response")
+        {
+            let text = "`require_ack_response off` is not set for single nodes; write it into the section of the output";
+            return Err(Problem::new(entry.line, text));
+        }
         let name = self.mandatory("name")?.value.clone();
         let host = self.mandatory("host")?;
         let port = self.mandatory("port")?;
@@ -315,7 +325,18 @@ impl Section {
             role: self.role()?,
             auth: self.auth()?,
             tls: self.tls()?,
+            compression: self.compression(compression)?,
             ..Node::new(endpoint)
+        })
+    }
+
+    fn compression(&self, default: Compression) -> Result<Compression, Problem> {
+        let Some(entry) = self.entry("compress") else {
+            return Ok(default);
+        };
+        entry.value.parse().map_err(|error: CompressionError| {
+            let text = format!("`compress` is `{}`; {error}", entry.value);
+            Problem::new(entry.line, text)
         })
     }
 
@@ -425,7 +446,8 @@ mod tests {
 
     fn parse(text: &str) -> Result<Vec<Node>, String> {
         let variable = |name: &str| (name == "KEY").then(|| "from the environment".to_owned());
-        parse_upstream("nodes.conf", text, variable).map_err(|error| error.to_string())
+        parse_upstream("nodes.conf", text, Compression::None, variable)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -455,6 +477,9 @@ mod tests {
     self_hostname me
     username   user
     password   two words
+    compress   gzip
+    send_options on
+    require_ack_response on
 ";
         let nodes = parse(text).unwrap();
         let first = Node {
@@ -482,9 +507,20 @@ mod tests {
                 }),
                 versions: Versions::Both,
             }),
+            compression: Compression::Gzip,
             ..Node::new("[fd00::2]:24225".parse().unwrap())
         };
         assert_eq!(nodes, [first, second]);
+    }
+
+    #[test]
+    fn nodes_are_compressed_like_the_output_unless_they_say_otherwise() {
+        let text = "[UPSTREAM]\nname x\n[NODE]\nname a\nhost b\nport 1\n";
+        for (line, expected) in [("", Compression::Gzip), ("compress off", Compression::None)] {
+            let text = format!("{text}{line}");
+            let nodes = parse_upstream("nodes.conf", &text, Compression::Gzip, |_| None).unwrap();
+            assert_eq!(nodes[0].compression, expected);
+        }
     }
 
     #[test]
@@ -552,7 +588,16 @@ mod tests {
                 "self_hostname x",
                 "`self_hostname` has no effect without a handshake",
             ),
-            ("compress gzip", "`compress` is not set for single nodes"),
+            (
+                "compress lz4",
+                "`compress` is `lz4`; use one of gzip, zstd, off",
+            ),
+            ("send_options maybe", "`send_options` is `maybe`"),
+            (
+                "require_ack_response off",
+                "`require_ack_response off` is not set for single nodes",
+            ),
+            ("tag x", "`tag` is not set for single nodes"),
             (
                 "shared_key ${NO_KEY}",
                 "the environment variable `NO_KEY` is not set",

@@ -130,9 +130,20 @@ const API_VERSIONS: [&str; 3] = [
     "audit.k8s.io/v1alpha1",
 ];
 
+/// Whether a document must say which version of a policy it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ApiVersion {
+    Required,
+    Optional,
+}
+
 /// Whether the document says that it is a policy. These two keys alone are found
 /// without regard to case, because Go's own JSON decoder looks for them.
-pub(super) fn check_version(node: &Node, order: KeyOrder) -> Findings<ProblemKind> {
+pub(super) fn check_version(
+    node: &Node,
+    order: KeyOrder,
+    required: ApiVersion,
+) -> Findings<ProblemKind> {
     let mut problems = Findings::new();
     if !matches!(node.value, Value::Map(_) | Value::Null) {
         let message = format!("found {}, expected a mapping with `apiVersion`", node.value);
@@ -145,7 +156,8 @@ pub(super) fn check_version(node: &Node, order: KeyOrder) -> Findings<ProblemKin
         return problems;
     }
     let at = api_version.at;
-    if !API_VERSIONS.contains(&api_version.value.as_str()) {
+    let may_be_missing = required == ApiVersion::Optional && api_version.value.is_empty();
+    if !may_be_missing && !API_VERSIONS.contains(&api_version.value.as_str()) {
         let message = match api_version.value.as_str() {
             "" => format!("missing: write `apiVersion: {}`", API_VERSIONS[0]),
             other => {

@@ -1,6 +1,6 @@
 //! Text → policy: format, tree, types, validation, and what to say about it.
 
-use super::decode::{KeyOrder, check_version, decode};
+use super::decode::{ApiVersion, KeyOrder, check_version, decode};
 use super::error::{Finding, Findings};
 use super::schema::check;
 use super::validate::validate;
@@ -14,7 +14,8 @@ use crate::text::{
 pub enum Syntax {
     /// As kube-apiserver reads its policy file: JSON if it begins with `{`, otherwise YAML.
     File,
-    /// The same, and also YAML in braces: for values that can't have line breaks.
+    /// The same, and also YAML in braces, for values that can't have line breaks; it
+    /// may leave out `apiVersion`, because what it stands in says that it is a policy.
     Inline,
 }
 
@@ -55,7 +56,11 @@ impl Policy {
             .map_err(Clone::clone)
             .and_then(|decoded| read(text, decoded, syntax))
             .map_err(|fault| places.refusal(fault))?;
-        let problems = check_version(&tree, order);
+        let required = match syntax {
+            Syntax::File => ApiVersion::Required,
+            Syntax::Inline => ApiVersion::Optional,
+        };
+        let problems = check_version(&tree, order, required);
         if !problems.is_empty() {
             return Err(places.error(problems, Vec::new()));
         }
@@ -269,6 +274,7 @@ mod tests {
             "{apiVersion: audit.k8s.io/v1, rules: [{level: None, users: ['a', \"b\"]}]}",
             r#"{"apiVersion":"audit.k8s.io/v1","rules":[{"level":"None","users":["a","b"]}]}"#,
             "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  users: [a, b]\n",
+            "{rules: [{level: None, users: [a, b]}]}",
         ] {
             let parsed = Policy::parse("p", text.as_bytes(), Syntax::Inline).unwrap();
             assert_eq!(parsed.policy.rules()[0].users, ["a", "b"], "{text}");

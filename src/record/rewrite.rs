@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::policy::{Level, Ruleset};
 
 use super::chunk::{EventTime, Record, RecordKind};
+use super::condition::{self, Condition, Document, Subject, Whole};
 use super::convert;
 use super::cri::Prefix;
 use super::document::{TextDocument, list_items};
@@ -94,6 +95,7 @@ pub enum EventTimeSource {
 pub struct Rewriter {
     settings: Settings,
     ruleset: Option<Arc<Ruleset>>,
+    conditions: Vec<Condition>,
     random: Box<dyn FnMut() -> [u8; 16] + Send>,
     partials: Partials,
     tally: Tally,
@@ -147,6 +149,7 @@ impl Rewriter {
         let mut rewriter = Rewriter {
             settings,
             ruleset: None,
+            conditions: Vec::new(),
             random: Box::new(random),
             partials: Partials::new(PARTIALS_LIMIT),
             tally: Tally::default(),
@@ -165,6 +168,11 @@ impl Rewriter {
                 .resize(ruleset.rule_count() + 1, Default::default());
         }
         self.ruleset = ruleset;
+    }
+
+    /// Makes events and records stay only if these hold.
+    pub fn set_conditions(&mut self, conditions: Vec<Condition>) {
+        self.conditions = conditions;
     }
 
     /// What was done so far.
@@ -363,6 +371,11 @@ impl Rewriter {
         if self.settings.on_error == Fate::Drop {
             return;
         }
+        let (whole, fields) = (Whole::Text(item), &[][..]);
+        if !condition::admit(&self.conditions, &Subject { whole, fields }) {
+            self.tally.excluded_others += 1;
+            return;
+        }
         let Holder {
             source,
             record,
@@ -394,7 +407,8 @@ impl Rewriter {
             slot,
             joined,
         } = holder;
-        let Judgement::Log { cut, rule } = self.judge(event, line) else {
+        let document = Document::Json(Json(line));
+        let Judgement::Log { cut, rule } = self.judge(event, document, Some(source)) else {
             sink.drop(source, record);
             return Ok(());
         };
@@ -490,7 +504,9 @@ impl Rewriter {
         event: &Event<'a>,
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
-        let Judgement::Log { cut, rule } = self.judge(event, source) else {
+        let Judgement::Log { cut, rule } =
+            self.judge(event, Document::Msgpack(Msgpack(source)), None)
+        else {
             sink.drop(source, record);
             return Ok(());
         };
@@ -610,6 +626,19 @@ impl Rewriter {
                 Fate::Drop => sink.drop(source, record),
             };
         };
+        if !self.conditions.is_empty() {
+            let document = Document::Msgpack(Msgpack(source));
+            let whole = match self.text_slot(source) {
+                Some((_, text)) => Whole::Text(text.raw),
+                None => Whole::Value(document, map.at),
+            };
+            let fields = [(document, &self.buffers.record.slots[..])];
+            let fields = &fields;
+            if !condition::admit(&self.conditions, &Subject { whole, fields }) {
+                self.tally.excluded_others += 1;
+                return sink.drop(source, record);
+            }
+        }
         self.buffers.record_edits.clear();
         if self
             .finish_record(source, record, &map, None, false, sink)
@@ -743,11 +772,17 @@ impl Rewriter {
         }
     }
 
-    fn pass_line(&self, fate: Fate, line: &[u8], out: &mut Vec<u8>) {
-        if fate == Fate::Keep {
-            out.extend_from_slice(line);
-            out.push(b'\n');
+    fn pass_line(&mut self, fate: Fate, line: &[u8], out: &mut Vec<u8>) {
+        if fate == Fate::Drop {
+            return;
         }
+        let (whole, fields) = (Whole::Text(line), &[][..]);
+        if !condition::admit(&self.conditions, &Subject { whole, fields }) {
+            self.tally.excluded_others += 1;
+            return;
+        }
+        out.extend_from_slice(line);
+        out.push(b'\n');
     }
 
     /// An event in `within` of a line, to be written behind the first `front` bytes of it.
@@ -759,7 +794,8 @@ impl Rewriter {
         within: std::ops::Range<usize>,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
-        let Judgement::Log { cut, rule } = self.judge(event, line) else {
+        let Judgement::Log { cut, rule } = self.judge(event, Document::Json(Json(line)), None)
+        else {
             return Ok(());
         };
         let uuid = self.uuid();
@@ -784,7 +820,36 @@ impl Rewriter {
         Ok(())
     }
 
-    fn judge<'a>(&mut self, event: &Event<'a>, document: &'a [u8]) -> Judgement {
+    /// What becomes of an event, by the policy and then by the conditions; `holder`
+    /// is where the record stands whose text it is, if it is one's.
+    fn judge<'a>(
+        &mut self,
+        event: &Event<'a>,
+        document: Document<'a>,
+        holder: Option<&[u8]>,
+    ) -> Judgement {
+        let judgement = self.by_policy(event, document.bytes());
+        if self.conditions.is_empty() || matches!(judgement, Judgement::Drop) {
+            return judgement;
+        }
+        let within = (document, &self.buffers.event.slots[..]);
+        let around = holder.map(|source| {
+            let record = Document::Msgpack(Msgpack(source));
+            (record, &self.buffers.record.slots[..])
+        });
+        let fields = [within, around.unwrap_or(within)];
+        let subject = Subject {
+            whole: Whole::Value(document, event.at),
+            fields: &fields[..1 + usize::from(around.is_some())],
+        };
+        if condition::admit(&self.conditions, &subject) {
+            return judgement;
+        }
+        self.tally.excluded_events += 1;
+        Judgement::Drop
+    }
+
+    fn by_policy<'a>(&mut self, event: &Event<'a>, document: &'a [u8]) -> Judgement {
         let size = (event.end - event.at) as u64;
         self.tally.events += 1;
         self.tally.bytes_in += size;

@@ -1,7 +1,8 @@
 //! Where rewritten records go.
 
 use super::chunk::{EventTime, Record, RecordKind};
-use super::msgpack;
+use super::msgpack::{self, Msgpack};
+use super::tree::{Kind, Tree};
 
 /// Takes what becomes of each record, in order.
 pub trait Sink {
@@ -153,6 +154,9 @@ pub struct EntrySink {
     pub entries: Vec<u8>,
     /// Where each of them ends.
     pub ends: Vec<usize>,
+    /// Records that are none, because their body is no map: receivers read no
+    /// further than to such a one.
+    pub bodiless: usize,
 }
 
 impl EntrySink {
@@ -188,6 +192,7 @@ impl Sink for EntrySink {
         };
         let time = time.unwrap_or(own);
         let retain = self.form.metadata == EntryMetadata::Retain;
+        let start = self.entries.len();
         msgpack::write_array_head(&mut self.entries, 2);
         if retain {
             msgpack::write_array_head(&mut self.entries, 2);
@@ -205,7 +210,13 @@ impl Sink for EntrySink {
                 metadata => self.entries.extend_from_slice(metadata),
             }
         }
+        let body_at = self.entries.len();
         body(&mut self.entries);
-        self.ends.push(self.entries.len());
+        if Msgpack(&self.entries).kind(body_at) == Ok(Kind::Map) {
+            self.ends.push(self.entries.len());
+        } else {
+            self.entries.truncate(start);
+            self.bodiless += 1;
+        }
     }
 }

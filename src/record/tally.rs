@@ -9,6 +9,10 @@ pub struct Tally {
     pub events: u64,
     /// Events dropped by the policy: level `None`, no rule, or an omitted stage.
     pub dropped: u64,
+    /// Events that the policy would keep, dropped by a condition.
+    pub excluded_events: u64,
+    /// Other records dropped by a condition.
+    pub excluded_others: u64,
     /// Events that the policy took something out of.
     pub stripped: u64,
     /// Records that hold no audit event.
@@ -37,6 +41,11 @@ pub struct RuleTally {
 }
 
 impl Tally {
+    /// Events kept.
+    pub fn kept(&self) -> u64 {
+        self.events - self.dropped - self.excluded_events
+    }
+
     /// The tally of a rule; `None` stands for no rule.
     pub fn rule(&mut self, rule: Option<u32>) -> Option<&mut RuleTally> {
         let last = self.rules.len().checked_sub(1)?;

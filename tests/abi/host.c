@@ -7,6 +7,7 @@
  *   -DHOST_SAYS='"4.0.0"'                          what it claims to be
  *   -DHOST_MOVES_PROPERTIES=8                      a build with other layouts
  *   -DHOST_MOVES_METRICS=8                         the same behind the properties
+ *   -DHOST_WITHOUT_REGEX                           a build without regular expressions
  *
  * Its arguments are commands, done one after the other:
  *   load PATH           load a plugin by either door, chosen by the file's name
@@ -453,6 +454,42 @@ int flb_metrics_fluentbit_add(struct flb_config *config, struct cmt *cmt)
              init_time);
     return 0;
 }
+
+#ifndef HOST_WITHOUT_REGEX
+/* A pattern is plain text, and wrong with a parenthesis in it: the C library's own
+ * expressions take more stack than a coroutine has. */
+struct flb_regex {
+    char *text;
+};
+
+flb_regex_create_fn flb_regex_create;
+flb_regex_match_fn flb_regex_match;
+flb_regex_destroy_fn flb_regex_destroy;
+
+struct flb_regex *flb_regex_create(const char *pattern)
+{
+    struct flb_regex *regex;
+
+    if (strpbrk(pattern, "()") != NULL) {
+        return NULL;
+    }
+    regex = zeroed(sizeof(*regex));
+    regex->text = copy(pattern);
+    return regex;
+}
+
+int flb_regex_match(struct flb_regex *regex, unsigned char *text, size_t size)
+{
+    return memmem(text, size, regex->text, strlen(regex->text)) != NULL;
+}
+
+int flb_regex_destroy(struct flb_regex *regex)
+{
+    free(regex->text);
+    free(regex);
+    return 0;
+}
+#endif
 
 int flb_log_print(int type, const char *file, int line, const char *format, ...)
 {

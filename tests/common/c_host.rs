@@ -52,6 +52,12 @@ impl CHost {
         self
     }
 
+    /// It was built without regular expressions.
+    pub fn without_regex(mut self) -> CHost {
+        self.flags.push("-DHOST_WITHOUT_REGEX".to_owned());
+        self
+    }
+
     /// Its malloc aligns to 8 bytes only.
     pub fn malloc8(mut self) -> CHost {
         self.sources.push("malloc8.c");

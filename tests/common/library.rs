@@ -6,10 +6,14 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// The built library: `deps/libkube_audit.so` beside this test's own program.
-/// Cargo builds it together with the rlib that the test is linked to, so it is
-/// never older than the test.
+/// The library under test: the path in `KUBE_AUDIT_LIBRARY`, such as one that is to
+/// be shipped, or else `deps/libkube_audit.so` beside this test's own program. Cargo
+/// builds that together with the rlib that the test is linked to, so it is never
+/// older than the test.
 pub fn library() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("KUBE_AUDIT_LIBRARY") {
+        return PathBuf::from(chosen);
+    }
     let program = std::env::current_exe().expect("own path");
     let profile = program.parent().and_then(Path::parent).expect("target");
     let library = profile.join("deps/libkube_audit.so");

@@ -192,14 +192,16 @@ fn case_23_and_24_acks_in_every_shape() {
     assert_eq!(peer.connections(), 1);
 }
 
+/// One frame at a time would take a round trip each.
 #[test]
 fn case_63_the_window_hides_the_round_trip() {
-    let delay = Duration::from_millis(100);
+    const WINDOW: usize = 16;
+    let round_trip = Duration::from_millis(200);
     let peer = Peer::start(vec![script(move |connection| {
         let mut due = Vec::new();
         while let Some(frame) = connection.frame() {
-            due.push((Instant::now() + delay, frame.id));
-            if due.len() == 8 {
+            due.push((Instant::now() + round_trip, frame.id));
+            if due.len() == WINDOW {
                 for (at, id) in due.drain(..) {
                     std::thread::sleep(at.saturating_duration_since(Instant::now()));
                     connection.ack(&id);
@@ -209,16 +211,14 @@ fn case_63_the_window_hides_the_round_trip() {
     })]);
     let mut config = config(&peer.endpoint());
     config.caps.frame = 1000;
+    config.limits.window = WINDOW;
     config.limits.ack_timeout = Duration::from_secs(5);
     let host = Host::start(config);
     let start = Instant::now();
-    assert_eq!(host.flush(&chunk(0..40, 900)), Flushed::Delivered);
-    assert_eq!(peer.received().len(), 40);
-    assert!(
-        start.elapsed() < delay * 40 / 5,
-        "{:?} for 40 frames",
-        start.elapsed()
-    );
+    assert_eq!(host.flush(&chunk(0..64, 900)), Flushed::Delivered);
+    let took = start.elapsed();
+    assert_eq!(peer.received().len(), 64);
+    assert!(took < round_trip * 64 / 10, "{took:?} for 64 frames");
 }
 
 /// Acknowledgements sent one by one with Nagle's algorithm, against delayed

@@ -10,13 +10,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use kube_audit::forward::compression::Compression;
+use kube_audit::forward::wire::Acks;
 use kube_audit::net::{Config, Flushed};
 
 use crate::handshake::auth;
 use crate::host::{Host, chunk, config, entry, until};
+use crate::output::{deliver, output};
 use crate::process::{Process, free_port, skip};
 
-fn binaries() -> Vec<PathBuf> {
+/// Those that are found; stderr says when there is none.
+pub fn binaries() -> Vec<PathBuf> {
     let cache = env::home_dir()
         .unwrap_or_default()
         .join(".cache/fluent-bit");
@@ -113,6 +116,52 @@ fn case_43_killed_and_started_again() {
     }
 }
 
+#[test]
+fn case_22_unix_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    for binary in binaries() {
+        let keys: &[&str] = match is_at_least(&binary, 3) {
+            true => &["", "key"],
+            false => &[""],
+        };
+        for key in keys {
+            let path = directory.path().join("forward.sock");
+            let unix_path = format!("unix_path={}", path.display());
+            let shared_key = format!("shared_key={key}");
+            let options = [&*unix_path, &*shared_key];
+            let options = &options[..if key.is_empty() { 1 } else { 2 }];
+            let receiver = start(&binary, free_port(), options);
+            let mut config = config(&format!("unix:{}", path.display()));
+            config.timers.handshake.helo = Duration::from_secs(2);
+            config.timers.handshake.pong = Duration::from_secs(2);
+            config.nodes[0].auth = auth(key, None).filter(|_| !key.is_empty());
+            let host = Host::start(config);
+            host.deliver(&chunk(0..100, 0));
+            until("all are printed", || records(&receiver).len() >= 100);
+            let expected: Vec<_> = (0..100).map(record).collect();
+            assert!(records(&receiver) == expected, "{}", binary.display());
+        }
+    }
+}
+
+/// Such entries are read from 2.1 on.
+#[test]
+fn case_07_metadata_arrives_when_it_is_asked_for() {
+    for binary in binaries().iter().filter(|binary| is_at_least(binary, 3)) {
+        let port = free_port();
+        let receiver = start(binary, port, &[]);
+        let retain = [("retain_metadata_in_forward_mode", "on")];
+        let (output, _) = output(&format!("127.0.0.1:{port}"), &retain);
+        let record = b"\x92\x92\xd7\x00\x65\0\0\0\0\0\0\x07\x81\xa1m\xa2md\x81\xa1n\x09";
+        deliver(&output, "t", record);
+        let printed = "[0] t: [[1694498816.000000007, {\"m\"=>\"md\"}], {\"n\"=>9}]";
+        until("it is printed", || {
+            receiver.lines().contains(&printed.into())
+        });
+        output.close();
+    }
+}
+
 /// Three chunks, of one record, of many and of several frames, arrive.
 fn delivers(binary: &Path, options: &[&str], change: impl Fn(&mut Config)) {
     let port = free_port();
@@ -138,6 +187,19 @@ fn case_08_gzip() {
         delivers(&binary, &[], |config| {
             config.nodes[0].compression = Compression::Gzip;
         });
+    }
+}
+
+/// Without acknowledgements, in every form.
+#[test]
+fn case_08_without_acknowledgements() {
+    for binary in binaries() {
+        for compression in [Compression::None, Compression::Gzip] {
+            delivers(&binary, &[], |config| {
+                config.limits.acks = Acks::Waived;
+                config.nodes[0].compression = compression;
+            });
+        }
     }
 }
 
@@ -230,5 +292,36 @@ fn case_21_tls_with_and_without_a_shared_key() {
                 config.nodes[0].compression = Compression::Gzip;
             },
         );
+    }
+}
+
+/// `in_forward` closes once its buffer is full, whether or not the rest of the
+/// frame is in its socket already.
+#[test]
+fn case_46_frames_above_buffer_max_size() {
+    for binary in binaries() {
+        let port = free_port();
+        let options = ["buffer_chunk_size=32K", "buffer_max_size=128K"];
+        let receiver = start(&binary, port, &options);
+        let mut config = config(&format!("127.0.0.1:{port}"));
+        config.caps.frame = 400_000;
+        config.limits.ack_timeout = Duration::from_secs(2);
+        let host = Host::start(config);
+        let large = chunk(0..1000, 1000);
+        // What else comes vouches for the receiver.
+        let mut number = 1000;
+        until("it is delivered", || {
+            host.deliver(&entry(number, 0));
+            number += 1;
+            host.flush(&large) == Flushed::Delivered
+        });
+        until("all are printed", || {
+            records(&receiver).len() >= number as usize
+        });
+        let mut printed = records(&receiver);
+        printed.sort_by_key(|(_, _, number)| *number);
+        let expected: Vec<_> = (0..number).map(record).collect();
+        let (binary, news) = (binary.display(), host.news());
+        assert!(printed == expected, "each once: {binary}: {news:?}");
     }
 }

@@ -50,6 +50,7 @@ pub struct Notes {
     pub lost: Mutex<Vec<String>>,
     pub sent: AtomicUsize,
     pub resent: AtomicUsize,
+    pub split: AtomicUsize,
     pub acked: AtomicUsize,
     pub nodes: Mutex<HashMap<usize, NodeState>>,
 }
@@ -69,6 +70,7 @@ impl Report for Notes {
             Count::FrameSent(_) => self.sent.fetch_add(1, Ordering::Relaxed),
             Count::FrameResent(_) => self.resent.fetch_add(1, Ordering::Relaxed),
             Count::FrameAcked(records) => self.acked.fetch_add(records, Ordering::Relaxed),
+            Count::FrameSplit => self.split.fetch_add(1, Ordering::Relaxed),
             Count::ConnectionMade | Count::ConnectionLost => 0,
         };
     }
@@ -91,6 +93,7 @@ pub struct Host {
 pub fn config(endpoints: &str) -> Config {
     let mut config = Config::new(Node::parse_list(endpoints).unwrap());
     config.flush_wait = Duration::from_secs(2);
+    config.flush_rest = 0;
     config.connect_timeout = Duration::from_millis(300);
     config.timers.tls = Duration::from_secs(1);
     config.timers.handshake.helo = Duration::from_millis(300);
@@ -111,11 +114,11 @@ impl Host {
                 *end += length;
                 Some(*end)
             });
-            Batch {
+            vec![Batch {
                 tag: tag.to_vec(),
                 entries: chunk.to_vec(),
                 ends: ends.collect(),
-            }
+            }]
         };
         let client = Client::start(config, prepare, Arc::clone(&notes) as Arc<dyn Report>).unwrap();
         Host {

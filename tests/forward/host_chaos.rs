@@ -32,7 +32,8 @@ fn fluent_bit() -> Option<PathBuf> {
     Some(binary)
 }
 
-fn configuration(directory: &Path, library: &Path, endpoints: &str) -> PathBuf {
+/// `audit.log` in a directory → `tail` → `kube_audit` → these receivers.
+pub fn configuration(directory: &Path, library: &Path, endpoints: &str) -> PathBuf {
     let at = |name: &str| directory.join(name);
     let plugins = format!("[PLUGINS]\n    Path {}\n", library.display());
     fs::write(at("plugins.conf"), plugins).unwrap();
@@ -119,6 +120,7 @@ fn case_52_and_65_chaos_through_fluent_bit() {
         "{summary}"
     );
     assert_eq!(books.needless, 0, "{summary}");
+    assert_eq!(books.resplit, 0, "{summary}\n{}", said());
     assert!(!said().contains("cannot be retried"), "{}", said());
     let seconds = start.elapsed().as_secs() as usize;
     let attempts = chaos.connections().into_iter().max().unwrap();

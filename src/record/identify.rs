@@ -1,0 +1,69 @@
+//! Which event an entry holds, for a word about it.
+
+use super::chunk::Record;
+use super::cri::Prefix;
+use super::document::TextDocument;
+use super::event::{Event, Scratch};
+use super::msgpack::Msgpack;
+use super::tree::{Kind, Malformed, Tree};
+
+/// The `auditID` of the event that is the body of an entry, or the text of one of
+/// its members.
+pub fn audit_id(entry: &[u8]) -> Option<String> {
+    find(entry).ok().flatten()
+}
+
+fn find(entry: &[u8]) -> Result<Option<String>, Malformed> {
+    let body = Record::read(entry, 0)?.body;
+    let (tree, mut scratch) = (Msgpack(entry), Scratch::default());
+    let id = |event: Event<'_>| {
+        let id = event.audit_id()?;
+        Some(String::from_utf8_lossy(&id.value()).into_owned())
+    };
+    if let Some(id) = id(Event::read(tree, body, &mut scratch)?) {
+        return Ok(Some(id));
+    }
+    let mut map = tree.open_map(body)?;
+    while let Some(member) = tree.next_member(&mut map)? {
+        map.next = tree.end(member.value)?;
+        if tree.kind(member.value)? != Kind::Text {
+            continue;
+        }
+        let line = tree.text(member.value)?.0.raw;
+        let text = TextDocument::read(line, Prefix::read(line), &mut scratch);
+        if let TextDocument::Event(event) = text
+            && let Some(id) = id(event)
+        {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_as_maps_and_as_texts() {
+        let text = br#"{"kind":"Event","auditID":"a-1","stage":"Panic"}"#;
+        let text = [&[b'\xd9', text.len() as u8][..], text].concat();
+        let cases: [(&[&[u8]], Option<&str>); 5] = [
+            (
+                &[b"\x92\x01\x82\xa7auditID\xa3a-1\xa5stage\xa5Panic"],
+                Some("a-1"),
+            ),
+            (
+                &[b"\x92\x92\x01\x80\x82\xa1n\x01\xa3log", &text],
+                Some("a-1"),
+            ),
+            (&[b"\x92\x01\x81\xa3log\xa2{}"], None),
+            (&[b"\x92\x01\x81\xa3log\x07"], None),
+            (&[b"\x92\x01\x81\xa3log"], None),
+        ];
+        for (entry, id) in cases {
+            let entry = entry.concat();
+            assert_eq!(audit_id(&entry).as_deref(), id, "{entry:x?}");
+        }
+    }
+}
