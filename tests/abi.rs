@@ -49,10 +49,6 @@ fn drive_installed(host: &CHost, installed: &Installed, commands: &str) -> Ran {
     )
 }
 
-fn lines(text: &str) -> Vec<&str> {
-    text.lines().collect()
-}
-
 #[track_caller]
 fn assert_has(text: &str, part: &str) {
     assert!(text.contains(part), "no {part:?} in:\n{text}");

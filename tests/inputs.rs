@@ -61,7 +61,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// A receiver that writes what arrives into a file.
+/// A receiver that writes what arrives into a file for each tag.
 fn aggregator(host: &FluentBit, port: u16) -> fluent_bit::Running {
     let port = port.to_string();
     let pipeline = Pipeline::new()
@@ -73,14 +73,14 @@ fn aggregator(host: &FluentBit, port: u16) -> fluent_bit::Running {
                 ("buffer_max_size", "16M"),
             ],
         )
-        .file_output("arrived");
+        .output("file", &[("path", "{dir}"), ("format", "plain")]);
     let mut aggregator = host.start(&pipeline);
     aggregator.wait_for_log("listening on", 1);
     aggregator
 }
 
 fn records(aggregator: &fluent_bit::Running) -> Vec<Value> {
-    let lines = aggregator.read("arrived");
+    let lines = aggregator.read("kube-audit");
     lines
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -155,6 +155,12 @@ fn webhook() {
         assert!(batch.len() > 6_000_000);
         assert_eq!(server.post("/", &batch), Some(201), "{}", host.name());
         aggregator.wait_until("the batch", |aggregator| records(aggregator).len() >= 420);
+        // Another path is another tag, and so another file here.
+        let one = list(vec![sample().remove(1)]);
+        assert_eq!(server.post("/qx7l2v", &one), Some(201), "{}", host.name());
+        aggregator.wait_until("the other tag", |aggregator| {
+            !aggregator.read("qx7l2v").is_empty()
+        });
         webhook.stop();
         let arrived = records(&aggregator);
         assert_eq!(arrived.len(), 420, "{}", host.name());
@@ -163,18 +169,24 @@ fn webhook() {
     });
 }
 
+/// A recording of a real API server; `None`, with a word about it, where there is none.
+fn recorded(file: &str) -> Option<String> {
+    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") else {
+        eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, {file} is not sent");
+        return None;
+    };
+    let file = File::open(Path::new(&truth).join("corpus/shapes").join(file)).unwrap();
+    let mut text = String::new();
+    GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    Some(text)
+}
+
 /// Everything that a real API server sent to its webhook.
 #[test]
 fn recorded_lists() {
-    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") else {
-        eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, no recorded lists are sent");
+    let Some(text) = recorded("eventlists.jsonl.gz") else {
         return;
     };
-    let path = Path::new(&truth).join("corpus/shapes/eventlists.jsonl.gz");
-    let mut text = String::new();
-    GzDecoder::new(File::open(path).unwrap())
-        .read_to_string(&mut text)
-        .unwrap();
     let mut expected = Vec::new();
     for list in text.lines() {
         let list: Value = serde_json::from_str(list).unwrap();
@@ -208,7 +220,7 @@ fn recorded_lists() {
             );
         }
         aggregator.wait_until("all events", |aggregator| {
-            aggregator.read("arrived").lines().count() >= expected.len()
+            aggregator.read("kube-audit").lines().count() >= expected.len()
         });
         webhook.stop();
         let arrived: Vec<_> = records(&aggregator)
@@ -315,5 +327,50 @@ fn containers() {
         let secret = events.iter().find(secret).unwrap();
         assert_eq!(secret["level"], "Metadata");
         assert!(secret.get("responseObject").is_none());
+    });
+}
+
+/// Everything that a real API server wrote to its standard output.
+#[test]
+fn recorded_lines() {
+    let Some(text) = recorded("cri-wrapped.log.gz") else {
+        return;
+    };
+    if !image::is_possible() {
+        return;
+    }
+    let mut expected = Vec::new();
+    let mut line = String::new();
+    for piece in text.lines() {
+        let (before, after) = piece.split_once(" stdout ").unwrap();
+        assert!(before.ends_with('Z'));
+        line.push_str(&after[2..]);
+        if after.starts_with('F') {
+            let event: Value = serde_json::from_str(&line).unwrap();
+            line.clear();
+            // Of policy `recommended`, nothing else goes.
+            if event["stage"] != "RequestReceived" {
+                expected.push((event["auditID"].clone(), event["stage"].clone()));
+            }
+        }
+    }
+    assert!(text.contains(" stdout P "));
+    fluent_bit::in_each((1, 9, 3), |host| {
+        let image = Image::new(host);
+        fs::write(
+            image.path("var/log/containers/kube-apiserver-node-0.log"),
+            &text,
+        )
+        .unwrap();
+        let config = "/fluent-bit/etc/inputs/containers.conf";
+        let running = image.start(config, &[("CLUSTER_ID", "c-1")]);
+        running.wait_for("lines", |running| running.records().len() >= expected.len());
+        let arrived: Vec<_> = running
+            .records()
+            .iter()
+            .map(|event| (event["auditID"].clone(), event["stage"].clone()))
+            .collect();
+        running.stop();
+        assert!(arrived == expected, "{}", host.name());
     });
 }

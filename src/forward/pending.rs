@@ -97,8 +97,10 @@ struct Parcel {
     /// The place of its batch.
     batch: usize,
     span: Span,
-    /// How often a node that works lost its connection over it.
+    /// How often in a row a node that works lost its connection over it, with its
+    /// size as this evidence.
     strikes: u32,
+    struck_as: Size,
     /// Whether a connection was lost over it in a way that its size may explain.
     doubted: bool,
     exposure: Exposure,
@@ -129,6 +131,7 @@ impl Parcel {
             batch,
             span,
             strikes: 0,
+            struck_as: Size::Proven,
             doubted: false,
             exposure: Exposure::Impossible,
             state: ParcelState::Waiting(Attempt::First),
@@ -314,6 +317,10 @@ impl Pending {
                 size,
                 node: NodeRecord::Works,
             } => {
+                if parcel.struck_as != size {
+                    parcel.struck_as = size;
+                    parcel.strikes = 0;
+                }
                 parcel.strikes += 1;
                 if parcel.strikes < ATTEMPTS {
                     return Verdict::Again;

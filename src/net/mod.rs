@@ -59,12 +59,17 @@
 //!
 //! Frames that a lost connection left unacknowledged are sent again with the
 //! same id, because the peer may or may not have them; so are those of a node
-//! that is silent for too long. After three lost connections a frame may be too
-//! large for the receiver and is sent in halves, which have ids of their own.
-//! Acknowledged ones are not, even if the host has to hand the chunk over again,
-//! with these exceptions: more than 1024 delivered chunks are waiting for the host to ask;
-//! a chunk that was given back had to make room for others; or the process ends
-//! before the host has asked.
+//! that is silent for too long. A frame that was written as a whole gets other
+//! ids only where it is halved, on the evidence that
+//! [`Outbox`](crate::forward::outbox::Outbox) asks for. To come by it, a frame
+//! that is larger than 32 KiB and than all that a node has acknowledged of late
+//! travels alone.
+//!
+//! Acknowledged frames are not sent again, even if the host has to hand the chunk
+//! over again, with these exceptions: more than 1024 delivered chunks are waiting
+//! for the host to ask; a chunk that was given back had to make room for others;
+//! or the process ends before the host has asked. In the two latter cases what
+//! was not acknowledged gets other ids too.
 
 mod choice;
 mod client;

@@ -115,8 +115,8 @@ pub enum News {
         /// Endpoint and address.
         to: String,
     },
-    /// A frame is sent in halves from now on, because it was the likely cause of
-    /// lost connections.
+    /// A frame is sent in halves from now on, because a node that takes smaller
+    /// ones repeatedly did not take it.
     FrameSplit {
         /// Endpoint and address.
         to: String,

@@ -29,6 +29,8 @@ mod output;
 mod policy_source;
 #[cfg(feature = "output")]
 mod upstream;
+#[cfg(feature = "output")]
+mod upstream_yaml;
 
 #[cfg(feature = "cli")]
 pub use check::{Checked, Door, ENTITIES_UNDONE, check, unknown_option};

@@ -12,6 +12,9 @@
 //!     shared_key ${FORWARD_KEY}
 //! ```
 //!
+//! A file whose name ends with `.yaml` or `.yml` is read in its
+//! [YAML form](super::upstream_yaml) instead.
+//!
 //! Keys are those of out_forward, and two more that it lacks: `weight` (a whole
 //! number, default 1) and `role` (`primary`, which is the default, or `standby`).
 
@@ -23,6 +26,7 @@ use crate::net::{Auth, Endpoint, Identity, Node, Role, Secret, Tls, Versions};
 use crate::suggest::nearest;
 
 use super::classic::{self, Content, Line};
+use super::upstream_yaml;
 
 /// What a node may set.
 const KEYS: [&str; 22] = [
@@ -84,7 +88,12 @@ pub fn parse_upstream(
         line,
         problem: text,
     };
-    let sections = sections(text, variable).map_err(wrong)?;
+    let is_yaml = [".yaml", ".yml"].iter().any(|end| file.ends_with(end));
+    let sections = match is_yaml {
+        true => yaml_sections(text, variable),
+        false => sections(text, variable),
+    };
+    let sections = sections.map_err(wrong)?;
     let nodes = sections.iter().filter(|section| section.kind == Kind::Node);
     let nodes: Vec<_> = nodes
         .map(|section| section.node(compression))
@@ -92,6 +101,11 @@ pub fn parse_upstream(
         .map_err(wrong)?;
     let end = text.lines().count().max(1);
     let lacks = |kind| sections.iter().all(|section| section.kind != kind);
+    if is_yaml && (lacks(Kind::Upstream) || nodes.is_empty()) {
+        let text =
+            "there is no receiver; write `upstream_servers`, with a `name` and a list of `nodes`";
+        return Err(wrong(Problem::new(end, text)));
+    }
     if lacks(Kind::Upstream) {
         let text = "there is no section `[UPSTREAM]`; write one with a `name`, and a `[NODE]` for each receiver";
         return Err(wrong(Problem::new(end, text)));
@@ -150,7 +164,7 @@ fn sections(
     {
         let (key, value) = match content {
             Content::Entry(key, _) if key.starts_with("upstream_servers:") => {
-                let text = "this is the YAML form, which is not read; write sections `[UPSTREAM]` and `[NODE]`";
+                let text = "this is the YAML form; give the file a name that ends with `.yaml`";
                 return Err(Problem::new(line, text));
             }
             Content::Directive(content) => {
@@ -197,6 +211,36 @@ fn sections(
             key.to_ascii_lowercase(),
             expand(line, value, &variable)?,
         )?;
+    }
+    Ok(sections)
+}
+
+/// The same of the YAML form, where all is one upstream.
+fn yaml_sections(
+    text: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<Section>, Problem> {
+    let servers = upstream_yaml::servers(text);
+    let servers = servers.map_err(|(line, text)| Problem::new(line, text))?;
+    if let [_, second, ..] = &*servers {
+        let text = "this is a second upstream; write all nodes into one, or a file for each";
+        return Err(Problem::new(second.own.line, text));
+    }
+    let mut sections = Vec::new();
+    for server in servers {
+        let own = (Kind::Upstream, server.own);
+        let nodes = server.nodes.into_iter().map(|node| (Kind::Node, node));
+        for (kind, mapping) in [own].into_iter().chain(nodes) {
+            let mut section = Section {
+                kind,
+                line: mapping.line,
+                entries: Vec::new(),
+            };
+            for (line, key, value) in mapping.scalars {
+                section.add(line, key, expand(line, &value, &variable)?)?;
+            }
+            sections.push(section);
+        }
     }
     Ok(sections)
 }
@@ -534,6 +578,57 @@ mod tests {
     }
 
     #[test]
+    fn the_yaml_form_says_the_same() {
+        let variable = |name: &str| (name == "KEY").then(|| "k".to_owned());
+        let read = |text: &str| {
+            let nodes = parse_upstream("nodes.yaml", text, Compression::None, variable);
+            nodes.map_err(|error| error.to_string())
+        };
+        let yaml = "\
+upstream_servers:
+  - name: aggregators
+    nodes:
+      - name: first
+        host: logs-1.example
+        port: 24224
+      - name: second
+        host: fd00::2
+        port: 24225
+        weight: 3
+        role: standby
+        shared_key: ${KEY}
+";
+        let classic = "[UPSTREAM]\nname aggregators\n\
+            [NODE]\nname first\nhost logs-1.example\nport 24224\n\
+            [NODE]\nname second\nhost fd00::2\nport 24225\nweight 3\nrole standby\nshared_key ${KEY}";
+        let expected = parse_upstream("nodes.conf", classic, Compression::None, variable).unwrap();
+        assert_eq!(read(yaml).unwrap(), expected);
+        for (text, error) in [
+            ("", "nodes.yaml:1: there is no receiver"),
+            ("a: b\n", "nodes.yaml:1: there is no receiver"),
+            (
+                "upstream_servers:\n- name: a\n  nodes:\n  - hots: b",
+                "nodes.yaml:4: `hots` is no key of a node; did you mean `host`?",
+            ),
+            (
+                "upstream_servers:\n- name: a\n  nodes:\n  - name: b",
+                "nodes.yaml:4: this node has no `host`",
+            ),
+            (
+                "upstream_servers:\n- name: a\n- name: b",
+                "nodes.yaml:3: this is a second upstream",
+            ),
+            (
+                "upstream_servers: a",
+                "nodes.yaml:1: `upstream_servers` needs a list",
+            ),
+        ] {
+            let found = read(text).expect_err(text);
+            assert!(found.starts_with(error), "{found}, not {error}");
+        }
+    }
+
+    #[test]
     fn names_the_line_and_what_would_be_right() {
         let node = "[UPSTREAM]\nname x\n[NODE]\nname a\nhost b\nport 1\n";
         let cases = [
@@ -555,7 +650,10 @@ mod tests {
                 "nodes.conf:1: `[OUTPUT]` is no section of an upstream file",
             ),
             ("@SET a=b", "nodes.conf:1: `@SET a=b` is not known here"),
-            ("upstream_servers:", "nodes.conf:1: this is the YAML form"),
+            (
+                "upstream_servers:",
+                "nodes.conf:1: this is the YAML form; give the file a name that ends with `.yaml`",
+            ),
             (
                 "[UPSTREAM]\nhost x",
                 "nodes.conf:2: `host` is no key of `[UPSTREAM]`",

@@ -10,8 +10,6 @@
 //! A key ends at a blank, a dot, a comma or a double quote outside `'…'`. Facts:
 //! `src/flb_record_accessor.c` and `src/flb_ra_key.c` of Fluent Bit 4.0.0 to 5.1.1.
 
-use std::io::Write;
-
 use super::convert::msgpack_to_json;
 use super::msgpack::{HeadKind, Msgpack};
 use super::tree::{Malformed, Tree};
@@ -29,8 +27,10 @@ pub struct TagTemplate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(Vec<u8>),
+    /// The tag of the chunk.
     Tag,
-    TagPart(usize),
+    /// A part of it between dots.
+    Word(usize),
     Key(Vec<u8>, Vec<Step>),
 }
 
@@ -107,7 +107,7 @@ impl TagTemplate {
             match part {
                 Part::Text(text) => tag.extend_from_slice(text),
                 Part::Tag => tag.extend_from_slice(chunk_tag),
-                Part::TagPart(number) => {
+                Part::Word(number) => {
                     let mut parts = chunk_tag.split(|&byte| byte == b'.');
                     tag.extend_from_slice(parts.nth(*number).unwrap_or_default());
                 }
@@ -140,7 +140,7 @@ fn tag_part(from: &str, behind: &str) -> Result<(Part, usize), TagError> {
     };
     let length = from.len() - after.len();
     match number.parse() {
-        Ok(number) => Ok((Part::TagPart(number), length)),
+        Ok(number) => Ok((Part::Word(number), length)),
         Err(_) => Err(TagError::TagPart(from[..length].to_owned())),
     }
 }
@@ -279,12 +279,11 @@ fn write(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Result<(), Malforme
         HeadKind::Str(length) => out.extend_from_slice(tree.content(head, length)?),
         HeadKind::Bin(length) => {
             for byte in tree.content(head, length)? {
-                // Writing to memory does not fail.
-                let _ = write!(out, "{byte:02x}");
+                out.extend_from_slice(format!("{byte:02x}").as_bytes());
             }
         }
         HeadKind::Float(value) => {
-            let _ = write!(out, "{value:.6}");
+            out.extend_from_slice(format!("{value:.6}").as_bytes());
         }
         HeadKind::Array(_) | HeadKind::Ext(..) => (),
         HeadKind::Nil

@@ -775,3 +775,37 @@ fn without_a_policy_only_the_options_count() {
     let mut rewriter = Rewriter::new(Settings::default(), None, || [0; 16]);
     assert_eq!(run(&mut rewriter, &framed(&body)), None);
 }
+
+/// Finds plain text.
+struct Word(&'static str);
+
+impl Pattern for Word {
+    fn is_in(&self, text: &[u8]) -> bool {
+        memchr::memmem::find(text, self.0.as_bytes()).is_some()
+    }
+}
+
+#[test]
+fn conditions_hold_for_each_event_of_a_list_and_for_other_lines() {
+    let event = |verb| format!(r#"{{"auditID":"a","stage":"Panic","verb":"{verb}"}}"#);
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{},{}]}}"#,
+        event("get"),
+        event("list")
+    );
+    let mut rewriter = Rewriter::new(Settings::default(), None, || [0; 16]);
+    rewriter.set_conditions(vec![Condition {
+        effect: Effect::Require,
+        place: Place::Field(FieldPath::parse("verb").unwrap()),
+        pattern: Box::new(Word("list")),
+    }]);
+    let mut out = Vec::new();
+    for line in [&list, &event("get"), &event("list"), "verb list"] {
+        rewriter.line(line.as_bytes(), &mut out);
+    }
+    let kept = event("list") + "\n";
+    assert_eq!(String::from_utf8(out).unwrap(), kept.repeat(2));
+    let tally = rewriter.tally();
+    let counts = (tally.kept(), tally.excluded_events, tally.excluded_others);
+    assert_eq!(counts, (2, 2, 1));
+}

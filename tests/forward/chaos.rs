@@ -90,7 +90,7 @@ struct Arrival {
 /// What is remembered of a connection.
 #[derive(Default)]
 struct Line {
-    /// It was closed, or was slow at least once: its acknowledgements may be late or lost.
+    /// It was closed, or slow at least once, also where the machine was: its acknowledgements may be late or lost.
     doubtful: AtomicBool,
 }
 
@@ -276,13 +276,19 @@ impl Chaos {
     }
 }
 
+/// A peer that was kept from its work for so long may have seemed silent.
+const LATE: Duration = Duration::from_millis(50);
+
 /// Listens, and changes its mood, until the process ends.
 fn live(listener: TcpListener, state: &Arc<State>, mood: Duration) {
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
     let mut listener = Some(listener);
     let mut change_at = Instant::now() + mood / 4;
+    let mut looked = Instant::now();
     loop {
+        let late = looked.elapsed() > LATE;
+        looked = Instant::now();
         if Instant::now() >= change_at && !state.composed.load(Ordering::Relaxed) {
             let next = match state.below(10) {
                 0..=2 => Mood::Well,
@@ -311,6 +317,7 @@ fn live(listener: TcpListener, state: &Arc<State>, mood: Duration) {
                 let state = Arc::clone(state);
                 spawn(move || {
                     let line = Arc::new(Line::default());
+                    line.doubtful.store(late, Ordering::Relaxed);
                     serve(stream, &state, &line);
                     line.doubtful.store(true, Ordering::Relaxed);
                 });
@@ -329,7 +336,12 @@ fn serve(mut stream: TcpStream, state: &State, line: &Arc<Line>) {
         .unwrap();
     let mut buffer = Vec::new();
     let mut input = vec![0; 1 << 16];
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() > LATE {
+            line.doubtful.store(true, Ordering::Relaxed);
+        }
+        looked = Instant::now();
         match state.mood() {
             Mood::Gone | Mood::Closing => return,
             Mood::Stalled => {

@@ -203,9 +203,10 @@ fn grep_keys(pipeline: &Pipeline, findings: &mut Findings<'_>) {
             == 1
         {
             let message = format!(
-                "grep wants `KEY REGEX`, and Fluent Bit does not start without: to look into the \
-                 whole line, write `log {}`",
-                property.value
+                "grep wants `KEY REGEX`, and Fluent Bit does not start without: write `log {}` to \
+                 look into the whole line, or use the filter kube_audit, whose `{}` takes a pattern \
+                 alone",
+                property.value, property.key
             );
             findings.push(property.value_at, Code::GrepWithoutKey, "", message);
         }
