@@ -135,7 +135,11 @@ mod tests {
                 &[("Plicy", "x")][..],
                 "did you mean `Policy`?",
             ),
-            (Door::Filter, &[("Policy", "{}")], "Policy:1:1: apiVersion"),
+            (
+                Door::Filter,
+                &[("Policy", "{}")],
+                "Policy:1:1: rules: a policy needs",
+            ),
             (
                 Door::Filter,
                 &[("Endpoint", "a:1")],
