@@ -16,7 +16,7 @@
 //! | [`cli`] | the `kube-audit` tool |
 //!
 //! Arrows point downwards only: `ffi → plugin → {policy, record, net → forward}`,
-//! `record → policy → text`, `cli → everything but ffi`. `text`, `policy`, `record`
+//! `record → policy → text ← plugin`, `cli → everything but ffi`. `text`, `policy`, `record`
 //! and `forward` are pure: no I/O, no clock, no randomness, no unsafe code.
 
 // Nothing here may take the host down with it.

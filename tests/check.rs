@@ -136,9 +136,20 @@ fn shipped_files_are_good() {
             }
         }
     }
-    assert!(files.len() >= 11);
+    let mut checked = 0;
     for file in files {
-        let report = check(&file, &[]);
+        let of_old_release = file.to_str().unwrap().contains("2.27");
+        let release = if of_old_release { "2.27" } else { "2.31" };
+        let report = check(&file, &["--kkp", release]);
+        // Manifests of Kubernetes' own and of Docker.
+        if report
+            .findings
+            .iter()
+            .any(|finding| finding.1 == "unknown-kind")
+        {
+            continue;
+        }
+        checked += 1;
         let bad: Vec<_> = report
             .findings
             .iter()
@@ -146,6 +157,7 @@ fn shipped_files_are_good() {
             .collect();
         assert!(bad.is_empty(), "{}: {bad:?}", file.display());
     }
+    assert!(checked >= 20, "{checked}");
 }
 
 #[test]
@@ -159,7 +171,7 @@ fn places_and_words() {
             3,
             "`Grace` is not indented like the keys above it",
         ),
-        ("mangled", 16, 25, "`&#43;` for `+`"),
+        ("mangled", 16, 18, "`&#43;` for `+`"),
         ("grep-without-key", 13, 20, "write `log user@example.com`"),
         ("bad-option", 14, 5, "did you mean `Policy_Preset`?"),
         (

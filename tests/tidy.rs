@@ -10,7 +10,10 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("record", &["policy"]),
     ("forward", &[]),
     ("net", &["forward"]),
-    ("plugin", &["suggest", "policy", "record", "forward", "net"]),
+    (
+        "plugin",
+        &["suggest", "text", "policy", "record", "forward", "net"],
+    ),
     ("ffi", &["plugin"]),
     (
         "cli",

@@ -161,6 +161,7 @@ codes! {
     AuditLoggingOff Warning "audit-logging-off" "the sidecar is configured, and audit logging is off"
     Mangled Error "mangled" "KKP's template replaces characters of a value"
     LineBreak Warning "line-break" "a value with line breaks becomes several lines"
+    InjectedSection Note "injected-section" "a value with line breaks that brings sections along"
     UnusableKey Error "unusable-key" "a key that is none in fluent-bit.conf"
     SplitKey Note "split-key" "a key of several words, of which the first is the key in fluent-bit.conf"
     NoVariables Error "no-variables" "a variable that this KKP does not set"

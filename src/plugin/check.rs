@@ -36,7 +36,15 @@ pub struct Checked {
 }
 
 /// Options in which the plugin undoes the entities that KKP's templates make of characters.
-pub const ENTITIES_UNDONE: [&str; 2] = ["Policy", "Records"];
+pub const ENTITIES_UNDONE: [&str; 7] = [
+    "Exclude",
+    "Password",
+    "Policy",
+    "Records",
+    "Regex",
+    "Shared_Key",
+    "Username",
+];
 
 /// What is wrong with the name of an option; `None` if there is one of that name.
 pub fn unknown_option(door: Door, name: &str) -> Option<OptionError> {
@@ -127,7 +135,11 @@ mod tests {
                 &[("Plicy", "x")][..],
                 "did you mean `Policy`?",
             ),
-            (Door::Filter, &[("Policy", "{}")], "Policy:1:1: apiVersion"),
+            (
+                Door::Filter,
+                &[("Policy", "{}")],
+                "Policy:1:1: rules: a policy needs",
+            ),
             (
                 Door::Filter,
                 &[("Endpoint", "a:1")],

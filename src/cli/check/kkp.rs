@@ -142,12 +142,18 @@ fn template(
         );
         findings.push(pair.key_at, Code::SplitKey, "", message);
     }
-    if let Some((_, rest)) = pair.value.split_once('\n')
-        && !rest.trim().is_empty()
-    {
-        let message = "the value has line breaks: what stands behind the first one becomes lines of \
-                       fluent-bit.conf of their own (use `Records` with `;` for several pairs)";
-        findings.push(pair.value_at, Code::LineBreak, "", message);
+    if let Some((_, rest)) = pair.value.split_once('\n') {
+        let rest = rest.trim();
+        if rest.starts_with('[') {
+            let message = "the lines behind the first one become sections of fluent-bit.conf of \
+                           their own, because KKP writes line breaks as they are";
+            findings.push(pair.value_at, Code::InjectedSection, "", message);
+        } else if !rest.is_empty() {
+            let message = "the value has line breaks: what stands behind the first one becomes \
+                           lines of fluent-bit.conf of their own (use `Records` with `;` for \
+                           several pairs)";
+            findings.push(pair.value_at, Code::LineBreak, "", message);
+        }
     }
     let is_ours = section.entries.iter().any(|entry| {
         entry.key.eq_ignore_ascii_case("name")
@@ -202,7 +208,7 @@ fn remedy(kind: Kind, is_ours: bool, key: &str, release: Release) -> String {
             "kube_audit undoes it in {} only; {elsewhere}",
             ENTITIES_UNDONE
                 .map(|option| format!("`{option}`"))
-                .join(" and ")
+                .join(", ")
         ),
         false if matches!(key.to_ascii_lowercase().as_str(), "regex" | "exclude") => {
             "write `.`, which fits any character, in their place".to_owned()

@@ -143,12 +143,22 @@ fn fits(pattern: &str, tag: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Whether an input is the one that KKP's template has.
+fn is_kkps_own(input: &Section) -> bool {
+    input.properties.len() == 3
+        && input.value("db") == Some("/var/log/kubernetes/audit/fluentbit.db")
+}
+
 fn long_lines(pipeline: &Pipeline, findings: &mut Findings<'_>) {
-    for (index, input) in pipeline.of(Kind::Input).enumerate() {
-        if pipeline.kkp.is_some() && index == 0 {
-            let message = "KKP's own input stops at the first line over 32 KiB, until the file is \
-                           rotated, and no setting of the manifest changes that";
-            findings.push(input.at, Code::KkpLongLines, "", message);
+    let inputs: Vec<&Section> = pipeline.of(Kind::Input).collect();
+    for &input in &inputs {
+        if pipeline.kkp.is_some() && is_kkps_own(input) {
+            // With another input it need not matter.
+            if inputs.len() == 1 {
+                let message = "KKP's own input stops at the first line over 32 KiB, until the file \
+                               is rotated, and no setting of the manifest changes that";
+                findings.push(input.at, Code::KkpLongLines, "", message);
+            }
             continue;
         }
         let skips = input
@@ -193,9 +203,10 @@ fn grep_keys(pipeline: &Pipeline, findings: &mut Findings<'_>) {
             == 1
         {
             let message = format!(
-                "grep wants `KEY REGEX`, and Fluent Bit does not start without: to look into the \
-                 whole line, write `log {}`",
-                property.value
+                "grep wants `KEY REGEX`, and Fluent Bit does not start without: write `log {}` to \
+                 look into the whole line, or use the filter kube_audit, whose `{}` takes a pattern \
+                 alone",
+                property.value, property.key
             );
             findings.push(property.value_at, Code::GrepWithoutKey, "", message);
         }
@@ -375,10 +386,19 @@ fn retries(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     }
 }
 
+/// Whether chunks are kept in the one volume of KKP's sidecar.
+fn survives_restart(pipeline: &Pipeline) -> bool {
+    let paths = pipeline.of(Kind::Service);
+    paths
+        .filter_map(|service| service.value("storage.path"))
+        .any(|path| path.starts_with("/var/log/kubernetes/audit"))
+}
+
 /// Chunks on disk, which Fluent Bit 4.0.0 does not survive when it starts.
 fn backlogs(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     let code = match pipeline.kkp.map(Release::fluent_bit) {
-        Some("4.0.0") => Code::BacklogCrash,
+        // What is written elsewhere goes with the container.
+        Some("4.0.0") if survives_restart(pipeline) => Code::BacklogCrash,
         Some(_) => return,
         None => Code::BacklogOf400,
     };
