@@ -6,6 +6,7 @@
 //! | room | duty |
 //! |---|---|
 //! | [`suggest`] | "did you mean" for names of every kind; a leaf |
+//! | `bytes` | short strings of bytes; a leaf |
 //! | [`policy`] | audit policy text → model → compiled rule set → decision |
 //! | [`record`] | chunk framing, views of an event in msgpack or JSON, rewriting by splicing |
 //! | [`forward`] | the Forward protocol as bytes and state machines, without I/O |
@@ -34,6 +35,7 @@ pub mod policy;
 pub mod record;
 pub mod suggest;
 
+mod bytes;
 mod ffi;
 
 #[cfg(feature = "cli")]

@@ -41,13 +41,16 @@ pub fn evaluate(
 ) -> Result<(), NotEvaluated> {
     let mut scratch = Scratch::default();
     let prefix = Prefix::read(line);
-    match TextDocument::read(line, prefix, &mut scratch) {
-        TextDocument::Event(event) => answer(evaluate_event(&event, line, &scratch, ruleset)),
-        TextDocument::List(list, items) => {
+    let mut event = Event::default();
+    match TextDocument::read(line, prefix, &mut event, &mut scratch) {
+        TextDocument::Event => answer(evaluate_event(&event, line, &scratch, ruleset)),
+        TextDocument::List(items) => {
+            let list = event.api_version();
             for (item, _) in items {
-                let mut event = Event::read(Json(line), item, &mut scratch)
+                event
+                    .read(Json(line), item, &mut scratch)
                     .map_err(|Malformed| NotEvaluated::Malformed)?;
-                event.inherit(list.api_version());
+                event.inherit(list);
                 answer(evaluate_event(&event, line, &scratch, ruleset));
             }
         }
