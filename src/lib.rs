@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`suggest`] | "did you mean" for names of every kind; a leaf |
 //! | [`text`] | YAML and JSON as Kubernetes reads them; a leaf |
+//! | `bytes` | short strings of bytes; a leaf |
 //! | [`policy`] | audit policy text → model → compiled rule set → decision |
 //! | [`record`] | chunk framing, views of an event in msgpack or JSON, rewriting by splicing |
 //! | [`forward`] | the Forward protocol as bytes and state machines, without I/O |
@@ -38,6 +39,7 @@ pub mod record;
 pub mod suggest;
 pub mod text;
 
+mod bytes;
 mod ffi;
 
 #[cfg(feature = "cli")]

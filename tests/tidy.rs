@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// Each room, and the rooms that it may use besides itself.
 const ARROWS: [(&str, &[&str]); 8] = [
     ("text", &[]),
-    ("policy", &["suggest", "text"]),
-    ("record", &["policy"]),
+    ("policy", &["suggest", "text", "bytes"]),
+    ("record", &["policy", "bytes"]),
     ("forward", &[]),
     ("net", &["forward"]),
     (
@@ -93,7 +93,7 @@ fn arrows_point_downwards() {
             for other in ARROWS
                 .map(|(other, _)| other)
                 .into_iter()
-                .chain(["suggest"])
+                .chain(["suggest", "bytes"])
             {
                 let fine = other == room || allowed.contains(&other);
                 assert!(

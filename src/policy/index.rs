@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::bytes;
+
 /// A set of rules by position, in words of 64 bits, with a summary in front:
 /// its bit `i` tells whether word `i` has any rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -215,23 +217,9 @@ impl<const N: usize> Index<N> {
             let end = start + length as usize;
             let found = self.keys.get(start..end);
             start = end;
-            found.is_some_and(|found| equal(found, part))
+            found.is_some_and(|found| bytes::equal(found, part))
         })
     }
-}
-
-/// Equality of two mostly short strings, without a call of `memcmp`.
-#[inline]
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let ((heads, _), (others, _)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    if heads.is_empty() {
-        return a.iter().zip(b).all(|(a, b)| a == b);
-    }
-    // The last eight bytes overlap with what was compared before.
-    heads.iter().zip(others).all(|(a, b)| a == b) && a.last_chunk::<8>() == b.last_chunk::<8>()
 }
 
 /// One bit for the length of a key, one for its last byte.
@@ -368,19 +356,5 @@ mod tests {
         assert!(index.get(&[b"ab", b"c"]).is_some());
         assert!(index.get(&[b"a", b"bc"]).is_none());
         assert!(index.get(&[b"", b"abc"]).is_none());
-    }
-
-    #[test]
-    fn equality() {
-        let text = b"system:serviceaccount:kube-system:default";
-        for length in 0..text.len() {
-            assert!(equal(&text[..length], &text.to_vec()[..length]));
-            assert!(!equal(&text[..length], &text[..=length]));
-            for at in 0..length {
-                let mut other = text[..length].to_vec();
-                other[at] ^= 1;
-                assert!(!equal(&text[..length], &other), "{length} {at}");
-            }
-        }
     }
 }

@@ -106,10 +106,48 @@ pub enum RecordKind {
     GroupMarker,
 }
 
+impl RecordKind {
+    /// By the content of the extension that holds the record's time.
+    #[inline]
+    fn of_extension([a, b, c, d, e, f, g, h]: [u8; 8]) -> RecordKind {
+        /// Seconds of the markers around a group.
+        const MARKERS: [u32; 2] = [0xffff_ffff, 0xffff_fffe];
+        let time = EventTime {
+            seconds: u32::from_be_bytes([a, b, c, d]),
+            nanoseconds: u32::from_be_bytes([e, f, g, h]),
+        };
+        if MARKERS.contains(&time.seconds) && time.nanoseconds == 0 {
+            RecordKind::GroupMarker
+        } else {
+            RecordKind::Log(time)
+        }
+    }
+}
+
 impl Record {
+    /// The kind of a record and the place of its body, where its front has the form
+    /// that Fluent Bit gives it since 2.1 when there is no metadata.
+    #[inline]
+    fn plain_front(chunk: &[u8], at: usize) -> Option<(RecordKind, usize)> {
+        let front = chunk.get(at..)?.first_chunk::<13>()?;
+        let &[0x92, 0x92, 0xd7, 0, ref time @ .., 0x80] = front else {
+            return None;
+        };
+        Some((RecordKind::of_extension(*time), at + front.len()))
+    }
+
     /// The record that begins at a position.
     pub fn read(chunk: &[u8], at: usize) -> Result<Record, Malformed> {
         let tree = Msgpack(chunk);
+        if let Some((kind, body)) = Record::plain_front(chunk, at) {
+            return Ok(Record {
+                at,
+                time: at + 2..body - 1,
+                body,
+                end: tree.end(body)?,
+                kind,
+            });
+        }
         let pair = |at: usize| match tree.head(at)? {
             head if head.kind == HeadKind::Array(2) => Ok(head.content),
             _ => Err(Malformed),
@@ -139,21 +177,11 @@ impl Record {
 }
 
 fn read_time(tree: Msgpack<'_>, at: usize) -> Result<RecordKind, Malformed> {
-    /// Seconds of the markers around a group.
-    const MARKERS: [u32; 2] = [0xffff_ffff, 0xffff_fffe];
     let head = tree.head(at)?;
     let time = match head.kind {
         HeadKind::Ext(0, 8) => {
-            let [a, b, c, d, e, f, g, h] =
-                *tree.content(head, 8)?.first_chunk().ok_or(Malformed)?;
-            let time = EventTime {
-                seconds: u32::from_be_bytes([a, b, c, d]),
-                nanoseconds: u32::from_be_bytes([e, f, g, h]),
-            };
-            if MARKERS.contains(&time.seconds) && time.nanoseconds == 0 {
-                return Ok(RecordKind::GroupMarker);
-            }
-            time
+            let time = tree.content(head, 8)?.first_chunk().ok_or(Malformed)?;
+            return Ok(RecordKind::of_extension(*time));
         }
         HeadKind::Unsigned(seconds) => EventTime {
             seconds: u32::try_from(seconds).map_err(|_| Malformed)?,

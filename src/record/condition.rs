@@ -279,9 +279,10 @@ mod tests {
                 Document::Msgpack(Msgpack(&msgpack)),
             ];
             for document in documents {
+                let mut event = Event::default();
                 match document {
-                    Document::Json(tree) => Event::read(tree, 0, &mut scratch),
-                    Document::Msgpack(tree) => Event::read(tree, 0, &mut scratch),
+                    Document::Json(tree) => event.read(tree, 0, &mut scratch),
+                    Document::Msgpack(tree) => event.read(tree, 0, &mut scratch),
                 }
                 .unwrap();
                 let at = document.find(&parsed, &scratch.slots);

@@ -23,9 +23,12 @@ pub enum Stream {
 impl Prefix {
     /// Reads the front of a line; `None` where it has none.
     pub fn read(line: &[u8]) -> Option<Prefix> {
-        let time = line.iter().take(40).position(|&b| b == b' ')?;
         let dates = |i: usize, b: u8| line.get(i) == Some(&b);
-        if time < 20 || !line[0].is_ascii_digit() || !dates(4, b'-') || !dates(10, b'T') {
+        if !line.first()?.is_ascii_digit() || !dates(4, b'-') || !dates(10, b'T') {
+            return None;
+        }
+        let time = line.iter().take(40).position(|&b| b == b' ')?;
+        if time < 20 {
             return None;
         }
         let rest = &line[time + 1..];

@@ -5,36 +5,38 @@ use super::event::{DocumentKind, Event, Scratch};
 use super::json::Json;
 use super::tree::{Kind, Malformed, Tree};
 
-/// A text, seen as what it may hold.
-pub enum TextDocument<'a> {
+/// What a text holds.
+pub enum TextDocument {
     /// An event.
-    Event(Event<'a>),
-    /// A list of events, with the places of its items and their ends.
-    List(Event<'a>, Vec<(usize, usize)>),
+    Event,
+    /// A list of events: the places of its items and their ends.
+    List(Vec<(usize, usize)>),
     /// No event.
     Other,
     /// Something that begins like an event and cannot be read.
     Malformed,
 }
 
-impl<'a> TextDocument<'a> {
-    /// Reads the text behind a container runtime's prefix.
-    pub fn read(line: &'a [u8], prefix: Option<Prefix>, scratch: &mut Scratch) -> TextDocument<'a> {
+impl TextDocument {
+    /// Reads the text behind a container runtime's prefix into `event`.
+    pub fn read<'a>(
+        line: &'a [u8],
+        prefix: Option<Prefix>,
+        event: &mut Event<'a>,
+        scratch: &mut Scratch,
+    ) -> TextDocument {
         let json = Json(line);
         let at = json.solid(prefix.map_or(0, |prefix| prefix.length));
         if line.get(at) != Some(&b'{') {
             return TextDocument::Other;
         }
-        let Ok(event) = Event::read(json, at, scratch) else {
-            return TextDocument::Malformed;
-        };
-        if json.solid(event.end) != line.len() {
+        if event.read(json, at, scratch).is_err() || json.solid(event.end) != line.len() {
             return TextDocument::Malformed;
         }
         match event.document_kind() {
-            DocumentKind::Event => TextDocument::Event(event),
+            DocumentKind::Event => TextDocument::Event,
             DocumentKind::EventList(items) => match list_items(json, items) {
-                Ok(items) => TextDocument::List(event, items),
+                Ok(items) => TextDocument::List(items),
                 Err(Malformed) => TextDocument::Malformed,
             },
             DocumentKind::Other => TextDocument::Other,

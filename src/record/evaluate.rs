@@ -94,12 +94,16 @@ fn for_each_event<'l>(
     let mut scratch = Scratch::default();
     let prefix = Prefix::read(line);
     let malformed = |Malformed| NotEvaluated::Malformed;
-    match TextDocument::read(line, prefix, &mut scratch) {
-        TextDocument::Event(event) => each(&event, &scratch).map_err(malformed)?,
-        TextDocument::List(list, items) => {
+    let mut event = Event::default();
+    match TextDocument::read(line, prefix, &mut event, &mut scratch) {
+        TextDocument::Event => each(&event, &scratch).map_err(malformed)?,
+        TextDocument::List(items) => {
+            let list = event.api_version();
             for (item, _) in items {
-                let mut event = Event::read(Json(line), item, &mut scratch).map_err(malformed)?;
-                event.inherit(list.api_version());
+                event
+                    .read(Json(line), item, &mut scratch)
+                    .map_err(malformed)?;
+                event.inherit(list);
                 each(&event, &scratch).map_err(malformed)?;
             }
         }

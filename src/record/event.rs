@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::bytes;
 use crate::policy::{Attributes, Level, Resource, Stage, Target, User};
 
 use super::tree::{Kind, Malformed, Text, Tree};
@@ -78,6 +79,14 @@ struct ObjectRef<'a> {
     name: Option<Text<'a>>,
 }
 
+/// What of a member's value is read.
+enum Read<'e, 'a> {
+    Nothing,
+    String(&'e mut Option<Text<'a>>),
+    User,
+    ObjectRef,
+}
+
 /// Buffers for reading events, reused from record to record.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -106,55 +115,64 @@ pub enum DocumentKind {
 }
 
 impl<'a> Event<'a> {
-    /// Reads the map at a position, once and whole.
+    /// Reads the map at a position, once and whole, into what was an event before:
+    /// it is too large to be moved around.
     pub fn read<T: Tree<'a>>(
+        &mut self,
         tree: T,
         at: usize,
         scratch: &mut Scratch,
-    ) -> Result<Event<'a>, Malformed> {
+    ) -> Result<(), Malformed> {
         scratch.slots.clear();
         scratch.groups.clear();
         let mut map = tree.open_map(at)?;
-        let mut event = Event {
+        *self = Event {
             at,
             members: map.next,
             ..Event::default()
         };
+        let event = self;
         while let Some(member) = tree.next_member(&mut map)? {
             let value = member.value;
             let mut field = Field::Other;
-            map.next = match member.key.value().as_ref() {
-                b"kind" => string(tree, value, &mut event.kind)?,
-                b"apiVersion" => string(tree, value, &mut event.api_version)?,
-                b"auditID" => string(tree, value, &mut event.audit_id)?,
-                b"stage" => string(tree, value, &mut event.stage)?,
-                b"requestURI" => string(tree, value, &mut event.request_uri)?,
-                b"verb" => string(tree, value, &mut event.verb)?,
-                b"requestReceivedTimestamp" => string(tree, value, &mut event.received)?,
-                b"stageTimestamp" => string(tree, value, &mut event.staged)?,
-                b"user" => event.read_user(tree, value, scratch)?,
-                b"objectRef" => event.read_object_ref(tree, value)?,
-                b"items" => {
-                    event.items = (tree.kind(value)? == Kind::List).then_some(value);
-                    tree.end(value)?
-                }
+            let read = match member.key.value().as_ref() {
+                b"kind" => Read::String(&mut event.kind),
+                b"apiVersion" => Read::String(&mut event.api_version),
+                b"auditID" => Read::String(&mut event.audit_id),
+                b"stage" => Read::String(&mut event.stage),
+                b"requestURI" => Read::String(&mut event.request_uri),
+                b"verb" => Read::String(&mut event.verb),
+                b"requestReceivedTimestamp" => Read::String(&mut event.received),
+                b"stageTimestamp" => Read::String(&mut event.staged),
                 b"level" => {
                     field = Field::Level;
-                    string(tree, value, &mut event.level)?
+                    Read::String(&mut event.level)
+                }
+                b"user" => Read::User,
+                b"objectRef" => Read::ObjectRef,
+                b"items" => {
+                    event.items = (tree.kind(value)? == Kind::List).then_some(value);
+                    Read::Nothing
                 }
                 b"annotations" => {
                     field = Field::Annotations;
-                    tree.end(value)?
+                    Read::Nothing
                 }
                 b"requestObject" => {
                     field = Field::RequestObject;
-                    tree.end(value)?
+                    Read::Nothing
                 }
                 b"responseObject" => {
                     field = Field::ResponseObject;
-                    tree.end(value)?
+                    Read::Nothing
                 }
-                _ => tree.end(value)?,
+                _ => Read::Nothing,
+            };
+            map.next = match read {
+                Read::Nothing => tree.end(value)?,
+                Read::String(text) => string(tree, value, text)?,
+                Read::User => event.read_user(tree, value, scratch)?,
+                Read::ObjectRef => event.read_object_ref(tree, value)?,
             };
             scratch.slots.push(Slot {
                 field,
@@ -164,7 +182,7 @@ impl<'a> Event<'a> {
             });
         }
         event.end = map.next;
-        Ok(event)
+        Ok(())
     }
 
     fn read_user<T: Tree<'a>>(
@@ -236,14 +254,18 @@ impl<'a> Event<'a> {
         let mut map = tree.open_map(at)?;
         while let Some(member) = tree.next_member(&mut map)? {
             let value = member.value;
-            map.next = match member.key.value().as_ref() {
-                b"apiGroup" => string(tree, value, &mut reference.api_group)?,
-                b"apiVersion" => string(tree, value, &mut reference.api_version)?,
-                b"resource" => string(tree, value, &mut reference.resource)?,
-                b"subresource" => string(tree, value, &mut reference.subresource)?,
-                b"namespace" => string(tree, value, &mut reference.namespace)?,
-                b"name" => string(tree, value, &mut reference.name)?,
-                _ => tree.end(value)?,
+            let text = match member.key.value().as_ref() {
+                b"apiGroup" => Some(&mut reference.api_group),
+                b"apiVersion" => Some(&mut reference.api_version),
+                b"resource" => Some(&mut reference.resource),
+                b"subresource" => Some(&mut reference.subresource),
+                b"namespace" => Some(&mut reference.namespace),
+                b"name" => Some(&mut reference.name),
+                _ => None,
+            };
+            map.next = match text {
+                Some(text) => string(tree, value, text)?,
+                None => tree.end(value)?,
             };
         }
         Ok(map.next)
@@ -404,12 +426,12 @@ struct LoggedRef<'a> {
 
 /// Puts namespace and name back to what the URL says, where it speaks of the same object.
 fn undo_back_fill<'a>(logged: &mut Resource<'a>, path: &'a [u8], verb: &[u8]) {
-    let agrees = |url: &[u8], logged: &[u8]| url.is_empty() || url == logged;
+    let agrees = |url: &[u8], logged: &[u8]| url.is_empty() || bytes::equal(url, logged);
     match ResourcePath::parse(path) {
         Some(url)
-            if url.group == logged.group
-                && url.resource == logged.resource
-                && url.subresource == logged.subresource
+            if bytes::equal(url.group, logged.group)
+                && bytes::equal(url.resource, logged.resource)
+                && bytes::equal(url.subresource, logged.subresource)
                 && agrees(url.namespace, logged.namespace)
                 && agrees(url.name, logged.name) =>
         {
@@ -448,6 +470,7 @@ fn path_of<'a>(uri: Option<Text<'a>>) -> Cow<'a, [u8]> {
 }
 
 /// Reads a string value; a value of another kind counts as absent.
+#[inline]
 fn string<'a, T: Tree<'a>>(
     tree: T,
     at: usize,

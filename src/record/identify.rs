@@ -16,11 +16,13 @@ pub fn audit_id(entry: &[u8]) -> Option<String> {
 fn find(entry: &[u8]) -> Result<Option<String>, Malformed> {
     let body = Record::read(entry, 0)?.body;
     let (tree, mut scratch) = (Msgpack(entry), Scratch::default());
-    let id = |event: Event<'_>| {
+    let id = |event: &Event<'_>| {
         let id = event.audit_id()?;
         Some(String::from_utf8_lossy(&id.value()).into_owned())
     };
-    if let Some(id) = id(Event::read(tree, body, &mut scratch)?) {
+    let mut event = Event::default();
+    event.read(tree, body, &mut scratch)?;
+    if let Some(id) = id(&event) {
         return Ok(Some(id));
     }
     let mut map = tree.open_map(body)?;
@@ -30,9 +32,9 @@ fn find(entry: &[u8]) -> Result<Option<String>, Malformed> {
             continue;
         }
         let line = tree.text(member.value)?.0.raw;
-        let text = TextDocument::read(line, Prefix::read(line), &mut scratch);
-        if let TextDocument::Event(event) = text
-            && let Some(id) = id(event)
+        let text = TextDocument::read(line, Prefix::read(line), &mut event, &mut scratch);
+        if let TextDocument::Event = text
+            && let Some(id) = id(&event)
         {
             return Ok(Some(id));
         }

@@ -132,7 +132,7 @@ struct Holder<'a> {
     source: &'a [u8],
     record: &'a Record,
     /// The record's map.
-    map: Event<'a>,
+    map: &'a Event<'a>,
     /// The member with the text.
     slot: Slot,
     /// Whether the text is put together from several records.
@@ -220,10 +220,14 @@ impl Rewriter {
         }
         self.tally.records += 1;
         let tree = Msgpack(source);
-        let Ok(map) = Event::read(tree, record.body, &mut self.buffers.record) else {
+        let mut map = Event::default();
+        if map
+            .read(tree, record.body, &mut self.buffers.record)
+            .is_err()
+        {
             // A body that is no map.
             return self.other(source, record, None, sink);
-        };
+        }
         let format = self.settings.format;
         if matches!(format, Format::Auto | Format::Map) {
             match map.document_kind() {
@@ -231,13 +235,13 @@ impl Rewriter {
                     std::mem::swap(&mut self.buffers.record, &mut self.buffers.event);
                     if self.map_event(source, record, &map, sink).is_err() {
                         std::mem::swap(&mut self.buffers.record, &mut self.buffers.event);
-                        self.malformed(source, record, Some(map), sink);
+                        self.malformed(source, record, Some(&map), sink);
                     }
                     return;
                 }
                 DocumentKind::EventList(items) => {
                     if self.map_list(source, record, &map, items, sink).is_err() {
-                        self.malformed(source, record, Some(map), sink);
+                        self.malformed(source, record, Some(&map), sink);
                     }
                     return;
                 }
@@ -250,13 +254,13 @@ impl Rewriter {
             self.text_slot(source)
         };
         let Some((slot, text)) = text else {
-            return self.other(source, record, Some(map), sink);
+            return self.other(source, record, Some(&map), sink);
         };
         let line = text.raw;
         let mut holder = Holder {
             source,
             record,
-            map,
+            map: &map,
             slot,
             joined: false,
         };
@@ -308,8 +312,10 @@ impl Rewriter {
 
     /// Whether a line that was put together is an event or a list of them.
     fn is_audit(&mut self, line: &[u8], prefix: Prefix) -> bool {
-        let document = TextDocument::read(line, Some(prefix), &mut self.buffers.event);
-        matches!(document, TextDocument::Event(_) | TextDocument::List(..))
+        let mut event = Event::default();
+        let scratch = &mut self.buffers.event;
+        let document = TextDocument::read(line, Some(prefix), &mut event, scratch);
+        matches!(document, TextDocument::Event | TextDocument::List(_))
     }
 
     /// A record whose text may be an event.
@@ -326,8 +332,9 @@ impl Rewriter {
             map,
             ..
         } = *holder;
-        match TextDocument::read(line, prefix, &mut self.buffers.event) {
-            TextDocument::Event(event) => {
+        let mut event = Event::default();
+        match TextDocument::read(line, prefix, &mut event, &mut self.buffers.event) {
+            TextDocument::Event => {
                 if self
                     .text_event(holder, line, prefix, &event, 0..line.len(), sink)
                     .is_err()
@@ -335,8 +342,8 @@ impl Rewriter {
                     self.malformed(source, record, Some(map), sink);
                 }
             }
-            TextDocument::List(list, items) => {
-                self.text_list(holder, line, prefix, &list, &items, sink);
+            TextDocument::List(items) => {
+                self.text_list(holder, line, prefix, &event, &items, sink);
             }
             TextDocument::Other => self.other(source, record, Some(map), sink),
             TextDocument::Malformed => self.malformed(source, record, Some(map), sink),
@@ -353,12 +360,13 @@ impl Rewriter {
         sink: &mut impl Sink,
     ) {
         sink.drop(holder.source, holder.record);
+        let mut event = Event::default();
         for &(at, end) in items {
-            let done =
-                Event::read(Json(line), at, &mut self.buffers.event).and_then(|mut event| {
-                    event.inherit(list.api_version());
-                    self.text_event(holder, line, prefix, &event, at..end, sink)
-                });
+            let read = event.read(Json(line), at, &mut self.buffers.event);
+            let done = read.and_then(|()| {
+                event.inherit(list.api_version());
+                self.text_event(holder, line, prefix, &event, at..end, sink)
+            });
             if done.is_err() {
                 self.malformed_item(holder, &line[at..end], sink);
             }
@@ -571,8 +579,10 @@ impl Rewriter {
         let tree = Msgpack(source);
         let items = list_items(tree, items)?;
         sink.drop(source, record);
+        let mut event = Event::default();
         for (at, end) in items {
-            let done = Event::read(tree, at, &mut self.buffers.event).and_then(|mut event| {
+            let read = event.read(tree, at, &mut self.buffers.event);
+            let done = read.and_then(|()| {
                 event.inherit(list.api_version());
                 self.map_event(source, record, &event, sink)
             });
@@ -593,7 +603,7 @@ impl Rewriter {
         &mut self,
         source: &[u8],
         record: &Record,
-        map: Option<Event<'_>>,
+        map: Option<&Event<'_>>,
         sink: &mut impl Sink,
     ) {
         self.tally.non_audit += 1;
@@ -605,7 +615,7 @@ impl Rewriter {
         &mut self,
         source: &[u8],
         record: &Record,
-        map: Option<Event<'_>>,
+        map: Option<&Event<'_>>,
         sink: &mut impl Sink,
     ) {
         self.tally.malformed += 1;
@@ -617,7 +627,7 @@ impl Rewriter {
         fate: Fate,
         source: &[u8],
         record: &Record,
-        map: Option<Event<'_>>,
+        map: Option<&Event<'_>>,
         sink: &mut impl Sink,
     ) {
         let Some(map) = map.filter(|_| fate == Fate::Keep) else {
@@ -641,7 +651,7 @@ impl Rewriter {
         }
         self.buffers.record_edits.clear();
         if self
-            .finish_record(source, record, &map, None, false, sink)
+            .finish_record(source, record, map, None, false, sink)
             .is_err()
         {
             sink.keep(source, record);
@@ -695,7 +705,8 @@ impl Rewriter {
             ..
         } = &mut self.buffers;
         let tree = Msgpack(body);
-        let map = Event::read(tree, 0, scratch)?;
+        let mut map = Event::default();
+        map.read(tree, 0, scratch)?;
         edits.clear();
         if enrich(&self.settings.enrichment, &uuid, tree, &map, scratch, edits)? {
             self.tally.emptied += 1;
@@ -751,14 +762,18 @@ impl Rewriter {
 
     fn whole_line(&mut self, line: &[u8], prefix: Option<Prefix>, out: &mut Vec<u8>) {
         let done = out.len();
-        let result = match TextDocument::read(line, prefix, &mut self.buffers.event) {
-            TextDocument::Event(event) => self.line_event(line, 0, &event, 0..line.len(), out),
-            TextDocument::List(list, items) => items.iter().try_for_each(|&(at, end)| {
-                let mut event = Event::read(Json(line), at, &mut self.buffers.event)?;
-                event.inherit(list.api_version());
-                let front = prefix.map_or(0, |prefix| prefix.length);
-                self.line_event(line, front, &event, at..end, out)
-            }),
+        let mut event = Event::default();
+        let result = match TextDocument::read(line, prefix, &mut event, &mut self.buffers.event) {
+            TextDocument::Event => self.line_event(line, 0, &event, 0..line.len(), out),
+            TextDocument::List(items) => {
+                let list = event.api_version();
+                items.iter().try_for_each(|&(at, end)| {
+                    event.read(Json(line), at, &mut self.buffers.event)?;
+                    event.inherit(list);
+                    let front = prefix.map_or(0, |prefix| prefix.length);
+                    self.line_event(line, front, &event, at..end, out)
+                })
+            }
             TextDocument::Other => {
                 self.tally.non_audit += 1;
                 return self.pass_line(self.settings.non_audit, line, out);

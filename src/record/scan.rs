@@ -12,7 +12,32 @@ const BLOCK: usize = 64;
 
 /// Where the string ends whose content begins at `from`: behind its closing quote.
 /// Also says whether it has escapes. `None` when it does not end.
+#[inline]
 pub fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+    // Keys and most values are so short that the first step sees their end: that
+    // much is worth having at each place that asks.
+    if let Some(part) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
+        let found = quotes_and_backslashes(part);
+        let at = from + found.trailing_zeros() as usize;
+        if found != 0 && bytes.get(at) == Some(&b'"') {
+            return Some((at + 1, false));
+        }
+    }
+    long_string_end(bytes, from)
+}
+
+/// Room for a comma, the longest key of an event, its quotes and a colon.
+pub const KEY_BLOCK: usize = TWICE;
+
+/// The quote that ends the string whose content begins at the third byte; `None`
+/// where it is further away, or a backslash comes first.
+#[inline]
+pub fn closing_quote(block: &[u8; KEY_BLOCK]) -> Option<usize> {
+    let at = (quotes_and_backslashes_of_two(block) & !0b11).trailing_zeros() as usize;
+    (block.get(at) == Some(&b'"')).then_some(at)
+}
+
+fn long_string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
     let mut at = from;
     let mut escaped = false;
     loop {
@@ -124,13 +149,16 @@ fn prefix_xor(mut bits: u64) -> u64 {
 
 /// Bytes compared by one instruction.
 const LANES: usize = 16;
+const TWICE: usize = 2 * LANES;
 
 /// One bit for each lane that holds the byte.
+#[inline]
 fn equal(lanes: i8x16, byte: u8) -> u64 {
     let wanted = i8x16::splat(byte.cast_signed());
     u64::from(lanes.simd_eq(wanted).to_bitmask())
 }
 
+#[inline]
 fn load(bytes: &[u8; LANES]) -> i8x16 {
     i8x16::new(bytes.map(u8::cast_signed))
 }
@@ -157,18 +185,34 @@ impl Masks {
     }
 }
 
+/// One bit for each lane that holds a quote or a backslash.
+#[inline]
+fn quotes_and_backslashes(bytes: &[u8; LANES]) -> u32 {
+    let lanes = load(bytes);
+    let wanted = |byte: u8| lanes.simd_eq(i8x16::splat(byte.cast_signed()));
+    (wanted(b'"') | wanted(b'\\')).to_bitmask()
+}
+
+#[inline]
+fn quotes_and_backslashes_of_two(bytes: &[u8; TWICE]) -> u32 {
+    let (parts, _) = bytes.as_chunks();
+    let parts = parts.iter().zip([0, LANES]);
+    parts.fold(0, |found, (part, shift)| {
+        found | quotes_and_backslashes(part) << shift
+    })
+}
+
 /// How far it is to the first quote or backslash.
 fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
-    let (parts, rest) = bytes.as_chunks::<LANES>();
-    for (number, part) in parts.iter().enumerate() {
-        let lanes = load(part);
-        let found = equal(lanes, b'"') | equal(lanes, b'\\');
+    let (blocks, rest) = bytes.as_chunks::<TWICE>();
+    for (number, block) in blocks.iter().enumerate() {
+        let found = quotes_and_backslashes_of_two(block);
         if found != 0 {
-            return Some(number * LANES + found.trailing_zeros() as usize);
+            return Some(number * TWICE + found.trailing_zeros() as usize);
         }
     }
     let found = rest.iter().position(|&byte| matches!(byte, b'"' | b'\\'))?;
-    Some(parts.len() * LANES + found)
+    Some(blocks.len() * TWICE + found)
 }
 
 #[cfg(test)]

@@ -66,8 +66,9 @@ impl<'a> ChunkSink<'a> {
     /// Gets ready to write in the place of the record in work.
     fn change(&mut self, source: &[u8], record: &Record) {
         if !self.changed {
-            // What was kept so far is all that is surely needed.
-            self.out.reserve(self.chunk.len() / 2);
+            // Once and for all, except where much is added to short records: what
+            // is not written to costs no memory, but growing costs a copy.
+            self.out.reserve(self.chunk.len() + self.chunk.len() / 8);
             self.changed = true;
         }
         self.settle(self.position);

@@ -41,12 +41,11 @@ pub fn plan<'a, T: Tree<'a>>(
 ) -> Result<Plan, Malformed> {
     let mut cutter = Cutter::new(event.at, event.members);
     let mut stripped = false;
+    let own_level = event.level();
     for slot in slots {
         let member = slot.start..slot.end;
         if let Some(cut) = cut {
-            let level = event
-                .level()
-                .map_or(cut.level, |level| level.min(cut.level));
+            let level = own_level.map_or(cut.level, |level| level.min(cut.level));
             let goes = match slot.field {
                 Field::Annotations => {
                     level < Level::Request
@@ -60,7 +59,7 @@ pub fn plan<'a, T: Tree<'a>>(
                 continue;
             }
             match slot.field {
-                Field::Level if event.level() != Some(level) => {
+                Field::Level if own_level != Some(level) => {
                     edits.replace(slot.value..slot.end, |out| {
                         T::write_text(out, level.name().as_bytes())
                     });

@@ -51,14 +51,20 @@ impl<'a> Text<'a> {
     }
 
     /// The string's value.
+    #[inline]
     pub fn value(&self) -> Cow<'a, [u8]> {
         if self.escaped {
-            let mut value = Vec::with_capacity(self.raw.len());
-            unescape(self.raw, &mut value);
-            Cow::Owned(value)
+            self.unescaped()
         } else {
             Cow::Borrowed(self.raw)
         }
+    }
+
+    #[cold]
+    fn unescaped(&self) -> Cow<'a, [u8]> {
+        let mut value = Vec::with_capacity(self.raw.len());
+        unescape(self.raw, &mut value);
+        Cow::Owned(value)
     }
 }
 

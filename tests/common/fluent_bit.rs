@@ -27,15 +27,19 @@ pub struct FluentBit {
     program: PathBuf,
 }
 
-/// Runs a test in every host of this machine that is at least of that version, all
-/// at once. Hosts are the paths in `FLUENT_BIT_BINS` (separated by colons),
-/// `~/.cache/fluent-bit/VERSION/fluent-bit`, and `fluent-bit` on the `PATH`; stderr
-/// says which were found and which are missing.
-pub fn in_each(since: (u32, u32, u32), test: impl Fn(&FluentBit) + Sync) {
+/// The hosts of this machine, oldest first: the paths in `FLUENT_BIT_BINS` (separated
+/// by colons), `~/.cache/fluent-bit/VERSION/fluent-bit`, and `fluent-bit` on the
+/// `PATH`; stderr says which were found and which are missing.
+pub fn hosts() -> &'static [FluentBit] {
     static FOUND: OnceLock<Vec<FluentBit>> = OnceLock::new();
-    let found = FOUND.get_or_init(find);
+    FOUND.get_or_init(find)
+}
+
+/// Runs a test in every host of this machine that is at least of that version, all
+/// at once.
+pub fn in_each(since: (u32, u32, u32), test: impl Fn(&FluentBit) + Sync) {
     std::thread::scope(|scope| {
-        for host in found.iter().filter(|host| host.version >= since) {
+        for host in hosts().iter().filter(|host| host.version >= since) {
             scope.spawn(|| test(host));
         }
     });
@@ -150,6 +154,8 @@ pub enum Load {
     CommandLine,
     /// `plugins:` in the YAML configuration, from 3.2.0 on.
     Yaml,
+    /// Not at all.
+    Nothing,
 }
 
 /// Language of the configuration file.
@@ -297,7 +303,7 @@ impl Pipeline {
     }
 
     /// Writes all files; the result is the configuration's path.
-    fn write(&self, directory: &Path, installed: &Installed) -> PathBuf {
+    pub fn write(&self, directory: &Path, installed: &Installed) -> PathBuf {
         let text = match self.syntax {
             Syntax::Classic => self.classic(),
             Syntax::Yaml => self.yaml(installed),

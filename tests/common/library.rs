@@ -37,16 +37,20 @@ pub struct Installed {
 impl Installed {
     /// Beside the built library, so that hard links are possible.
     pub fn new(second_name: SecondName) -> Installed {
-        let library = library();
+        Installed::of(&library(), second_name)
+    }
+
+    /// The same with another build of the library.
+    pub fn of(library: &Path, second_name: SecondName) -> Installed {
         let beside = library.parent().expect("deps");
         let directory = tempfile::tempdir_in(beside).expect("temporary directory");
         let installed = Installed { directory };
-        fs::hard_link(&library, installed.output()).expect("link");
+        fs::hard_link(library, installed.output()).expect("link");
         let filter = installed.filter();
         match second_name {
             SecondName::Symlink => symlink("libkube_audit.so", filter),
-            SecondName::HardLink => fs::hard_link(&library, filter),
-            SecondName::Copy => fs::copy(&library, filter).map(drop),
+            SecondName::HardLink => fs::hard_link(library, filter),
+            SecondName::Copy => fs::copy(library, filter).map(drop),
         }
         .expect("second name");
         installed

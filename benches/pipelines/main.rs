@@ -1,0 +1,290 @@
+//! What whole Fluent Bit processes cost: with this plugin, with what does parts of its
+//! job, and with nothing.
+//!
+//! `cargo bench --bench pipelines` builds the library as it ships, makes a log of
+//! 60,000 events, runs the pipelines in turn in the newest Fluent Bit of this machine
+//! and in 4.0.0, and prints tables as Markdown. Receivers are other processes or
+//! threads of this one, and never counted. Asserts nothing about time.
+//!
+//! Words behind `--` choose: `cpu`, `memory`, `start`, `throughput`; `runs=N` and
+//! `events=N` make it shorter. `KUBE_AUDIT_LIBRARY` names a library to take instead.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench that lacks its input may stop"
+)]
+
+#[path = "../audit_log/mod.rs"]
+mod audit_log;
+mod cases;
+#[path = "../../tests/common/fluent_bit.rs"]
+mod fluent_bit;
+#[path = "../../tests/common/library.rs"]
+mod library;
+mod process;
+mod receivers;
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use audit_log::Events;
+use cases::{Case, Reading};
+use fluent_bit::{FluentBit, hosts};
+use library::{Installed, SecondName};
+use process::{Process, Usage};
+use receivers::{Relay, Sink};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str, default: usize| {
+        let value = words.iter().find_map(|word| word.strip_prefix(name));
+        value.map_or(default, |value| value.parse().expect("a number"))
+    };
+    let parts = ["cpu", "memory", "start", "throughput"];
+    let all = !words.iter().any(|word| parts.contains(&word.as_str()));
+    let wants = |part: &str| all || words.iter().any(|word| word == part);
+
+    let bench = Bench {
+        installed: Installed::of(&shipped_library(), SecondName::Symlink),
+        logs: Logs::write(number("events=", 60_000)),
+        runs: number("runs=", 9),
+    };
+    let newest = hosts().last().expect("a Fluent Bit");
+    let older = hosts().iter().find(|host| host.version == (4, 0, 0));
+    let hosts: Vec<&FluentBit> = [newest].into_iter().chain(older).collect();
+    for host in &hosts {
+        if wants("cpu") {
+            bench.cpu(host);
+        }
+    }
+    if wants("memory") {
+        bench.memory(newest);
+    }
+    if wants("start") {
+        bench.start(newest);
+    }
+    if wants("throughput") {
+        for receiver in &hosts {
+            bench.throughput(newest, receiver);
+        }
+    }
+}
+
+/// The library as it ships: with link-time optimisation, which cargo leaves out where
+/// it builds a library for its benches.
+fn shipped_library() -> PathBuf {
+    if let Some(library) = std::env::var_os("KUBE_AUDIT_LIBRARY") {
+        return library.into();
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = root.join("target/shipped");
+    let built = Command::new(env!("CARGO"))
+        .args(["rustc", "--lib", "--release", "--crate-type", "cdylib"])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(root)
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "no library");
+    target.join("release/libkube_audit.so")
+}
+
+/// The logs that pipelines read.
+struct Logs {
+    directory: tempfile::TempDir,
+    events: usize,
+    bytes: u64,
+}
+
+impl Logs {
+    fn write(events: usize) -> Logs {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| BufWriter::new(File::create(directory.path().join(name)).unwrap());
+        let (mut usual, mut large) = (file("usual.log"), file("large.log"));
+        let mut bytes = 0;
+        for (number, line) in Events::new().take(events).enumerate() {
+            writeln!(usual, "{line}").unwrap();
+            writeln!(large, "{line}").unwrap();
+            bytes += line.len() as u64 + 1;
+            if number % 2000 == 0 {
+                writeln!(large, "{}", audit_log::large_event(1_400_000)).unwrap();
+            }
+        }
+        usual.flush().unwrap();
+        large.flush().unwrap();
+        file("empty.log").flush().unwrap();
+        Logs {
+            directory,
+            events,
+            bytes,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        let path = self.directory.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    }
+}
+
+struct Bench {
+    installed: Installed,
+    logs: Logs,
+    runs: usize,
+}
+
+impl Bench {
+    /// Runs a case on the usual log until it ends by itself.
+    fn run(&self, host: &FluentBit, case: Case, port: u16) -> Usage {
+        self.begin(host, case, "usual.log", Reading::Whole, port)
+            .wait()
+    }
+
+    fn begin(
+        &self,
+        host: &FluentBit,
+        case: Case,
+        log: &str,
+        reading: Reading,
+        port: u16,
+    ) -> Process {
+        let pipeline = case.pipeline(&self.logs.path(log), reading, port);
+        Process::start(host, &pipeline, &self.installed)
+    }
+
+    fn cpu(&self, host: &FluentBit) {
+        let sink = Sink::start();
+        let cases = Case::CPU;
+        let mut usages: Vec<Vec<Usage>> = vec![Vec::new(); cases.len()];
+        let mut delivered = vec![0; cases.len()];
+        // One run each that isn't counted brings the file into memory.
+        for run in 0..=self.runs {
+            for (number, &case) in cases.iter().enumerate() {
+                let before = sink.records();
+                let usage = self.run(host, case, sink.port());
+                delivered[number] = sink.records() - before;
+                if run > 0 {
+                    usages[number].push(usage);
+                }
+            }
+        }
+        println!(
+            "\n### CPU of Fluent Bit {} ({} events, {} MB, median of {} runs in turn)\n",
+            host.name(),
+            self.logs.events,
+            self.logs.bytes / 1_000_000,
+            self.runs
+        );
+        println!("| pipeline | user + system | ratio | records delivered |\n|---|---|---|---|");
+        for (number, case) in cases.iter().enumerate() {
+            let pairs = usages[number].iter().zip(&usages[0]);
+            let ratio = median(pairs.map(|(usage, floor)| usage.cpu() / floor.cpu()));
+            let cpu = median(usages[number].iter().map(Usage::cpu));
+            let delivered = match delivered[number] {
+                0 => "–".to_owned(),
+                records => records.to_string(),
+            };
+            println!(
+                "| {} | {cpu:.3} s | {ratio:.2} | {delivered} |",
+                case.name()
+            );
+        }
+    }
+
+    fn memory(&self, host: &FluentBit) {
+        let sink = Sink::start();
+        println!(
+            "\n### Memory of Fluent Bit {} over the same pipeline without this plugin\n",
+            host.name()
+        );
+        println!(
+            "| pipeline | idle: private and shared (PSS) | full load, events of 1.4 MB among them: peak |\n|---|---|---|"
+        );
+        for (case, without) in [
+            (Case::Filter, Case::Floor),
+            (Case::Output, Case::ForwardAlone),
+            (Case::OutputGzip, Case::ForwardAloneGzip),
+        ] {
+            let idle = |case: Case| {
+                let reading = Reading::Waiting;
+                let process = self.begin(host, case, "empty.log", reading, sink.port());
+                sleep(Duration::from_secs(2));
+                process.proportional_set() as f64 / 1024.0
+            };
+            let peak = |case: Case| {
+                let reading = Reading::Limited;
+                let process = self.begin(host, case, "large.log", reading, sink.port());
+                process.wait().peak_kib as f64 / 1024.0
+            };
+            let over = |measure: &dyn Fn(Case) -> f64| {
+                median((0..self.runs.min(5)).map(|_| measure(case) - measure(without)))
+            };
+            println!(
+                "| {} | {:+.1} MiB | {:+.1} MiB |",
+                case.name(),
+                over(&idle),
+                over(&peak)
+            );
+        }
+    }
+
+    fn start(&self, host: &FluentBit) {
+        let sink = Sink::start();
+        let pairs = (0..self.runs * 3).map(|_| {
+            [Case::Floor, Case::Filter, Case::Output].map(|case| {
+                let process = self.begin(host, case, "empty.log", Reading::Whole, sink.port());
+                process.wait().cpu() * 1e3
+            })
+        });
+        let pairs: Vec<[f64; 3]> = pairs.collect();
+        println!(
+            "\n### Start of Fluent Bit {}: CPU beyond that of the floor, until an empty file is read\n",
+            host.name()
+        );
+        println!("| | |\n|---|---|");
+        for (number, name) in [(1, "filter, policy giantswarm"), (2, "output, the same")] {
+            let more = median(pairs.iter().map(|pair| pair[number] - pair[0]));
+            println!("| {name} | {more:.1} ms |");
+        }
+    }
+
+    fn throughput(&self, host: &FluentBit, receiver: &FluentBit) {
+        println!(
+            "\n### Records acknowledged per second, from Fluent Bit {} to `in_forward` of {}\n",
+            host.name(),
+            receiver.name()
+        );
+        println!(
+            "| round trip | this output | `out_forward` with acks | ratio |\n|---|---|---|---|"
+        );
+        for round_trip in [0, 50] {
+            let rate = |case: Case| {
+                let port = receivers::free_port();
+                let _receiver = Process::receiver(receiver, port);
+                receivers::wait_for(port);
+                let relay = Relay::start(port, Duration::from_millis(round_trip));
+                self.run(host, case, relay.port());
+                self.logs.events as f64 / relay.active().as_secs_f64()
+            };
+            let rates =
+                (0..self.runs.min(5)).map(|_| (rate(Case::OutputAlone), rate(Case::ForwardAlone)));
+            let rates: Vec<(f64, f64)> = rates.collect();
+            println!(
+                "| {round_trip} ms | {:.0} | {:.0} | {:.2} |",
+                median(rates.iter().map(|rate| rate.0)),
+                median(rates.iter().map(|rate| rate.1)),
+                median(rates.iter().map(|rate| rate.0 / rate.1)),
+            );
+        }
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,185 @@
+//! Receivers inside this process: one that acknowledges, one that only passes on.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+use rmpv::ValueRef;
+use rmpv::decode::read_value_ref;
+
+/// Acknowledges every frame and counts records.
+pub struct Sink {
+    port: u16,
+    records: Arc<AtomicUsize>,
+}
+
+impl Sink {
+    /// Listens until this process ends.
+    pub fn start() -> Sink {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let records = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&records);
+        spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counter = Arc::clone(&counter);
+                spawn(move || acknowledge(stream, &counter));
+            }
+        });
+        Sink { port, records }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many records have arrived.
+    pub fn records(&self) -> usize {
+        self.records.load(Ordering::Relaxed)
+    }
+}
+
+fn acknowledge(mut stream: TcpStream, records: &AtomicUsize) {
+    let mut received = Vec::new();
+    let mut block = vec![0; 1 << 18];
+    while let Ok(length @ 1..) = stream.read(&mut block) {
+        received.extend_from_slice(&block[..length]);
+        while let Some((frame, answer, count)) = frame(&received) {
+            received.drain(..frame);
+            records.fetch_add(count, Ordering::Relaxed);
+            if stream.write_all(&answer).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The length of the frame in front, the answer to it, and how many records it has;
+/// `None` while it isn't complete.
+fn frame(bytes: &[u8]) -> Option<(usize, Vec<u8>, usize)> {
+    let mut rest = bytes;
+    let value = read_value_ref(&mut rest).ok()?;
+    let ValueRef::Array(parts) = value else {
+        panic!("a frame is an array");
+    };
+    let Some(ValueRef::Map(options)) = parts.last() else {
+        panic!("a frame ends with options");
+    };
+    let text = |value: &ValueRef<'_>| match value {
+        ValueRef::String(text) => text.as_str().map(str::to_owned),
+        _ => None,
+    };
+    let option = |name: &str| {
+        let mut options = options.iter();
+        options.find_map(|(key, value)| (text(key).as_deref() == Some(name)).then_some(value))
+    };
+    let answer = option("chunk").and_then(text).map(|id| {
+        let mut answer = b"\x81\xa3ack\xd9".to_vec();
+        answer.push(id.len() as u8);
+        answer.extend(id.as_bytes());
+        answer
+    });
+    let count = option("size").and_then(|size| match size {
+        ValueRef::Integer(size) => size.as_u64(),
+        _ => None,
+    });
+    Some((
+        bytes.len() - rest.len(),
+        answer.unwrap_or_default(),
+        count.unwrap_or_default() as usize,
+    ))
+}
+
+/// Passes connections on to a receiver and back, after half of a round trip each.
+pub struct Relay {
+    port: u16,
+    active: Arc<Mutex<Option<(Instant, Instant)>>>,
+}
+
+impl Relay {
+    /// In front of a port of this machine.
+    pub fn start(to: u16, round_trip: Duration) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let active = Arc::new(Mutex::new(None));
+        let times = Arc::clone(&active);
+        spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else {
+                    continue;
+                };
+                for stream in [&client, &server] {
+                    stream.set_nodelay(true).unwrap();
+                }
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let times = Arc::clone(&times);
+                    pass_on(from, to, round_trip / 2, times);
+                }
+            }
+        });
+        Relay { port, active }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From the first byte to the last one, in either direction.
+    pub fn active(&self) -> Duration {
+        let times = *self.active.lock().unwrap();
+        let (first, last) = times.expect("something passed");
+        last - first
+    }
+}
+
+fn pass_on(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    delay: Duration,
+    times: Arc<Mutex<Option<(Instant, Instant)>>>,
+) {
+    let (sender, receiver) = mpsc::channel::<(Instant, Vec<u8>)>();
+    spawn(move || {
+        let mut block = vec![0; 1 << 18];
+        while let Ok(length @ 1..) = from.read(&mut block) {
+            let now = Instant::now();
+            times.lock().unwrap().get_or_insert((now, now)).1 = now + delay;
+            if sender
+                .send((now + delay, block[..length].to_vec()))
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    spawn(move || {
+        for (due, bytes) in receiver {
+            sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
+}
+
+/// A port that is free right now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Waits until somebody listens.
+pub fn wait_for(port: u16) {
+    let start = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "nobody listens");
+        sleep(Duration::from_millis(20));
+    }
+}
