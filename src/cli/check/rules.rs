@@ -155,8 +155,9 @@ fn long_lines(pipeline: &Pipeline, findings: &mut Findings<'_>) {
         if pipeline.kkp.is_some() && is_kkps_own(input) {
             // With another input it need not matter.
             if inputs.len() == 1 {
-                let message = "KKP's own input stops at the first line over 32 KiB, until the file \
-                               is rotated, and no setting of the manifest changes that";
+                let message = "KKP's own input loses lines over 32 KiB and stops there: before KKP \
+                               2.28 until the file is rotated, since then for up to a minute; no \
+                               setting of the manifest changes that";
                 findings.push(input.at, Code::KkpLongLines, "", message);
             }
             continue;
@@ -173,8 +174,9 @@ fn long_lines(pipeline: &Pipeline, findings: &mut Findings<'_>) {
         let limit = input.value("buffer_max_size").unwrap_or("32k");
         if !skips {
             let message = format!(
-                "the first line over {limit} stops this file for good, until it is rotated: set \
-                 `Skip_Long_Lines On` and `Buffer_Max_Size` (audit events reach more than 1 MB)"
+                "a line over {limit} is lost and stops the reading of its file, in Fluent Bit 1.9 \
+                 until that is rotated: set `Skip_Long_Lines On` and `Buffer_Max_Size` (audit \
+                 events reach more than 1 MB)"
             );
             findings.push(at, Code::LongLineStops, "", message);
         } else if !is_set(input, "buffer_max_size") && !input.is_on("truncate_long_lines") {
