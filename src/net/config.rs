@@ -24,7 +24,7 @@ pub struct Config {
     /// Fluent Bit in the meantime.
     pub flush_wait: Duration,
     /// After a peer had to be waited for, flushes don't do so again for that many
-    /// times as long. Default 19, so that waiting takes a twentieth of Fluent
+    /// times as long. Default 9, so that waiting takes a tenth of Fluent
     /// Bit's time at most. Answers within 50 ms are not counted.
     pub flush_rest: u32,
     /// How long a look-up, or one address of a receiver, may take. Default 5 s.
@@ -62,7 +62,7 @@ impl Config {
             nodes,
             delivery: Delivery::default(),
             flush_wait: Duration::from_millis(500),
-            flush_rest: 19,
+            flush_rest: 9,
             connect_timeout: Duration::from_secs(5),
             failover_after: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(30),

@@ -28,7 +28,7 @@
 //! A flush stops the host's engine, and with it every other input and output. It
 //! waits for [`Config::flush_wait`] at most, and after a long wait flushes rest
 //! for [`Config::flush_rest`] times as long, in which they wait only for a peer
-//! that answers within 50 ms. A peer that is slower, or away, takes a twentieth of
+//! that answers within 50 ms. A peer that is slower, or away, takes a tenth of
 //! the engine's time at most. Delivery goes on behind them. When the host hands
 //! such a chunk over again, it is known by its content and answered without being
 //! sent twice.
