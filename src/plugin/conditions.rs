@@ -5,7 +5,6 @@ use crate::record::{Condition, Effect, FieldPath, Place};
 
 use super::entities;
 use super::option_error::{OptionError, display_name, wrong};
-use super::options::Options;
 
 /// The host's regular expressions.
 pub trait Patterns {
@@ -23,22 +22,11 @@ pub struct ConditionOption {
 }
 
 /// The options that set conditions, and what they do.
-const NAMES: [(&str, Effect); 2] = [("regex", Effect::Require), ("exclude", Effect::Exclude)];
-
-/// The conditions of a section.
-pub fn of_section(options: &Options<'_>) -> Result<Vec<ConditionOption>, OptionError> {
-    let mut conditions = Vec::new();
-    for (name, effect) in NAMES {
-        for value in options.all(name) {
-            conditions.push(ConditionOption::parse(name, effect, value)?);
-        }
-    }
-    Ok(conditions)
-}
+pub const NAMES: [(&str, Effect); 2] = [("regex", Effect::Require), ("exclude", Effect::Exclude)];
 
 impl ConditionOption {
     /// Reads `PATTERN`, `KEY PATTERN` or `* PATTERN`.
-    fn parse(
+    pub fn parse(
         name: &'static str,
         effect: Effect,
         value: &str,

@@ -245,7 +245,7 @@ impl<'p> Options<'p> {
         Ok(CommonOptions {
             policy: self.policy()?,
             policy_reload,
-            conditions: conditions::of_section(self)?,
+            conditions: self.conditions()?,
             settings,
         })
     }
@@ -266,6 +266,17 @@ impl<'p> Options<'p> {
             found = Some((name, PolicySource::new(name, value)?));
         }
         Ok(found.map(|(_, source)| source))
+    }
+
+    /// `Regex` and `Exclude`.
+    fn conditions(&self) -> Result<Vec<ConditionOption>, OptionError> {
+        let mut conditions = Vec::new();
+        for (name, effect) in conditions::NAMES {
+            for value in self.all(name) {
+                conditions.push(ConditionOption::parse(name, effect, value)?);
+            }
+        }
+        Ok(conditions)
     }
 
     fn enrichment(&self) -> Result<Enrichment, OptionError> {
