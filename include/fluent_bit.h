@@ -1,3 +1,4 @@
 /* Everything the bindings are made from. */
+#include "engine.h"
 #include "filter.h"
 #include "output.h"

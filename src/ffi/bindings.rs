@@ -4,6 +4,10 @@ pub const FLB_LOG_ERROR: i32 = 1;
 pub const FLB_LOG_WARN: i32 = 2;
 pub const FLB_LOG_INFO: i32 = 3;
 pub const FLB_LOG_DEBUG: i32 = 4;
+pub const MK_EVENT_CUSTOM: i32 = 4;
+pub const MK_EVENT_EMPTY: i32 = 0;
+pub const MK_EVENT_READ: i32 = 1;
+pub const MK_EVENT_NONE: i32 = 1;
 pub const FLB_FILTER_MODIFIED: i32 = 1;
 pub const FLB_FILTER_NOTOUCH: i32 = 2;
 pub const FLB_FILTER_CONFIG_V2_0_0: i32 = 176;
@@ -204,6 +208,89 @@ pub type flb_regex_match_fn = ::std::option::Option<
 >;
 pub type flb_regex_destroy_fn = ::std::option::Option<
     unsafe extern "C" fn(regex: *mut flb_regex) -> ::std::os::raw::c_int,
+>;
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_coro {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct mk_event_loop {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct mk_event {
+    pub fd: ::std::os::raw::c_int,
+    pub type_: ::std::os::raw::c_int,
+    pub mask: u32,
+    pub status: u8,
+    pub data: *mut ::std::os::raw::c_void,
+    pub handler: ::std::option::Option<
+        unsafe extern "C" fn(event: *mut ::std::os::raw::c_void) -> ::std::os::raw::c_int,
+    >,
+    pub _head: mk_list,
+    pub _priority_head: mk_list,
+    pub priority: ::std::os::raw::c_char,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of mk_event"][::std::mem::size_of::<mk_event>() - 72usize];
+    ["Alignment of mk_event"][::std::mem::align_of::<mk_event>() - 8usize];
+    ["Offset of field: mk_event::fd"][::std::mem::offset_of!(mk_event, fd) - 0usize];
+    [
+        "Offset of field: mk_event::type_",
+    ][::std::mem::offset_of!(mk_event, type_) - 4usize];
+    ["Offset of field: mk_event::mask"][::std::mem::offset_of!(mk_event, mask) - 8usize];
+    [
+        "Offset of field: mk_event::status",
+    ][::std::mem::offset_of!(mk_event, status) - 12usize];
+    [
+        "Offset of field: mk_event::data",
+    ][::std::mem::offset_of!(mk_event, data) - 16usize];
+    [
+        "Offset of field: mk_event::handler",
+    ][::std::mem::offset_of!(mk_event, handler) - 24usize];
+    [
+        "Offset of field: mk_event::_head",
+    ][::std::mem::offset_of!(mk_event, _head) - 32usize];
+    [
+        "Offset of field: mk_event::_priority_head",
+    ][::std::mem::offset_of!(mk_event, _priority_head) - 48usize];
+    [
+        "Offset of field: mk_event::priority",
+    ][::std::mem::offset_of!(mk_event, priority) - 64usize];
+};
+pub type flb_engine_evl_get_fn = ::std::option::Option<
+    unsafe extern "C" fn() -> *mut mk_event_loop,
+>;
+pub type mk_event_add_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        loop_: *mut mk_event_loop,
+        fd: ::std::os::raw::c_int,
+        type_: ::std::os::raw::c_int,
+        mask: u32,
+        event: *mut ::std::os::raw::c_void,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type mk_event_del_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        loop_: *mut mk_event_loop,
+        event: *mut mk_event,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type co_active_fn = ::std::option::Option<
+    unsafe extern "C" fn() -> *mut ::std::os::raw::c_void,
+>;
+pub type co_switch_fn = ::std::option::Option<
+    unsafe extern "C" fn(stack: *mut ::std::os::raw::c_void),
+>;
+pub type flb_coro_get_fn = ::std::option::Option<
+    unsafe extern "C" fn() -> *mut flb_coro,
+>;
+pub type flb_coro_set_fn = ::std::option::Option<
+    unsafe extern "C" fn(coro: *mut flb_coro),
 >;
 pub type flb_filter_start_fn = ::std::option::Option<
     unsafe extern "C" fn(

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::c_int;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
@@ -31,7 +30,7 @@ thread_local! {
 }
 
 /// The outermost guard of an entry point; `safe` answers the host after a panic.
-pub fn entry(door: &str, safe: c_int, body: impl FnOnce() -> c_int) -> c_int {
+pub fn entry<T>(door: &str, safe: T, body: impl FnOnce() -> T) -> T {
     note_panics();
     guard(body).unwrap_or_else(|panic| {
         complain(door, &panic);

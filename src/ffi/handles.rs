@@ -25,6 +25,11 @@ impl<P> Instance<P> {
         }
     }
 
+    /// The plugin, for what neither panics nor writes to the log.
+    pub fn plugin(&self) -> &P {
+        &self.plugin
+    }
+
     /// Calls the plugin and prints the log. `None` after a panic, which is
     /// counted; the first one is logged with its `consequence`.
     pub fn call<T>(&self, consequence: &str, body: impl FnOnce(&P) -> T) -> Option<T> {
@@ -76,10 +81,12 @@ impl<T> Handles<T> {
 
     /// The instance behind a handle.
     pub fn get(&self, wanted: *const c_void) -> Option<Arc<T>> {
-        let live = self.lock();
-        live.iter()
-            .find(|live| handle(live) == wanted.cast_mut())
-            .cloned()
+        self.find(|live| handle(live) == wanted.cast_mut())
+    }
+
+    /// The instance that is meant.
+    pub fn find(&self, is_meant: impl Fn(&Arc<T>) -> bool) -> Option<Arc<T>> {
+        self.lock().iter().find(|live| is_meant(live)).cloned()
     }
 
     /// Forgets an instance and gives it back, unless a call still uses it: then

@@ -154,6 +154,17 @@ pub struct Api {
     pub output_name: Function<abi::flb_output_name_fn>,
 }
 
+/// The host's event loop and coroutines.
+pub struct EngineApi {
+    pub loop_get: Function<abi::flb_engine_evl_get_fn>,
+    pub event_add: Function<abi::mk_event_add_fn>,
+    pub event_del: Function<abi::mk_event_del_fn>,
+    pub stack_active: Function<abi::co_active_fn>,
+    pub stack_switch: Function<abi::co_switch_fn>,
+    pub coroutine_get: Function<abi::flb_coro_get_fn>,
+    pub coroutine_set: Function<abi::flb_coro_set_fn>,
+}
+
 /// The host's functions for the metrics of an instance.
 pub struct MetricsApi {
     pub counter_create: Function<abi::cmt_counter_create_fn>,
@@ -184,17 +195,33 @@ pub fn host() -> Result<&'static Host, Refusal> {
     HOST.get_or_try_init(probe)
 }
 
-fn probe() -> Result<Host, Refusal> {
-    /// The function of that name with the type that `include/` gives it.
-    macro_rules! function {
-        ($name:literal: $type:ty) => {{
-            // SAFETY: a host's function of this name has had this one signature in
-            // all releases, and null is this type's `None`.
-            let function: $type = unsafe { std::mem::transmute(symbol($name)) };
-            function.ok_or_else(|| missing($name))?
-        }};
-    }
+/// The function of that name with the type that `include/` gives it.
+macro_rules! function {
+    ($name:literal: $type:ty) => {{
+        // SAFETY: a host's function of this name has had this one signature in
+        // all releases, and null is this type's `None`.
+        let function: $type = unsafe { std::mem::transmute(symbol($name)) };
+        function.ok_or_else(|| missing($name))?
+    }};
+}
 
+/// The host's event loop and coroutines, found out once they are known.
+pub fn engine() -> Result<&'static EngineApi, Refusal> {
+    static ENGINE: OnceCell<EngineApi> = OnceCell::new();
+    ENGINE.get_or_try_init(|| {
+        Ok(EngineApi {
+            loop_get: function!(c"flb_engine_evl_get": abi::flb_engine_evl_get_fn),
+            event_add: function!(c"mk_event_add": abi::mk_event_add_fn),
+            event_del: function!(c"mk_event_del": abi::mk_event_del_fn),
+            stack_active: function!(c"co_active": abi::co_active_fn),
+            stack_switch: function!(c"co_switch": abi::co_switch_fn),
+            coroutine_get: function!(c"flb_coro_get": abi::flb_coro_get_fn),
+            coroutine_set: function!(c"flb_coro_set": abi::flb_coro_set_fn),
+        })
+    })
+}
+
+fn probe() -> Result<Host, Refusal> {
     let api = Api {
         log_print: function!(c"flb_log_print": abi::flb_log_print_fn),
         filter_get_property: function!(c"flb_filter_get_property": abi::flb_filter_get_property_fn),

@@ -6,6 +6,7 @@
 //! | `host` | which Fluent Bit this is, and its functions |
 //! | `instance` | what the host knows of one section: name, options, settings |
 //! | `filter`, `output` | the two doors: entry points called by the host |
+//! | `engine` | the host's event loop, and flushes that wait in its coroutines |
 //! | `regex` | the host's regular expressions |
 //! | `metrics` | an instance's metrics among the host's own |
 //! | `guard` | panics stop here |
@@ -22,6 +23,8 @@
 //!   recurses, and log lines are printed from the entry point itself.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "output")]
+mod engine;
 mod filter;
 mod guard;
 #[cfg_attr(

@@ -1,24 +1,30 @@
 //! The output door: the entry points of an external ("Go") plugin.
 //!
+//! A flush hands its chunk to the output and pauses its coroutine, so that the
+//! engine goes on. The output's descriptor tells the engine's loop when something
+//! has come of it: [`on_signal`] then resumes the flushes that it is about.
+//!
 //! Entry points that the host calls only when they exist, and that have nothing
 //! to do here, are not exported: `FLBPluginPreRegister`, `FLBPluginOutputPreRun`,
 //! `FLBPluginOutputPreExit`, `FLBPluginUnregister`; `FLBPluginFlush` and
 //! `FLBPluginExit` are the older forms of the two with a context.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bindings as abi;
+use super::engine::{Coroutine, Engine, Watch};
 use super::guard::entry;
 use super::handles::{Handles, Instance};
-use super::host::{Host, MetricsApi, Version, host, optional};
+use super::host::{Host, MetricsApi, Version, engine, host, optional};
 use super::instance::{self, OutputSection, RetryLimit};
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::{DESCRIPTION, NAME, lent};
-use crate::plugin::{Log, LogLevel, Outcome, Output};
+use crate::plugin::{Call, Log, LogLevel, Outcome, Output};
 
 const DOOR: &str = "output";
 /// What FLBPluginRegister answers.
@@ -32,8 +38,76 @@ static OUTPUTS: Handles<Instance<Live>> = Handles::new();
 
 /// An output at work.
 struct Live {
+    /// Of the output's descriptor: it goes first.
+    watch: Watch,
     output: Output,
+    engine: Engine,
+    log: Arc<InstanceLog>,
     metrics: Mutex<Option<HostMetrics>>,
+    flushes: Mutex<Flushes>,
+}
+
+/// Flushes that pause.
+#[derive(Default)]
+struct Flushes {
+    waiting: Vec<(Call, Coroutine)>,
+    /// Those that are to be resumed.
+    ready: VecDeque<Coroutine>,
+}
+
+impl Live {
+    /// Looks what the output has for the host.
+    fn look(&self) {
+        let ready = self.output.ready();
+        let mut flushes = self.flushes();
+        for call in ready {
+            let place = flushes.waiting.iter().position(|(other, _)| *other == call);
+            if let Some(place) = place {
+                let (_, coroutine) = flushes.waiting.swap_remove(place);
+                flushes.ready.push_back(coroutine);
+            }
+        }
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metrics) = &mut *metrics {
+            metrics.set(&self.output.metrics());
+        }
+    }
+
+    /// Goes on with a flush, or begins it.
+    fn flush(&self, call: Option<Call>, tag: &[u8], chunk: &[u8]) -> Step {
+        let Some(coroutine) = self.engine.coroutine() else {
+            let line = "a flush outside of the engine's coroutines, in which it could wait: the \
+                        chunk is tried again";
+            self.log.log(LogLevel::Error, line);
+            return Step::Answer(abi::FLB_RETRY);
+        };
+        let outcome = match call {
+            None => self.output.flush(tag, chunk),
+            Some(call) => self.output.resume(call, tag, chunk),
+        };
+        match outcome {
+            Outcome::Delivered => Step::Answer(abi::FLB_OK),
+            Outcome::Retry => Step::Answer(abi::FLB_RETRY),
+            Outcome::Waits(call) => {
+                self.flushes().waiting.push((call, coroutine));
+                Step::Pause(self.engine, call)
+            }
+        }
+    }
+
+    fn flushes(&self) -> MutexGuard<'_, Flushes> {
+        self.flushes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a flush goes on. It lies on the stack of a flush that pauses, so there is
+/// nothing in it to be dropped.
+#[derive(Clone, Copy)]
+enum Step {
+    /// It ends with this answer.
+    Answer(c_int),
+    /// It pauses, until the output has something for this call.
+    Pause(Engine, Call),
 }
 
 /// Introduces the output. Comes again on every hot reload, while the old
@@ -93,8 +167,9 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
         let name = unsafe { instance::output_name(host, ins) };
         let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, &name));
         // SAFETY: as above.
-        let output = match unsafe { start(host, ins, &log) } {
-            Ok(output) => output,
+        let started = unsafe { start(host, ins, &log) };
+        let (output, engine, watch) = match started {
+            Ok(started) => started,
             Err(wrong) => {
                 log.start_failed(&wrong);
                 return FAILED;
@@ -106,8 +181,15 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
             HostMetrics::start(host, DOOR, &name, &*log, context, &output.metrics())
         };
         log.print();
-        let metrics = Mutex::new(metrics);
-        let handle = OUTPUTS.insert(Instance::new(Live { output, metrics }, log));
+        let live = Live {
+            watch,
+            output,
+            engine,
+            log: Arc::clone(&log),
+            metrics: Mutex::new(metrics),
+            flushes: Mutex::default(),
+        };
+        let handle = OUTPUTS.insert(Instance::new(live, log));
         // SAFETY: not null; the field is the plugin's own.
         unsafe { (*context).remote_context = handle };
         STARTED
@@ -128,15 +210,19 @@ fn stop_where_a_failure_is_ignored() {
     }
 }
 
-/// The output that a section describes.
+/// The output that a section describes, in the engine's loop.
 ///
 /// # Safety
-/// `ins` is a live output instance of `host` that no other thread changes.
+/// `ins` is a live output instance of `host` that no other thread changes; this is
+/// the engine's thread, and the output's exit comes on it too.
 unsafe fn start(
     host: &Host,
     ins: *mut abi::flb_output_instance,
     log: &Arc<InstanceLog>,
-) -> Result<Output, String> {
+) -> Result<(Output, Engine, Watch), String> {
+    let engine = engine().map_err(|why| why.to_string())?;
+    let engine = Engine::of_this_thread(engine)
+        .ok_or("this Fluent Bit starts outputs on a thread without an event loop")?;
     // SAFETY: the caller guarantees it.
     let OutputSection {
         section,
@@ -158,14 +244,17 @@ unsafe fn start(
         (host.api.output_set_property)(ins, key.as_ptr(), value.as_ptr())
     };
     lift_retry_limit(host.version, retry_limit, log, set);
-    if let Some(workers) = workers {
-        forbid_workers(workers, log, set);
-    }
-    without_signals(|| {
+    forbid_workers(workers, log, set)?;
+    let output = without_signals(|| {
         let patterns = host.patterns();
         Output::new(&section.properties, &settings, patterns, log.clone())
     })
-    .map_err(|wrong| wrong.to_string())
+    .map_err(|wrong| wrong.to_string())?;
+    // SAFETY: the caller guarantees the thread; the exit drops the watch before the
+    // output, which has the descriptor.
+    let watch = unsafe { engine.watch(output.signal(), on_signal) }
+        .ok_or("the event loop of this Fluent Bit takes no descriptor more")?;
+    Ok((output, engine, watch))
 }
 
 /// Does something with all signals blocked, so that threads started by it never
@@ -223,21 +312,31 @@ fn lift_retry_limit(
     }
 }
 
-/// From 2.2.0 on the host starts the workers of an external plugin twice, and
-/// the first set outlives the instance at a hot reload.
-fn forbid_workers(workers: c_int, log: &InstanceLog, set: impl Fn(&CStr, &CStr) -> c_int) {
-    if set(c"workers", c"0") == 0 && workers != 0 {
-        let line = "`Workers` is not used: the output works on a thread of its own, and this \
-                    Fluent Bit starts the workers of an external plugin twice";
+/// Flushes pause in the engine's loop, which workers do not run. From 2.2.0 on the
+/// host also starts the workers of an external plugin twice, and the first set
+/// outlives the instance at a hot reload.
+fn forbid_workers(
+    workers: Option<c_int>,
+    log: &InstanceLog,
+    set: impl Fn(&CStr, &CStr) -> c_int,
+) -> Result<(), &'static str> {
+    if set(c"workers", c"0") != 0 {
+        return Err("`Workers`: this Fluent Bit does not let them be 0");
+    }
+    if workers.is_some_and(|workers| workers != 0) {
+        let line = "`Workers` is not used: the output works on a thread of its own, and nothing \
+                    of Fluent Bit waits for it";
         log.log(LogLevel::Info, line);
     }
+    Ok(())
 }
 
 /// Hands a chunk to an instance.
 ///
 /// # Safety
 /// `data` is null or has `size` bytes, `tag` is null or NUL-terminated, both
-/// unchanged during the call.
+/// unchanged during the call. The call runs in a coroutine that the host began on
+/// its engine's thread, and may never return from a pause once the instance ends.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginFlushCtx(
     context: *mut c_void,
@@ -245,26 +344,62 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
     size: usize,
     tag: *const c_char,
 ) -> c_int {
-    entry(DOOR, abi::FLB_RETRY, || {
-        let Some(instance) = OUTPUTS.get(context) else {
-            return abi::FLB_RETRY;
-        };
-        // SAFETY: the caller guarantees it.
-        let (tag, chunk) = unsafe { (optional(tag).unwrap_or_default(), lent(data, size)) };
-        let outcome = instance.call("the chunk is tried again", |live| {
-            live.output.flush(tag.to_bytes(), chunk)
+    let mut call = None;
+    loop {
+        let step = entry(DOOR, Step::Answer(abi::FLB_RETRY), || {
+            // SAFETY: the caller guarantees it, also for a call that pauses.
+            let (tag, chunk) = unsafe { (optional(tag).unwrap_or_default(), lent(data, size)) };
+            flush(context, call, tag.to_bytes(), chunk)
         });
-        instance.call("the metrics stay as they were", |live| {
-            let mut metrics = live.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(metrics) = &mut *metrics {
-                metrics.set(&live.output.metrics());
+        match step {
+            Step::Answer(answer) => return answer,
+            Step::Pause(engine, waits) => {
+                call = Some(waits);
+                // SAFETY: `flush` has found the coroutine; no lock is held here, and
+                // nothing here has to be dropped.
+                unsafe { engine.pause() };
             }
-        });
-        match outcome {
-            Some(Outcome::Delivered) => abi::FLB_OK,
-            Some(Outcome::Retry) | None => abi::FLB_RETRY,
         }
-    })
+    }
+}
+
+fn flush(context: *const c_void, call: Option<Call>, tag: &[u8], chunk: &[u8]) -> Step {
+    const RETRY: Step = Step::Answer(abi::FLB_RETRY);
+
+    let Some(instance) = OUTPUTS.get(context) else {
+        return RETRY;
+    };
+    instance
+        .call("the chunk is tried again", |live| {
+            live.flush(call, tag, chunk)
+        })
+        .unwrap_or(RETRY)
+}
+
+/// What the engine's loop calls when an output has something for the host.
+///
+/// # Safety
+/// The loop calls it on its own stack; the event is only compared.
+unsafe extern "C" fn on_signal(event: *mut c_void) -> c_int {
+    let instance = || OUTPUTS.find(|instance| instance.plugin().watch.is(event));
+    entry(DOOR, (), || {
+        if let Some(instance) = instance() {
+            instance.call("flushes wait until their time is over", Live::look);
+        }
+    });
+    // A flush may end the next one's reason to wait, so each is looked up anew.
+    let next = || {
+        let instance = instance()?;
+        let live = instance.plugin();
+        let coroutine = live.flushes().ready.pop_front()?;
+        Some((live.engine, coroutine))
+    };
+    while let Some((engine, coroutine)) = entry(DOOR, None, next) {
+        // SAFETY: the caller guarantees the stack; the coroutine waits in
+        // `FLBPluginFlushCtx`, and its instance was alive just now.
+        unsafe { engine.resume(coroutine) };
+    }
+    0
 }
 
 /// Ends an instance.
@@ -275,7 +410,10 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
 pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
     entry(DOOR, abi::FLB_OK, || {
         if let Some(instance) = OUTPUTS.remove(context) {
-            instance.close(|live| live.output.close());
+            instance.close(|live| {
+                drop(live.watch);
+                live.output.close();
+            });
         }
         abi::FLB_OK
     })

@@ -1,7 +1,6 @@
 //! Chunks under way: in which order their frames are sent, and what their losses teach.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 
 use super::ChunkId;
 use super::frames::{Batch, Span};
@@ -20,8 +19,8 @@ pub struct Acked {
 /// How a chunk ended for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// All of it is acknowledged, so long after its first frame was sent.
-    Delivered(Duration),
+    /// All of it is acknowledged.
+    Delivered,
     /// All but what is parked.
     Parked,
 }
@@ -136,20 +135,19 @@ impl Outbox {
     }
 
     /// Sends the frame of which [`Outbox::next`] told: it is in flight from now on.
-    pub fn send(&mut self, node: NodeRecord, now: Instant) -> Option<(Frame<'_>, Attempt)> {
+    pub fn send(&mut self, node: NodeRecord) -> Option<(Frame<'_>, Attempt)> {
         let (place, frame) = self.next_place(node)?;
-        self.chunks.get_mut(place)?.send(frame, now)
+        self.chunks.get_mut(place)?.send(frame)
     }
 
     /// Settles a frame; `None` if there is none of that id, or it is settled already.
-    pub fn acked(&mut self, id: &ChunkId, now: Instant) -> Option<Acked> {
+    pub fn acked(&mut self, id: &ChunkId) -> Option<Acked> {
         let (place, frame) = self.place_of(id)?;
         let chunk = self.chunks.get_mut(place)?;
         let span = chunk.acked(frame)?;
         let done = chunk.is_done();
         let settled = if done {
-            let took = chunk.first_sent.map_or(Duration::ZERO, |sent| now - sent);
-            Some((chunk.ticket, Settled::Delivered(took)))
+            Some((chunk.ticket, Settled::Delivered))
         } else {
             (!chunk.is_active()).then_some((chunk.ticket, Settled::Parked))
         };
@@ -258,6 +256,8 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::super::capacity::{Capacity, LEAST_LIMIT};
     use super::super::pending::Size;
     use super::*;
@@ -295,7 +295,7 @@ mod tests {
     fn send_all(outbox: &mut Outbox) -> Vec<(ChunkId, Attempt)> {
         let mut sent = Vec::new();
         while outbox.has_waiting() {
-            let (frame, attempt) = outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
+            let (frame, attempt) = outbox.send(NodeRecord::Fails).unwrap();
             sent.push((*frame.id, attempt));
         }
         sent
@@ -343,9 +343,8 @@ mod tests {
     fn a_chunk_is_settled_with_its_last_frame() {
         let mut outbox = outbox(&[2, 1]);
         assert_eq!(send_all(&mut outbox), sent(&[0, 1, 2], Attempt::First));
-        let now = Instant::now();
         let mut ticket = |number| {
-            let acked = outbox.acked(&id(number), now).unwrap();
+            let acked = outbox.acked(&id(number)).unwrap();
             assert_eq!(acked.records, 1);
             acked.settled.map(|(ticket, _)| ticket)
         };
@@ -354,7 +353,7 @@ mod tests {
             [None, Some(Ticket(1)), Some(Ticket(0))]
         );
         assert!(!outbox.is_active());
-        assert_eq!(outbox.acked(&id(0), now), None, "once only");
+        assert_eq!(outbox.acked(&id(0)), None, "once only");
     }
 
     /// Records of one chunk that travel under several tags.
@@ -379,21 +378,21 @@ mod tests {
             id(next)
         });
         for (tag, number) in [(b"a", 1), (b"b", 2)] {
-            let (frame, _) = outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
+            let (frame, _) = outbox.send(NodeRecord::Fails).unwrap();
             assert_eq!((frame.tag, frame.entries), (&tag[..], &tag[..]));
             assert_eq!(*frame.id, id(number));
         }
         let settled = |acked: Option<Acked>| acked.unwrap().settled.is_some();
-        assert!(!settled(outbox.acked(&id(2), Instant::now())));
-        assert!(settled(outbox.acked(&id(1), Instant::now())));
+        assert!(!settled(outbox.acked(&id(2))));
+        assert!(settled(outbox.acked(&id(1))));
     }
 
     #[test]
     fn case_39_only_the_unacked_go_again_with_the_same_ids() {
         let mut outbox = outbox(&[4]);
         send_all(&mut outbox);
-        outbox.acked(&id(0), Instant::now());
-        outbox.acked(&id(2), Instant::now());
+        outbox.acked(&id(0));
+        outbox.acked(&id(2));
         let verdict = lose(&mut outbox, &[id(1), id(3)], WORKS);
         assert_eq!(verdict, Verdict::Again);
         assert_eq!(send_all(&mut outbox), sent(&[3, 1], Attempt::Again));
@@ -444,7 +443,7 @@ mod tests {
             let verdict = outbox.lost(&elsewhere, || unreachable!());
             assert_eq!(verdict, Verdict::Again);
         }
-        assert!(outbox.acked(&id(0), Instant::now()).is_some());
+        assert!(outbox.acked(&id(0)).is_some());
     }
 
     #[test]
@@ -465,11 +464,11 @@ mod tests {
     fn case_37_refused_is_parked_at_once_and_keeps_what_was_acked() {
         let mut outbox = outbox(&[3]);
         send_all(&mut outbox);
-        outbox.acked(&id(0), Instant::now());
+        outbox.acked(&id(0));
         let verdict = lose(&mut outbox, &[id(1), id(2)], Ending::Refused);
         assert_eq!(verdict, parked(None));
         assert_eq!(send_all(&mut outbox), sent(&[2], Attempt::Again));
-        let acked = outbox.acked(&id(2), Instant::now()).unwrap();
+        let acked = outbox.acked(&id(2)).unwrap();
         assert_eq!(acked.settled, Some((Ticket(0), Settled::Parked)));
         assert!(!outbox.is_active());
         outbox.resume(Ticket(0));
@@ -494,7 +493,7 @@ mod tests {
                 records: 4,
             };
             outbox.add(Ticket(0), vec![(batch, vec![whole])], || id(0));
-            outbox.send(NodeRecord::Fails, Instant::now()).unwrap();
+            outbox.send(NodeRecord::Fails).unwrap();
             let lost = LostFrames {
                 unwritten: (!written).then_some(id(0)),
                 ..lost(&[id(0)], FAILS)
@@ -558,7 +557,7 @@ mod tests {
             if outbox.next(node, limit, &mut new_id).is_none() {
                 return false;
             }
-            let (frame, _) = outbox.send(node, now).unwrap();
+            let (frame, _) = outbox.send(node).unwrap();
             let (sent, bytes) = (*frame.id, frame.entries.len());
             let records: Vec<u8> = frame.entries.iter().step_by(RECORD).copied().collect();
             self.ids
@@ -567,7 +566,7 @@ mod tests {
                 self.stored.extend(records);
                 self.capacity.acknowledged(bytes, now);
                 self.works = true;
-                outbox.acked(&sent, now).unwrap();
+                outbox.acked(&sent).unwrap();
                 return true;
             }
             let size = match self.capacity.covers(bytes, now) {

@@ -1,7 +1,5 @@
 //! One chunk under way: its frames, and how each of them stands.
 
-use std::time::Instant;
-
 use super::ChunkId;
 use super::frames::{Batch, Span, halve};
 use super::wire::Frame;
@@ -88,7 +86,6 @@ pub(super) struct Pending {
     /// One for each tag.
     batches: Vec<Batch>,
     frames: Vec<Parcel>,
-    pub(super) first_sent: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -163,7 +160,6 @@ impl Pending {
             ticket,
             batches: Vec::new(),
             frames: Vec::new(),
-            first_sent: None,
         };
         for (batch, spans) in parts {
             let place = pending.batches.len();
@@ -218,13 +214,12 @@ impl Pending {
     }
 
     /// Sends what waits at this place.
-    pub(super) fn send(&mut self, place: usize, now: Instant) -> Option<(Frame<'_>, Attempt)> {
+    pub(super) fn send(&mut self, place: usize) -> Option<(Frame<'_>, Attempt)> {
         let parcel = self.frames.get_mut(place)?;
         let ParcelState::Waiting(attempt) = parcel.state else {
             return None;
         };
         parcel.state = ParcelState::InFlight(attempt);
-        self.first_sent.get_or_insert(now);
         let batch = self.batches.get(parcel.batch)?;
         let frame = Frame {
             tag: &batch.tag,
@@ -275,7 +270,6 @@ impl Pending {
 
     /// Takes up what is parked.
     pub(super) fn resume(&mut self) {
-        self.first_sent = None;
         for parcel in &mut self.frames {
             if parcel.state == ParcelState::Parked {
                 parcel.state = ParcelState::Waiting(Attempt::Again);

@@ -22,7 +22,7 @@ pub(super) enum Standing {
     Up,
     /// Ready, and busy with the one frame by which it has to prove itself.
     OnTrial,
-    /// Ready, but it has owed progress for longer than a flush can wait.
+    /// Ready, but it has owed progress for too long.
     Suspect,
     /// Not ready, and nothing is known against it.
     Pending,

@@ -1,5 +1,6 @@
-//! The client as its caller sees it: start, flush, shut down.
+//! The client as its caller sees it: start, flush, resume, shut down.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -8,22 +9,32 @@ use super::config::{Config, StartError};
 use super::connection::Opener;
 use super::ledger::{Ledger, Standing};
 use super::node::Node;
-use super::patience::{Allowance, Patience};
 use super::report::{News, Report, Reporter};
 use super::rng::Rng;
-use super::shared::{Phase, Shared, State};
+use super::shared::{Flow, Phase, Shared, State};
 use super::socket::Waker;
 use super::worker::Worker;
 use crate::forward::frames::Batch;
+use crate::forward::pending::Ticket;
 
-/// What became of a chunk.
+/// How long a flush holds its caller up for room, if chunks are being delivered.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// How a call of the host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
     /// Every record was acknowledged, or there was none to send.
     Delivered,
     /// Not yet: hand the same tag and chunk over again later.
     Retry(Reason),
+    /// Not yet: keep tag and chunk, and [resume](Client::resume) the call when it
+    /// is among those that are [ready](Client::ready).
+    Waits(Call),
 }
+
+/// A call that waits for its chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call(Ticket);
 
 /// Why a chunk is not delivered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +56,7 @@ pub enum Reason {
 /// Sends chunks with one thread; see the [module](super).
 pub struct Client {
     shared: Arc<Shared>,
+    flush_wait: Duration,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -65,7 +77,8 @@ impl Client {
             .iter()
             .map(|node| Opener::new(node, &config))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut reporter = Reporter::new(report);
+        let signal = Arc::new(Waker::new()?);
+        let mut reporter = Reporter::new(report, Arc::clone(&signal));
         let unverified = |node: &&Node| node.tls.as_ref().is_some_and(|tls| !tls.verify);
         let nodes: Vec<_> = config.nodes.iter().filter(unverified).collect();
         if !nodes.is_empty() {
@@ -77,73 +90,100 @@ impl Client {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 ledger: Ledger::new(config.memory),
-                patience: Patience::new(config.flush_wait, config.flush_rest, Instant::now()),
+                flow: Flow::Flowing,
                 phase: Phase::Running,
             }),
             changed: Condvar::new(),
             waker: Arc::new(Waker::new()?),
+            signal,
         });
+        let flush_wait = config.flush_wait;
         let worker = Worker::new(config, openers, Arc::clone(&shared), prepare, reporter, rng);
         let thread = Builder::new()
             .name("kube-audit-fwd".into())
             .spawn(move || worker.run())?;
         Ok(Client {
             shared,
+            flush_wait,
             thread: Some(thread),
         })
     }
 
-    /// Hands a chunk over and waits for it, but no longer than
-    /// [`Config::flush_wait`] for the peer, and not at all while the peer is known
-    /// to be slow or away and [`Config::flush_rest`] goes on.
+    /// Hands a chunk over. Where there is no room for it, but others are being
+    /// delivered, this holds the caller up for a moment, so that it brings no more
+    /// than receivers take.
     pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
         let mut state = self.shared.lock();
         if state.phase == Phase::Ended {
             return Flushed::Retry(Reason::Ended);
         }
-        let Some(call) = state.ledger.attach(tag, chunk) else {
-            return Flushed::Retry(Reason::Full);
-        };
-        self.shared.waker.wake();
-        let begun = Instant::now();
-        let allowance = state.patience.allow(begun);
-        let (state, _) = self.wait_while(state, allowance.prepared, |state| {
-            state.ledger.standing(&call) == Standing::Unprepared
-        });
-        let prepared = Instant::now();
-        let (mut state, timed_out) = self.wait_while(state, allowance.answered, |state| {
-            state.ledger.standing(&call) == Standing::UnderWay && state.patience.is_hopeful()
-        });
-        let ended = Instant::now();
-        let waited = Allowance {
-            prepared: prepared - begun,
-            answered: ended - prepared,
-        };
-        state.patience.waited(waited, ended);
-        if timed_out && !allowance.answered.is_zero() {
-            state.patience.disappointed();
+        let until = Instant::now() + self.flush_wait;
+        let ticket = state.ledger.attach(tag, chunk, until);
+        if state.ledger.is_next(ticket) && state.flow == Flow::Flowing {
+            state = self.hold(state, ticket);
         }
-        match state.ledger.detach(call, tag, chunk) {
-            Standing::Delivered => Flushed::Delivered,
-            Standing::Unprepared | Standing::UnderWay => Flushed::Retry(Reason::UnderWay),
-            Standing::Parked => Flushed::Retry(Reason::GivenBack),
-        }
+        self.answer(state, ticket, tag, chunk)
     }
 
-    /// Waits as long as something is so and the thread runs; whether time ran out.
-    fn wait_while<'a>(
+    /// Goes on with a call whose chunk is the same still.
+    pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Flushed {
+        self.answer(self.shared.lock(), call.0, tag, chunk)
+    }
+
+    /// Calls to resume now.
+    pub fn ready(&self) -> Vec<Call> {
+        self.shared.signal.rest();
+        let ready = self.shared.lock().ledger.take_ready();
+        ready.into_iter().map(Call).collect()
+    }
+
+    /// Is readable when calls may be [ready](Client::ready), or news was reported,
+    /// since that was last asked.
+    pub fn signal(&self) -> BorrowedFd<'_> {
+        self.shared.signal.as_fd()
+    }
+
+    /// Waits for room, for [`HOLD`] at most.
+    fn hold<'a>(&self, state: MutexGuard<'a, State>, ticket: Ticket) -> MutexGuard<'a, State> {
+        let waits = |state: &mut State| state.ledger.is_next(ticket) && state.phase != Phase::Ended;
+        let waited = self.shared.changed.wait_timeout_while(state, HOLD, waits);
+        let (mut state, ended) = waited.unwrap_or_else(PoisonError::into_inner);
+        if ended.timed_out() {
+            state.flow = Flow::Stuck;
+        }
+        state
+    }
+
+    fn answer(
         &self,
-        state: MutexGuard<'a, State>,
-        longest: Duration,
-        mut is_so: impl FnMut(&State) -> bool,
-    ) -> (MutexGuard<'a, State>, bool) {
-        let waits = |state: &mut State| is_so(state) && state.phase != Phase::Ended;
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(state, longest, waits);
-        let (state, ended) = waited.unwrap_or_else(PoisonError::into_inner);
-        (state, ended.timed_out())
+        mut state: MutexGuard<'_, State>,
+        ticket: Ticket,
+        tag: &[u8],
+        chunk: &[u8],
+    ) -> Flushed {
+        state.ledger.hand_over(ticket, tag, chunk);
+        let overdue = state.ledger.is_overdue(ticket);
+        let flushed = match state.ledger.standing(ticket) {
+            Standing::Delivered => Flushed::Delivered,
+            Standing::Parked => Flushed::Retry(Reason::GivenBack),
+            _ if state.phase == Phase::Ended => Flushed::Retry(Reason::Ended),
+            Standing::Queued | Standing::Invited if overdue => Flushed::Retry(Reason::Full),
+            Standing::UnderWay if overdue => Flushed::Retry(Reason::UnderWay),
+            Standing::Queued | Standing::Invited | Standing::UnderWay => {
+                Flushed::Waits(Call(ticket))
+            }
+        };
+        let waits = matches!(flushed, Flushed::Waits(_));
+        if !waits {
+            state.ledger.detach(ticket, tag, chunk);
+        }
+        if state.ledger.has_ready() {
+            self.shared.signal.wake();
+        }
+        if waits || state.ledger.has_commands() {
+            self.shared.waker.wake();
+        }
+        flushed
     }
 
     /// Ends the thread. Where frames are under way on a connection, it goes on

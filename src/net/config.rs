@@ -20,20 +20,19 @@ pub struct Config {
     pub nodes: Vec<Node>,
     /// How frames are spread over them. Default by weight.
     pub delivery: Delivery,
-    /// How long a flush waits for a peer at most. Default 500 ms: it stops all of
-    /// Fluent Bit in the meantime.
+    /// How long a flush waits for its chunk to be acknowledged, before the host is
+    /// asked to hand it over again. Default 10 s: long enough for a receiver that
+    /// restarts, and nothing of the host stands still in the meantime.
     pub flush_wait: Duration,
-    /// After a peer had to be waited for, flushes don't do so again for that many
-    /// times as long. Default 9, so that waiting takes a tenth of Fluent
-    /// Bit's time at most. Answers within 50 ms are not counted.
-    pub flush_rest: u32,
     /// How long a look-up, or one address of a receiver, may take. Default 5 s.
     pub connect_timeout: Duration,
     /// How long a node may keep silent with frames of ours before another one
     /// that is up gets them too. Default 3 s. A node that has yet to acknowledge
-    /// its first frame since it failed has a half of `flush_wait`. After twice
-    /// this time its connection is given up.
+    /// its first frame since it failed has `suspect_after`. After twice this time
+    /// its connection is given up.
     pub failover_after: Duration,
+    /// How long a node may owe progress before others are preferred. Default 250 ms.
+    pub suspect_after: Duration,
     /// After how long without use a connection is closed. Default 30 s: load
     /// balancers forget idle ones without a word.
     pub idle_timeout: Duration,
@@ -61,10 +60,10 @@ impl Config {
         Config {
             nodes,
             delivery: Delivery::default(),
-            flush_wait: Duration::from_millis(500),
-            flush_rest: 9,
+            flush_wait: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             failover_after: Duration::from_secs(3),
+            suspect_after: Duration::from_millis(250),
             idle_timeout: Duration::from_secs(30),
             rotate_after: Duration::from_secs(600),
             resolver: Resolver::default(),
@@ -74,12 +73,6 @@ impl Config {
             extra_options: Arc::default(),
             memory: 8 << 20,
         }
-    }
-
-    /// How long a node may owe progress before others are preferred: late
-    /// enough to tell a stall, early enough for a flush to end well elsewhere.
-    pub(super) fn least_patience(&self) -> Duration {
-        self.flush_wait / 2
     }
 }
 

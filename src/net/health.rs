@@ -80,11 +80,6 @@ impl Health {
         self.setbacks > 0
     }
 
-    /// Whether it has failed more than once in a row, so that waiting for it is idle.
-    pub(super) fn keeps_failing(&self) -> bool {
-        self.setbacks > 1
-    }
-
     /// Whether more than one frame may be entrusted to it at the same time.
     pub(super) fn is_proven(&self) -> bool {
         self.proven
@@ -170,11 +165,8 @@ mod tests {
         let mut health = Health::default();
         assert!(!health.is_proven() && !health.has_failed());
         let now = Instant::now();
-        for keeps_failing in [false, true, true] {
-            health.set_back(Setback::Failed, now, |delay| delay);
-            assert!(!health.is_proven() && health.has_failed());
-            assert_eq!(health.keeps_failing(), keeps_failing);
-        }
+        health.set_back(Setback::Failed, now, |delay| delay);
+        assert!(!health.is_proven() && health.has_failed());
         health.acknowledged();
         assert!(health.is_proven() && !health.has_failed());
     }

@@ -287,14 +287,14 @@ impl Lane {
         match &self.link {
             Link::Idle => hope,
             Link::Connecting { since, .. } | Link::Establishing { since, .. } => {
-                if now < *since + config.least_patience() {
+                if now < *since + config.suspect_after {
                     hope
                 } else {
                     Standing::Down
                 }
             }
             Link::Ready(ready) => match ready.connection.stalled_since() {
-                Some(since) if now >= since + config.least_patience() => Standing::Suspect,
+                Some(since) if now >= since + config.suspect_after => Standing::Suspect,
                 _ if now >= ready.rotate_at => Standing::Pending,
                 Some(_) if !self.is_trusted(config) => Standing::OnTrial,
                 _ => Standing::Up,
@@ -397,7 +397,7 @@ impl Lane {
 
     /// When something about it changes by itself, next after `now`.
     pub(super) fn deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
-        let slow = |since: &Instant| Some(*since + config.least_patience());
+        let slow = |since: &Instant| Some(*since + config.suspect_after);
         let deadlines = match &self.link {
             Link::Idle => vec![self.health.not_before()],
             Link::Connecting { dial, since } => vec![dial.deadline(), slow(since)],
@@ -406,7 +406,7 @@ impl Lane {
                 let stalled = ready.connection.stalled_since();
                 vec![
                     ready.connection.deadline(),
-                    stalled.map(|since| since + config.least_patience()),
+                    stalled.map(|since| since + config.suspect_after),
                     stalled.map(|since| since + self.patience(config)),
                     ready.gives_up_at(config),
                     Some(ready.retires_at(config)),
@@ -430,7 +430,7 @@ impl Lane {
     fn patience(&self, config: &Config) -> Duration {
         match self.health.is_proven() {
             true => config.failover_after,
-            false => config.least_patience(),
+            false => config.suspect_after,
         }
     }
 }

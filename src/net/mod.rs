@@ -5,11 +5,10 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `client` | start, flush, shut down |
+//! | `client` | start, flush, resume, shut down |
 //! | `config` | how a client works, and why it may not start |
 //! | `shared` | what callers and the thread share |
 //! | `ledger` | the chunks that were taken over, known again by their content |
-//! | `patience` | how long flushes may hold up their caller |
 //! | `worker` | the thread: prepares chunks, spreads frames over the nodes, settles |
 //! | `choice` | which node gets the next frame, and which nodes are needed |
 //! | `health` | when a node is tried again, and how far it is trusted |
@@ -25,19 +24,21 @@
 //!
 //! # What a flush costs
 //!
-//! A flush stops the host's engine, and with it every other input and output. It
-//! waits for [`Config::flush_wait`] at most, and after a long wait flushes rest
-//! for [`Config::flush_rest`] times as long, in which they wait only for a peer
-//! that answers within 50 ms. A peer that is slower, or away, takes a tenth of
-//! the engine's time at most. Delivery goes on behind them. When the host hands
+//! A flush hands its chunk over and returns; its caller goes on with other things
+//! until [`Client::signal`] says that the call is ready. After [`Config::flush_wait`]
+//! the call ends in any case, and delivery goes on behind it: when the host hands
 //! such a chunk over again, it is known by its content and answered without being
-//! sent twice.
+//! sent twice. A chunk for which there is no room waits as well, without a copy.
+//!
+//! There is one exception, so that a host which reads without limit reads no faster
+//! than its receivers take: a flush that finds no room holds its caller up for 50 ms
+//! at most, and after that in vain not again until a chunk was delivered.
 //!
 //! # Several nodes
 //!
 //! Each has a connection, session and window of its own, all on one thread. The
 //! next frame goes to the primary whose turn it is by weight. A node that owes
-//! progress for half of [`Config::flush_wait`] is passed over while another one
+//! progress for [`Config::suspect_after`] is passed over while another one
 //! is up; after [`Config::failover_after`] the frames that it has go to another
 //! one, with the same ids. A lost connection gives them away at once. A node
 //! that has failed is tried again by itself, at growing intervals, and gets one
@@ -82,7 +83,6 @@ mod lane;
 mod ledger;
 mod lookup;
 mod node;
-mod patience;
 mod report;
 mod rng;
 mod shared;
@@ -93,7 +93,7 @@ mod worker;
 
 pub use crate::forward::handshake::{Auth, AuthError, Secret};
 pub use choice::Delivery;
-pub use client::{Client, Flushed, Reason};
+pub use client::{Call, Client, Flushed, Reason};
 pub use config::{Config, StartError, Timers};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use lookup::{Addresses, Resolver};

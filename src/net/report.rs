@@ -7,6 +7,7 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::socket::Waker;
 use super::tls::{TlsError, TlsSetupError};
 use crate::forward::frames::{BatchError, RecordTooLarge};
 use crate::forward::handshake::HandshakeError;
@@ -259,6 +260,8 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Passes news on at a bounded rate.
 pub(super) struct Reporter {
     report: Arc<dyn Report>,
+    /// Tells the caller that there is something to read in its log.
+    signal: Arc<Waker>,
     kinds: HashMap<(Discriminant<News>, String), Kind>,
     nodes: HashMap<usize, NodeState>,
 }
@@ -269,9 +272,10 @@ struct Kind {
 }
 
 impl Reporter {
-    pub(super) fn new(report: Arc<dyn Report>) -> Reporter {
+    pub(super) fn new(report: Arc<dyn Report>, signal: Arc<Waker>) -> Reporter {
         Reporter {
             report,
+            signal,
             kinds: HashMap::new(),
             nodes: HashMap::new(),
         }
@@ -303,10 +307,12 @@ impl Reporter {
             },
         );
         self.report.news(news, held_back);
+        self.signal.wake();
     }
 
     pub(super) fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
         self.report.record_lost(error, entry);
+        self.signal.wake();
     }
 
     pub(super) fn count(&self, count: Count) {
@@ -346,7 +352,10 @@ mod tests {
     #[test]
     fn case_59_news_come_at_once_and_then_once_a_minute() {
         let lines = Arc::new(Lines::default());
-        let mut reporter = Reporter::new(Arc::clone(&lines) as Arc<dyn Report>);
+        let mut reporter = Reporter::new(
+            Arc::clone(&lines) as Arc<dyn Report>,
+            Arc::new(Waker::new().unwrap()),
+        );
         let start = Instant::now();
         let idle = News::ClosedWhileIdle { to: "a:1".into() };
         for second in 0..125 {
@@ -369,7 +378,10 @@ mod tests {
     #[test]
     fn connections_are_counted_also_where_the_news_are_held_back() {
         let lines = Arc::new(Lines::default());
-        let mut reporter = Reporter::new(Arc::clone(&lines) as Arc<dyn Report>);
+        let mut reporter = Reporter::new(
+            Arc::clone(&lines) as Arc<dyn Report>,
+            Arc::new(Waker::new().unwrap()),
+        );
         let now = Instant::now();
         for _ in 0..2 {
             reporter.news(&News::Connected { to: "a:1".into() }, now);

@@ -1,23 +1,35 @@
 //! What callers and the client's thread share.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::ledger::{Command, Ledger};
-use super::patience::Patience;
 use super::socket::Waker;
 
 /// What callers and the thread share.
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
+    /// Wakes the thread.
     pub(super) waker: Arc<Waker>,
+    /// Tells the caller that calls are ready, or that there is news.
+    pub(super) signal: Arc<Waker>,
 }
 
 /// What callers and the thread know.
 pub(super) struct State {
     pub(super) ledger: Ledger,
-    pub(super) patience: Patience,
+    pub(super) flow: Flow,
     pub(super) phase: Phase,
+}
+
+/// Whether waiting for room is worth holding up the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// A chunk was delivered since room was last waited for in vain.
+    Flowing,
+    /// None was.
+    Stuck,
 }
 
 /// Life of the thread.
@@ -28,18 +40,38 @@ pub(super) enum Phase {
     Ended,
 }
 
+/// What the thread has to do.
+pub(super) struct Orders {
+    pub(super) commands: Vec<Command>,
+    pub(super) phase: Phase,
+    /// When to ask again, because a call will have waited long enough.
+    pub(super) deadline: Option<Instant>,
+}
+
 impl Shared {
-    /// Changes the state and lets waiting calls look at it.
+    /// Changes the state, and lets waiting calls look at it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut self.lock());
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let has_ready = state.ledger.has_ready();
+        drop(state);
         self.changed.notify_all();
+        if has_ready {
+            self.signal.wake();
+        }
         result
     }
 
-    /// What the thread has to do, and whether it goes on.
-    pub(super) fn take_commands(&self) -> (Vec<Command>, Phase) {
-        let mut state = self.lock();
-        (state.ledger.take_commands(), state.phase)
+    /// What the thread has to do.
+    pub(super) fn orders(&self, now: Instant) -> Orders {
+        self.change(|state| {
+            state.ledger.expire(now);
+            Orders {
+                commands: state.ledger.take_commands(),
+                phase: state.phase,
+                deadline: state.ledger.deadline(),
+            }
+        })
     }
 
     /// What wakes the thread.

@@ -15,7 +15,7 @@ use super::ledger::{Command, Standing as ChunkStanding};
 use super::lookup::Lookups;
 use super::report::{Count, Loss, News, PrepareError, Reporter};
 use super::rng::Rng;
-use super::shared::{Phase, Shared};
+use super::shared::{Flow, Orders, Phase, Shared};
 use crate::forward::ChunkId;
 use crate::forward::frames::{Batch, cut};
 use crate::forward::outbox::{Order, Outbox, Settled};
@@ -78,7 +78,11 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         self.connect(true, now);
         let mut end = None;
         loop {
-            let (commands, phase) = self.shared.take_commands();
+            let Orders {
+                commands,
+                phase,
+                deadline,
+            } = self.shared.orders(now);
             for command in commands {
                 self.obey(command);
             }
@@ -91,7 +95,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                     return;
                 }
             }
-            self.wait(now, end);
+            self.wait(now, deadline.into_iter().chain(end));
             now = Instant::now();
         }
     }
@@ -141,8 +145,12 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
     }
 
     fn settle(&self, ticket: Ticket, standing: ChunkStanding) {
-        self.shared
-            .change(|state| state.ledger.settle(ticket, standing));
+        self.shared.change(|state| {
+            state.ledger.settle(ticket, standing);
+            if standing == ChunkStanding::Delivered {
+                state.flow = Flow::Flowing;
+            }
+        });
     }
 
     /// Does what can be done without waiting; whether there may be more of it.
@@ -187,7 +195,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             };
             let (config, lookups) = (&self.config, &mut self.lookups);
             let event = lane.advance(config, lookups, &mut self.rng, now, &mut acked);
-            self.acked(&acked, now);
+            self.acked(&acked);
             acked.clear();
             match event {
                 None => return,
@@ -247,7 +255,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             if !next.is_some_and(|next| lane.has_room_for(next, &self.config, now)) {
                 break;
             }
-            let Some((frame, attempt)) = self.outbox.send(record, now) else {
+            let Some((frame, attempt)) = self.outbox.send(record) else {
                 break;
             };
             self.reporter.count(match attempt {
@@ -257,7 +265,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             let mut acked = Vec::new();
             let sent = lane.send(&frame, now, &mut acked);
             self.choice.charge(number, &standings);
-            self.acked(&acked, now);
+            self.acked(&acked);
             if let Err(loss) = sent {
                 self.lose(number, loss, now);
                 return true;
@@ -278,21 +286,16 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             .collect()
     }
 
-    fn acked(&mut self, acked: &[ChunkId], now: Instant) {
+    fn acked(&mut self, acked: &[ChunkId]) {
         for id in acked {
-            let Some(acked) = self.outbox.acked(id, now) else {
+            let Some(acked) = self.outbox.acked(id) else {
                 continue;
             };
             self.reporter.count(Count::FrameAcked(acked.records));
             match acked.settled {
                 None => (),
                 Some((ticket, Settled::Parked)) => self.settle(ticket, ChunkStanding::Parked),
-                Some((ticket, Settled::Delivered(took))) => {
-                    self.shared.change(|state| {
-                        state.ledger.settle(ticket, ChunkStanding::Delivered);
-                        state.patience.answered(took);
-                    });
-                }
+                Some((ticket, Settled::Delivered)) => self.settle(ticket, ChunkStanding::Delivered),
             }
         }
     }
@@ -359,14 +362,10 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         if let Some(lane) = self.lanes.get_mut(number) {
             lane.set_back(setback, now, &mut self.rng);
         }
-        let hopeless = |lane: &Lane| !lane.is_ready() && lane.health().keeps_failing();
-        if self.lanes.iter().all(hopeless) {
-            self.shared.change(|state| state.patience.disappointed());
-        }
     }
 
     /// Sleeps until there is something to do that was not done at `now`.
-    fn wait(&self, now: Instant, end: Option<Instant>) {
+    fn wait(&self, now: Instant, others: impl Iterator<Item = Instant>) {
         let waker = self.shared.waker();
         let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
         let interests = self.lanes.iter().filter_map(Lane::interest);
@@ -375,7 +374,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             .lanes
             .iter()
             .filter_map(|lane| lane.deadline(&self.config, now));
-        let timeout = deadlines.chain(end).min().map(|deadline| {
+        let timeout = deadlines.chain(others).min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
         });
@@ -396,6 +395,9 @@ fn setback(loss: &Loss) -> Setback {
 impl<P> Drop for Worker<P> {
     /// However the thread ends, nobody waits for it in vain.
     fn drop(&mut self) {
-        self.shared.change(|state| state.phase = Phase::Ended);
+        self.shared.change(|state| {
+            state.phase = Phase::Ended;
+            state.ledger.release();
+        });
     }
 }

@@ -1,7 +1,6 @@
 //! Options of the output alone: receivers, and how the Forward protocol is spoken.
 
 use std::fs;
-use std::time::Duration;
 
 use crate::forward::compression::{Compression, CompressionError};
 use crate::forward::handshake::{Auth, Secret};
@@ -91,14 +90,6 @@ impl ForwardOptions {
                 *place = duration;
             }
         }
-        if config.flush_wait > MOST_FLUSH_WAIT {
-            let right = "a flush holds up all of Fluent Bit: use `2s` or less";
-            return Err(wrong(
-                "flush_wait",
-                &format!("{:?}", config.flush_wait),
-                right,
-            ));
-        }
         if options.flag("ordered")?.unwrap_or(false) {
             config.delivery = Delivery::Ordered;
         }
@@ -136,9 +127,6 @@ impl ForwardOptions {
         })
     }
 }
-
-/// The longest that a flush may hold up the host.
-const MOST_FLUSH_WAIT: Duration = Duration::from_secs(2);
 
 fn receivers(options: &Options<'_>, host: &HostSettings) -> Result<Vec<Node>, OptionError> {
     let parse = |name: &str, text: &str| {
@@ -394,6 +382,8 @@ fn remarks(options: &Options<'_>) -> Result<Vec<&'static str>, OptionError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::plugin::Properties;
 
@@ -588,7 +578,6 @@ mod tests {
         );
         check(&[("Max_Frame", "7M")], &some, "`Max_Frame` is `7M`");
         check(&[("Ack_Timeout", "fast")], &some, "`Ack_Timeout` is `fast`");
-        check(&[("Flush_Wait", "1m")], &some, "use `2s` or less");
         check(
             &[("Time_as_Integer", "perhaps")],
             &some,

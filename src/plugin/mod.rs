@@ -32,6 +32,8 @@ mod upstream;
 #[cfg(feature = "output")]
 mod upstream_yaml;
 
+#[cfg(feature = "output")]
+pub use crate::net::Call;
 #[cfg(feature = "cli")]
 pub use check::{Checked, Door, ENTITIES_UNDONE, check, unknown_option};
 pub use conditions::{Pattern, Patterns};
@@ -76,10 +78,14 @@ pub enum Verdict {
 }
 
 /// What became of a chunk given to the output.
+#[cfg(feature = "output")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Everything in it was acknowledged (or nothing was left to send).
     Delivered,
     /// Not delivered yet; the host should hand it over again.
     Retry,
+    /// Not delivered yet; the host should keep it until the call is
+    /// [ready](Output::ready), and then [resume](Output::resume) that.
+    Waits(Call),
 }

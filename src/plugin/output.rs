@@ -1,10 +1,11 @@
 //! The output door: one instance of `[OUTPUT] Name kube_audit`.
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::forward::frames::RecordTooLarge;
-use crate::net::{Client, Count, Flushed, News, Node, NodeState, Report};
+use crate::net::{Call, Client, Count, Flushed, News, Node, NodeState, Report};
 use crate::record::{EntrySink, audit_id};
 
 use super::batches::batches;
@@ -84,15 +85,34 @@ impl Output {
         })
     }
 
-    /// Hands a chunk over and waits for a short, bounded time.
+    /// Hands a chunk over.
     pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Outcome {
-        match self.client.flush(tag, chunk) {
+        self.outcome(self.client.flush(tag, chunk), chunk)
+    }
+
+    /// Goes on with a call whose chunk is the same still.
+    pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Outcome {
+        self.outcome(self.client.resume(call, tag, chunk), chunk)
+    }
+
+    /// Calls to resume now.
+    pub fn ready(&self) -> Vec<Call> {
+        self.client.ready()
+    }
+
+    /// Is readable when calls may be [ready](Output::ready), or log lines were
+    /// written, since that was last asked.
+    pub fn signal(&self) -> BorrowedFd<'_> {
+        self.client.signal()
+    }
+
+    fn outcome(&self, flushed: Flushed, chunk: &[u8]) -> Outcome {
+        match flushed {
             Flushed::Delivered => Outcome::Delivered,
+            Flushed::Waits(call) => Outcome::Waits(call),
             Flushed::Retry(reason) => {
-                self.log.log(
-                    LogLevel::Debug,
-                    &format!("chunk of {} bytes: {reason}", chunk.len()),
-                );
+                let line = format!("chunk of {} bytes: {reason}", chunk.len());
+                self.log.log(LogLevel::Debug, &line);
                 Outcome::Retry
             }
         }

@@ -31,6 +31,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -811,12 +812,125 @@ static struct instance **find(const char *name)
     return NULL;
 }
 
-/* ---- calls on a small stack ---- */
+/* ---- the engine: calls on small stacks, and a loop for those that wait ---- */
 
-static ucontext_t main_context;
+/* A stack; the first is the process's own. */
+struct stack {
+    ucontext_t context;
+    unsigned char *memory;
+};
+
+enum { GUARD = 65536, PAINT = 0x5c };
+
+static struct stack engine_stack;
+static struct stack *active = &engine_stack;
+/* What a flush looks up when it returns. */
+static struct flb_coro *resumed;
+
+/* The only watched descriptor of each output. */
+struct mk_event_loop {
+    struct mk_event *events[8];
+};
+static struct mk_event_loop event_loop;
+
+flb_engine_evl_get_fn flb_engine_evl_get;
+mk_event_add_fn mk_event_add;
+mk_event_del_fn mk_event_del;
+co_active_fn co_active;
+co_switch_fn co_switch;
+flb_coro_get_fn flb_coro_get;
+flb_coro_set_fn flb_coro_set;
+
+struct mk_event_loop *flb_engine_evl_get(void)
+{
+    return &event_loop;
+}
+
+static struct mk_event **event_place(struct mk_event_loop *loop, struct mk_event *event)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(loop->events) / sizeof(loop->events[0]); i++) {
+        if (loop->events[i] == event) {
+            return &loop->events[i];
+        }
+    }
+    die("no such event");
+    return NULL;
+}
+
+int mk_event_add(struct mk_event_loop *loop, int fd, int type, uint32_t mask, void *data)
+{
+    struct mk_event *event = data;
+
+    if (active != &engine_stack || type != MK_EVENT_CUSTOM || mask != MK_EVENT_READ ||
+        event->mask != MK_EVENT_EMPTY || event->handler == NULL) {
+        die("mk_event_add was called as no host is");
+    }
+    event->fd = fd;
+    event->type = type;
+    event->mask = mask;
+    *event_place(loop, NULL) = event;
+    return 0;
+}
+
+int mk_event_del(struct mk_event_loop *loop, struct mk_event *event)
+{
+    if (active != &engine_stack) {
+        die("mk_event_del was called in a coroutine");
+    }
+    *event_place(loop, event) = NULL;
+    return 0;
+}
+
+void *co_active(void)
+{
+    return active;
+}
+
+void co_switch(void *stack)
+{
+    struct stack *from = active;
+
+    active = stack;
+    swapcontext(&from->context, &active->context);
+}
+
+struct flb_coro *flb_coro_get(void)
+{
+    return resumed;
+}
+
+void flb_coro_set(struct flb_coro *coro)
+{
+    resumed = coro;
+}
+
+/* Waits for watched descriptors, and calls their handlers. */
+static void loop_once(void)
+{
+    enum { MOST = sizeof(event_loop.events) / sizeof(event_loop.events[0]) };
+    struct pollfd fds[MOST];
+    int i;
+
+    for (i = 0; i < MOST; i++) {
+        fds[i].fd = event_loop.events[i] == NULL ? -1 : event_loop.events[i]->fd;
+        fds[i].events = POLLIN;
+    }
+    if (poll(fds, MOST, 30000) <= 0) {
+        die("nothing has come of a flush");
+    }
+    for (i = 0; i < MOST; i++) {
+        if (fds[i].fd != -1 && fds[i].revents != 0) {
+            event_loop.events[i]->handler(event_loop.events[i]);
+        }
+    }
+}
+
 static struct {
     struct instance *ins;
     char tag[8];
+    int is_done;
     int answer;
     void *out;
     size_t out_size;
@@ -836,33 +950,42 @@ static void call_now(void)
     }
     else {
         call.answer = output.flush(ins->proxy.remote_context, chunk.data, chunk.size, call.tag);
+        if (resumed != (struct flb_coro *) active) {
+            die("a flush returned in another coroutine than it was resumed in");
+        }
     }
+    call.is_done = 1;
+    co_switch(&engine_stack);
 }
 
 /* Calls on a fresh stack; the result is how many bytes of it were touched. */
 static size_t call_on_stack(void)
 {
-    enum { GUARD = 65536, PAINT = 0x5c };
-    unsigned char *memory = mmap(NULL, GUARD + STACK, PROT_READ | PROT_WRITE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    unsigned char *stack = memory + GUARD;
-    ucontext_t context;
+    struct stack stack;
     size_t free_bytes = 0;
 
-    if (memory == MAP_FAILED || mprotect(memory, GUARD, PROT_NONE) != 0) {
+    stack.memory = mmap(NULL, GUARD + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                        -1, 0);
+    if (stack.memory == MAP_FAILED || mprotect(stack.memory, GUARD, PROT_NONE) != 0) {
         die("no stack");
     }
-    memset(stack, PAINT, STACK);
-    getcontext(&context);
-    context.uc_stack.ss_sp = stack;
-    context.uc_stack.ss_size = STACK;
-    context.uc_link = &main_context;
-    makecontext(&context, call_now, 0);
-    swapcontext(&main_context, &context);
-    while (free_bytes < STACK && stack[free_bytes] == PAINT) {
+    memset(stack.memory + GUARD, PAINT, STACK);
+    getcontext(&stack.context);
+    stack.context.uc_stack.ss_sp = stack.memory + GUARD;
+    stack.context.uc_stack.ss_size = STACK;
+    stack.context.uc_link = NULL;
+    makecontext(&stack.context, call_now, 0);
+    call.is_done = 0;
+    resumed = (struct flb_coro *) &stack;
+    co_switch(&stack);
+    while (!call.is_done) {
+        resumed = NULL;
+        loop_once();
+    }
+    while (free_bytes < STACK && stack.memory[GUARD + free_bytes] == PAINT) {
         free_bytes++;
     }
-    munmap(memory, GUARD + STACK);
+    munmap(stack.memory, GUARD + STACK);
     return STACK - free_bytes;
 }
 

@@ -8,7 +8,7 @@ use kube_audit::forward::compression::Compression;
 use kube_audit::forward::wire::ExtraOption;
 use kube_audit::net::{Flushed, Reason};
 
-use crate::host::{ENTRY, Host, chunk, config, entry};
+use crate::host::{ENTRY, Host, chunk, config, entry, flush};
 use crate::peer::{Peer, ack, script};
 
 #[test]
@@ -47,7 +47,7 @@ fn case_04_tags() {
     ];
     for tag in &tags {
         assert_eq!(
-            host.client.flush(tag.as_bytes(), &entry(1, 0)),
+            flush(&host.client, tag.as_bytes(), &entry(1, 0)),
             Flushed::Delivered
         );
     }
@@ -260,15 +260,11 @@ fn case_56_impatience_sends_nothing_twice() {
     config.limits.ack_timeout = Duration::from_secs(5);
     let host = Host::start(config);
     let chunks: Vec<_> = (0..5).map(|number| entry(number, 0)).collect();
-    for (number, chunk) in chunks.iter().enumerate() {
+    for chunk in &chunks {
         let start = Instant::now();
         assert_eq!(host.flush(chunk), Flushed::Retry(Reason::UnderWay));
-        let bound = if number == 0 { 50 + 100 } else { 30 };
-        assert!(
-            start.elapsed() < Duration::from_millis(bound),
-            "{:?}",
-            start.elapsed()
-        );
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(50 + 100), "{took:?}");
     }
     for chunk in chunks.iter().rev() {
         host.deliver(chunk);
@@ -284,26 +280,6 @@ fn case_56_impatience_sends_nothing_twice() {
         "the same bytes later are a new chunk"
     );
     assert_eq!(peer.numbers(), [0, 1, 2, 3, 4, 0]);
-}
-
-/// A peer that has become quick again is waited for again.
-#[test]
-fn case_56_patience_returns() {
-    let peer = Peer::start(vec![script(|connection| {
-        let first = connection.frame().unwrap();
-        std::thread::sleep(Duration::from_millis(200));
-        connection.ack(&first.id);
-        connection.serve();
-    })]);
-    let mut config = config(&peer.endpoint());
-    config.flush_wait = Duration::from_millis(100);
-    config.limits.ack_timeout = Duration::from_secs(5);
-    let host = Host::start(config);
-    assert_eq!(host.flush(&entry(0, 0)), Flushed::Retry(Reason::UnderWay));
-    host.deliver(&entry(0, 0));
-    host.deliver(&entry(1, 0));
-    assert_eq!(host.flush(&entry(2, 0)), Flushed::Delivered);
-    assert_eq!(peer.numbers(), [0, 1, 2]);
 }
 
 #[test]

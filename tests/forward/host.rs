@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use kube_audit::forward::frames::{Batch, RecordTooLarge};
 use kube_audit::net::{Client, Config, Count, Flushed, News, Node, NodeState, Report};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Bytes of an entry around its padding.
 pub const ENTRY: usize = 28;
@@ -93,7 +95,6 @@ pub struct Host {
 pub fn config(endpoints: &str) -> Config {
     let mut config = Config::new(Node::parse_list(endpoints).unwrap());
     config.flush_wait = Duration::from_secs(2);
-    config.flush_rest = 0;
     config.connect_timeout = Duration::from_millis(300);
     config.timers.tls = Duration::from_secs(1);
     config.timers.handshake.helo = Duration::from_millis(300);
@@ -128,9 +129,9 @@ impl Host {
         }
     }
 
-    /// Flushes once; delivered or not.
+    /// Flushes once, and waits until it is known whether the chunk is delivered.
     pub fn flush(&self, chunk: &[u8]) -> Flushed {
-        self.client.flush(b"kube.audit", chunk)
+        flush(&self.client, b"kube.audit", chunk)
     }
 
     /// Flushes until it is delivered, as the host does; how often it had to be retried.
@@ -163,6 +164,29 @@ impl Host {
     pub fn said(&self, words: &str) -> bool {
         self.news().iter().any(|line| line.contains(words))
     }
+}
+
+/// Flushes once, and waits as a coroutine of the host does.
+pub fn flush(client: &Client, tag: &[u8], chunk: &[u8]) -> Flushed {
+    let mut flushed = client.flush(tag, chunk);
+    while let Flushed::Waits(call) = flushed {
+        wait(client.signal());
+        if client.ready().contains(&call) {
+            flushed = client.resume(call, tag, chunk);
+        }
+    }
+    flushed
+}
+
+/// Waits until a descriptor is readable.
+pub fn wait(signal: BorrowedFd<'_>) {
+    let mut fds = [PollFd::from_borrowed_fd(signal, PollFlags::IN)];
+    let most = Timespec::try_from(Duration::from_secs(30)).unwrap();
+    assert_eq!(
+        poll(&mut fds, Some(&most)),
+        Ok(1),
+        "nothing comes of a flush"
+    );
 }
 
 /// Waits until something has become true.

@@ -43,7 +43,7 @@ fn case_33_one_of_two_never_acks() {
     let (mute, peer) = (Peer::start(silent(1000)), Peer::start(vec![]));
     let mut config = endpoints(&[&mute, &peer]);
     config.limits.ack_timeout = Duration::from_secs(30);
-    config.flush_wait = Duration::from_secs(1);
+    config.suspect_after = Duration::from_millis(500);
     let host = Host::start(config);
     let start = Instant::now();
     for number in 0..100 {
@@ -84,7 +84,6 @@ fn case_33_one_of_two_falls_silent() {
     let mut config = endpoints(&[&falls, &peer]);
     config.limits.ack_timeout = Duration::from_secs(30);
     config.failover_after = Duration::from_millis(500);
-    config.flush_wait = Duration::from_millis(500);
     config.caps.frame = 1000;
     let host = Host::start(config);
     for number in (0..500).step_by(10) {
@@ -146,7 +145,7 @@ fn a_silent_node_is_down() {
     let mut config = endpoints(&[&mute, &peer]);
     config.limits.ack_timeout = Duration::from_secs(30);
     config.failover_after = Duration::from_secs(10);
-    config.flush_wait = Duration::from_millis(400);
+    config.suspect_after = Duration::from_millis(200);
     let host = Host::start(config);
     for number in 0..4 {
         host.deliver(&entry(number, 0));

@@ -12,7 +12,7 @@ use kube_audit::forward::compression::Compression;
 use kube_audit::net::{Config, Flushed};
 
 use crate::handshake::auth;
-use crate::host::{Host, chunk, config, entry, until};
+use crate::host::{Host, chunk, config, entry, flush, until};
 use crate::process::{Process, free_port, skip};
 
 /// Takes a port and options in JSON; prints `ready`, then tag, seconds, nanoseconds and number of every record.
@@ -77,7 +77,7 @@ fn case_01_02_and_04_records_of_chunks() {
     assert_eq!(server.lines()[1..], expected);
     let tag = "täg.".repeat(80);
     assert_eq!(
-        host.client.flush(tag.as_bytes(), &entry(7, 0)),
+        flush(&host.client, tag.as_bytes(), &entry(7, 0)),
         Flushed::Delivered
     );
     until("the last arrived", || {

@@ -11,7 +11,7 @@ use kube_audit::plugin::{HostSettings, Log, LogLevel, Outcome, Output};
 use rmpv::Value;
 use rmpv::decode::read_value;
 
-use crate::host::until;
+use crate::host::{until, wait};
 use crate::peer::ack;
 
 /// What an output has said.
@@ -49,7 +49,15 @@ pub fn output(endpoint: &str, options: &[(&str, &str)]) -> (Output, Arc<Lines>) 
 /// Hands a chunk over until it is delivered.
 pub fn deliver(output: &Output, tag: &str, chunk: &[u8]) {
     until("it is delivered", || {
-        output.flush(tag.as_bytes(), chunk) == Outcome::Delivered
+        let tag = tag.as_bytes();
+        let mut outcome = output.flush(tag, chunk);
+        while let Outcome::Waits(call) = outcome {
+            wait(output.signal());
+            if output.ready().contains(&call) {
+                outcome = output.resume(call, tag, chunk);
+            }
+        }
+        outcome == Outcome::Delivered
     });
 }
 
