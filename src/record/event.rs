@@ -470,7 +470,8 @@ fn path_of<'a>(uri: Option<Text<'a>>) -> Cow<'a, [u8]> {
 }
 
 /// Reads a string value; a value of another kind counts as absent.
-#[inline]
+// Always inline: a call takes as long as a short string does.
+#[inline(always)]
 fn string<'a, T: Tree<'a>>(
     tree: T,
     at: usize,
