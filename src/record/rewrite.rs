@@ -167,6 +167,9 @@ impl Rewriter {
                 .rules
                 .resize(ruleset.rule_count() + 1, Default::default());
         }
+        for scratch in [&mut self.buffers.record, &mut self.buffers.event] {
+            scratch.outline = ruleset.is_none();
+        }
         self.ruleset = ruleset;
     }
 
