@@ -274,6 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn edits_of_a_part_are_edits_of_the_whole() {
+        let (whole, offset) = (b"[abcdef]", 1);
+        let mut inner = Edits::default();
+        inner.replace(1..2, |out| out.extend_from_slice(b"BB"));
+        inner.cut(4..6);
+        let mut edits = Edits::default();
+        edits.replace(0..1, |out| out.extend_from_slice(b"((("));
+        edits.cut(1..1);
+        edits.adopt(&inner, offset);
+        let mut out = Vec::new();
+        edits.apply(whole, 0..whole.len(), &mut out);
+        assert_eq!(out, b"(((aBBcd]");
+        assert_eq!(edits.length_of(&(0..whole.len())), out.len());
+    }
+
+    #[test]
     fn msgpack_maps_are_counted_anew() {
         let map = b"\x83\xa1a\x01\xa1b\x02\xa1c\x03";
         assert_eq!(cut(Msgpack(map), &["b"], &[]), b"\x82\xa1a\x01\xa1c\x03");
