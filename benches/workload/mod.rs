@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use kube_audit::policy::{Attributes, Policy, Preset, Ruleset, Syntax};
-use kube_audit::record::{ChunkSink, Enrichment, Rewriter, Settings};
+use kube_audit::record::{ChunkSink, Enrichment, EntryForm, EntrySink, Rewriter, Settings};
 use serde::Deserialize;
 
 use crate::audit_log::Events;
@@ -28,19 +28,22 @@ enum Work {
     /// The pass of serde_json.
     Parse,
     Filter(Box<Rewriter>),
+    /// What the output does with the records before it sends them.
+    Prepare(Box<Rewriter>),
     /// Recorded requests instead of the events.
     Decide(Ruleset, Vec<Attributes<'static>>),
 }
 
 impl Workload {
     /// All of them.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "attributes",
         "unfiltered",
         "kept",
         "stripped",
         "dropped",
         "giantswarm",
+        "entries",
         "decisions",
     ];
 
@@ -53,6 +56,7 @@ impl Workload {
             "stripped" => "filter, every event brought to Metadata",
             "dropped" => "filter, every event dropped",
             "giantswarm" => "filter, policy giantswarm, one `Record`",
+            "entries" => "output without policy, nothing to change",
             "decisions" => "decisions alone, policy giantswarm",
             _ => panic!("no workload {name}"),
         }
@@ -71,14 +75,15 @@ impl Workload {
             ..Enrichment::default()
         };
         let none = Enrichment::default;
-        let filter = |policy: Option<Policy>, enrichment| {
+        let rewriter = |policy: Option<Policy>, enrichment| {
             let settings = Settings {
                 enrichment,
                 ..Settings::default()
             };
             let ruleset = policy.map(|policy| Arc::new(Ruleset::compile(&policy)));
-            Work::Filter(Box::new(Rewriter::new(settings, ruleset, || [0; 16])))
+            Box::new(Rewriter::new(settings, ruleset, || [0; 16]))
         };
+        let filter = |policy, enrichment| Work::Filter(rewriter(policy, enrichment));
         let giantswarm = || Preset::Giantswarm.policy().unwrap();
         let work = match name {
             "attributes" => Work::Parse,
@@ -87,6 +92,7 @@ impl Workload {
             "stripped" => filter(all("Metadata"), none()),
             "dropped" => filter(all("None"), none()),
             "giantswarm" => filter(Some(giantswarm()), record),
+            "entries" => Work::Prepare(rewriter(None, none())),
             "decisions" => Work::Decide(
                 Ruleset::compile(&giantswarm()),
                 requests().into_iter().cycle().take(events).collect(),
@@ -127,6 +133,13 @@ impl Workload {
                     let mut sink = ChunkSink::new(chunk);
                     rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
                     black_box(sink.finish());
+                }
+            }
+            Work::Prepare(rewriter) => {
+                for chunk in &self.chunks {
+                    let mut sink = EntrySink::new(EntryForm::default(), chunk.len());
+                    rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
+                    black_box(sink);
                 }
             }
             Work::Decide(ruleset, requests) => {

@@ -55,7 +55,7 @@ impl Output {
             let engine_metrics = Arc::clone(&engine_metrics);
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut sink = EntrySink::new(form);
+                let mut sink = EntrySink::new(form, chunk.len());
                 if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*news.log) {
                     news.chunk_broken(chunk.len() - at);
                 }

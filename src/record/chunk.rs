@@ -18,9 +18,9 @@ pub struct EventTime {
 impl EventTime {
     /// Appends the extension of type 0 that Fluent Bit and the Forward protocol use.
     pub fn write(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[0xd7, 0]);
-        out.extend_from_slice(&self.seconds.to_be_bytes());
-        out.extend_from_slice(&self.nanoseconds.to_be_bytes());
+        let [a, b, c, d] = self.seconds.to_be_bytes();
+        let [e, f, g, h] = self.nanoseconds.to_be_bytes();
+        out.extend_from_slice(&[0xd7, 0, a, b, c, d, e, f, g, h]);
     }
 
     /// Reads an RFC 3339 time in UTC as the API server writes it, such as

@@ -94,6 +94,8 @@ pub struct Scratch {
     pub slots: Vec<Slot>,
     /// Groups of the user, as ranges of the document.
     groups: Vec<GroupSpan>,
+    /// Whether user and object are stepped over, because no policy will ask for them.
+    pub outline: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -148,8 +150,8 @@ impl<'a> Event<'a> {
                     field = Field::Level;
                     Read::String(&mut event.level)
                 }
-                b"user" => Read::User,
-                b"objectRef" => Read::ObjectRef,
+                b"user" if !scratch.outline => Read::User,
+                b"objectRef" if !scratch.outline => Read::ObjectRef,
                 b"items" => {
                     event.items = (tree.kind(value)? == Kind::List).then_some(value);
                     Read::Nothing
@@ -470,7 +472,8 @@ fn path_of<'a>(uri: Option<Text<'a>>) -> Cow<'a, [u8]> {
 }
 
 /// Reads a string value; a value of another kind counts as absent.
-#[inline]
+// Always inline: a call takes as long as a short string does.
+#[inline(always)]
 fn string<'a, T: Tree<'a>>(
     tree: T,
     at: usize,

@@ -69,29 +69,32 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// The next member, where it stands as the API server writes it: `,"key":` without
-    /// white space, and with a short key that needs no escapes. One look at a block of
-    /// bytes then tells all that [`next_member`](Tree::next_member) finds out step by step.
+    /// The next member, where it stands as the API server writes it: `{"key":` or
+    /// `,"key":` without white space, and with a short key that needs no escapes. One look
+    /// at a block of bytes then tells all that [`next_member`](Tree::next_member) finds out
+    /// step by step.
     #[inline(always)]
     fn compact_member(self, map: &mut Container) -> Option<Member<'a>> {
-        let block = self
-            .0
-            .get(map.next..)?
-            .first_chunk::<{ scan::KEY_BLOCK }>()?;
+        // In front of the first member stands the bracket that was opened.
+        let (from, before) = match map.count {
+            0 => (map.next - 1, b'{'),
+            _ => (map.next, b','),
+        };
+        let block = self.0.get(from..)?.first_chunk::<{ scan::KEY_BLOCK }>()?;
         let quote = scan::closing_quote(block)?;
-        let value = map.next + quote + 2;
-        let compact = block.starts_with(b",\"")
+        let value = from + quote + 2;
+        let compact = block.starts_with(&[before, b'"'])
             && block.get(quote + 1) == Some(&b':')
             && self.0.get(value)? > &b' ';
-        if !compact || map.count == 0 {
+        if !compact {
             return None;
         }
         map.count += 1;
         Some(Member {
-            start: map.next + 1,
+            start: from + 1,
             key: Text {
                 raw: block.get(2..quote)?,
-                at: map.next + 2,
+                at: from + 2,
                 escaped: false,
             },
             value,
@@ -198,6 +201,10 @@ impl<'a> Tree<'a> for Json<'a> {
     // Always inline: see `text`.
     #[inline(always)]
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
+        if self.0.get(map.next) == Some(&b'}') {
+            map.next += 1;
+            return Ok(None);
+        }
         match self.compact_member(map) {
             Some(member) => Ok(Some(member)),
             None => self.any_member(map),

@@ -234,11 +234,13 @@ impl<'a> Tree<'a> for Msgpack<'a> {
         }
         map.count -= 1;
         let start = map.next;
-        Ok(Some(Member {
-            start,
-            key: self.key(start)?,
-            value: self.end(start)?,
-        }))
+        let key = self.key(start)?;
+        let value = match key.raw {
+            // No string, or an empty one.
+            [] => self.end(start)?,
+            raw => key.at + raw.len(),
+        };
+        Ok(Some(Member { start, key, value }))
     }
 
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {

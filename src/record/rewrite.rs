@@ -167,6 +167,9 @@ impl Rewriter {
                 .rules
                 .resize(ruleset.rule_count() + 1, Default::default());
         }
+        for scratch in [&mut self.buffers.record, &mut self.buffers.event] {
+            scratch.outline = ruleset.is_none();
+        }
         self.ruleset = ruleset;
     }
 
@@ -449,13 +452,21 @@ impl Rewriter {
                 } = &mut self.buffers;
                 record_edits.clear();
                 let same = event_edits.is_empty() && front.len() + within.len() == line.len();
-                if !same || *joined {
-                    let length = front.len() + event_edits.length_of(&within);
+                let length = front.len() + event_edits.length_of(&within);
+                if *joined {
                     record_edits.replace(slot.value..slot.end, |out| {
                         msgpack::write_str_head(out, length);
                         out.extend_from_slice(front);
                         event_edits.apply(line, within, out);
                     });
+                } else if !same {
+                    // The text stands in the record: what is edited in it is edited there.
+                    let text = slot.end - line.len();
+                    record_edits
+                        .replace(slot.value..text, |out| msgpack::write_str_head(out, length));
+                    record_edits.cut(text + front.len()..text + within.start);
+                    record_edits.adopt(event_edits, text);
+                    record_edits.cut(text + within.end..slot.end);
                 }
                 self.finish_record(source, record, map, time, !whole, sink)?;
             }

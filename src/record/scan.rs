@@ -4,8 +4,13 @@
 //! in blocks of 64 bytes as bit masks, one bit for each byte, the way simdjson does
 //! it: which bytes are quotes, backslashes, brackets, and, from the quotes, which
 //! bytes are inside strings.
+//!
+//! Bodies are long enough that it pays to ask, when the program runs, how wide the
+//! machine's registers are. Keys and values are not: they make do with what every
+//! machine of this kind has.
 
-use wide::i8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x16, u8x64};
 
 /// Bytes looked at in one step.
 const BLOCK: usize = 64;
@@ -14,19 +19,22 @@ const BLOCK: usize = 64;
 /// Also says whether it has escapes. `None` when it does not end.
 #[inline]
 pub fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
-    // Keys and most values are so short that the first step sees their end: that
-    // much is worth having at each place that asks.
-    if let Some(part) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
-        let found = quotes_and_backslashes(part);
+    // Most values are so short that the first step sees their end: that much is
+    // worth having at each place that asks.
+    if let Some(block) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
+        let found = quotes_and_backslashes_of_two(block);
         let at = from + found.trailing_zeros() as usize;
         if found != 0 && bytes.get(at) == Some(&b'"') {
             return Some((at + 1, false));
+        }
+        if found == 0 {
+            return long_string_end(bytes, from + TWICE);
         }
     }
     long_string_end(bytes, from)
 }
 
-/// Room for a comma, the longest key of an event, its quotes and a colon.
+/// Room for a comma or bracket, the longest key of an event, its quotes and a colon.
 pub const KEY_BLOCK: usize = TWICE;
 
 /// The quote that ends the string whose content begins at the third byte; `None`
@@ -37,6 +45,7 @@ pub fn closing_quote(block: &[u8; KEY_BLOCK]) -> Option<usize> {
     (block.get(at) == Some(&b'"')).then_some(at)
 }
 
+#[inline(never)]
 fn long_string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
     let mut at = from;
     let mut escaped = false;
@@ -53,18 +62,24 @@ fn long_string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
 /// Where the object or array ends that opens at `at`: behind its closing bracket.
 /// Brackets are counted without regard to their kind. `None` when it does not end.
 pub fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
+    dispatch!(Level::new(), simd => container_end_with(simd, bytes, at))
+}
+
+// All that it calls has to be inlined into it, to be compiled for the same registers.
+#[inline(always)]
+fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
     let mut depth = 0u64;
     let mut state = Strings::default();
     let mut from = at;
     loop {
         let rest = bytes.get(from..)?;
         let (masks, last) = match rest.first_chunk::<BLOCK>() {
-            Some(block) => (Masks::of(block), false),
+            Some(block) => (Masks::of(simd, block), false),
             None => {
                 // Zeros are neither quotes nor brackets.
                 let mut block = [0; BLOCK];
                 block[..rest.len()].copy_from_slice(rest);
-                (Masks::of(&block), true)
+                (Masks::of(simd, &block), true)
             }
         };
         let outside = !state.advance(&masks);
@@ -115,6 +130,7 @@ struct Strings {
 
 impl Strings {
     /// Which bytes of the block are inside strings, opening quotes included.
+    #[inline(always)]
     fn advance(&mut self, masks: &Masks) -> u64 {
         let mut escaped = self.escaped;
         if masks.backslash == 0 {
@@ -140,6 +156,7 @@ impl Strings {
 }
 
 /// Each bit is the parity of the bits up to it: from quotes, what is between them.
+#[inline(always)]
 fn prefix_xor(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
         bits ^= bits << shift;
@@ -151,46 +168,47 @@ fn prefix_xor(mut bits: u64) -> u64 {
 const LANES: usize = 16;
 const TWICE: usize = 2 * LANES;
 
-/// One bit for each lane that holds the byte.
-#[inline]
-fn equal(lanes: i8x16, byte: u8) -> u64 {
-    let wanted = i8x16::splat(byte.cast_signed());
-    u64::from(lanes.simd_eq(wanted).to_bitmask())
-}
-
-#[inline]
-fn load(bytes: &[u8; LANES]) -> i8x16 {
-    i8x16::new(bytes.map(u8::cast_signed))
-}
-
 impl Masks {
-    fn of(block: &[u8; BLOCK]) -> Masks {
-        let mut masks = Masks {
-            quote: 0,
-            backslash: 0,
-            open: 0,
-            close: 0,
-        };
-        let (parts, _) = block.as_chunks::<LANES>();
-        for (part, shift) in parts.iter().zip([0, 16, 32, 48]) {
-            let lanes = load(part);
-            // Brackets and braces differ in this bit alone.
-            let folded = lanes | i8x16::splat(0x20);
-            masks.quote |= equal(lanes, b'"') << shift;
-            masks.backslash |= equal(lanes, b'\\') << shift;
-            masks.open |= equal(folded, b'{') << shift;
-            masks.close |= equal(folded, b'}') << shift;
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, block: &[u8; BLOCK]) -> Masks {
+        let lanes = u8x64::from_slice(simd, block);
+        // Brackets and braces differ in this bit alone.
+        let folded = lanes | 0x20;
+        Masks {
+            quote: lanes.simd_eq(b'"').to_bitmask(),
+            backslash: lanes.simd_eq(b'\\').to_bitmask(),
+            open: folded.simd_eq(b'{').to_bitmask(),
+            close: folded.simd_eq(b'}').to_bitmask(),
         }
-        masks
     }
+}
+
+/// The places of a byte in a short text.
+pub fn places(text: &[u8], byte: u8) -> impl Iterator<Item = usize> {
+    text.chunks(BLOCK)
+        .enumerate()
+        .flat_map(move |(number, part)| {
+            // What is filled up differs from the byte.
+            let mut block = [!byte; BLOCK];
+            block[..part.len()].copy_from_slice(part);
+            let mut left = dispatch!(Level::baseline(), simd => {
+                u8x64::from_slice(simd, &block).simd_eq(byte).to_bitmask()
+            });
+            std::iter::from_fn(move || {
+                let bit = left.trailing_zeros() as usize;
+                left &= left.checked_sub(1)?;
+                Some(number * BLOCK + bit)
+            })
+        })
 }
 
 /// One bit for each lane that holds a quote or a backslash.
 #[inline]
 fn quotes_and_backslashes(bytes: &[u8; LANES]) -> u32 {
-    let lanes = load(bytes);
-    let wanted = |byte: u8| lanes.simd_eq(i8x16::splat(byte.cast_signed()));
-    (wanted(b'"') | wanted(b'\\')).to_bitmask()
+    dispatch!(Level::baseline(), simd => {
+        let lanes = u8x16::from_slice(simd, bytes);
+        (lanes.simd_eq(b'"') | lanes.simd_eq(b'\\')).to_bitmask() as u32
+    })
 }
 
 #[inline]
@@ -286,6 +304,21 @@ mod tests {
                 string.err(),
                 "{shown}"
             );
+        }
+    }
+
+    #[test]
+    fn places_are_those_of_a_plain_loop() {
+        let mut numbers = numbers();
+        for length in 0..200 {
+            let text: Vec<u8> = (&mut numbers)
+                .take(length)
+                .map(|n| b"/a%\0"[n as usize % 4])
+                .collect();
+            for byte in [b'/', 0, 0xff] {
+                let plain = text.iter().enumerate().filter(|(_, b)| **b == byte);
+                assert!(places(&text, byte).eq(plain.map(|(at, _)| at)), "{text:?}");
+            }
         }
     }
 

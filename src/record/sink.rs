@@ -161,10 +161,12 @@ pub struct EntrySink {
 }
 
 impl EntrySink {
-    /// For entries of this form.
-    pub fn new(form: EntryForm) -> EntrySink {
+    /// For entries of this form, which are expected to take `room` bytes: what is not
+    /// written to costs no memory, but growing costs a copy.
+    pub fn new(form: EntryForm, room: usize) -> EntrySink {
         EntrySink {
             form,
+            entries: Vec::with_capacity(room),
             ..EntrySink::default()
         }
     }

@@ -40,8 +40,11 @@ impl Edits {
         self.list.is_empty()
     }
 
-    /// Cuts a range out.
+    /// Cuts a range out, unless it is empty.
     pub fn cut(&mut self, at: Range<usize>) {
+        if at.is_empty() {
+            return;
+        }
         let here = self.text.len();
         self.list.push(Edit {
             at,
@@ -57,6 +60,17 @@ impl Edits {
             at,
             with: from..self.text.len(),
         });
+    }
+
+    /// Adds the edits of a document that stands in this one, from `offset` on.
+    pub fn adopt(&mut self, inner: &Edits, offset: usize) {
+        let texts = self.text.len();
+        let moved = |range: &Range<usize>, by| range.start + by..range.end + by;
+        self.text.extend_from_slice(&inner.text);
+        self.list.extend(inner.list.iter().map(|edit| Edit {
+            at: moved(&edit.at, offset),
+            with: moved(&edit.with, texts),
+        }));
     }
 
     /// The present state, for [`rewind`](Edits::rewind).
@@ -257,6 +271,22 @@ mod tests {
         ] {
             assert_eq!(cut_json(text, unwanted, &[("k", "v\"")]), want, "{text}");
         }
+    }
+
+    #[test]
+    fn edits_of_a_part_are_edits_of_the_whole() {
+        let (whole, offset) = (b"[abcdef]", 1);
+        let mut inner = Edits::default();
+        inner.replace(1..2, |out| out.extend_from_slice(b"BB"));
+        inner.cut(4..6);
+        let mut edits = Edits::default();
+        edits.replace(0..1, |out| out.extend_from_slice(b"((("));
+        edits.cut(1..1);
+        edits.adopt(&inner, offset);
+        let mut out = Vec::new();
+        edits.apply(whole, 0..whole.len(), &mut out);
+        assert_eq!(out, b"(((aBBcd]");
+        assert_eq!(edits.length_of(&(0..whole.len())), out.len());
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Cut {
 }
 
 /// What the edits do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// The policy takes something out.
     pub stripped: bool,
@@ -39,6 +39,9 @@ pub fn plan<'a, T: Tree<'a>>(
     enrich: Option<(&Enrichment, &[u8])>,
     edits: &mut Edits,
 ) -> Result<Plan, Malformed> {
+    if cut.is_none() && enrich.is_none() {
+        return Ok(Plan::default());
+    }
     let mut cutter = Cutter::new(event.at, event.members);
     let mut stripped = false;
     let own_level = event.level();

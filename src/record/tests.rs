@@ -545,7 +545,7 @@ fn entries_in_the_form_that_the_receiver_wants() {
     ];
     for (time, bytes) in times {
         for metadata in [EntryMetadata::Drop, EntryMetadata::Retain] {
-            let mut sink = EntrySink::new(EntryForm { time, metadata });
+            let mut sink = EntrySink::new(EntryForm { time, metadata }, 0);
             Rewriter::new(Settings::default(), None, || [0; 16])
                 .chunk(b"t", &chunk, &mut sink)
                 .unwrap();

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::scan;
+
 /// Percent-decodes a path to bytes. A path with a malformed escape stands for
 /// itself, and a `+` is a `+`.
 pub fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
@@ -52,13 +54,13 @@ impl<'a> ResourcePath<'a> {
     pub fn parse(path: &'a [u8]) -> Option<ResourcePath<'a>> {
         // The longest form: apis/group/version/watch/namespaces/ns/resource/name/subresource.
         const LONGEST: usize = 9;
+        let path = trim_slashes(path);
         let mut parts = [&[][..]; LONGEST];
-        let mut count = 0;
-        for (slot, part) in parts
-            .iter_mut()
-            .zip(trim_slashes(path).split(|&b| b == b'/'))
-        {
-            *slot = part;
+        let (mut count, mut start) = (0, 0);
+        let ends = scan::places(path, b'/').chain([path.len()]);
+        for (slot, end) in parts.iter_mut().zip(ends) {
+            *slot = path.get(start..end)?;
+            start = end + 1;
             count += 1;
         }
         let parts = parts.get(..count)?;
