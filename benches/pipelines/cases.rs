@@ -141,16 +141,15 @@ impl Case {
             self,
             Case::Filter | Case::Output | Case::OutputGzip | Case::OutputAlone
         );
-        let mut options = vec![
-            ("path", log),
-            ("read_from_head", "on"),
-            ("buffer_chunk_size", "256k"),
-            ("buffer_max_size", "16M"),
-        ];
+        let mut options = vec![("path", log), ("read_from_head", "on")];
+        let large_lines = [("buffer_chunk_size", "256k"), ("buffer_max_size", "16M")];
         match reading {
             Reading::Whole => options.push(("exit_on_eof", "on")),
-            Reading::Limited => options.extend([("exit_on_eof", "on"), ("mem_buf_limit", "5M")]),
-            Reading::Waiting => {}
+            Reading::Limited => {
+                options.extend(large_lines);
+                options.extend([("exit_on_eof", "on"), ("mem_buf_limit", "5M")]);
+            }
+            Reading::Waiting => options.extend(large_lines),
         }
         options.extend(more);
         Pipeline::new()

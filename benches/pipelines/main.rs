@@ -26,7 +26,7 @@ mod library;
 mod process;
 mod receivers;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +38,7 @@ use cases::{Case, Reading};
 use fluent_bit::{FluentBit, hosts};
 use library::{Installed, SecondName};
 use process::{Process, Usage};
-use receivers::{Relay, Sink};
+use receivers::{Relay, Sink, Traffic};
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -94,15 +94,26 @@ fn shipped_library() -> PathBuf {
     target.join("release/libkube_audit.so")
 }
 
+/// How often the longest log repeats the usual one.
+const BACKLOG: usize = 4;
+
 /// The logs that pipelines read.
 struct Logs {
+    /// On disk: `tail` makes the system forget what it has read, as it does anywhere.
     directory: tempfile::TempDir,
+    /// In memory, where that is possible: no disk is to set the pace.
+    memory: tempfile::TempDir,
     events: usize,
     bytes: u64,
 }
 
 impl Logs {
     fn write(events: usize) -> Logs {
+        let memory = Path::new("/dev/shm");
+        let memory = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory).unwrap(),
+            false => tempfile::tempdir().unwrap(),
+        };
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| BufWriter::new(File::create(directory.path().join(name)).unwrap());
         let (mut usual, mut large) = (file("usual.log"), file("large.log"));
@@ -117,18 +128,34 @@ impl Logs {
         }
         usual.flush().unwrap();
         large.flush().unwrap();
+        let usual = fs::read(directory.path().join("usual.log")).unwrap();
+        let backlog = File::create(memory.path().join("usual.log")).unwrap();
+        let mut backlog = BufWriter::new(backlog);
+        for _ in 0..BACKLOG {
+            backlog.write_all(&usual).unwrap();
+        }
+        backlog.flush().unwrap();
         file("empty.log").flush().unwrap();
         Logs {
             directory,
+            memory,
             events,
             bytes,
         }
     }
 
     fn path(&self, name: &str) -> String {
-        let path = self.directory.path().join(name);
-        path.to_str().expect("UTF-8").to_owned()
+        text(&self.directory.path().join(name))
     }
+
+    /// The usual one, [`BACKLOG`] times.
+    fn backlog(&self) -> String {
+        text(&self.memory.path().join("usual.log"))
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
 }
 
 struct Bench {
@@ -140,8 +167,8 @@ struct Bench {
 impl Bench {
     /// Runs a case on the usual log until it ends by itself.
     fn run(&self, host: &FluentBit, case: Case, port: u16) -> Usage {
-        self.begin(host, case, "usual.log", Reading::Whole, port)
-            .wait()
+        let log = self.logs.path("usual.log");
+        self.begin(host, case, &log, Reading::Whole, port).wait()
     }
 
     fn begin(
@@ -152,7 +179,7 @@ impl Bench {
         reading: Reading,
         port: u16,
     ) -> Process {
-        let pipeline = case.pipeline(&self.logs.path(log), reading, port);
+        let pipeline = case.pipeline(log, reading, port);
         Process::start(host, &pipeline, &self.installed)
     }
 
@@ -211,13 +238,15 @@ impl Bench {
         ] {
             let idle = |case: Case| {
                 let reading = Reading::Waiting;
-                let process = self.begin(host, case, "empty.log", reading, sink.port());
+                let log = self.logs.path("empty.log");
+                let process = self.begin(host, case, &log, reading, sink.port());
                 sleep(Duration::from_secs(2));
                 process.proportional_set() as f64 / 1024.0
             };
             let peak = |case: Case| {
                 let reading = Reading::Limited;
-                let process = self.begin(host, case, "large.log", reading, sink.port());
+                let log = self.logs.path("large.log");
+                let process = self.begin(host, case, &log, reading, sink.port());
                 process.wait().peak_kib as f64 / 1024.0
             };
             let over = |measure: &dyn Fn(Case) -> f64| {
@@ -236,7 +265,8 @@ impl Bench {
         let sink = Sink::start();
         let pairs = (0..self.runs * 3).map(|_| {
             [Case::Floor, Case::Filter, Case::Output].map(|case| {
-                let process = self.begin(host, case, "empty.log", Reading::Whole, sink.port());
+                let log = self.logs.path("empty.log");
+                let process = self.begin(host, case, &log, Reading::Whole, sink.port());
                 process.wait().cpu() * 1e3
             })
         });
@@ -252,6 +282,8 @@ impl Bench {
         }
     }
 
+    /// Over a log of several times the length, so that what is sent, and not what is
+    /// read in the first second, sets the pace.
     fn throughput(&self, host: &FluentBit, receiver: &FluentBit) {
         println!(
             "\n### Records acknowledged per second, from Fluent Bit {} to `in_forward` of {}\n",
@@ -259,25 +291,36 @@ impl Bench {
             receiver.name()
         );
         println!(
-            "| round trip | this output | `out_forward` with acks | ratio |\n|---|---|---|---|"
+            "| round trip | this output | `forward` with acks | ratio | connections |\n|---|---|---|---|---|"
         );
         for round_trip in [0, 50] {
             let rate = |case: Case| {
                 let port = receivers::free_port();
                 let _receiver = Process::receiver(receiver, port);
                 receivers::wait_for(port);
-                let relay = Relay::start(port, Duration::from_millis(round_trip));
-                self.run(host, case, relay.port());
-                self.logs.events as f64 / relay.active().as_secs_f64()
+                let relay =
+                    (round_trip > 0).then(|| Relay::start(port, Duration::from_millis(round_trip)));
+                let port = relay.as_ref().map_or(port, Relay::port);
+                let traffic = Traffic::watch();
+                let log = self.logs.backlog();
+                self.begin(host, case, &log, Reading::Whole, port).wait();
+                let rate = (self.logs.events * BACKLOG) as f64 / traffic.active().as_secs_f64();
+                (rate, relay.map_or(0, |relay| relay.connections()))
             };
-            let rates =
-                (0..self.runs.min(5)).map(|_| (rate(Case::OutputAlone), rate(Case::ForwardAlone)));
-            let rates: Vec<(f64, f64)> = rates.collect();
+            let runs = 0..self.runs.min(5);
+            let runs: Vec<_> = runs
+                .map(|_| [Case::OutputAlone, Case::ForwardAlone].map(rate))
+                .collect();
+            let connections = |which: usize| runs.iter().map(|run| run[which].1).max().unwrap();
+            let connections = match round_trip {
+                0 => "–".to_owned(),
+                _ => format!("{} and {}", connections(0), connections(1)),
+            };
             println!(
-                "| {round_trip} ms | {:.0} | {:.0} | {:.2} |",
-                median(rates.iter().map(|rate| rate.0)),
-                median(rates.iter().map(|rate| rate.1)),
-                median(rates.iter().map(|rate| rate.0 / rate.1)),
+                "| {round_trip} ms | {:.0} | {:.0} | {:.2} | {connections} |",
+                median(runs.iter().map(|run| run[0].0)),
+                median(runs.iter().map(|run| run[1].0)),
+                median(runs.iter().map(|run| run[0].0 / run[1].0)),
             );
         }
     }

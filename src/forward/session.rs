@@ -9,7 +9,8 @@ use super::wire::{Acks, Frame, Inbox, Reply, WireError};
 /// How much a session dares, and how long it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Frames that may wait for an acknowledgement at the same time. Default 8.
+    /// Frames that may wait for an acknowledgement at the same time. Default 16:
+    /// what a client holds by default.
     pub window: usize,
     /// How long the peer may take nothing at all while there is something to
     /// write. Default 10 s.
@@ -26,7 +27,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             acks: Acks::Required,
-            window: 8,
+            window: 16,
             write_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(30),
         }
