@@ -4,11 +4,11 @@
 //! that let it through. A decision looks up the few strings of a request,
 //! intersects the sets and takes the first rule that is left.
 //!
-//! It hardly matters how many rules there are, because rules that have the same
+//! It matters little how many rules there are, because rules that have the same
 //! kinds of selectors are neighbours in the sets: where a selector fails it fails
 //! for whole words of 64 rules, and the summaries of the sets tell which.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::{CAPACITY, Index, Listing, Rules, Set, Sets, Union};
 use super::model::url_prefix;
@@ -117,7 +117,8 @@ enum Found {
 /// Some consecutive rules of a policy: as many as a set can hold.
 #[derive(Debug)]
 struct Block {
-    /// The rules' numbers, by position in the sets. In a word of 64 they ascend.
+    /// The rules' numbers, by position in the sets; of no meaning where no rule is.
+    /// In a word of 64 they ascend.
     numbers: Box<[usize]>,
     sets: Sets,
     users: Strings,
@@ -140,11 +141,14 @@ struct Block {
 impl Block {
     fn new(start: usize, rules: &[Rule]) -> Block {
         let order = positions(rules);
-        let rules: Vec<&Rule> = order.iter().map(|&i| &rules[i]).collect();
+        let rules: Vec<Option<&Rule>> = order.iter().map(|i| Some(&rules[(*i)?])).collect();
         let rules = rules.as_slice();
         let mut sets = Sets::default();
         let mut block = Block {
-            numbers: order.iter().map(|i| start + i).collect(),
+            numbers: order
+                .iter()
+                .map(|i| start + i.unwrap_or_default())
+                .collect(),
             users: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.users)),
             user_groups: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.user_groups)),
             verbs: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.verbs)),
@@ -273,29 +277,55 @@ fn asks_for_name(rule: &Rule) -> bool {
         .any(|entry| !entry.resource_names.is_empty())
 }
 
-/// The order of rules in the sets: those with the same kinds of selectors share words,
-/// in each word the order of the policy.
-fn positions(rules: &[Rule]) -> Vec<usize> {
-    let kinds = |&i: &usize| {
-        let rule = &rules[i];
-        [
+/// The rules by position in the sets: in words of 64, in each the order of the policy.
+///
+/// Rules of a kind, which have the same kinds of selectors, get words of their own, if
+/// need be not full ones, so that a whole word is left out where the kind is. Kinds with
+/// few rules share words.
+fn positions(rules: &[Rule]) -> Vec<Option<usize>> {
+    let mut kinds: BTreeMap<_, Vec<Option<usize>>> = BTreeMap::new();
+    for (i, rule) in rules.iter().enumerate() {
+        let kind = [
             rule.users.is_empty(),
             rule.user_groups.is_empty(),
             rule.resources.is_empty(),
             rule.namespaces.is_empty(),
             rule.non_resource_urls.is_empty(),
             rule.verbs.is_empty(),
-        ]
-    };
-    let mut order: Vec<usize> = (0..rules.len()).collect();
-    order.sort_by_key(kinds);
-    order.chunks_mut(64).for_each(<[usize]>::sort_unstable);
+        ];
+        kinds.entry(kind).or_default().push(Some(i));
+    }
+    // How many words may be less than full.
+    let mut spare = CAPACITY / 64 - rules.len().div_ceil(64);
+    let mut order = Vec::new();
+    let mut others = Vec::new();
+    for word in kinds.values().flat_map(|kind| kind.chunks(64)) {
+        let full = word.len() == 64;
+        if full || word.len() >= ENOUGH && spare > 0 {
+            spare -= usize::from(!full);
+            order.extend_from_slice(word);
+            order.resize(order.len().next_multiple_of(64), None);
+        } else {
+            others.extend_from_slice(word);
+        }
+    }
+    others.sort_unstable();
+    order.append(&mut others);
     order
 }
 
-fn rules_where(rules: &[&Rule], holds: impl Fn(&Rule) -> bool) -> Rules {
+/// So many rules of a kind are worth a word of their own.
+const ENOUGH: usize = 16;
+
+/// The rules with their positions.
+fn placed<'a>(rules: &[Option<&'a Rule>]) -> impl Iterator<Item = (usize, &'a Rule)> {
+    let places = rules.iter().enumerate();
+    places.filter_map(|(i, rule)| Some((i, (*rule)?)))
+}
+
+fn rules_where(rules: &[Option<&Rule>], holds: impl Fn(&Rule) -> bool) -> Rules {
     let mut set = Rules::none(rules.len());
-    for (i, _) in rules.iter().enumerate().filter(|(_, rule)| holds(rule)) {
+    for (i, _) in placed(rules).filter(|(_, rule)| holds(rule)) {
         set.insert(i);
     }
     set
@@ -342,11 +372,15 @@ struct Strings {
 }
 
 impl Strings {
-    fn new(rules: &[&Rule], sets: &mut Sets, selector: impl Fn(&Rule) -> Selector<'_>) -> Strings {
+    fn new(
+        rules: &[Option<&Rule>],
+        sets: &mut Sets,
+        selector: impl Fn(&Rule) -> Selector<'_>,
+    ) -> Strings {
         let none = Rules::none(rules.len());
         let mut listing: Listing<'_, 1> = Listing::new();
         let mut unlisted = none.clone();
-        for (i, rule) in rules.iter().enumerate() {
+        for (i, rule) in placed(rules) {
             let selector = selector(rule);
             for string in selector.listed {
                 listing
@@ -399,7 +433,7 @@ struct Resources {
 const ANY_GROUP: &[u8] = b"*";
 
 impl Resources {
-    fn new(rules: &[&Rule], sets: &mut Sets) -> Resources {
+    fn new(rules: &[Option<&Rule>], sets: &mut Sets) -> Resources {
         let none = Rules::none(rules.len());
         let mut exact: Listing<'_, 3> = Listing::new();
         let mut of_group: Listing<'_, 1> = Listing::new();
@@ -408,10 +442,8 @@ impl Resources {
         let mut unlisted = rules_where(rules, |rule| {
             rule.resources.is_empty() && rule.non_resource_urls.is_empty()
         });
-        let entries = rules
-            .iter()
-            .enumerate()
-            .flat_map(|(i, rule)| rule.resources.iter().map(move |e| (i, e)));
+        let entries =
+            placed(rules).flat_map(|(i, rule)| rule.resources.iter().map(move |e| (i, e)));
         for (i, entry) in entries {
             let group = entry.group.as_bytes();
             let whole = of_group.entry([group]).or_insert_with(|| none.clone());
@@ -521,7 +553,7 @@ struct Urls {
 }
 
 impl Urls {
-    fn new(rules: &[&Rule], sets: &mut Sets) -> Urls {
+    fn new(rules: &[Option<&Rule>], sets: &mut Sets) -> Urls {
         let unlisted = rules_where(rules, |rule| {
             rule.non_resource_urls.is_empty()
                 && rule.resources.is_empty()
@@ -529,7 +561,7 @@ impl Urls {
         });
         let mut exact: Listing<'_, 1> = Listing::new();
         let mut prefixes: Listing<'_, 1> = Listing::new();
-        for (i, rule) in rules.iter().enumerate() {
+        for (i, rule) in placed(rules) {
             for spec in &rule.non_resource_urls {
                 let (listing, key) = match url_prefix(spec) {
                     Some(prefix) => (&mut prefixes, prefix),
@@ -580,19 +612,54 @@ mod tests {
         assert::<Ruleset>();
     }
 
+    fn policy(rules: &[String]) -> Policy {
+        let text = format!(
+            "---\n{{apiVersion: audit.k8s.io/v1, rules: [{}]}}",
+            rules.join(",")
+        );
+        let parsed = Policy::parse("p", text.as_bytes(), Syntax::File);
+        parsed.unwrap().policy
+    }
+
+    #[test]
+    fn kinds_of_rules_have_words_of_their_own() {
+        let kinds = [
+            "users: [a]",
+            "verbs: [get]",
+            "userGroups: [g]",
+            "namespaces: [ns]",
+        ];
+        for (counts, words) in [
+            ([10, 0, 3, 4], 1),
+            ([64, 16, 3, 4], 3),
+            ([65, 17, 15, 0], 3),
+            ([100, 100, 100, 100], 8),
+            ([1000, 1000, 1000, 1000], 63),
+            ([4096, 0, 0, 0], 64),
+            ([2048, 2000, 24, 24], 64),
+        ] {
+            let rules: Vec<String> = (0..4096)
+                .flat_map(|i| (0..4).filter(move |&kind| i < counts[kind]))
+                .map(|kind| format!("{{level: None, {}}}", kinds[kind]))
+                .collect();
+            let order = positions(&policy(&rules).rules);
+            assert_eq!(order.len().div_ceil(64), words, "{counts:?}");
+            for word in order.chunks(64) {
+                let numbers: Vec<usize> = word.iter().flatten().copied().collect();
+                assert!(numbers.is_sorted());
+            }
+            let mut numbers: Vec<usize> = order.into_iter().flatten().collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(0..rules.len()));
+        }
+    }
+
     #[test]
     fn users_in_many_of_the_groups_named() {
         let rule =
             |i: usize| format!("{{level: Metadata, userGroups: [group-{i}], verbs: [verb-{i}]}}");
         let rules: Vec<String> = (0..100).map(rule).collect();
-        let text = format!(
-            "---\n{{apiVersion: audit.k8s.io/v1, rules: [{}]}}",
-            rules.join(",")
-        );
-        let policy = Policy::parse("p", text.as_bytes(), Syntax::File)
-            .unwrap()
-            .policy;
-        let ruleset = Ruleset::compile(&policy);
+        let ruleset = Ruleset::compile(&policy(&rules));
         let names: Vec<String> = (0..100).map(|i| format!("group-{i}")).collect();
         let groups: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         for (count, expected) in [(0, None), (90, None), (98, Some(97)), (100, Some(97))] {
