@@ -129,7 +129,7 @@ pub(super) struct Index<const N: usize> {
     slots: Box<[Slot<N>]>,
     /// The strings of all keys, one after the other.
     keys: Box<[u8]>,
-    /// By length of a key (modulo 64): which last bytes (modulo 64) such keys have.
+    /// By the length of a key: a bit for the ending of each such key, as [`outline`] has them.
     endings: Box<[u64; 64]>,
 }
 

@@ -165,14 +165,21 @@ impl Block {
         block
     }
 
+    /// Not inlined, or every decision would prepare what only several blocks share.
+    #[inline(never)]
     fn first(&self, request: &Attributes<'_>, rules: &[Rule]) -> Option<Found> {
         let sets = &self.sets;
         let verbs = self.verbs.get(request.verb);
         match &request.target {
             Target::Resource(resource) => {
-                let Some(target) = self.resources.get(resource) else {
+                if self.resources.nested && resource.resource.contains(&b'/') {
                     return Some(Found::NotIndexed);
-                };
+                }
+                let whole = self.resources.whole(resource);
+                let mut target = Union::of(whole.unwrap_or_else(|| self.resources.group(resource)));
+                if whole.is_none() {
+                    self.resources.add_wildcards(resource, &mut target);
+                }
                 let namespaces = self.namespaces.get(resource.namespace);
                 let summary =
                     sets.summary_of_any(&target) & sets.summary(verbs) & sets.summary(namespaces);
@@ -202,7 +209,8 @@ impl Block {
     /// The least number among the matching rules that let the user through, too;
     /// `sure` has the last word on names.
     ///
-    /// The user's strings, the longest of all, are looked up only if a rule asks for them.
+    /// The user's strings, the longest of all, are looked up only if a rule asks for them,
+    /// or at once where that may leave out whole words.
     #[inline]
     fn least(
         &self,
@@ -213,26 +221,33 @@ impl Block {
     ) -> Option<Found> {
         let sets = &self.sets;
         let mut words = summary;
-        let (mut by_name, mut by_group) = (None, None);
+        let mut by_name = None;
+        // Made in place, because moving it costs more than the tables do.
+        let mut by_group = Union::of(self.user_groups.unlisted);
+        let mut has_groups = false;
         let mut least = None;
+        if !words.is_power_of_two() {
+            words &= sets.summary(*by_name.insert(self.by_name(user)));
+            if !self.add_groups(user, &mut by_group) {
+                return Some(Found::NotIndexed);
+            }
+            has_groups = true;
+            words &= sets.summary_of_any(&by_group);
+        }
         while words != 0 {
             let word = words.trailing_zeros() as usize;
             words &= words - 1;
             let mut left = matching(word);
             if left & sets.word(self.with_users, word) != 0 {
                 let rules = *by_name.get_or_insert_with(|| self.by_name(user));
-                words &= sets.summary(rules);
                 left &= sets.word(rules, word);
             }
             if left & sets.word(self.with_groups, word) != 0 {
-                if by_group.is_none() {
-                    by_group = self.by_group(user);
-                }
-                let Some(rules) = &by_group else {
+                if !has_groups && !self.add_groups(user, &mut by_group) {
                     return Some(Found::NotIndexed);
-                };
-                words &= sets.summary_of_any(rules);
-                left &= sets.word_of_any(rules, word);
+                }
+                has_groups = true;
+                left &= sets.word_of_any(&by_group, word);
             }
             while left != 0 {
                 let rule = left.trailing_zeros() as usize;
@@ -256,18 +271,15 @@ impl Block {
         user.map_or(self.users.unlisted, |user| self.users.get(user.name))
     }
 
-    /// The rules that let one of the user's groups through; `None` if the user is in
+    /// Adds the rules that let one of the user's groups through; false if the user is in
     /// more of the groups that rules name than a union has room for.
-    fn by_group(&self, user: Option<User<'_>>) -> Option<Union> {
-        let mut rules = Union::of(self.user_groups.unlisted);
-        for group in user.map(|user| user.groups).unwrap_or_default() {
-            if let Some(set) = self.user_groups.listed.get(&[group])
-                && !rules.add(set)
-            {
-                return None;
-            }
-        }
-        Some(rules)
+    #[inline(never)]
+    fn add_groups(&self, user: Option<User<'_>>, rules: &mut Union) -> bool {
+        let groups = user.map_or(&[][..], |user| user.groups);
+        let mut sets = groups
+            .iter()
+            .filter_map(|group| self.user_groups.listed.get(&[group]));
+        sets.all(|set| rules.add(set))
     }
 }
 
@@ -427,6 +439,9 @@ struct Resources {
     of_subresource: Index<2>,
     /// Whether any entry is for all groups.
     any_group: bool,
+    /// Whether any pattern has two slashes. Then the tables are not made for resources
+    /// that have one, which no server has.
+    nested: bool,
 }
 
 /// The group that stands for all groups. For a request with this very group it is right as well.
@@ -439,6 +454,7 @@ impl Resources {
         let mut of_group: Listing<'_, 1> = Listing::new();
         let mut of_resource: Listing<'_, 2> = Listing::new();
         let mut of_subresource: Listing<'_, 2> = Listing::new();
+        let mut nested = false;
         let mut unlisted = rules_where(rules, |rule| {
             rule.resources.is_empty() && rule.non_resource_urls.is_empty()
         });
@@ -451,12 +467,15 @@ impl Resources {
                 whole.insert(i);
             }
             for pattern in &entry.resources {
-                // As no resource has a slash, the first slash ends it.
+                // The first slash ends the resource, unless that is the whole pattern.
                 let (resource, subresource) = pattern.split_once('/').unwrap_or((pattern, ""));
-                if !pattern.ends_with('/') || !subresource.is_empty() {
+                let whole = (pattern.as_str(), "");
+                let split = (!subresource.is_empty()).then_some((resource, subresource));
+                for (resource, subresource) in split.into_iter().chain([whole]) {
                     let key = [group, resource.as_bytes(), subresource.as_bytes()];
                     exact.entry(key).or_insert_with(|| none.clone()).insert(i);
                 }
+                nested |= subresource.contains('/');
                 if let Some(resource) = pattern.strip_suffix("/*") {
                     of_resource
                         .entry([group, resource.as_bytes()])
@@ -501,29 +520,31 @@ impl Resources {
             of_resource: Index::new(&of_resource, sets),
             of_subresource: Index::new(&of_subresource, sets),
             any_group,
+            nested,
         }
     }
 
-    /// `None` for a resource with a slash, which no server has.
+    /// The whole answer, if an entry spells the resource out.
     #[inline]
-    fn get(&self, request: &Resource<'_>) -> Option<Union> {
+    fn whole(&self, request: &Resource<'_>) -> Option<Set> {
+        self.exact
+            .get(&[request.group, request.resource, request.subresource])
+    }
+
+    /// Otherwise the first part: the rules for the group as a whole.
+    #[inline]
+    fn group(&self, request: &Resource<'_>) -> Set {
+        self.of_group.get(request.group)
+    }
+
+    /// Adds the other parts: at most five, for which a union has room.
+    #[inline]
+    fn add_wildcards(&self, request: &Resource<'_>, rules: &mut Union) {
         let Resource {
-            group,
             resource,
             subresource,
             ..
         } = *request;
-        match self.exact.get(&[group, resource, subresource]) {
-            Some(rules) => Some(Union::of(rules)),
-            None if resource.contains(&b'/') => None,
-            None => Some(self.unite(group, resource, subresource)),
-        }
-    }
-
-    /// Everything but the rules that spell it out for this very group.
-    fn unite(&self, group: &[u8], resource: &[u8], subresource: &[u8]) -> Union {
-        let mut rules = Union::of(self.of_group.get(group));
-        // At most five parts, for which a union has room.
         let mut add = |part: Option<_>| part.is_none_or(|part| rules.add(part));
         let mut add_wildcards = |group: &[u8]| {
             add(self.of_resource.get(&[group, resource]));
@@ -531,12 +552,11 @@ impl Resources {
                 add(self.of_subresource.get(&[group, subresource]));
             }
         };
-        add_wildcards(group);
+        add_wildcards(request.group);
         if self.any_group {
             add_wildcards(ANY_GROUP);
             add(self.exact.get(&[ANY_GROUP, resource, subresource]));
         }
-        rules
     }
 }
 
