@@ -122,16 +122,15 @@ pub(super) type Listing<'a, const N: usize> = BTreeMap<[&'a [u8]; N], Rules>;
 
 /// An immutable table from keys of `N` strings to sets of rules; looking up does not allocate.
 ///
-/// Keys that the table does not have are the usual case, and mostly told by two bit masks.
+/// Keys that the table does not have are the usual case, and mostly told by one bit.
 #[derive(Debug)]
 pub(super) struct Index<const N: usize> {
     /// Open addressing, at most half full; the number of slots is a power of two.
     slots: Box<[Slot<N>]>,
     /// The strings of all keys, one after the other.
     keys: Box<[u8]>,
-    /// Which lengths (modulo 64) and last bytes (modulo 64) keys have.
-    lengths: u64,
-    endings: u64,
+    /// By the length of a key: a bit for the ending of each such key, as [`outline`] has them.
+    endings: Box<[u64; 64]>,
 }
 
 #[derive(Clone, Debug)]
@@ -158,7 +157,7 @@ impl<const N: usize> Index<N> {
         };
         let mut slots = vec![empty; capacity];
         let mut keys = Vec::new();
-        let (mut lengths, mut endings) = (0, 0);
+        let mut endings = Box::new([0; 64]);
         for (key, rules) in listing {
             let set = sets.add(rules);
             let hash = hash(key);
@@ -174,13 +173,11 @@ impl<const N: usize> Index<N> {
             };
             keys.extend(key.iter().copied().flatten());
             let (length, ending) = outline(key);
-            lengths |= length;
-            endings |= ending;
+            endings[length] |= 1 << ending;
         }
         Index {
             slots: slots.into(),
             keys: keys.into(),
-            lengths,
             endings,
         }
     }
@@ -188,19 +185,22 @@ impl<const N: usize> Index<N> {
     /// The rules of a key, if the table has it.
     #[inline]
     pub fn get(&self, key: &[&[u8]; N]) -> Option<Set> {
-        if self.slots.is_empty() {
-            return None;
-        }
         let (length, ending) = outline(key);
-        if self.lengths & length == 0 || self.endings & ending == 0 {
+        if self.endings[length] >> ending & 1 == 0 {
             return None;
         }
-        let hash = hash(key);
+        self.probe(*key)
+    }
+
+    /// Not inlined, so that [`Index::get`] is and keys that are not there cost no call.
+    #[inline(never)]
+    fn probe(&self, key: [&[u8]; N]) -> Option<Set> {
+        let hash = hash(&key);
         let mask = self.slots.len() - 1;
         let mut at = (hash >> 32) as usize & mask;
         loop {
             let slot = &self.slots[at];
-            if slot.hash == hash && self.has(slot, key) {
+            if slot.hash == hash && self.has(slot, &key) {
                 return Some(slot.set);
             }
             if slot.hash == 0 {
@@ -222,17 +222,17 @@ impl<const N: usize> Index<N> {
     }
 }
 
-/// One bit for the length of a key, one for its last byte.
+/// The length of a key, and the sum of its parts' last bytes, each modulo 64.
 #[inline]
-fn outline<const N: usize>(key: &[&[u8]; N]) -> (u64, u64) {
-    let length: usize = key.iter().map(|part| part.len()).sum();
-    let ending = key
-        .iter()
-        .rev()
-        .find_map(|part| part.last())
-        .copied()
-        .unwrap_or_default();
-    (1 << (length % 64), 1 << (ending % 64))
+fn outline<const N: usize>(key: &[&[u8]; N]) -> (usize, u8) {
+    let (mut length, mut endings) = (0, 0u8);
+    for part in key {
+        if let Some(last) = part.last() {
+            length += part.len();
+            endings = endings.wrapping_add(*last);
+        }
+    }
+    (length % 64, endings % 64)
 }
 
 /// A hash for tables whose keys come from a policy: nobody who sends requests can fill them.

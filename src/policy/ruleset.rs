@@ -4,11 +4,11 @@
 //! that let it through. A decision looks up the few strings of a request,
 //! intersects the sets and takes the first rule that is left.
 //!
-//! It hardly matters how many rules there are, because rules that have the same
+//! It matters little how many rules there are, because rules that have the same
 //! kinds of selectors are neighbours in the sets: where a selector fails it fails
 //! for whole words of 64 rules, and the summaries of the sets tell which.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::index::{CAPACITY, Index, Listing, Rules, Set, Sets, Union};
 use super::model::url_prefix;
@@ -117,7 +117,8 @@ enum Found {
 /// Some consecutive rules of a policy: as many as a set can hold.
 #[derive(Debug)]
 struct Block {
-    /// The rules' numbers, by position in the sets. In a word of 64 they ascend.
+    /// The rules' numbers, by position in the sets; of no meaning where no rule is.
+    /// In a word of 64 they ascend.
     numbers: Box<[usize]>,
     sets: Sets,
     users: Strings,
@@ -140,11 +141,14 @@ struct Block {
 impl Block {
     fn new(start: usize, rules: &[Rule]) -> Block {
         let order = positions(rules);
-        let rules: Vec<&Rule> = order.iter().map(|&i| &rules[i]).collect();
+        let rules: Vec<Option<&Rule>> = order.iter().map(|i| Some(&rules[(*i)?])).collect();
         let rules = rules.as_slice();
         let mut sets = Sets::default();
         let mut block = Block {
-            numbers: order.iter().map(|i| start + i).collect(),
+            numbers: order
+                .iter()
+                .map(|i| start + i.unwrap_or_default())
+                .collect(),
             users: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.users)),
             user_groups: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.user_groups)),
             verbs: Strings::new(rules, &mut sets, |rule| Selector::of(&rule.verbs)),
@@ -161,14 +165,21 @@ impl Block {
         block
     }
 
+    /// Not inlined, or every decision would prepare what only several blocks share.
+    #[inline(never)]
     fn first(&self, request: &Attributes<'_>, rules: &[Rule]) -> Option<Found> {
         let sets = &self.sets;
         let verbs = self.verbs.get(request.verb);
         match &request.target {
             Target::Resource(resource) => {
-                let Some(target) = self.resources.get(resource) else {
+                if self.resources.nested && resource.resource.contains(&b'/') {
                     return Some(Found::NotIndexed);
-                };
+                }
+                let whole = self.resources.whole(resource);
+                let mut target = Union::of(whole.unwrap_or_else(|| self.resources.group(resource)));
+                if whole.is_none() {
+                    self.resources.add_wildcards(resource, &mut target);
+                }
                 let namespaces = self.namespaces.get(resource.namespace);
                 let summary =
                     sets.summary_of_any(&target) & sets.summary(verbs) & sets.summary(namespaces);
@@ -198,7 +209,8 @@ impl Block {
     /// The least number among the matching rules that let the user through, too;
     /// `sure` has the last word on names.
     ///
-    /// The user's strings, the longest of all, are looked up only if a rule asks for them.
+    /// The user's strings, the longest of all, are looked up only if a rule asks for them,
+    /// or at once where that may leave out whole words.
     #[inline]
     fn least(
         &self,
@@ -209,26 +221,33 @@ impl Block {
     ) -> Option<Found> {
         let sets = &self.sets;
         let mut words = summary;
-        let (mut by_name, mut by_group) = (None, None);
+        let mut by_name = None;
+        // Made in place, because moving it costs more than the tables do.
+        let mut by_group = Union::of(self.user_groups.unlisted);
+        let mut has_groups = false;
         let mut least = None;
+        if !words.is_power_of_two() {
+            words &= sets.summary(*by_name.insert(self.by_name(user)));
+            if !self.add_groups(user, &mut by_group) {
+                return Some(Found::NotIndexed);
+            }
+            has_groups = true;
+            words &= sets.summary_of_any(&by_group);
+        }
         while words != 0 {
             let word = words.trailing_zeros() as usize;
             words &= words - 1;
             let mut left = matching(word);
             if left & sets.word(self.with_users, word) != 0 {
                 let rules = *by_name.get_or_insert_with(|| self.by_name(user));
-                words &= sets.summary(rules);
                 left &= sets.word(rules, word);
             }
             if left & sets.word(self.with_groups, word) != 0 {
-                if by_group.is_none() {
-                    by_group = self.by_group(user);
-                }
-                let Some(rules) = &by_group else {
+                if !has_groups && !self.add_groups(user, &mut by_group) {
                     return Some(Found::NotIndexed);
-                };
-                words &= sets.summary_of_any(rules);
-                left &= sets.word_of_any(rules, word);
+                }
+                has_groups = true;
+                left &= sets.word_of_any(&by_group, word);
             }
             while left != 0 {
                 let rule = left.trailing_zeros() as usize;
@@ -252,18 +271,15 @@ impl Block {
         user.map_or(self.users.unlisted, |user| self.users.get(user.name))
     }
 
-    /// The rules that let one of the user's groups through; `None` if the user is in
+    /// Adds the rules that let one of the user's groups through; false if the user is in
     /// more of the groups that rules name than a union has room for.
-    fn by_group(&self, user: Option<User<'_>>) -> Option<Union> {
-        let mut rules = Union::of(self.user_groups.unlisted);
-        for group in user.map(|user| user.groups).unwrap_or_default() {
-            if let Some(set) = self.user_groups.listed.get(&[group])
-                && !rules.add(set)
-            {
-                return None;
-            }
-        }
-        Some(rules)
+    #[inline(never)]
+    fn add_groups(&self, user: Option<User<'_>>, rules: &mut Union) -> bool {
+        let groups = user.map_or(&[][..], |user| user.groups);
+        let mut sets = groups
+            .iter()
+            .filter_map(|group| self.user_groups.listed.get(&[group]));
+        sets.all(|set| rules.add(set))
     }
 }
 
@@ -273,29 +289,55 @@ fn asks_for_name(rule: &Rule) -> bool {
         .any(|entry| !entry.resource_names.is_empty())
 }
 
-/// The order of rules in the sets: those with the same kinds of selectors share words,
-/// in each word the order of the policy.
-fn positions(rules: &[Rule]) -> Vec<usize> {
-    let kinds = |&i: &usize| {
-        let rule = &rules[i];
-        [
+/// The rules by position in the sets: in words of 64, in each the order of the policy.
+///
+/// Rules of a kind, which have the same kinds of selectors, get words of their own, if
+/// need be not full ones, so that a whole word is left out where the kind is. Kinds with
+/// few rules share words.
+fn positions(rules: &[Rule]) -> Vec<Option<usize>> {
+    let mut kinds: BTreeMap<_, Vec<Option<usize>>> = BTreeMap::new();
+    for (i, rule) in rules.iter().enumerate() {
+        let kind = [
             rule.users.is_empty(),
             rule.user_groups.is_empty(),
             rule.resources.is_empty(),
             rule.namespaces.is_empty(),
             rule.non_resource_urls.is_empty(),
             rule.verbs.is_empty(),
-        ]
-    };
-    let mut order: Vec<usize> = (0..rules.len()).collect();
-    order.sort_by_key(kinds);
-    order.chunks_mut(64).for_each(<[usize]>::sort_unstable);
+        ];
+        kinds.entry(kind).or_default().push(Some(i));
+    }
+    // How many words may be less than full.
+    let mut spare = CAPACITY / 64 - rules.len().div_ceil(64);
+    let mut order = Vec::new();
+    let mut others = Vec::new();
+    for word in kinds.values().flat_map(|kind| kind.chunks(64)) {
+        let full = word.len() == 64;
+        if full || word.len() >= ENOUGH && spare > 0 {
+            spare -= usize::from(!full);
+            order.extend_from_slice(word);
+            order.resize(order.len().next_multiple_of(64), None);
+        } else {
+            others.extend_from_slice(word);
+        }
+    }
+    others.sort_unstable();
+    order.append(&mut others);
     order
 }
 
-fn rules_where(rules: &[&Rule], holds: impl Fn(&Rule) -> bool) -> Rules {
+/// So many rules of a kind are worth a word of their own.
+const ENOUGH: usize = 16;
+
+/// The rules with their positions.
+fn placed<'a>(rules: &[Option<&'a Rule>]) -> impl Iterator<Item = (usize, &'a Rule)> {
+    let places = rules.iter().enumerate();
+    places.filter_map(|(i, rule)| Some((i, (*rule)?)))
+}
+
+fn rules_where(rules: &[Option<&Rule>], holds: impl Fn(&Rule) -> bool) -> Rules {
     let mut set = Rules::none(rules.len());
-    for (i, _) in rules.iter().enumerate().filter(|(_, rule)| holds(rule)) {
+    for (i, _) in placed(rules).filter(|(_, rule)| holds(rule)) {
         set.insert(i);
     }
     set
@@ -342,11 +384,15 @@ struct Strings {
 }
 
 impl Strings {
-    fn new(rules: &[&Rule], sets: &mut Sets, selector: impl Fn(&Rule) -> Selector<'_>) -> Strings {
+    fn new(
+        rules: &[Option<&Rule>],
+        sets: &mut Sets,
+        selector: impl Fn(&Rule) -> Selector<'_>,
+    ) -> Strings {
         let none = Rules::none(rules.len());
         let mut listing: Listing<'_, 1> = Listing::new();
         let mut unlisted = none.clone();
-        for (i, rule) in rules.iter().enumerate() {
+        for (i, rule) in placed(rules) {
             let selector = selector(rule);
             for string in selector.listed {
                 listing
@@ -393,25 +439,27 @@ struct Resources {
     of_subresource: Index<2>,
     /// Whether any entry is for all groups.
     any_group: bool,
+    /// Whether any pattern has two slashes. Then the tables are not made for resources
+    /// that have one, which no server has.
+    nested: bool,
 }
 
 /// The group that stands for all groups. For a request with this very group it is right as well.
 const ANY_GROUP: &[u8] = b"*";
 
 impl Resources {
-    fn new(rules: &[&Rule], sets: &mut Sets) -> Resources {
+    fn new(rules: &[Option<&Rule>], sets: &mut Sets) -> Resources {
         let none = Rules::none(rules.len());
         let mut exact: Listing<'_, 3> = Listing::new();
         let mut of_group: Listing<'_, 1> = Listing::new();
         let mut of_resource: Listing<'_, 2> = Listing::new();
         let mut of_subresource: Listing<'_, 2> = Listing::new();
+        let mut nested = false;
         let mut unlisted = rules_where(rules, |rule| {
             rule.resources.is_empty() && rule.non_resource_urls.is_empty()
         });
-        let entries = rules
-            .iter()
-            .enumerate()
-            .flat_map(|(i, rule)| rule.resources.iter().map(move |e| (i, e)));
+        let entries =
+            placed(rules).flat_map(|(i, rule)| rule.resources.iter().map(move |e| (i, e)));
         for (i, entry) in entries {
             let group = entry.group.as_bytes();
             let whole = of_group.entry([group]).or_insert_with(|| none.clone());
@@ -419,12 +467,15 @@ impl Resources {
                 whole.insert(i);
             }
             for pattern in &entry.resources {
-                // As no resource has a slash, the first slash ends it.
+                // The first slash ends the resource, unless that is the whole pattern.
                 let (resource, subresource) = pattern.split_once('/').unwrap_or((pattern, ""));
-                if !pattern.ends_with('/') || !subresource.is_empty() {
+                let whole = (pattern.as_str(), "");
+                let split = (!subresource.is_empty()).then_some((resource, subresource));
+                for (resource, subresource) in split.into_iter().chain([whole]) {
                     let key = [group, resource.as_bytes(), subresource.as_bytes()];
                     exact.entry(key).or_insert_with(|| none.clone()).insert(i);
                 }
+                nested |= subresource.contains('/');
                 if let Some(resource) = pattern.strip_suffix("/*") {
                     of_resource
                         .entry([group, resource.as_bytes()])
@@ -469,29 +520,31 @@ impl Resources {
             of_resource: Index::new(&of_resource, sets),
             of_subresource: Index::new(&of_subresource, sets),
             any_group,
+            nested,
         }
     }
 
-    /// `None` for a resource with a slash, which no server has.
+    /// The whole answer, if an entry spells the resource out.
     #[inline]
-    fn get(&self, request: &Resource<'_>) -> Option<Union> {
+    fn whole(&self, request: &Resource<'_>) -> Option<Set> {
+        self.exact
+            .get(&[request.group, request.resource, request.subresource])
+    }
+
+    /// Otherwise the first part: the rules for the group as a whole.
+    #[inline]
+    fn group(&self, request: &Resource<'_>) -> Set {
+        self.of_group.get(request.group)
+    }
+
+    /// Adds the other parts: at most five, for which a union has room.
+    #[inline]
+    fn add_wildcards(&self, request: &Resource<'_>, rules: &mut Union) {
         let Resource {
-            group,
             resource,
             subresource,
             ..
         } = *request;
-        match self.exact.get(&[group, resource, subresource]) {
-            Some(rules) => Some(Union::of(rules)),
-            None if resource.contains(&b'/') => None,
-            None => Some(self.unite(group, resource, subresource)),
-        }
-    }
-
-    /// Everything but the rules that spell it out for this very group.
-    fn unite(&self, group: &[u8], resource: &[u8], subresource: &[u8]) -> Union {
-        let mut rules = Union::of(self.of_group.get(group));
-        // At most five parts, for which a union has room.
         let mut add = |part: Option<_>| part.is_none_or(|part| rules.add(part));
         let mut add_wildcards = |group: &[u8]| {
             add(self.of_resource.get(&[group, resource]));
@@ -499,12 +552,11 @@ impl Resources {
                 add(self.of_subresource.get(&[group, subresource]));
             }
         };
-        add_wildcards(group);
+        add_wildcards(request.group);
         if self.any_group {
             add_wildcards(ANY_GROUP);
             add(self.exact.get(&[ANY_GROUP, resource, subresource]));
         }
-        rules
     }
 }
 
@@ -521,7 +573,7 @@ struct Urls {
 }
 
 impl Urls {
-    fn new(rules: &[&Rule], sets: &mut Sets) -> Urls {
+    fn new(rules: &[Option<&Rule>], sets: &mut Sets) -> Urls {
         let unlisted = rules_where(rules, |rule| {
             rule.non_resource_urls.is_empty()
                 && rule.resources.is_empty()
@@ -529,7 +581,7 @@ impl Urls {
         });
         let mut exact: Listing<'_, 1> = Listing::new();
         let mut prefixes: Listing<'_, 1> = Listing::new();
-        for (i, rule) in rules.iter().enumerate() {
+        for (i, rule) in placed(rules) {
             for spec in &rule.non_resource_urls {
                 let (listing, key) = match url_prefix(spec) {
                     Some(prefix) => (&mut prefixes, prefix),
@@ -580,19 +632,54 @@ mod tests {
         assert::<Ruleset>();
     }
 
+    fn policy(rules: &[String]) -> Policy {
+        let text = format!(
+            "---\n{{apiVersion: audit.k8s.io/v1, rules: [{}]}}",
+            rules.join(",")
+        );
+        let parsed = Policy::parse("p", text.as_bytes(), Syntax::File);
+        parsed.unwrap().policy
+    }
+
+    #[test]
+    fn kinds_of_rules_have_words_of_their_own() {
+        let kinds = [
+            "users: [a]",
+            "verbs: [get]",
+            "userGroups: [g]",
+            "namespaces: [ns]",
+        ];
+        for (counts, words) in [
+            ([10, 0, 3, 4], 1),
+            ([64, 16, 3, 4], 3),
+            ([65, 17, 15, 0], 3),
+            ([100, 100, 100, 100], 8),
+            ([1000, 1000, 1000, 1000], 63),
+            ([4096, 0, 0, 0], 64),
+            ([2048, 2000, 24, 24], 64),
+        ] {
+            let rules: Vec<String> = (0..4096)
+                .flat_map(|i| (0..4).filter(move |&kind| i < counts[kind]))
+                .map(|kind| format!("{{level: None, {}}}", kinds[kind]))
+                .collect();
+            let order = positions(&policy(&rules).rules);
+            assert_eq!(order.len().div_ceil(64), words, "{counts:?}");
+            for word in order.chunks(64) {
+                let numbers: Vec<usize> = word.iter().flatten().copied().collect();
+                assert!(numbers.is_sorted());
+            }
+            let mut numbers: Vec<usize> = order.into_iter().flatten().collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(0..rules.len()));
+        }
+    }
+
     #[test]
     fn users_in_many_of_the_groups_named() {
         let rule =
             |i: usize| format!("{{level: Metadata, userGroups: [group-{i}], verbs: [verb-{i}]}}");
         let rules: Vec<String> = (0..100).map(rule).collect();
-        let text = format!(
-            "---\n{{apiVersion: audit.k8s.io/v1, rules: [{}]}}",
-            rules.join(",")
-        );
-        let policy = Policy::parse("p", text.as_bytes(), Syntax::File)
-            .unwrap()
-            .policy;
-        let ruleset = Ruleset::compile(&policy);
+        let ruleset = Ruleset::compile(&policy(&rules));
         let names: Vec<String> = (0..100).map(|i| format!("group-{i}")).collect();
         let groups: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         for (count, expected) in [(0, None), (90, None), (98, Some(97)), (100, Some(97))] {

@@ -62,7 +62,13 @@ pub struct Source<'a> {
     text: &'a [u8],
     /// Where lines begin.
     lines: Vec<usize>,
+    /// How many characters come before every [`MARK`]th byte, because JSON may have
+    /// all of a large text in one line.
+    marks: Vec<usize>,
 }
+
+/// Bytes between two marks.
+const MARK: usize = 4096;
 
 impl<'a> Source<'a> {
     /// A text under the name that messages call it by.
@@ -78,10 +84,16 @@ impl<'a> Source<'a> {
         let lines = std::iter::once(first)
             .chain(ends.map(|(i, _)| i + 1))
             .collect();
+        let marks = text.chunks(MARK).scan(0, |before, chunk| {
+            let mark = *before;
+            *before += characters(chunk);
+            Some(mark)
+        });
         Source {
             name: name.into(),
             text,
             lines,
+            marks: marks.collect(),
         }
     }
 
@@ -93,13 +105,59 @@ impl<'a> Source<'a> {
     /// The place of an offset.
     pub fn place(&self, at: usize) -> Place {
         let line = self.line(at);
-        let before = self.text.get(self.lines[line - 1]..at.min(self.text.len()));
-        // Continuation bytes of UTF-8 are no characters of their own.
-        let characters = |text: &[u8]| text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count();
+        let start = self.lines[line - 1];
         Place {
             name: self.name.clone(),
             line,
-            column: 1 + before.map_or(0, characters),
+            column: 1 + self
+                .characters_before(at)
+                .saturating_sub(self.characters_before(start)),
         }
+    }
+
+    fn characters_before(&self, at: usize) -> usize {
+        let at = at.min(self.text.len());
+        let mark = at / MARK;
+        let rest = self.text.get(mark * MARK..at).unwrap_or_default();
+        // Behind the last mark there may be nothing left.
+        match self.marks.get(mark) {
+            Some(before) => before + characters(rest),
+            None => characters(self.text),
+        }
+    }
+}
+
+/// Continuation bytes of UTF-8 are no characters of their own.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_lines_and_characters() {
+        let line = "aé\u{1f600}".repeat(5000);
+        let text = format!("\u{feff}first\r\n{line}\n{line}");
+        let source = Source::new("file", text.as_bytes());
+        for (line, column, at) in [
+            (1, 1, 3),
+            (1, 3, 5),
+            (2, 1, 10),
+            (2, 2, 11),
+            (2, 3, 13),
+            (2, 15001, 10 + line.len()),
+            (3, 1, 11 + line.len()),
+            (3, 1 + 3 * 3000, 11 + line.len() + 7 * 3000),
+            (3, 15001, text.len()),
+            (3, 15001, text.len() + 9),
+        ] {
+            let place = source.place(at);
+            assert_eq!((place.line, place.column), (line, column), "{at}");
+        }
+        assert_eq!(Source::new("file", b"").place(0).column, 1);
+        let full = [b'x'; MARK];
+        assert_eq!(Source::new("file", &full).place(MARK).column, MARK + 1);
     }
 }
