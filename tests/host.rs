@@ -12,6 +12,9 @@ const LINES: &str = include_str!("abi/events.jsonl");
 /// logged at the very end may be lost: hosts stop their log thread before it is done.
 const SAY_START: (&str, &str) = ("log_level", "debug");
 
+/// A receiver that is not there: nobody listens on the port of tcpmux.
+const NOWHERE: &[(&str, &str)] = &[("host", "127.0.0.1"), ("port", "1")];
+
 /// All records came through the filter of that name, which has [`SAY_START`].
 #[track_caller]
 fn assert_passed(host: &FluentBit, pipeline: &Pipeline, filter: &str) {
@@ -84,15 +87,58 @@ fn several_filters() {
 #[test]
 fn an_output_that_can_t_deliver_retries() {
     in_each((1, 9, 3), |host| {
-        let pipeline = Pipeline::new()
-            .input("dummy", &[("samples", "1")])
-            // Nobody listens on the port of tcpmux.
-            .output("kube_audit", &[("host", "127.0.0.1"), ("port", "1")]);
+        let pipeline = Pipeline::new().input("dummy", &[("samples", "1")]).output(
+            "kube_audit",
+            &[NOWHERE, &[("flush_wait", "100ms")]].concat(),
+        );
         let mut running = host.start(&pipeline);
         running.wait_for_log("failed to flush chunk", 1);
         let finished = running.stop();
         finished.assert_clean();
         finished.assert_log("[output:kube_audit:kube_audit.0] `Retry_Limit` is not set");
+    });
+}
+
+/// What the output's own thread has to say needs no flush to be printed.
+#[test]
+fn trouble_is_said_without_traffic() {
+    in_each((1, 9, 3), |host| {
+        let pipeline = Pipeline::new()
+            .input("dummy", &[("samples", "0")])
+            .output("kube_audit", NOWHERE);
+        let mut running = host.start(&pipeline);
+        running.wait_for_log("cannot connect to 127.0.0.1:1", 1);
+        running.stop().assert_clean();
+    });
+}
+
+/// The host ends, or reloads, while a flush waits that it never resumes.
+#[test]
+fn flushes_that_wait_end_with_their_output() {
+    in_each((1, 9, 3), |host| {
+        let reloads = host.version >= (2, 2, 0);
+        let mut pipeline = Pipeline::new()
+            .service("log_level", "debug")
+            .service("grace", "2");
+        if reloads {
+            pipeline = pipeline
+                .service("hot_reload", "on")
+                .service("hot_reload.ensure_thread_safety", "off");
+        }
+        let pipeline = pipeline
+            .input("dummy", &[])
+            .output("kube_audit", &[NOWHERE, &[("flush_wait", "10m")]].concat());
+        let mut running = host.start(&pipeline);
+        running.wait_for_log("created task=", 3);
+        if reloads {
+            running.reload(&pipeline);
+            running.wait_for_log("started by Fluent Bit", 2);
+            let tasks = running.log().matches("created task=").count();
+            running.wait_for_log("created task=", tasks + 3);
+        }
+        let finished = running.stop();
+        finished.assert_clean();
+        assert!(!finished.log.contains("failed to flush chunk"));
     });
 }
 
@@ -118,9 +164,9 @@ fn signals_are_left_to_the_host() {
     in_each((1, 9, 3), |host| {
         let pipeline = Pipeline::new()
             .input("dummy", &[("samples", "1")])
-            .output("kube_audit", &[("host", "127.0.0.1"), ("port", "1")]);
+            .output("kube_audit", NOWHERE);
         let mut running = host.start(&pipeline);
-        running.wait_for_log("failed to flush chunk", 1);
+        running.wait_for_log("cannot connect to", 1);
         let blocked = running.blocked_signals("kube-audit-fwd");
         // SIGHUP, SIGINT, SIGTERM.
         for signal in [1, 2, 15] {
@@ -138,7 +184,7 @@ fn signals_are_left_to_the_host() {
 #[test]
 fn workers_do_not_multiply() {
     in_each((2, 2, 0), |host| {
-        let options = [("host", "127.0.0.1"), ("port", "1"), ("workers", "2")];
+        let options = [NOWHERE, &[("workers", "2"), ("flush_wait", "100ms")]].concat();
         let pipeline = Pipeline::new()
             .input("dummy", &[("samples", "1")])
             .output("kube_audit", &options);
@@ -157,11 +203,10 @@ fn workers_do_not_multiply() {
 #[test]
 fn several_outputs_or_a_clear_refusal() {
     in_each((1, 9, 3), |host| {
-        let options = [("host", "127.0.0.1"), ("port", "1")];
         let pipeline = Pipeline::new()
             .input("dummy", &[("samples", "1")])
-            .output("kube_audit", &options)
-            .output("kube_audit", &options);
+            .output("kube_audit", NOWHERE)
+            .output("kube_audit", NOWHERE);
         let mut running = host.start(&pipeline);
         if host.version < (2, 0, 7) {
             let finished = running.finish();
@@ -232,7 +277,7 @@ fn hot_reload() {
             .filter(&[("alias", "f")])
             .output(
                 "kube_audit",
-                &[("alias", "o"), ("host", "127.0.0.1"), ("port", "1")],
+                &[NOWHERE, &[("alias", "o"), ("flush_wait", "100ms")]].concat(),
             );
         let mut running = host.start(&pipeline);
         running.wait_for_log("failed to flush chunk", 1);

@@ -780,7 +780,12 @@ fn case_60_an_outage_that_the_hosts_retries_do_not_cover() {
             )
             .output(
                 "kube_audit",
-                &[("host", "127.0.0.1"), ("port", &port), ("retry_limit", "1")],
+                &[
+                    ("host", "127.0.0.1"),
+                    ("port", &port),
+                    ("retry_limit", "1"),
+                    ("flush_wait", "500ms"),
+                ],
             );
         append(&input, 0..500);
         let mut running = host.start(&sender);

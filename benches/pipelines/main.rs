@@ -26,8 +26,8 @@ mod library;
 mod process;
 mod receivers;
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -128,13 +128,12 @@ impl Logs {
         }
         usual.flush().unwrap();
         large.flush().unwrap();
-        let usual = fs::read(directory.path().join("usual.log")).unwrap();
-        let backlog = File::create(memory.path().join("usual.log")).unwrap();
-        let mut backlog = BufWriter::new(backlog);
+        let mut backlog = File::create(memory.path().join("usual.log")).unwrap();
         for _ in 0..BACKLOG {
-            backlog.write_all(&usual).unwrap();
+            // In pieces: the peak of this process counts as that of its children.
+            let mut usual = File::open(directory.path().join("usual.log")).unwrap();
+            io::copy(&mut usual, &mut backlog).unwrap();
         }
-        backlog.flush().unwrap();
         file("empty.log").flush().unwrap();
         Logs {
             directory,

@@ -2,7 +2,8 @@
 //!
 //! The host's log function needs 4 to 9 KiB of stack, and on a thread that is
 //! not the host's it ignores `log_file`. So a line is kept when it is written,
-//! wherever that is, and printed by the next entry point that returns.
+//! wherever that is, and printed by the next entry point that returns. The thread
+//! of an output has its engine call one.
 
 use std::ffi::{CString, c_int};
 use std::io::{self, Write};
