@@ -387,7 +387,7 @@ unsafe extern "C" fn on_signal(event: *mut c_void) -> c_int {
             instance.call("flushes wait until their time is over", Live::look);
         }
     });
-    // A flush may end the next one's reason to wait, so each is looked up anew.
+    // Resuming one runs code of the host, so each is looked up anew, and held by nobody.
     let next = || {
         let instance = instance()?;
         let live = instance.plugin();

@@ -186,6 +186,7 @@ impl Ledger {
                 }
             }
         }
+        self.ready.retain(|ready| *ready != ticket);
         self.invite();
     }
 
