@@ -5,22 +5,88 @@ use std::borrow::Cow;
 use crate::bytes;
 use crate::policy::{Attributes, Level, Resource, Stage, Target, User};
 
+use super::keys::{Keys, KnownMember, Walk};
 use super::tree::{Kind, Malformed, Text, Tree};
 use super::uri::{self, ResourcePath};
 
-/// The fields of an event that something here looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// `annotations`
-    Annotations,
-    /// `level`
-    Level,
-    /// `requestObject`
-    RequestObject,
-    /// `responseObject`
-    ResponseObject,
-    /// Any other.
-    Other,
+/// Names of members as an enum, in the order in which the API server writes them.
+macro_rules! fields {
+    ($(#[$doc:meta])* $visibility:vis enum $name:ident { $($variant:ident = $key:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $visibility enum $name {
+            $(#[doc = concat!("`", $key, "`")] $variant,)*
+            /// Any other.
+            Other,
+        }
+
+        impl $name {
+            const ALL: &'static [$name] = &[$($name::$variant,)* $name::Other];
+            const COUNT: usize = $name::ALL.len() - 1;
+            const KEYS: &'static Keys<{ $name::COUNT }> = &Keys::new([$($key,)*]);
+        }
+    };
+}
+
+fields! {
+    /// The fields of an event, and the items of a list of them.
+    pub enum Field {
+        Kind = "kind",
+        ApiVersion = "apiVersion",
+        Level = "level",
+        AuditId = "auditID",
+        Stage = "stage",
+        RequestUri = "requestURI",
+        Verb = "verb",
+        User = "user",
+        ImpersonatedUser = "impersonatedUser",
+        SourceIps = "sourceIPs",
+        UserAgent = "userAgent",
+        ObjectRef = "objectRef",
+        ResponseStatus = "responseStatus",
+        RequestObject = "requestObject",
+        ResponseObject = "responseObject",
+        RequestReceivedTimestamp = "requestReceivedTimestamp",
+        StageTimestamp = "stageTimestamp",
+        Annotations = "annotations",
+        Items = "items",
+    }
+}
+
+impl Field {
+    /// Whether the level at which an event is logged has a say in it.
+    #[inline]
+    pub fn depends_on_level(self) -> bool {
+        const THESE: u32 = 1 << Field::Level as u32
+            | 1 << Field::RequestObject as u32
+            | 1 << Field::ResponseObject as u32
+            | 1 << Field::Annotations as u32;
+        THESE >> self as u32 & 1 != 0
+    }
+}
+
+fields! {
+    /// What a user is made of.
+    enum UserField {
+        Username = "username",
+        Uid = "uid",
+        Groups = "groups",
+        Extra = "extra",
+    }
+}
+
+fields! {
+    /// What the reference of an object is made of.
+    enum RefField {
+        Resource = "resource",
+        Namespace = "namespace",
+        Name = "name",
+        Uid = "uid",
+        ApiGroup = "apiGroup",
+        ApiVersion = "apiVersion",
+        ResourceVersion = "resourceVersion",
+        Subresource = "subresource",
+    }
 }
 
 /// One top-level member of a document.
@@ -46,17 +112,9 @@ pub struct Event<'a> {
     pub members: usize,
     /// Where it ends.
     pub end: usize,
-    kind: Option<Text<'a>>,
-    api_version: Option<Text<'a>>,
-    audit_id: Option<Text<'a>>,
-    level: Option<Text<'a>>,
-    stage: Option<Text<'a>>,
-    request_uri: Option<Text<'a>>,
-    verb: Option<Text<'a>>,
+    texts: FieldTexts<'a, { Field::COUNT }>,
     user: UserView<'a>,
-    object_ref: Option<ObjectRef<'a>>,
-    received: Option<Text<'a>>,
-    staged: Option<Text<'a>>,
+    object_ref: Option<FieldTexts<'a, { RefField::COUNT }>>,
     items: Option<usize>,
 }
 
@@ -69,22 +127,29 @@ struct UserView<'a> {
     more: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct ObjectRef<'a> {
-    api_group: Option<Text<'a>>,
-    api_version: Option<Text<'a>>,
-    resource: Option<Text<'a>>,
-    subresource: Option<Text<'a>>,
-    namespace: Option<Text<'a>>,
-    name: Option<Text<'a>>,
+/// The strings of an object, by the places of their names.
+#[derive(Clone, Copy, Debug)]
+struct FieldTexts<'a, const N: usize>([Option<Text<'a>>; N]);
+
+impl<const N: usize> Default for FieldTexts<'_, N> {
+    fn default() -> Self {
+        FieldTexts([None; N])
+    }
 }
 
-/// What of a member's value is read.
-enum Read<'e, 'a> {
-    Nothing,
-    String(&'e mut Option<Text<'a>>),
-    User,
-    ObjectRef,
+impl<'a, const N: usize> FieldTexts<'a, N> {
+    #[inline(always)]
+    fn set(&mut self, place: usize, text: Option<Text<'a>>) {
+        if let Some(place) = self.0.get_mut(place) {
+            *place = text;
+        }
+    }
+
+    /// The value of a string, empty where there is none.
+    fn value(&self, place: usize) -> Cow<'a, [u8]> {
+        let text = self.0.get(place).copied().flatten();
+        text.map_or(Cow::Borrowed(&[]), |text| text.value())
+    }
 }
 
 /// Buffers for reading events, reused from record to record.
@@ -127,64 +192,60 @@ impl<'a> Event<'a> {
     ) -> Result<(), Malformed> {
         scratch.slots.clear();
         scratch.groups.clear();
-        let mut map = tree.open_map(at)?;
+        let map = tree.open_map(at)?;
         *self = Event {
             at,
             members: map.next,
             ..Event::default()
         };
         let event = self;
-        while let Some(member) = tree.next_member(&mut map)? {
-            let value = member.value;
-            let mut field = Field::Other;
-            let read = match member.key.value().as_ref() {
-                b"kind" => Read::String(&mut event.kind),
-                b"apiVersion" => Read::String(&mut event.api_version),
-                b"auditID" => Read::String(&mut event.audit_id),
-                b"stage" => Read::String(&mut event.stage),
-                b"requestURI" => Read::String(&mut event.request_uri),
-                b"verb" => Read::String(&mut event.verb),
-                b"requestReceivedTimestamp" => Read::String(&mut event.received),
-                b"stageTimestamp" => Read::String(&mut event.staged),
-                b"level" => {
-                    field = Field::Level;
-                    Read::String(&mut event.level)
+        let mut walk = Walk::new(Field::KEYS, map);
+        while let Some(member) = walk.next(tree)? {
+            let KnownMember {
+                which,
+                start,
+                value,
+            } = member;
+            let field = Field::ALL.get(which).copied().unwrap_or(Field::Other);
+            let end = match field {
+                Field::User | Field::ObjectRef | Field::Items => {
+                    event.read_nested(tree, field, value, scratch)?
                 }
-                b"user" if !scratch.outline => Read::User,
-                b"objectRef" if !scratch.outline => Read::ObjectRef,
-                b"items" => {
-                    event.items = (tree.kind(value)? == Kind::List).then_some(value);
-                    Read::Nothing
+                _ => {
+                    let (text, end) = tree.value(value)?;
+                    event.texts.set(which, text);
+                    end
                 }
-                b"annotations" => {
-                    field = Field::Annotations;
-                    Read::Nothing
-                }
-                b"requestObject" => {
-                    field = Field::RequestObject;
-                    Read::Nothing
-                }
-                b"responseObject" => {
-                    field = Field::ResponseObject;
-                    Read::Nothing
-                }
-                _ => Read::Nothing,
-            };
-            map.next = match read {
-                Read::Nothing => tree.end(value)?,
-                Read::String(text) => string(tree, value, text)?,
-                Read::User => event.read_user(tree, value, scratch)?,
-                Read::ObjectRef => event.read_object_ref(tree, value)?,
             };
             scratch.slots.push(Slot {
                 field,
-                start: member.start,
+                start,
                 value,
-                end: map.next,
+                end,
             });
+            walk.map.next = end;
         }
-        event.end = map.next;
+        event.end = walk.map.next;
         Ok(())
+    }
+
+    #[inline(never)]
+    fn read_nested<T: Tree<'a>>(
+        &mut self,
+        tree: T,
+        field: Field,
+        at: usize,
+        scratch: &mut Scratch,
+    ) -> Result<usize, Malformed> {
+        match field {
+            Field::User if !scratch.outline => self.read_user(tree, at, scratch),
+            Field::ObjectRef if !scratch.outline => self.read_object_ref(tree, at),
+            Field::Items => {
+                self.items = (tree.kind(at)? == Kind::List).then_some(at);
+                tree.end(at)
+            }
+            _ => tree.end(at),
+        }
     }
 
     fn read_user<T: Tree<'a>>(
@@ -198,19 +259,21 @@ impl<'a> Event<'a> {
         if tree.kind(at)? != Kind::Map {
             return tree.end(at);
         }
-        let mut map = tree.open_map(at)?;
-        while let Some(member) = tree.next_member(&mut map)? {
-            let value = member.value;
-            map.next = match member.key.value().as_ref() {
-                b"username" => string(tree, value, &mut self.user.name)?,
-                b"uid" => {
-                    let mut uid = None;
-                    let end = string(tree, value, &mut uid)?;
-                    self.user.more |= uid.is_some_and(|uid| !uid.raw.is_empty());
+        let mut walk = Walk::new(UserField::KEYS, tree.open_map(at)?);
+        while let Some(KnownMember { which, value, .. }) = walk.next(tree)? {
+            let field = UserField::ALL.get(which).copied();
+            walk.map.next = match field.unwrap_or(UserField::Other) {
+                field @ (UserField::Username | UserField::Uid) => {
+                    let (text, end) = tree.value(value)?;
+                    if field == UserField::Username {
+                        self.user.name = text;
+                    } else {
+                        self.user.more |= text.is_some_and(|uid| !uid.raw.is_empty());
+                    }
                     end
                 }
-                b"groups" => self.read_groups(tree, value, scratch)?,
-                b"extra" if tree.kind(value)? == Kind::Map => {
+                UserField::Groups => self.read_groups(tree, value, scratch)?,
+                UserField::Extra if tree.kind(value)? == Kind::Map => {
                     let mut extra = tree.open_map(value)?;
                     self.user.more |= tree.next_member(&mut extra)?.is_some();
                     tree.end(value)?
@@ -218,7 +281,7 @@ impl<'a> Event<'a> {
                 _ => tree.end(value)?,
             };
         }
-        Ok(map.next)
+        Ok(walk.map.next)
     }
 
     fn read_groups<T: Tree<'a>>(
@@ -234,8 +297,8 @@ impl<'a> Event<'a> {
         let mut list = tree.open_list(at)?;
         while let Some(item) = tree.next_item(&mut list)? {
             self.user.more = true;
-            let mut group = None;
-            list.next = string(tree, item, &mut group)?;
+            let (group, end) = tree.value(item)?;
+            list.next = end;
             if let Some(Text { raw, at, escaped }) = group {
                 scratch.groups.push(GroupSpan {
                     start: at,
@@ -252,41 +315,38 @@ impl<'a> Event<'a> {
         if tree.kind(at)? != Kind::Map {
             return tree.end(at);
         }
-        let reference = self.object_ref.insert(ObjectRef::default());
-        let mut map = tree.open_map(at)?;
-        while let Some(member) = tree.next_member(&mut map)? {
-            let value = member.value;
-            let text = match member.key.value().as_ref() {
-                b"apiGroup" => Some(&mut reference.api_group),
-                b"apiVersion" => Some(&mut reference.api_version),
-                b"resource" => Some(&mut reference.resource),
-                b"subresource" => Some(&mut reference.subresource),
-                b"namespace" => Some(&mut reference.namespace),
-                b"name" => Some(&mut reference.name),
-                _ => None,
-            };
-            map.next = match text {
-                Some(text) => string(tree, value, text)?,
-                None => tree.end(value)?,
-            };
+        let reference = self.object_ref.insert(FieldTexts::default());
+        let mut walk = Walk::new(RefField::KEYS, tree.open_map(at)?);
+        while let Some(KnownMember { which, value, .. }) = walk.next(tree)? {
+            let (text, end) = tree.value(value)?;
+            reference.set(which, text);
+            walk.map.next = end;
         }
-        Ok(map.next)
+        Ok(walk.map.next)
     }
 }
 
 impl<'a> Event<'a> {
+    /// A field whose value is a string.
+    #[inline(always)]
+    fn text(&self, field: Field) -> Option<Text<'a>> {
+        self.texts.0.get(field as usize).copied().flatten()
+    }
+
     /// What the document is.
     ///
     /// An event is told by its audit id and stage, or by its type: items of an
     /// `EventList` carry no type of their own.
     pub fn document_kind(&self) -> DocumentKind {
         let typed = self
-            .api_version
+            .text(Field::ApiVersion)
             .is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"));
-        let kind = |name: &[u8]| self.kind.is_some_and(|kind| kind.is(name));
+        let kind = |name: &[u8]| self.text(Field::Kind).is_some_and(|kind| kind.is(name));
         match self.items {
             Some(items) if typed && kind(b"EventList") => DocumentKind::EventList(items),
-            _ if self.stage.is_some() && self.audit_id.is_some() || typed && kind(b"Event") => {
+            _ if self.text(Field::Stage).is_some() && self.audit_id().is_some()
+                || typed && kind(b"Event") =>
+            {
                 DocumentKind::Event
             }
             _ => DocumentKind::Other,
@@ -295,44 +355,46 @@ impl<'a> Event<'a> {
 
     /// `apiVersion`, where the document has one.
     pub fn api_version(&self) -> Option<Text<'a>> {
-        self.api_version
+        self.text(Field::ApiVersion)
     }
 
     /// Takes the API version of the list that the event is an item of, where it has none itself.
     pub fn inherit(&mut self, api_version: Option<Text<'a>>) {
-        self.api_version = self.api_version.or(api_version);
+        let own = self.api_version();
+        self.texts
+            .set(Field::ApiVersion as usize, own.or(api_version));
     }
 
     /// The level it was logged at, where that is one.
     pub fn level(&self) -> Option<Level> {
-        self.level
+        self.text(Field::Level)
             .and_then(|level| Level::from_name(&level.value()))
     }
 
     /// The stage, where that is one.
     pub fn stage(&self) -> Option<Stage> {
-        self.stage
+        self.text(Field::Stage)
             .and_then(|stage| Stage::from_name(&stage.value()))
     }
 
     /// `auditID`, where the document has one.
     pub fn audit_id(&self) -> Option<Text<'a>> {
-        self.audit_id
+        self.text(Field::AuditId)
     }
 
     /// `stageTimestamp`, where the document has one.
     pub fn stage_timestamp(&self) -> Option<Text<'a>> {
-        self.staged
+        self.text(Field::StageTimestamp)
     }
 
     /// `requestReceivedTimestamp`, where the document has one.
     pub fn received_timestamp(&self) -> Option<Text<'a>> {
-        self.received
+        self.text(Field::RequestReceivedTimestamp)
     }
 
     /// Whether the request is a patch, whose body is no object of its own.
     pub fn is_patch(&self) -> bool {
-        self.verb.is_some_and(|verb| verb.is(b"patch"))
+        self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
     }
 
     /// Calls `use_attributes` with what the API server's evaluator saw of the request.
@@ -346,9 +408,12 @@ impl<'a> Event<'a> {
         scratch: &Scratch,
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
-        let path = path_of(self.request_uri);
-        let verb = value(self.verb);
-        let name = value(self.user.name);
+        let path = path_of(self.text(Field::RequestUri));
+        let verb = self.texts.value(Field::Verb as usize);
+        let name = self
+            .user
+            .name
+            .map_or(Cow::Borrowed(&[][..]), |name| name.value());
         // An event has a handful of groups without escapes; anything else costs an allocation.
         let mut few = [&[][..]; 16];
         let decoded: Vec<Cow<'a, [u8]>>;
@@ -383,13 +448,13 @@ impl<'a> Event<'a> {
                 target: Target::NonResource { path: &path },
             });
         };
-        let version = value(reference.api_version);
+        let version = reference.value(RefField::ApiVersion as usize);
         let logged = LoggedRef {
-            group: value(reference.api_group),
-            resource: value(reference.resource),
-            subresource: value(reference.subresource),
-            namespace: value(reference.namespace),
-            name: value(reference.name),
+            group: reference.value(RefField::ApiGroup as usize),
+            resource: reference.value(RefField::Resource as usize),
+            subresource: reference.value(RefField::Subresource as usize),
+            namespace: reference.value(RefField::Namespace as usize),
+            name: reference.value(RefField::Name as usize),
         };
         let mut resource = Resource {
             group: &logged.group,
@@ -400,7 +465,7 @@ impl<'a> Event<'a> {
         };
         // v1alpha1 has the group in front of the version.
         if self
-            .api_version
+            .text(Field::ApiVersion)
             .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
             && let Some(slash) = memchr::memrchr(b'/', &version)
         {
@@ -449,10 +514,6 @@ fn undo_back_fill<'a>(logged: &mut Resource<'a>, path: &'a [u8], verb: &[u8]) {
     }
 }
 
-fn value<'a>(text: Option<Text<'a>>) -> Cow<'a, [u8]> {
-    text.map_or(Cow::Borrowed(&[]), |text| text.value())
-}
-
 /// The decoded path of a request URI, without its query.
 fn path_of<'a>(uri: Option<Text<'a>>) -> Cow<'a, [u8]> {
     let Some(uri) = uri else {
@@ -468,23 +529,5 @@ fn path_of<'a>(uri: Option<Text<'a>>) -> Cow<'a, [u8]> {
     match path.value() {
         Cow::Borrowed(path) => uri::decode_path(path),
         Cow::Owned(path) => Cow::Owned(uri::decode_path(uri::without_query(&path)).into_owned()),
-    }
-}
-
-/// Reads a string value; a value of another kind counts as absent.
-// Always inline: a call takes as long as a short string does.
-#[inline(always)]
-fn string<'a, T: Tree<'a>>(
-    tree: T,
-    at: usize,
-    into: &mut Option<Text<'a>>,
-) -> Result<usize, Malformed> {
-    if tree.kind(at)? == Kind::Text {
-        let (text, end) = tree.text(at)?;
-        *into = Some(text);
-        Ok(end)
-    } else {
-        *into = None;
-        tree.end(at)
     }
 }

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::escape::escape;
+use super::keys::Key;
 use super::scan;
 use super::tree::{Container, Kind, Malformed, Member, Text, Tree};
 
@@ -156,12 +157,22 @@ impl<'a> Tree<'a> for Json<'a> {
         })
     }
 
-    #[inline]
+    #[inline(never)]
     fn end(self, at: usize) -> Result<usize, Malformed> {
         match self.kind(at)? {
             Kind::Text => Ok(self.string_end(at)?.0),
             Kind::Map | Kind::List => self.container_end(at),
             Kind::Null | Kind::Other => self.scalar_end(at),
+        }
+    }
+
+    #[inline(always)]
+    fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed> {
+        if self.byte(at)? == b'"' {
+            let (text, end) = self.text(at)?;
+            Ok((Some(text), end))
+        } else {
+            Ok((None, self.end(at)?))
         }
     }
 
@@ -209,6 +220,20 @@ impl<'a> Tree<'a> for Json<'a> {
             Some(member) => Ok(Some(member)),
             None => self.any_member(map),
         }
+    }
+
+    #[inline(always)]
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
+        // In front of the first member stands the bracket that was opened.
+        let from = map.next - usize::from(map.count == 0);
+        let rest = self.0.get(from..)?;
+        let length = key.in_json.of(rest.first_chunk()?)?;
+        // White space is left to others.
+        if map.count > 0 && rest[0] != b',' || rest[length] <= b' ' {
+            return None;
+        }
+        map.count += 1;
+        Some((from + 1, from + length))
     }
 
     #[inline]

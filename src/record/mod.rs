@@ -13,6 +13,7 @@
 //! | `splice` | edits of a document: everything else is copied |
 //! | `convert` | JSON to msgpack and back |
 //! | `tree`, `json`, `msgpack` | walking a document in place, in either form |
+//! | `keys` | members by their names, in the order in which they are expected |
 //! | `escape` | escapes of JSON strings |
 //! | `scan` | ends of JSON strings and containers, many bytes at a time |
 //! | `sink` | where rewritten records go |
@@ -30,6 +31,7 @@ mod evaluate;
 mod event;
 mod identify;
 mod json;
+mod keys;
 mod msgpack;
 mod partial;
 mod rewrite;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::keys::Key;
 use super::tree::{Container, Kind, Malformed, Member, Text, Tree};
 
 /// msgpack bytes as a [`Tree`].
@@ -187,6 +188,15 @@ impl<'a> Tree<'a> for Msgpack<'a> {
         ))
     }
 
+    fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed> {
+        if self.kind(at)? == Kind::Text {
+            let (text, end) = self.text(at)?;
+            Ok((Some(text), end))
+        } else {
+            Ok((None, self.end(at)?))
+        }
+    }
+
     fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
         let head = self.head(at)?;
         match head.kind {
@@ -241,6 +251,13 @@ impl<'a> Tree<'a> for Msgpack<'a> {
             raw => key.at + raw.len(),
         };
         Ok(Some(Member { start, key, value }))
+    }
+
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
+        let block = self.0.get(map.next..)?.first_chunk()?;
+        let length = key.in_msgpack.of(block)?;
+        map.count = map.count.checked_sub(1)?;
+        Some((map.next, map.next + length))
     }
 
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {

@@ -37,6 +37,47 @@ pub fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
 /// Room for a comma or bracket, the longest key of an event, its quotes and a colon.
 pub const KEY_BLOCK: usize = TWICE;
 
+/// The first bytes of a block, which are recognised at one look.
+#[derive(Debug)]
+#[repr(align(32))]
+pub struct Front {
+    bytes: [u8; KEY_BLOCK],
+    length: usize,
+    /// One bit for each byte of a block that may be anything.
+    open: u32,
+}
+
+impl Front {
+    /// So many bytes that may be anything, and the parts one after the other.
+    pub const fn new(open: usize, parts: [&[u8]; 3]) -> Front {
+        let mut bytes = [0; KEY_BLOCK];
+        let (mut part, mut length) = (0, open);
+        while part < parts.len() {
+            let mut at = 0;
+            while at < parts[part].len() {
+                bytes[length] = parts[part][at];
+                length += 1;
+                at += 1;
+            }
+            part += 1;
+        }
+        assert!(length < KEY_BLOCK);
+        Front {
+            bytes,
+            length,
+            open: (u32::MAX << length) | ((1 << open) - 1),
+        }
+    }
+
+    /// Its length, if the block begins with it.
+    #[inline(always)]
+    pub fn of(&self, block: &[u8; KEY_BLOCK]) -> Option<usize> {
+        (equal_bytes(block, &self.bytes) | self.open == u32::MAX)
+            // Always less: so nobody has to ask.
+            .then_some(self.length % KEY_BLOCK)
+    }
+}
+
 /// The quote that ends the string whose content begins at the third byte; `None`
 /// where it is further away, or a backslash comes first.
 #[inline]
@@ -46,16 +87,32 @@ pub fn closing_quote(block: &[u8; KEY_BLOCK]) -> Option<usize> {
 }
 
 #[inline(never)]
-fn long_string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
-    let mut at = from;
+fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
     let mut escaped = false;
-    loop {
-        at += quote_or_backslash(bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some((at + 1, escaped));
+    while let Some(block) = bytes.get(from..)?.first_chunk::<TWICE>() {
+        let mut found = quotes_and_backslashes_of_two(block);
+        let mut next = from + TWICE;
+        while found != 0 {
+            let at = found.trailing_zeros() as usize;
+            if block[at] == b'"' {
+                return Some((from + at + 1, escaped));
+            }
+            // The byte behind it is escaped, be it in the next block.
+            escaped = true;
+            next += usize::from(at + 1 == TWICE);
+            found &= !(0b11 << at);
         }
-        escaped = true;
-        at += 2;
+        from = next;
+    }
+    loop {
+        match bytes.get(from)? {
+            b'"' => return Some((from + 1, escaped)),
+            b'\\' => {
+                escaped = true;
+                from += 2;
+            }
+            _ => from += 1,
+        }
     }
 }
 
@@ -84,24 +141,23 @@ fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize
         };
         let outside = !state.advance(&masks);
         let (open, close) = (masks.open & outside, masks.close & outside);
-        // The end is in this block only if it closes as many as are open before it.
-        if u64::from(close.count_ones()) >= depth {
-            let mut brackets = open | close;
-            while brackets != 0 {
-                let bit = brackets & brackets.wrapping_neg();
-                if open & bit != 0 {
-                    depth += 1;
-                } else {
-                    depth -= 1;
-                    if depth == 0 {
-                        return Some(from + bit.trailing_zeros() as usize + 1);
-                    }
-                }
-                brackets ^= bit;
-            }
-        } else {
-            depth = depth + u64::from(open.count_ones()) - u64::from(close.count_ones());
+        // The end is in this block only if it closes as many as are open before it: at the
+        // first bracket that leaves none open.
+        let mut left = close;
+        if u64::from(close.count_ones()) < depth {
+            left = 0;
         }
+        let mut closed = 0;
+        while left != 0 {
+            let bit = left & left.wrapping_neg();
+            let opened = (open & (bit - 1)).count_ones();
+            closed += 1;
+            if depth + u64::from(opened) == closed {
+                return Some(from + bit.trailing_zeros() as usize + 1);
+            }
+            left ^= bit;
+        }
+        depth = depth + u64::from(open.count_ones()) - u64::from(close.count_ones());
         if last {
             return None;
         }
@@ -211,6 +267,18 @@ fn quotes_and_backslashes(bytes: &[u8; LANES]) -> u32 {
     })
 }
 
+/// One bit for each place that holds the same byte in both blocks.
+#[inline(always)]
+fn equal_bytes(a: &[u8; KEY_BLOCK], b: &[u8; KEY_BLOCK]) -> u32 {
+    dispatch!(Level::baseline(), simd => {
+        let half = |range: std::ops::Range<usize>| {
+            let (a, b) = (&a[range.clone()], &b[range]);
+            u8x16::from_slice(simd, a).simd_eq(u8x16::from_slice(simd, b)).to_bitmask() as u32
+        };
+        half(0..LANES) | half(LANES..TWICE) << LANES
+    })
+}
+
 #[inline]
 fn quotes_and_backslashes_of_two(bytes: &[u8; TWICE]) -> u32 {
     let (parts, _) = bytes.as_chunks();
@@ -218,19 +286,6 @@ fn quotes_and_backslashes_of_two(bytes: &[u8; TWICE]) -> u32 {
     parts.fold(0, |found, (part, shift)| {
         found | quotes_and_backslashes(part) << shift
     })
-}
-
-/// How far it is to the first quote or backslash.
-fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
-    let (blocks, rest) = bytes.as_chunks::<TWICE>();
-    for (number, block) in blocks.iter().enumerate() {
-        let found = quotes_and_backslashes_of_two(block);
-        if found != 0 {
-            return Some(number * TWICE + found.trailing_zeros() as usize);
-        }
-    }
-    let found = rest.iter().position(|&byte| matches!(byte, b'"' | b'\\'))?;
-    Some(blocks.len() * TWICE + found)
 }
 
 #[cfg(test)]

@@ -151,12 +151,17 @@ impl Cutter {
 
     /// The next member stays.
     pub fn keep(&mut self, member: Range<usize>, edits: &mut Edits) {
+        self.keep_all(1, member, edits);
+    }
+
+    /// So many members stay, which take up this range.
+    pub fn keep_all(&mut self, members: usize, range: Range<usize>, edits: &mut Edits) {
         if let Some(run) = self.run.take() {
-            edits.cut(run..member.start);
+            edits.cut(run..range.start);
         }
-        self.kept += 1;
-        self.kept_end = member.end;
-        self.end = member.end;
+        self.kept += members;
+        self.kept_end = range.end;
+        self.end = range.end;
     }
 
     /// The next member goes.

@@ -2,7 +2,7 @@
 
 use crate::policy::Level;
 
-use super::enrich::Enrichment;
+use super::enrich::{Enrichment, KeyRule};
 use super::event::{Event, Field, Slot};
 use super::splice::{Cutter, Edits};
 use super::tree::{Kind, Malformed, Tree};
@@ -45,46 +45,33 @@ pub fn plan<'a, T: Tree<'a>>(
     let mut cutter = Cutter::new(event.at, event.members);
     let mut stripped = false;
     let own_level = event.level();
-    for slot in slots {
+    let by_key = enrich.is_some_and(|(enrichment, _)| enrichment.keys != KeyRule::KeepAll);
+    let in_question = |slot: &Slot| by_key || cut.is_some() && slot.field.depends_on_level();
+    // Members that stay as they are, since the last one that does not.
+    let mut same = 0;
+    for (at, slot) in slots
+        .iter()
+        .enumerate()
+        .filter(|(_, slot)| in_question(slot))
+    {
+        let goes = match cut {
+            Some(cut) => cut_member(tree, event, own_level, slot, cut, edits, &mut stripped)?,
+            None => false,
+        };
         let member = slot.start..slot.end;
-        if let Some(cut) = cut {
-            let level = own_level.map_or(cut.level, |level| level.min(cut.level));
-            let goes = match slot.field {
-                Field::Annotations => {
-                    level < Level::Request
-                        && strip_annotations(tree, slot.value, edits, &mut stripped)?
+        if !goes {
+            match enrich {
+                Some((enrichment, _)) if !enrichment.keeps(tree, slot)? => {
+                    edits.forget_within(&member);
                 }
-                field => body_goes(field, level),
-            };
-            if goes {
-                cutter.cut(member);
-                stripped = true;
-                continue;
-            }
-            match slot.field {
-                Field::Level if own_level != Some(level) => {
-                    edits.replace(slot.value..slot.end, |out| {
-                        T::write_text(out, level.name().as_bytes())
-                    });
-                }
-                // The body of a patch is the patch itself, not an object.
-                Field::RequestObject if cut.omit_managed_fields && !event.is_patch() => {
-                    stripped |= strip_managed_fields(tree, slot.value, edits)?;
-                }
-                Field::ResponseObject if cut.omit_managed_fields => {
-                    stripped |= strip_managed_fields(tree, slot.value, edits)?;
-                }
-                _ => {}
+                _ => continue,
             }
         }
-        match enrich {
-            Some((enrichment, _)) if !enrichment.keeps(tree, slot)? => {
-                edits.forget_within(&member);
-                cutter.cut(member);
-            }
-            _ => cutter.keep(member, edits),
-        }
+        keep(&mut cutter, &slots[same..at], edits);
+        cutter.cut(member);
+        same = at + 1;
     }
+    keep(&mut cutter, &slots[same..], edits);
     let additions = enrich
         .into_iter()
         .flat_map(|(enrichment, uuid)| enrichment.additions(uuid));
@@ -92,6 +79,52 @@ pub fn plan<'a, T: Tree<'a>>(
     edits.settle();
     let emptied = enrich.is_some() && members == 0 && !slots.is_empty();
     Ok(Plan { stripped, emptied })
+}
+
+fn keep(cutter: &mut Cutter, slots: &[Slot], edits: &mut Edits) {
+    if let [first, .., last] | [first @ last] = slots {
+        cutter.keep_all(slots.len(), first.start..last.end, edits);
+    }
+}
+
+/// Brings a member down to what `cut` leaves of it; whether it goes as a whole.
+#[inline]
+fn cut_member<'a, T: Tree<'a>>(
+    tree: T,
+    event: &Event<'a>,
+    own_level: Option<Level>,
+    slot: &Slot,
+    cut: Cut,
+    edits: &mut Edits,
+    stripped: &mut bool,
+) -> Result<bool, Malformed> {
+    let level = own_level.map_or(cut.level, |level| level.min(cut.level));
+    let goes = match slot.field {
+        Field::Annotations => {
+            level < Level::Request && strip_annotations(tree, slot.value, edits, stripped)?
+        }
+        field => body_goes(field, level),
+    };
+    if goes {
+        *stripped = true;
+        return Ok(true);
+    }
+    match slot.field {
+        Field::Level if own_level != Some(level) => {
+            edits.replace(slot.value..slot.end, |out| {
+                T::write_text(out, level.name().as_bytes())
+            });
+        }
+        // The body of a patch is the patch itself, not an object.
+        Field::RequestObject if cut.omit_managed_fields && !event.is_patch() => {
+            *stripped |= strip_managed_fields(tree, slot.value, edits)?;
+        }
+        Field::ResponseObject if cut.omit_managed_fields => {
+            *stripped |= strip_managed_fields(tree, slot.value, edits)?;
+        }
+        _ => {}
+    }
+    Ok(false)
 }
 
 /// Whether a field is a body that a level does not have.

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::escape::unescape;
+use super::keys::Key;
 
 /// The document cannot be read on; nothing after this point can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +104,8 @@ pub trait Tree<'a>: Copy {
     fn end(self, at: usize) -> Result<usize, Malformed>;
     /// The string at a position, and its end.
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed>;
+    /// The value at a position where it is a string, and its end.
+    fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed>;
     /// The key at the start of a member; empty when it is not a string.
     fn key(self, at: usize) -> Result<Text<'a>, Malformed>;
     /// Opens the map at a position.
@@ -111,6 +114,9 @@ pub trait Tree<'a>: Copy {
     fn open_list(self, at: usize) -> Result<Container, Malformed>;
     /// The next member; `None` behind the last one, with [`Container::next`] at the map's end.
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed>;
+    /// Where the next member and its value begin, if it is seen at one look that it has
+    /// this name.
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)>;
     /// The next item; `None` behind the last one, with [`Container::next`] at the list's end.
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed>;
 
