@@ -19,7 +19,7 @@ const NAMESPACE: &CStr = c"fluentbit";
 const PREFIX: &str = "kube_audit_";
 
 /// The label that every metric of an instance has, as the host's own have it.
-const INSTANCE: &CStr = c"name";
+const INSTANCE: &str = "name";
 
 /// Metrics of one instance in the host.
 pub struct HostMetrics {
@@ -29,7 +29,7 @@ pub struct HostMetrics {
 
 struct Series {
     metric: Handle,
-    labels: Vec<CString>,
+    labels: Strings,
     /// What the host knows, so that it's told of changes only.
     value: u64,
 }
@@ -40,8 +40,8 @@ enum Handle {
     Gauge(NonNull<abi::cmt_gauge>),
 }
 
-// SAFETY: the host's metrics belong to no thread. Setting a value writes a number
-// atomically, and one call at a time has the `&mut` for it.
+// SAFETY: the host's metrics belong to no thread, the strings to this object. Setting a
+// value writes a number atomically, and one call at a time has the `&mut` for it.
 unsafe impl Send for HostMetrics {}
 
 impl HostMetrics {
@@ -90,13 +90,10 @@ impl HostMetrics {
                 // SAFETY: the caller guarantees the context.
                 None => unsafe { create(api, context, &door, metric) }?,
             };
-            let mut labels = vec![CString::new(instance).ok()?];
-            for (_, value) in &metric.labels {
-                labels.push(CString::new(value.as_str()).ok()?);
-            }
-            let one = Series {
+            let label = metric.label.iter().map(|(_, value)| value.as_ref());
+            let mut one = Series {
                 metric: handle,
-                labels,
+                labels: Strings::new([instance].into_iter().chain(label))?,
                 value: metric.value,
             };
             if one.set(api, now()) != 0 {
@@ -121,9 +118,9 @@ impl HostMetrics {
 
 impl Series {
     /// Tells the host the value; 0 is success.
-    fn set(&self, api: &MetricsApi, now: u64) -> c_int {
-        let (mut labels, count) = pointers(self.labels.iter().map(CString::as_c_str));
-        let (labels, value) = (labels.as_mut_ptr(), self.value as f64);
+    fn set(&mut self, api: &MetricsApi, now: u64) -> c_int {
+        let (labels, count) = self.labels.as_host_takes_them();
+        let value = self.value as f64;
         // SAFETY: the metric lives as long as its instance (see `start`), and the
         // host only reads the labels, which are as many as are counted.
         unsafe {
@@ -149,13 +146,10 @@ unsafe fn create(
 ) -> Option<Handle> {
     let name = CString::new(format!("{PREFIX}{}", metric.name)).ok()?;
     let help = CString::new(metric.help).ok()?;
-    let mut labels = Vec::with_capacity(metric.labels.len());
-    for (name, _) in &metric.labels {
-        labels.push(CString::new(*name).ok()?);
-    }
-    let labels = labels.iter().map(CString::as_c_str);
-    let (mut labels, count) = pointers([INSTANCE].into_iter().chain(labels));
-    let (context, labels) = (context.as_ptr(), labels.as_mut_ptr());
+    let label = metric.label.iter().map(|(name, _)| *name);
+    let mut labels = Strings::new([INSTANCE].into_iter().chain(label))?;
+    let (labels, count) = labels.as_host_takes_them();
+    let context = context.as_ptr();
     let [namespace, door, name, help] =
         [NAMESPACE, door, &name, &help].map(|text| text.as_ptr().cast_mut());
     // SAFETY: the caller guarantees the context; the host only reads the strings,
@@ -174,11 +168,30 @@ unsafe fn create(
     }
 }
 
-/// Strings as the host takes several of them, and how many they are.
-fn pointers<'a>(texts: impl Iterator<Item = &'a CStr>) -> (Vec<*mut c_char>, c_int) {
-    let pointers: Vec<_> = texts.map(|text| text.as_ptr().cast_mut()).collect();
-    let count = c_int::try_from(pointers.len()).unwrap_or(0);
-    (pointers, count)
+/// Strings as the host takes several of them: an array of pointers, and their number.
+struct Strings {
+    pointers: Vec<*mut c_char>,
+    /// What they point to.
+    _texts: Vec<CString>,
+}
+
+impl Strings {
+    /// `None` if one of them holds a zero.
+    fn new<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Strings> {
+        let texts: Vec<CString> = texts
+            .map(|text| CString::new(text).ok())
+            .collect::<Option<_>>()?;
+        Some(Strings {
+            pointers: texts.iter().map(|text| text.as_ptr().cast_mut()).collect(),
+            _texts: texts,
+        })
+    }
+
+    /// The array is only read.
+    fn as_host_takes_them(&mut self) -> (*mut *mut c_char, c_int) {
+        let count = c_int::try_from(self.pointers.len()).unwrap_or(0);
+        (self.pointers.as_mut_ptr(), count)
+    }
 }
 
 /// Nanoseconds since 1970.

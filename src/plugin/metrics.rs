@@ -1,5 +1,7 @@
 //! What an instance has counted, for the host's metrics.
 
+use std::borrow::Cow;
+
 use crate::record::Tally;
 
 /// One series. An instance has the same series in the same order all its life.
@@ -11,9 +13,9 @@ pub struct Metric {
     pub help: &'static str,
     /// What the value may do.
     pub kind: MetricKind,
-    /// Label names and values besides the instance's own. All series of one
-    /// name have the same label names.
-    pub labels: Vec<(&'static str, String)>,
+    /// Name and value of a label besides the instance's own. All series of one name
+    /// have a label of the same name, or none.
+    pub label: Option<(&'static str, Cow<'static, str>)>,
     /// The value now.
     pub value: u64,
 }
@@ -34,7 +36,7 @@ impl Metric {
             name,
             help,
             kind: MetricKind::Counter,
-            labels: Vec::new(),
+            label: None,
             value,
         }
     }
@@ -48,16 +50,22 @@ impl Metric {
     }
 
     /// The same with a label.
-    pub(super) fn label(mut self, name: &'static str, value: &str) -> Metric {
-        self.labels.push((name, value.to_owned()));
-        self
+    pub(super) fn labelled(
+        self,
+        name: &'static str,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Metric {
+        Metric {
+            label: Some((name, value.into())),
+            ..self
+        }
     }
 
     /// What both doors count of records and events.
     pub(super) fn of_tally(tally: &Tally) -> Vec<Metric> {
-        let events = |outcome, value| {
+        let events = |outcome: &'static str, value| {
             let help = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
-            Metric::counter("events_total", help, value).label("outcome", outcome)
+            Metric::counter("events_total", help, value).labelled("outcome", outcome)
         };
         vec![
             Metric::counter("records_total", "Log records read.", tally.records),
@@ -127,8 +135,8 @@ mod tests {
             .into_iter()
             .map(|metric| {
                 assert!(metric.name.ends_with("_total") && !metric.help.is_empty());
-                let labels = metric.labels.iter().map(|(_, value)| value.as_str());
-                let name = [metric.name].into_iter().chain(labels).collect::<Vec<_>>();
+                let label = metric.label.iter().map(|(_, value)| value.as_ref());
+                let name = [metric.name].into_iter().chain(label).collect::<Vec<_>>();
                 (name.join(" "), metric.value)
             })
             .collect();

@@ -249,7 +249,7 @@ impl NewsToLog {
         metrics.extend(self.nodes.iter().map(|(label, up)| {
             let help = "Whether frames find their way to the receiver (1) or not (0).";
             let up = up.load(Ordering::Relaxed);
-            Metric::gauge("node_up", help, u64::from(up)).label("node", label)
+            Metric::gauge("node_up", help, u64::from(up)).labelled("node", label.to_owned())
         }));
         metrics
     }
@@ -333,14 +333,14 @@ mod tests {
         let gauges = || -> Vec<_> {
             let metrics = news.metrics().into_iter();
             let nodes = metrics.filter(|metric| metric.name == "node_up");
-            nodes.map(|metric| (metric.labels, metric.value)).collect()
+            nodes.map(|metric| (metric.label, metric.value)).collect()
         };
-        let labels = |name: &str| vec![("node", name.to_owned())];
-        assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 0)]);
+        let label = |name: &'static str| Some(("node", name.into()));
+        assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 0)]);
         news.node(1, NodeState::Up);
-        assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 1)]);
+        assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 1)]);
         news.node(1, NodeState::Down);
-        assert_eq!(gauges(), [(labels("a:1"), 0), (labels("b:2"), 0)]);
+        assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 0)]);
     }
 
     #[test]
