@@ -42,7 +42,7 @@ fn shape(output_shape: OutputShape) -> Settings {
 
 /// Rewrites a chunk; `None` when something in it is no record.
 fn rewrite(rewriter: &mut Rewriter, chunk: &[u8]) -> Option<Vec<u8>> {
-    let mut sink = ChunkSink::new(chunk);
+    let mut sink = ChunkSink::new(chunk, chunk.len());
     let result = rewriter.chunk(b"tag", chunk, &mut sink);
     rewriter.release(b"tag", &mut sink);
     let out = sink.finish().unwrap_or_else(|| chunk.to_vec());

@@ -83,7 +83,7 @@ fn filtering(level: &str, line: &str, count: usize) -> usize {
     );
     let chunk = chunk(line, count);
     let mut run = || {
-        let mut sink = ChunkSink::new(&chunk);
+        let mut sink = ChunkSink::new(&chunk, chunk.len());
         rewriter.chunk(b"tag", &chunk, &mut sink).unwrap();
         black_box(sink.finish());
     };

@@ -189,9 +189,7 @@ impl Bench {
         let mut delivered = vec![0; cases.len()];
         // One run each that isn't counted brings the file into memory.
         for run in 0..=self.runs {
-            for turn in 0..cases.len() {
-                // Each case comes at each place, because what ran before leaves traces.
-                let number = (turn + run) % cases.len();
+            for number in order(cases.len(), run) {
                 let case = cases[number];
                 let before = sink.records();
                 let usage = self.run(host, case, sink.port());
@@ -326,6 +324,16 @@ impl Bench {
             );
         }
     }
+}
+
+/// The order of a round. What ran before leaves traces: in as many rounds as there are
+/// cases, which are an even number, each comes once at each place and once after each other.
+fn order(cases: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..cases).map(move |place| {
+        let step = place.div_ceil(2);
+        let first = if place % 2 == 0 { cases - step } else { step };
+        (first + round) % cases
+    })
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -130,7 +130,7 @@ impl Workload {
             }
             Work::Filter(rewriter) => {
                 for chunk in &self.chunks {
-                    let mut sink = ChunkSink::new(chunk);
+                    let mut sink = ChunkSink::new(chunk, chunk.len() + chunk.len() / 8);
                     rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
                     black_box(sink.finish());
                 }

@@ -13,6 +13,8 @@ use super::{Log, Metric, OptionError, Properties, Verdict};
 pub struct Filter {
     engine: Engine,
     log: Arc<dyn Log>,
+    /// How much longer the last chunk that changed has become.
+    growth: usize,
 }
 
 impl Filter {
@@ -27,18 +29,23 @@ impl Filter {
         Ok(Filter {
             engine: Engine::new(options, patterns, &*log)?,
             log,
+            growth: 0,
         })
     }
 
     /// Applies policy and enrichment to a chunk. What cannot be read as a record,
     /// and all behind it, stays.
     pub fn filter(&mut self, tag: &[u8], chunk: &[u8]) -> Verdict {
-        let mut sink = ChunkSink::new(chunk);
+        // Twice what it was last, because chunks differ.
+        let mut sink = ChunkSink::new(chunk, chunk.len() + 2 * self.growth);
         // The engine has counted and told what it could not read.
         let _ = self.engine.chunk(tag, chunk, &mut sink, &*self.log);
         match sink.finish() {
             None => Verdict::Untouched,
-            Some(chunk) => Verdict::Replaced(chunk),
+            Some(changed) => {
+                self.growth = changed.len().saturating_sub(chunk.len());
+                Verdict::Replaced(changed)
+            }
         }
     }
 

@@ -408,7 +408,6 @@ impl<'a> Event<'a> {
         scratch: &Scratch,
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
-        let path = path_of(self.text(Field::RequestUri));
         let verb = self.texts.value(Field::Verb as usize);
         let name = self
             .user
@@ -445,7 +444,9 @@ impl<'a> Event<'a> {
             return use_attributes(&Attributes {
                 user,
                 verb: &verb,
-                target: Target::NonResource { path: &path },
+                target: Target::NonResource {
+                    path: &path_of(self.text(Field::RequestUri)),
+                },
             });
         };
         let version = reference.value(RefField::ApiVersion as usize);
@@ -471,7 +472,10 @@ impl<'a> Event<'a> {
         {
             resource.group = &version[..slash];
         }
-        if self.stage() != Some(Stage::RequestReceived) {
+        let path;
+        let reads = matches!(&*verb, b"get" | b"list" | b"watch");
+        if !reads && self.stage() != Some(Stage::RequestReceived) {
+            path = path_of(self.text(Field::RequestUri));
             undo_back_fill(&mut resource, &path, &verb);
         }
         use_attributes(&Attributes {
@@ -503,10 +507,7 @@ fn undo_back_fill<'a>(logged: &mut Resource<'a>, path: &'a [u8], verb: &[u8]) {
                 && agrees(url.name, logged.name) =>
         {
             logged.namespace = url.namespace;
-            // A list or watch may name its object by a field selector.
-            if !(url.name.is_empty() && matches!(verb, b"list" | b"watch")) {
-                logged.name = url.name;
-            }
+            logged.name = url.name;
         }
         // A prefix or form of URL that the server's own request info does not know.
         _ if verb == b"create" && logged.subresource.is_empty() => logged.name = &[],

@@ -124,6 +124,19 @@ impl<'a> Msgpack<'a> {
             .and_then(|rest| rest.get(..length))
             .ok_or(Malformed)
     }
+
+    /// The string behind a head, and its end, where the head is that of a string.
+    fn string(self, head: Head) -> Result<Option<(Text<'a>, usize)>, Malformed> {
+        let HeadKind::Str(length) = head.kind else {
+            return Ok(None);
+        };
+        let text = Text {
+            raw: self.content(head, length)?,
+            at: head.content,
+            escaped: false,
+        };
+        Ok(Some((text, head.content + length)))
+    }
 }
 
 fn integer(value: i64) -> HeadKind {
@@ -173,27 +186,13 @@ impl<'a> Tree<'a> for Msgpack<'a> {
     }
 
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
-        let head = self.head(at)?;
-        let HeadKind::Str(length) = head.kind else {
-            return Err(Malformed);
-        };
-        let raw = self.content(head, length)?;
-        Ok((
-            Text {
-                raw,
-                at: head.content,
-                escaped: false,
-            },
-            head.content + length,
-        ))
+        self.string(self.head(at)?)?.ok_or(Malformed)
     }
 
     fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed> {
-        if self.kind(at)? == Kind::Text {
-            let (text, end) = self.text(at)?;
-            Ok((Some(text), end))
-        } else {
-            Ok((None, self.end(at)?))
+        match self.string(self.head(at)?)? {
+            Some((text, end)) => Ok((Some(text), end)),
+            None => Ok((None, self.end(at)?)),
         }
     }
 

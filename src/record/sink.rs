@@ -27,6 +27,7 @@ pub trait Sink {
 #[derive(Debug)]
 pub struct ChunkSink<'a> {
     chunk: &'a [u8],
+    room: usize,
     /// Where the record in work begins.
     position: usize,
     /// Up to where the chunk has been copied or left out.
@@ -36,10 +37,12 @@ pub struct ChunkSink<'a> {
 }
 
 impl<'a> ChunkSink<'a> {
-    /// For the records of a chunk.
-    pub fn new(chunk: &'a [u8]) -> ChunkSink<'a> {
+    /// For the records of a chunk, which is expected to take `room` bytes when it has
+    /// changed: what is not written to costs no memory, but growing costs a copy.
+    pub fn new(chunk: &'a [u8], room: usize) -> ChunkSink<'a> {
         ChunkSink {
             chunk,
+            room,
             position: 0,
             settled: 0,
             changed: false,
@@ -66,9 +69,7 @@ impl<'a> ChunkSink<'a> {
     /// Gets ready to write in the place of the record in work.
     fn change(&mut self, source: &[u8], record: &Record) {
         if !self.changed {
-            // Once and for all, except where much is added to short records: what
-            // is not written to costs no memory, but growing costs a copy.
-            self.out.reserve(self.chunk.len() + self.chunk.len() / 8);
+            self.out.reserve(self.room);
             self.changed = true;
         }
         self.settle(self.position);

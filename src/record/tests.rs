@@ -86,7 +86,7 @@ fn framed_old(body: &[u8]) -> Vec<u8> {
 }
 
 fn run(rewriter: &mut Rewriter, chunk: &[u8]) -> Option<Vec<u8>> {
-    let mut sink = ChunkSink::new(chunk);
+    let mut sink = ChunkSink::new(chunk, chunk.len());
     rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
     sink.finish()
 }
@@ -603,7 +603,7 @@ fn pieces_of_what_is_no_event_come_back_as_they_were() {
     // Pieces that nothing follows are given back on request.
     let first = piece("P", r#"{"kind":"Event""#);
     assert_eq!(run(&mut rewriter, &first), Some(Vec::new()));
-    let mut sink = ChunkSink::new(&[]);
+    let mut sink = ChunkSink::new(&[], 0);
     rewriter.release(b"tag", &mut sink);
     assert_eq!(sink.finish(), Some(first));
     assert_eq!(rewriter.withheld(), 0);
@@ -707,7 +707,7 @@ fn patches_keep_managed_fields() {
 fn a_chunk_that_breaks_off_is_done_up_to_there() {
     let record = framed(&map(&[("log", &event("secrets", "RequestReceived"))]));
     let chunk = [&record[..], b"\xc1rest"].concat();
-    let mut sink = ChunkSink::new(&chunk);
+    let mut sink = ChunkSink::new(&chunk, chunk.len());
     assert_eq!(
         rewriter(Settings::default()).chunk(b"t", &chunk, &mut sink),
         Err(record.len())
@@ -756,14 +756,14 @@ fn chunks_cut_anywhere_or_with_flipped_bytes() {
     let line = event("secrets", "ResponseComplete");
     let chunk = [framed(&map(&[("log", &line)])), framed_old(&msgpack(&line))].concat();
     for end in 0..chunk.len() {
-        let mut sink = ChunkSink::new(&chunk[..end]);
+        let mut sink = ChunkSink::new(&chunk[..end], end);
         let _ = rewriter(Settings::default()).chunk(b"t", &chunk[..end], &mut sink);
     }
     for at in 0..chunk.len() {
         for flip in [0x01, 0x80, 0xff] {
             let mut damaged = chunk.clone();
             damaged[at] ^= flip;
-            let mut sink = ChunkSink::new(&damaged);
+            let mut sink = ChunkSink::new(&damaged, damaged.len());
             let _ = rewriter(Settings::default()).chunk(b"t", &damaged, &mut sink);
         }
     }
