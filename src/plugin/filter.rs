@@ -36,8 +36,10 @@ impl Filter {
     /// Applies policy and enrichment to a chunk. What cannot be read as a record,
     /// and all behind it, stays.
     pub fn filter(&mut self, tag: &[u8], chunk: &[u8]) -> Verdict {
-        // Twice what it was last, because chunks differ.
-        let mut sink = ChunkSink::new(chunk, chunk.len() + 2 * self.growth);
+        // Twice what it was last, because chunks differ; but what came back of split
+        // lines says nothing of the next chunk.
+        let more = chunk.len().min(2 * self.growth);
+        let mut sink = ChunkSink::new(chunk, chunk.len() + more);
         // The engine has counted and told what it could not read.
         let _ = self.engine.chunk(tag, chunk, &mut sink, &*self.log);
         match sink.finish() {

@@ -473,6 +473,7 @@ impl<'a> Event<'a> {
             resource.group = &version[..slash];
         }
         let path;
+        // These have no body to fill anything from; lists name objects by field selectors.
         let reads = matches!(&*verb, b"get" | b"list" | b"watch");
         if !reads && self.stage() != Some(Stage::RequestReceived) {
             path = path_of(self.text(Field::RequestUri));

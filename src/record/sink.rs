@@ -27,6 +27,7 @@ pub trait Sink {
 #[derive(Debug)]
 pub struct ChunkSink<'a> {
     chunk: &'a [u8],
+    /// How much is asked for when it changes.
     room: usize,
     /// Where the record in work begins.
     position: usize,
