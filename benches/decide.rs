@@ -12,7 +12,7 @@ mod policy_support;
 use std::hint::black_box;
 use std::time::Instant;
 
-use kube_audit::policy::{
+use kube_audit_core::policy::{
     Attributes, GroupResources, Policy, Preset, Rule, Ruleset, Syntax, Target,
 };
 use policy_support::{Request, json_lines, vectors};

@@ -4,13 +4,14 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use kube_audit::forward::handshake::{Auth, Handshake, HandshakeError, Progress, Secret, Timers};
-use kube_audit::forward::wire::{Inbox, Reply};
-use kube_audit::policy::{Level, Policy, Ruleset, Syntax};
-use kube_audit::record::{
-    ChunkSink, Enrichment, EntrySink, Evaluation, EventTimeSource, Fate, Format, KeyPattern,
-    KeyRule, OutputShape, Rewriter, Settings, evaluate,
+use kube_audit_core::chunk::{ChunkSink, EntrySink};
+use kube_audit_core::pipeline::{EventTimeSource, Fate, Format, OutputShape, Rewriter, Settings};
+use kube_audit_core::policy::{Level, Policy, Ruleset, Syntax};
+use kube_audit_core::stage::{Enrichment, Evaluation, KeyPattern, KeyRule, evaluate};
+use kube_audit_forward::protocol::handshake::{
+    Auth, Handshake, HandshakeError, Progress, Secret, Timers,
 };
+use kube_audit_forward::protocol::wire::{Inbox, Reply};
 use serde_json::Value;
 
 /// A policy in which every level and selector occurs.

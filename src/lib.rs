@@ -1,24 +1,15 @@
 //! Kubernetes audit logs made small, safe and traceable inside Fluent Bit.
 //!
-//! One shared object with two doors into the same engine: an output (the
-//! Go-plugin ABI) and a filter (the native ABI), both named `kube_audit`.
+//! The shared object that Fluent Bit loads: an output (the Go-plugin ABI) and a filter
+//! (the native ABI), both named `kube_audit`. This package holds the host's ABI and all
+//! unsafe code, in [`ffi`]; what the plugins do is in packages without any:
 //!
-//! | room | duty |
+//! | package | duty |
 //! |---|---|
-//! | [`suggest`] | "did you mean" for names of every kind; a leaf |
-//! | [`text`] | YAML and JSON as Kubernetes reads them; a leaf |
-//! | `bytes` | short strings of bytes; a leaf |
-//! | [`policy`] | audit policy text → model → compiled rule set → decision |
-//! | [`record`] | chunk framing, views of an event in msgpack or JSON, rewriting by splicing |
-//! | [`forward`] | the Forward protocol as bytes and state machines, without I/O |
-//! | [`net`] | the only sockets, threads and clocks |
-//! | [`plugin`] | what filter and output do, in terms of no particular host |
-//! | `ffi` | the only unsafe code: the host's ABI |
-//! | [`cli`] | the `kube-audit` tool |
-//!
-//! Arrows point downwards only: `ffi → plugin → {policy, record, net → forward}`,
-//! `record → policy → text ← plugin`, `cli → everything but ffi`. `text`, `policy`, `record`
-//! and `forward` are pure: no I/O, no clock, no randomness, no unsafe code.
+//! | `kube_audit_core` | the engine: policies, events, rewriting; pure |
+//! | `kube_audit_forward` | the Forward protocol and its client |
+//! | `kube_audit_plugin` | filter and output, in terms of no particular host |
+//! | `kube_audit_cli` | the tool `kube-audit` |
 
 // Nothing here may take the host down with it.
 #![deny(
@@ -29,18 +20,4 @@
     clippy::unimplemented
 )]
 
-#[cfg(feature = "output")]
-pub mod forward;
-#[cfg(feature = "output")]
-pub mod net;
-pub mod plugin;
-pub mod policy;
-pub mod record;
-pub mod suggest;
-pub mod text;
-
-mod bytes;
 mod ffi;
-
-#[cfg(feature = "cli")]
-pub mod cli;

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::Command;
 
 use c_host::{CHost, Ran, malloc8_library};
-use kube_audit as _;
 use library::{Installed, SecondName};
 
 /// One version per layout of anything that the plugin looks at, and those that KKP ships.

@@ -8,8 +8,9 @@ use std::ffi::c_void;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use kube_audit::policy::{Policy, Preset, Ruleset, Syntax};
-use kube_audit::record::{ChunkSink, Rewriter, Settings};
+use kube_audit_core::chunk::ChunkSink;
+use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::policy::{Policy, Preset, Ruleset, Syntax};
 use policy_support::{Request, json_lines};
 
 thread_local! {

@@ -9,8 +9,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kube_audit as _;
-
 /// The filter alone, for a Kubernetes Secret.
 const MOST_BYTES_OF_FILTER: u64 = 960 << 10;
 /// Both doors, with TLS.

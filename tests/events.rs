@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::read::GzDecoder;
-use kube_audit::policy::{Policy, Ruleset, Stage, Syntax};
-use kube_audit::record::{Cuts, Rewriter, Settings, evaluate, examine};
+use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::policy::{Policy, Ruleset, Stage, Syntax};
+use kube_audit_core::stage::{Cuts, evaluate, examine};
 use serde_json::{Value, json};
 
 /// The folders to check: the selection, and all recordings where there are any.

@@ -2,7 +2,7 @@
 
 mod policy_support;
 
-use kube_audit::policy::Ruleset;
+use kube_audit_core::policy::Ruleset;
 use policy_support::{Request, decision_json, oracle, policy};
 use proptest::collection::vec;
 use proptest::option::{of, weighted};

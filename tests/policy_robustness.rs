@@ -6,7 +6,7 @@ mod policy_support;
 
 use std::time::{Duration, Instant};
 
-use kube_audit::policy::{Policy, Preset, Syntax};
+use kube_audit_core::policy::{Policy, Preset, Syntax};
 use policy_support::json_lines;
 
 /// A small reproducible random generator (xorshift).

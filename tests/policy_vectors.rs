@@ -2,7 +2,7 @@
 
 mod policy_support;
 
-use kube_audit::policy::{Policy, Preset, ProblemKind, Rule, Ruleset, Syntax};
+use kube_audit_core::policy::{Policy, Preset, ProblemKind, Rule, Ruleset, Syntax};
 use policy_support::{Request, decision_json, json_lines, normalized, oracle, policy, policy_json};
 use serde_json::{Value, json};
 

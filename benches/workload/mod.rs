@@ -6,8 +6,10 @@ use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use kube_audit::policy::{Attributes, Policy, Preset, Ruleset, Syntax};
-use kube_audit::record::{ChunkSink, Enrichment, EntryForm, EntrySink, Rewriter, Settings};
+use kube_audit_core::chunk::{ChunkSink, EntryForm, EntrySink};
+use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::policy::{Attributes, Policy, Preset, Ruleset, Syntax};
+use kube_audit_core::stage::Enrichment;
 use serde::Deserialize;
 
 use crate::audit_log::Events;

@@ -1,5 +1,5 @@
 //! The `kube-audit` tool.
 
 fn main() -> std::process::ExitCode {
-    kube_audit::cli::main()
+    kube_audit_cli::main()
 }

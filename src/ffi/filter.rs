@@ -14,7 +14,7 @@ use super::instance;
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::{DESCRIPTION, NAME, lent};
-use crate::plugin::{Filter, Verdict};
+use kube_audit_plugin::{Filter, Verdict};
 
 const DOOR: &str = "filter";
 /// What the host's start callbacks answer.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::guard::guard;
 use super::log::InstanceLog;
-use crate::plugin::{Log, LogLevel};
+use kube_audit_plugin::{Log, LogLevel};
 
 /// A filter or an output with what surrounds it.
 pub struct Instance<P> {

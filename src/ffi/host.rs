@@ -13,7 +13,7 @@ use std::ptr::{self, NonNull};
 use once_cell::sync::OnceCell;
 
 use super::bindings as abi;
-use crate::plugin::Patterns;
+use kube_audit_plugin::Patterns;
 
 /// A released version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,7 +10,7 @@ use std::ptr;
 
 use super::bindings as abi;
 use super::host::{Host, Version, lossy, optional};
-use crate::plugin::{HostSettings, HostTls, Properties};
+use kube_audit_plugin::{HostSettings, HostTls, Properties};
 
 /// One section of the configuration.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::bindings as abi;
 use super::host::{Function, Host};
-use crate::plugin::{Log, LogLevel};
+use kube_audit_plugin::{Log, LogLevel};
 
 /// Lines kept between two entry points.
 const MOST_LINES: usize = 256;

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::bindings as abi;
 use super::host::{Host, MetricsApi};
-use crate::plugin::{Log, LogLevel, Metric, MetricKind};
+use kube_audit_plugin::{Log, LogLevel, Metric, MetricKind};
 
 /// Begins the name of every metric: `fluentbit_filter_kube_audit_records_total`.
 const NAMESPACE: &CStr = c"fluentbit";

@@ -24,7 +24,7 @@ use super::instance::{self, OutputSection, RetryLimit};
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::{DESCRIPTION, NAME, lent};
-use crate::plugin::{Call, Log, LogLevel, Outcome, Output};
+use kube_audit_plugin::{Call, Log, LogLevel, Outcome, Output};
 
 const DOOR: &str = "output";
 /// What FLBPluginRegister answers.

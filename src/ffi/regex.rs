@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use super::bindings as abi;
 use super::host::RegexApi;
-use crate::plugin::{Pattern, Patterns};
+use kube_audit_plugin::{Pattern, Patterns};
 
 impl Patterns for RegexApi {
     fn compile(&self, pattern: &str) -> Option<Box<dyn Pattern>> {

@@ -5,20 +5,37 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
-/// The library under test: the path in `KUBE_AUDIT_LIBRARY`, such as one that is to
-/// be shipped, or else `deps/libkube_audit.so` beside this test's own program. Cargo
-/// builds that together with the rlib that the test is linked to, so it is never
-/// older than the test.
+use escargot::format::Message;
+
+/// The library under test: the path in `KUBE_AUDIT_LIBRARY`, such as one that is to be
+/// shipped, or else a build of this source.
+///
+/// A test of a package does not link the package's shared object, so that cargo does not
+/// build it for the test: this asks for it, once in a process.
 pub fn library() -> PathBuf {
-    if let Some(chosen) = std::env::var_os("KUBE_AUDIT_LIBRARY") {
-        return PathBuf::from(chosen);
-    }
-    let program = std::env::current_exe().expect("own path");
-    let profile = program.parent().and_then(Path::parent).expect("target");
-    let library = profile.join("deps/libkube_audit.so");
-    assert!(library.is_file(), "{} is missing", library.display());
-    library
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(chosen) = std::env::var_os("KUBE_AUDIT_LIBRARY") {
+            return PathBuf::from(chosen);
+        }
+        let build = escargot::CargoBuild::new()
+            .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+            .args(["--lib"]);
+        let messages = build.exec().expect("cargo builds the library");
+        let mut files = Vec::new();
+        for message in messages {
+            let message = message.expect("a message of cargo");
+            if let Ok(Message::CompilerArtifact(artifact)) = message.decode() {
+                files.extend(artifact.filenames.iter().map(|file| file.to_path_buf()));
+            }
+        }
+        let library = files
+            .into_iter()
+            .find(|file| file.ends_with("libkube_audit.so"));
+        library.expect("cargo names the library it built")
+    });
+    BUILT.clone()
 }
 
 /// How the library gets the filter's file name.

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kube_audit::forward::compression::Compression;
-use kube_audit::forward::wire::ExtraOption;
-use kube_audit::net::{Flushed, Reason};
+use kube_audit_forward::net::{Flushed, Reason};
+use kube_audit_forward::protocol::compression::Compression;
+use kube_audit_forward::protocol::wire::ExtraOption;
 
 use crate::host::{ENTRY, Host, chunk, config, entry, flush};
 use crate::peer::{Peer, ack, script};

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use kube_audit::forward::frames::Batch;
-use kube_audit::net::{Call, Client, Config, Endpoint, Flushed, Node, Report};
+use kube_audit_forward::net::{Call, Client, Config, Endpoint, Flushed, Node, Report};
+use kube_audit_forward::protocol::frames::Batch;
 use rustix::net::sockopt;
 
 use crate::host::Notes;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use kube_audit::forward::wire::Acks;
-use kube_audit::net::{Call, Flushed, Reason};
+use kube_audit_forward::net::{Call, Flushed, Reason};
+use kube_audit_forward::protocol::wire::Acks;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 
 use crate::host::{ENTRY, Host, chunk, config, entry, until, wait};

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use kube_audit::forward::compression::Compression;
-use kube_audit::forward::wire::Acks;
-use kube_audit::net::{Config, Flushed};
+use kube_audit_forward::net::{Config, Flushed};
+use kube_audit_forward::protocol::compression::Compression;
+use kube_audit_forward::protocol::wire::Acks;
 
 use crate::handshake::auth;
 use crate::host::{Host, chunk, config, entry, until};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kube_audit::forward::handshake::{Auth, Secret};
-use kube_audit::net::{Config, Flushed};
+use kube_audit_forward::net::{Config, Flushed};
+use kube_audit_forward::protocol::handshake::{Auth, Secret};
 
 use crate::host::{Host, chunk, config, entry, until};
 use crate::peer::{Connection, Lock, NONCE, Peer, Script, ack, script};

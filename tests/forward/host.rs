@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kube_audit::forward::frames::{Batch, RecordTooLarge};
-use kube_audit::net::{Client, Config, Count, Flushed, News, Node, NodeState, Report};
+use kube_audit_forward::net::{Client, Config, Count, Flushed, News, Node, NodeState, Report};
+use kube_audit_forward::protocol::frames::{Batch, RecordTooLarge};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Bytes of an entry around its padding.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kube_audit::net::{Config, Delivery, Flushed, NodeState, Resolver, Role};
+use kube_audit_forward::net::{Config, Delivery, Flushed, NodeState, Resolver, Role};
 
 use crate::host::{Host, chunk, config, entry, until};
 use crate::peer::{Connection, Peer, Script, script};

@@ -8,8 +8,8 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kube_audit::forward::compression::Compression;
-use kube_audit::net::{Config, Flushed};
+use kube_audit_forward::net::{Config, Flushed};
+use kube_audit_forward::protocol::compression::Compression;
 
 use crate::handshake::auth;
 use crate::host::{Host, chunk, config, entry, flush, until};

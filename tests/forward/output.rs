@@ -7,7 +7,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use flate2::bufread::GzDecoder;
-use kube_audit::plugin::{HostSettings, Log, LogLevel, Outcome, Output};
+use kube_audit_plugin::{HostSettings, Log, LogLevel, Outcome, Output};
 use rmpv::Value;
 use rmpv::decode::read_value;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kube_audit::net::{Client, Config, Flushed, Identity, Node, StartError, Tls, Versions};
+use kube_audit_forward::net::{Client, Config, Flushed, Identity, Node, StartError, Tls, Versions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -174,7 +174,7 @@ fn case_21_mutual_with_shared_key_and_compression() {
             },
         );
         config.nodes[0].auth = auth("key", None);
-        config.nodes[0].compression = kube_audit::forward::compression::Compression::Gzip;
+        config.nodes[0].compression = kube_audit_forward::protocol::compression::Compression::Gzip;
         let host = Host::start(config);
         host.deliver(&chunk(0..3000, 1000));
         assert_eq!(peer.numbers(), (0..3000).collect::<Vec<_>>());

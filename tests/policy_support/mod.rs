@@ -11,7 +11,7 @@ pub mod oracle;
 use std::io::Read;
 use std::path::PathBuf;
 
-use kube_audit::policy::{
+use kube_audit_core::policy::{
     Attributes, Decision, Policy, Resource, Rule, StageSet, Syntax, Target, User,
 };
 use serde_json::{Value, json};

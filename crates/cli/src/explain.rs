@@ -1,0 +1,388 @@
+//! `kube-audit explain`: why a policy does with an event what it does.
+
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use lexopt::{Arg, Parser, ValueExt};
+use serde_json::{Value, json};
+
+use kube_audit_core::policy::{
+    Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
+};
+use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, examine};
+
+use super::{Failure, Format, input, policy};
+
+pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
+    let mut choice = None;
+    let mut format = Format::Text;
+    let mut files = Vec::new();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
+            Arg::Long("preset") => {
+                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
+            }
+            Arg::Long("format") => format = Format::read(&parser.value()?.string()?)?,
+            Arg::Value(file) => files.push(file),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    let choice = choice
+        .ok_or_else(|| Failure::Usage("explain needs --policy FILE or --preset NAME".to_owned()))?;
+    let policy = choice.load()?;
+    let ruleset = Ruleset::compile(&policy.policy);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut code = ExitCode::SUCCESS;
+    input::for_each_line(&files, |place, line| {
+        let mut explanations = Vec::new();
+        let result = examine_record(line, &ruleset, |evaluation, attributes, cuts| {
+            explanations.push(Explanation::new(&policy, evaluation, attributes, cuts));
+        });
+        let place = format!("{}:{}", place.file, place.line);
+        let mut text = String::new();
+        for explanation in &explanations {
+            match format {
+                Format::Text => explanation.write_text(&place, &mut text),
+                Format::Json => text += &format!("{}\n", explanation.json(&place)),
+            }
+        }
+        if let Err(error) = result {
+            code = ExitCode::from(1);
+            match format {
+                Format::Text => text += &format!("{place}: {error}\n"),
+                Format::Json => {
+                    text += &format!(
+                        "{}\n",
+                        json!({ "place": place, "error": error.to_string() })
+                    );
+                }
+            }
+        }
+        out.write_all(text.as_bytes()).map_err(Failure::output)
+    })?;
+    out.flush().map_err(Failure::output)?;
+    Ok(code)
+}
+
+/// Examines a line; where it is a record of Fluent Bit's, the text under `log`.
+fn examine_record(
+    line: &[u8],
+    ruleset: &Ruleset,
+    mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
+) -> Result<(), NotEvaluated> {
+    match examine(line, ruleset, &mut answer) {
+        Err(NotEvaluated::NoEvent) => {}
+        result => return result,
+    }
+    let record = serde_json::from_slice::<Value>(line).unwrap_or_default();
+    let text = ["log", "message"]
+        .iter()
+        .find_map(|key| record.get(key)?.as_str());
+    match text {
+        Some(text) => examine(text.trim_end().as_bytes(), ruleset, answer),
+        None => Err(NotEvaluated::NoEvent),
+    }
+}
+
+/// What is said of one event.
+struct Explanation {
+    evaluation: Evaluation,
+    /// What the request was, in words.
+    request: String,
+    /// The rules before the one that decides.
+    before: Vec<Reason>,
+    /// Line of the rule that decides.
+    line: Option<usize>,
+    cuts: Option<Cuts>,
+}
+
+/// Why a rule does not match.
+struct Reason {
+    rule: usize,
+    line: usize,
+    selector: Selector,
+    words: String,
+}
+
+impl Explanation {
+    fn new(
+        policy: &Parsed,
+        evaluation: Evaluation,
+        attributes: &Attributes<'_>,
+        cuts: Option<Cuts>,
+    ) -> Explanation {
+        let line_of = |rule: usize| policy.places.get(rule).map_or(0, |place| place.line);
+        let rules = policy.policy.rules();
+        let decides = evaluation.decision.rule.map(|rule| rule as usize);
+        let before = rules
+            .iter()
+            .take(decides.unwrap_or(rules.len()))
+            .enumerate();
+        let before = before.filter_map(|(index, rule)| {
+            let selector = rule.mismatch(attributes)?;
+            Some(Reason {
+                rule: index,
+                line: line_of(index),
+                selector,
+                words: words(rule, selector, attributes),
+            })
+        });
+        Explanation {
+            request: request(attributes),
+            before: before.collect(),
+            line: decides.map(line_of),
+            evaluation,
+            cuts,
+        }
+    }
+
+    fn write_text(&self, place: &str, out: &mut String) {
+        let Evaluation {
+            audit_id,
+            stage,
+            decision,
+            ..
+        } = &self.evaluation;
+        *out += &format!(
+            "{place}: event {} {}: {}\n",
+            audit_id.as_deref().unwrap_or("without an auditID"),
+            stage.map_or("of an unknown stage", Stage::name),
+            self.request
+        );
+        for Reason {
+            rule,
+            line,
+            selector,
+            words,
+        } in &self.before
+        {
+            *out += &format!(
+                "  rules[{rule}] (line {line}): {}: {words}\n",
+                selector.name()
+            );
+        }
+        if let (Some(rule), Some(line)) = (decision.rule, self.line) {
+            *out += &format!(
+                "  rules[{rule}] (line {line}) decides: level {}\n",
+                decision.level.name()
+            );
+        }
+        *out += &format!("  {}\n", self.outcome());
+    }
+
+    fn outcome(&self) -> String {
+        let Evaluation {
+            stage,
+            decision,
+            logged,
+            ..
+        } = &self.evaluation;
+        let (Some(level), Some(cuts)) = (logged, &self.cuts) else {
+            let why = match (decision.rule, decision.level, stage) {
+                (None, ..) => "no rule matches".to_owned(),
+                (_, Level::None, _) => "level None".to_owned(),
+                (_, _, Some(stage)) => format!("stage {} is omitted", stage.name()),
+                (_, _, None) => "its stage is omitted".to_owned(),
+            };
+            return format!("dropped: {why}");
+        };
+        let mut parts = Vec::new();
+        let bodies = [
+            ("requestObject", cuts.request_object),
+            ("responseObject", cuts.response_object),
+            ("managedFields", cuts.managed_fields),
+        ];
+        for (name, bytes) in bodies.into_iter().filter(|&(_, bytes)| bytes > 0) {
+            parts.push(format!("{name} ({bytes} bytes)"));
+        }
+        let annotations = cuts.annotations.iter();
+        parts.extend(annotations.map(|name| format!("annotation {name}")));
+        let cut = match (parts.is_empty(), cuts.bytes_in == cuts.bytes_out) {
+            (true, true) => "nothing is cut".to_owned(),
+            (true, false) => "nothing is cut, `level` says the new level".to_owned(),
+            (false, _) => format!("cut: {}", parts.join(", ")),
+        };
+        format!(
+            "kept at level {}, {} of {} bytes; {cut}",
+            level.name(),
+            cuts.bytes_out,
+            cuts.bytes_in
+        )
+    }
+
+    fn json(&self, place: &str) -> Value {
+        let Evaluation {
+            audit_id,
+            stage,
+            decision,
+            logged,
+        } = &self.evaluation;
+        let before = self.before.iter().map(|reason| {
+            json!({
+                "rule": reason.rule,
+                "line": reason.line,
+                "selector": reason.selector.name(),
+                "reason": reason.words,
+            })
+        });
+        json!({
+            "place": place,
+            "auditID": audit_id,
+            "stage": stage.map(Stage::name),
+            "request": self.request,
+            "before": before.collect::<Vec<_>>(),
+            "rule": decision.rule.map_or(-1, i64::from),
+            "line": self.line,
+            "level": decision.level.name(),
+            "decision": if logged.is_some() { "keep" } else { "drop" },
+            "loggedLevel": logged.map(Level::name),
+            "outcome": self.outcome(),
+            "cut": self.cuts.as_ref().map(|cuts| json!({
+                "requestObject": cuts.request_object,
+                "responseObject": cuts.response_object,
+                "managedFields": cuts.managed_fields,
+                "annotations": cuts.annotations,
+            })),
+            "bytesIn": self.cuts.as_ref().map(|cuts| cuts.bytes_in),
+            "bytesOut": self.cuts.as_ref().map(|cuts| cuts.bytes_out),
+        })
+    }
+}
+
+/// What a request was: "list pods in default by alice".
+fn request(attributes: &Attributes<'_>) -> String {
+    let user = match &attributes.user {
+        Some(user) => format!("by {}", text(user.name)),
+        None => "without a user".to_owned(),
+    };
+    let target = match &attributes.target {
+        Target::NonResource { path } => text(path).into_owned(),
+        Target::Resource(resource) => {
+            let mut words = resource_name(resource);
+            if !resource.name.is_empty() {
+                words += &format!(" {}", text(resource.name));
+            }
+            if !resource.namespace.is_empty() {
+                words += &format!(" in {}", text(resource.namespace));
+            }
+            words
+        }
+    };
+    format!("{} {target} {user}", text(attributes.verb))
+}
+
+/// `pods/log`, or `apps: deployments/scale` outside the core group.
+fn resource_name(resource: &Resource<'_>) -> String {
+    let mut name = text(resource.resource).into_owned();
+    if !resource.subresource.is_empty() {
+        name += &format!("/{}", text(resource.subresource));
+    }
+    match resource.group {
+        b"" => name,
+        group => format!("{}: {name}", text(group)),
+    }
+}
+
+/// Why a selector fails, with what the request has and what the rule asks for.
+fn words(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> String {
+    let resource = match &attributes.target {
+        Target::Resource(resource) => Some(resource),
+        Target::NonResource { .. } => None,
+    };
+    let not_in =
+        |value: &[u8], list: &[String]| format!("{} is not in {}", quoted(value), listed(list));
+    match (selector, resource, &attributes.target) {
+        (Selector::Users, ..) => match &attributes.user {
+            Some(user) => not_in(user.name, &rule.users),
+            None => format!("there is no user, {} is asked for", listed(&rule.users)),
+        },
+        (Selector::UserGroups, ..) => {
+            let groups = attributes.user.map_or(&[][..], |user| user.groups);
+            let groups: Vec<Cow<'_, str>> = groups.iter().map(|group| text(group)).collect();
+            format!(
+                "none of {} is in {}",
+                listed(&groups),
+                listed(&rule.user_groups)
+            )
+        }
+        (Selector::Verbs, ..) => not_in(attributes.verb, &rule.verbs),
+        (Selector::NonResourceUrls, Some(resource), _) => {
+            format!(
+                "the request is for a resource, `{}`",
+                resource_name(resource)
+            )
+        }
+        (Selector::NonResourceUrls, None, Target::NonResource { path }) => {
+            format!(
+                "{} is none of {}",
+                quoted(path),
+                listed(&rule.non_resource_urls)
+            )
+        }
+        (Selector::Namespaces, Some(resource), _) => not_in(resource.namespace, &rule.namespaces),
+        (Selector::Resources, Some(resource), _) => {
+            let entries: Vec<String> = rule.resources.iter().map(entry).collect();
+            let entries = entries.join("; ");
+            let named = match resource.name {
+                b"" => " without a name".to_owned(),
+                name => format!(" named {}", quoted(name)),
+            };
+            let asks = rule
+                .resources
+                .iter()
+                .any(|entry| !entry.resource_names.is_empty());
+            let named = if asks { named } else { String::new() };
+            format!("`{}`{named} is not in [{entries}]", resource_name(resource))
+        }
+        (_, _, Target::NonResource { path }) => {
+            format!("the request is for no resource, but for {}", quoted(path))
+        }
+        _ => String::new(),
+    }
+}
+
+/// `apps: deployments, statefulsets named a, b`, as in [`resource_name`].
+fn entry(entry: &GroupResources) -> String {
+    let resources = match entry.resources.is_empty() {
+        true => "*".to_owned(),
+        false => entry.resources.join(", "),
+    };
+    let mut words = match entry.group.as_str() {
+        "" => resources,
+        group => format!("{group}: {resources}"),
+    };
+    if !entry.resource_names.is_empty() {
+        words += &format!(" named {}", entry.resource_names.join(", "));
+    }
+    words
+}
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    match bytes {
+        b"" => "`\"\"`".to_owned(),
+        _ => format!("`{}`", text(bytes)),
+    }
+}
+
+/// `[a, b]`; of a long list the beginning.
+fn listed(items: &[impl AsRef<str>]) -> String {
+    const MOST: usize = 12;
+    let mut shown: Vec<String> = items
+        .iter()
+        .take(MOST)
+        .map(|item| match item.as_ref() {
+            "" => "\"\"".to_owned(),
+            item => item.to_owned(),
+        })
+        .collect();
+    if items.len() > MOST {
+        shown.push(format!("… {} more", items.len() - MOST));
+    }
+    format!("[{}]", shown.join(", "))
+}

@@ -1,0 +1,307 @@
+//! JSON text: a tree form that is walked in place.
+//!
+//! The walk is strict where it looks at members and lenient inside values that
+//! it only skips: there it follows strings and brackets and nothing else. That
+//! is enough to cut a value out, and costs one pass. Nesting is counted, not
+//! recursed into.
+
+use std::ops::Range;
+
+use crate::doc::escape::escape;
+use crate::doc::keys::Key;
+use crate::doc::scan;
+use crate::doc::{Container, Doc, Kind, Malformed, Member, Text};
+
+/// JSON text as a [`Doc`].
+#[derive(Clone, Copy, Debug)]
+pub struct Json<'a>(pub &'a [u8]);
+
+impl<'a> Json<'a> {
+    #[inline]
+    fn byte(self, at: usize) -> Result<u8, Malformed> {
+        self.0.get(at).copied().ok_or(Malformed)
+    }
+
+    /// The first position at or after `at` that holds no white space.
+    #[inline]
+    pub fn solid(self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.0.get(at) {
+            at += 1;
+        }
+        at
+    }
+
+    /// The end of a string whose opening quote stands at `at`, and whether it has escapes.
+    #[inline]
+    fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
+        scan::string_end(self.0, at + 1).ok_or(Malformed)
+    }
+
+    /// The end of the object or array that opens at `at`.
+    fn container_end(self, at: usize) -> Result<usize, Malformed> {
+        scan::container_end(self.0, at).ok_or(Malformed)
+    }
+
+    /// The end of a number or literal.
+    fn scalar_end(self, at: usize) -> Result<usize, Malformed> {
+        let rest = self.0.get(at..).ok_or(Malformed)?;
+        let length = rest
+            .iter()
+            .position(
+                |b| !matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.'),
+            )
+            .unwrap_or(rest.len());
+        if length == 0 {
+            Err(Malformed)
+        } else {
+            Ok(at + length)
+        }
+    }
+
+    #[inline]
+    fn open(self, at: usize, bracket: u8) -> Result<Container, Malformed> {
+        if self.byte(at)? != bracket {
+            return Err(Malformed);
+        }
+        Ok(Container {
+            at,
+            next: at + 1,
+            count: 0,
+        })
+    }
+
+    /// The next member, where it stands as the API server writes it: `{"key":` or
+    /// `,"key":` without white space, and with a short key that needs no escapes. One look
+    /// at a block of bytes then tells all that [`next_member`](Doc::next_member) finds out
+    /// step by step.
+    #[inline(always)]
+    fn compact_member(self, map: &mut Container) -> Option<Member<'a>> {
+        // In front of the first member stands the bracket that was opened.
+        let (from, before) = match map.count {
+            0 => (map.next - 1, b'{'),
+            _ => (map.next, b','),
+        };
+        let block = self.0.get(from..)?.first_chunk::<{ scan::KEY_BLOCK }>()?;
+        let quote = scan::closing_quote(block)?;
+        let value = from + quote + 2;
+        let compact = block.starts_with(&[before, b'"'])
+            && block.get(quote + 1) == Some(&b':')
+            && self.0.get(value)? > &b' ';
+        if !compact {
+            return None;
+        }
+        map.count += 1;
+        Some(Member {
+            start: from + 1,
+            key: Text {
+                raw: block.get(2..quote)?,
+                at: from + 2,
+                escaped: false,
+            },
+            value,
+        })
+    }
+
+    /// The next member, however it is written.
+    #[inline(never)]
+    fn any_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
+        let Some(start) = self.step(map, b'}')? else {
+            return Ok(None);
+        };
+        let (key, end) = self.text(start)?;
+        let colon = self.solid(end);
+        if self.byte(colon)? != b':' {
+            return Err(Malformed);
+        }
+        Ok(Some(Member {
+            start,
+            key,
+            value: self.solid(colon + 1),
+        }))
+    }
+
+    /// Steps over the comma before the next member or item; `None` at the closing bracket.
+    #[inline]
+    fn step(self, container: &mut Container, close: u8) -> Result<Option<usize>, Malformed> {
+        let mut at = self.solid(container.next);
+        let byte = self.byte(at)?;
+        if byte == close {
+            container.next = at + 1;
+            return Ok(None);
+        }
+        if container.count > 0 {
+            if byte != b',' {
+                return Err(Malformed);
+            }
+            at = self.solid(at + 1);
+        }
+        container.count += 1;
+        Ok(Some(at))
+    }
+}
+
+impl<'a> Doc<'a> for Json<'a> {
+    fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    #[inline]
+    fn kind(self, at: usize) -> Result<Kind, Malformed> {
+        Ok(match self.byte(at)? {
+            b'"' => Kind::Text,
+            b'{' => Kind::Map,
+            b'[' => Kind::List,
+            b'n' => Kind::Null,
+            b't' | b'f' | b'-' | b'0'..=b'9' => Kind::Other,
+            _ => return Err(Malformed),
+        })
+    }
+
+    #[inline(never)]
+    fn end(self, at: usize) -> Result<usize, Malformed> {
+        match self.kind(at)? {
+            Kind::Text => Ok(self.string_end(at)?.0),
+            Kind::Map | Kind::List => self.container_end(at),
+            Kind::Null | Kind::Other => self.scalar_end(at),
+        }
+    }
+
+    #[inline(always)]
+    fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed> {
+        if self.byte(at)? == b'"' {
+            let (text, end) = self.text(at)?;
+            Ok((Some(text), end))
+        } else {
+            Ok((None, self.end(at)?))
+        }
+    }
+
+    // Always inline: what is given back otherwise goes through memory in pieces, and
+    // waiting for that is most of the time.
+    #[inline(always)]
+    fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
+        if self.byte(at)? != b'"' {
+            return Err(Malformed);
+        }
+        let (end, escaped) = self.string_end(at)?;
+        Ok((
+            Text {
+                raw: &self.0[at + 1..end - 1],
+                at: at + 1,
+                escaped,
+            },
+            end,
+        ))
+    }
+
+    #[inline]
+    fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
+        Ok(self.text(at)?.0)
+    }
+
+    #[inline]
+    fn open_map(self, at: usize) -> Result<Container, Malformed> {
+        self.open(at, b'{')
+    }
+
+    #[inline]
+    fn open_list(self, at: usize) -> Result<Container, Malformed> {
+        self.open(at, b'[')
+    }
+
+    // Always inline: see `text`.
+    #[inline(always)]
+    fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
+        if self.0.get(map.next) == Some(&b'}') {
+            map.next += 1;
+            return Ok(None);
+        }
+        match self.compact_member(map) {
+            Some(member) => Ok(Some(member)),
+            None => self.any_member(map),
+        }
+    }
+
+    #[inline(always)]
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
+        // In front of the first member stands the bracket that was opened.
+        let from = map.next - usize::from(map.count == 0);
+        let rest = self.0.get(from..)?;
+        let length = key.in_json.of(rest.first_chunk()?)?;
+        // White space is left to others.
+        if map.count > 0 && rest[0] != b',' || rest[length] <= b' ' {
+            return None;
+        }
+        map.count += 1;
+        Some((from + 1, from + length))
+    }
+
+    #[inline]
+    fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {
+        self.step(list, b']')
+    }
+
+    fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+        out.push(b'"');
+        escape(text, out);
+        out.push(b'"');
+    }
+
+    fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]) {
+        if !first {
+            out.push(b',');
+        }
+        Self::write_text(out, key);
+        out.push(b':');
+        Self::write_text(out, value);
+    }
+
+    fn recount(self, _: usize, _: usize, _: &mut Vec<u8>) -> Option<Range<usize>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(text: &str) -> Result<usize, Malformed> {
+        Json(text.as_bytes()).end(0)
+    }
+
+    #[test]
+    fn finds_the_end_of_values() {
+        for (text, want) in [
+            ("{}", 2),
+            (r#"{"a":"}"},"#, 9),
+            (r#"["\"]","\\"],"#, 12),
+            (r#""\\" "#, 4),
+            ("-1.5e+3,", 7),
+            ("null}", 4),
+            (
+                r#"{"a":"0123456789012345678901234567890123456789\"}"}x"#,
+                51,
+            ),
+        ] {
+            assert_eq!(end(text), Ok(want), "{text}");
+        }
+        for text in [
+            "",
+            "{",
+            r#"{"a":"#,
+            r#""abc"#,
+            r#""abc\"#,
+            "[[]",
+            r#"{"0123456789abcdef"#,
+            ",",
+        ] {
+            assert_eq!(end(text), Err(Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_only_counted() {
+        let text = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
+        assert_eq!(end(&text), Ok(2_000_000));
+    }
+}

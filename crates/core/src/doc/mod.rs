@@ -1,0 +1,145 @@
+//! Documents, read and edited in place.
+//!
+//! Walking a document without building it.
+//!
+//! An audit event reaches us as JSON text or as a msgpack map. Everything that
+//! looks into events is written once, against [`Doc`], and runs on both.
+//! Positions are byte offsets into the document's buffer, so that a rewriter can
+//! copy what it does not touch.
+
+pub(crate) mod convert;
+pub(crate) mod edit;
+pub(crate) mod escape;
+pub(crate) mod json;
+pub(crate) mod keys;
+pub(crate) mod msgpack;
+pub(crate) mod scan;
+
+use std::borrow::Cow;
+
+use crate::doc::escape::unescape;
+use crate::doc::keys::Key;
+
+/// The document cannot be read on; nothing after this point can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed document")]
+pub struct Malformed;
+
+/// What kind of value stands at a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A map or JSON object.
+    Map,
+    /// An array.
+    List,
+    /// The null value.
+    Null,
+    /// Anything else: numbers, booleans, binary data, extensions.
+    Other,
+}
+
+/// A string as it stands in the document.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Text<'a> {
+    /// The bytes between the quotes, or the msgpack string.
+    pub raw: &'a [u8],
+    /// Where `raw` stands in the document.
+    pub at: usize,
+    /// Whether `raw` holds JSON escapes.
+    pub escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// Whether the string's value is `other`.
+    pub fn is(&self, other: &[u8]) -> bool {
+        if self.escaped {
+            *self.value() == *other
+        } else {
+            self.raw == other
+        }
+    }
+
+    /// The string's value.
+    #[inline]
+    pub fn value(&self) -> Cow<'a, [u8]> {
+        if self.escaped {
+            self.unescaped()
+        } else {
+            Cow::Borrowed(self.raw)
+        }
+    }
+
+    #[cold]
+    fn unescaped(&self) -> Cow<'a, [u8]> {
+        let mut value = Vec::with_capacity(self.raw.len());
+        unescape(self.raw, &mut value);
+        Cow::Owned(value)
+    }
+}
+
+/// An opened map or list.
+#[derive(Clone, Copy, Debug)]
+pub struct Container {
+    /// Where its header or opening bracket stands.
+    pub at: usize,
+    /// Where the next member or item begins, or, behind the last one, the container's end.
+    pub next: usize,
+    /// Members or items still to come; JSON does not know, and counts those seen.
+    pub count: usize,
+}
+
+/// One member of a map.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// Where the key begins.
+    pub start: usize,
+    /// The key; empty when it is not a string.
+    pub key: Text<'a>,
+    /// Where the value begins.
+    pub value: usize,
+}
+
+/// A document form.
+///
+/// After each [`next_member`](Doc::next_member) or [`next_item`](Doc::next_item)
+/// the caller sets [`Container::next`] to the end of the value.
+pub trait Doc<'a>: Copy {
+    /// The buffer that positions refer to.
+    fn bytes(self) -> &'a [u8];
+    /// The kind of the value at a position.
+    fn kind(self, at: usize) -> Result<Kind, Malformed>;
+    /// Where the value ends.
+    fn end(self, at: usize) -> Result<usize, Malformed>;
+    /// The string at a position, and its end.
+    fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed>;
+    /// The value at a position where it is a string, and its end.
+    fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed>;
+    /// The key at the start of a member; empty when it is not a string.
+    fn key(self, at: usize) -> Result<Text<'a>, Malformed>;
+    /// Opens the map at a position.
+    fn open_map(self, at: usize) -> Result<Container, Malformed>;
+    /// Opens the list at a position.
+    fn open_list(self, at: usize) -> Result<Container, Malformed>;
+    /// The next member; `None` behind the last one, with [`Container::next`] at the map's end.
+    fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed>;
+    /// Where the next member and its value begin, if it is seen at one look that it has
+    /// this name.
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)>;
+    /// The next item; `None` behind the last one, with [`Container::next`] at the list's end.
+    fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed>;
+
+    /// Writes a string value.
+    fn write_text(out: &mut Vec<u8>, text: &[u8]);
+    /// Writes a member with a string value; `first` when the map has none before it.
+    fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]);
+    /// How the header of the map at `at` changes when it has `members` members:
+    /// the bytes it occupies and what goes there, or `None` where the form has no count.
+    fn recount(
+        self,
+        at: usize,
+        members: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<std::ops::Range<usize>>;
+}

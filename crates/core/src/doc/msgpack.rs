@@ -1,0 +1,455 @@
+//! msgpack: a tree form that is walked in place, and the few writers we need.
+//!
+//! Nothing recurses: nested values are skipped with a count of what is still to
+//! come, which a hostile header cannot make larger than the buffer.
+
+use std::ops::Range;
+
+use crate::doc::keys::Key;
+use crate::doc::{Container, Doc, Kind, Malformed, Member, Text};
+
+/// msgpack bytes as a [`Doc`].
+#[derive(Clone, Copy, Debug)]
+pub struct Msgpack<'a>(pub &'a [u8]);
+
+/// The head of a value: what it is, and where its content begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head {
+    /// What the value is.
+    pub kind: HeadKind,
+    /// Where the bytes behind the head begin.
+    pub content: usize,
+}
+
+/// What the head of a value announces.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HeadKind {
+    /// nil.
+    Nil,
+    /// A boolean.
+    Bool(bool),
+    /// A non-negative integer.
+    Unsigned(u64),
+    /// A negative integer.
+    Signed(i64),
+    /// A float.
+    Float(f64),
+    /// A string of that many bytes.
+    Str(usize),
+    /// Binary data of that many bytes.
+    Bin(usize),
+    /// An extension of that type and that many bytes.
+    Ext(i8, usize),
+    /// An array of that many items.
+    Array(usize),
+    /// A map of that many members.
+    Map(usize),
+}
+
+impl<'a> Msgpack<'a> {
+    fn take<const N: usize>(self, at: usize) -> Result<[u8; N], Malformed> {
+        self.0
+            .get(at..)
+            .and_then(|rest| rest.first_chunk::<N>())
+            .copied()
+            .ok_or(Malformed)
+    }
+
+    fn u8(self, at: usize) -> Result<usize, Malformed> {
+        Ok(usize::from(self.take::<1>(at)?[0]))
+    }
+
+    fn u16(self, at: usize) -> Result<usize, Malformed> {
+        Ok(usize::from(u16::from_be_bytes(self.take(at)?)))
+    }
+
+    fn u32(self, at: usize) -> Result<usize, Malformed> {
+        Ok(u32::from_be_bytes(self.take(at)?) as usize)
+    }
+
+    /// Reads the head of the value at a position.
+    pub fn head(self, at: usize) -> Result<Head, Malformed> {
+        use HeadKind::*;
+        let [byte] = self.take(at)?;
+        let ext = |at: usize, length: usize| Ok(Ext(i8::from_be_bytes(self.take(at)?), length));
+        let (kind, length) = match byte {
+            0x00..=0x7f => (Unsigned(byte.into()), 1),
+            0x80..=0x8f => (Map(usize::from(byte & 0x0f)), 1),
+            0x90..=0x9f => (Array(usize::from(byte & 0x0f)), 1),
+            0xa0..=0xbf => (Str(usize::from(byte & 0x1f)), 1),
+            0xc0 => (Nil, 1),
+            0xc1 => return Err(Malformed),
+            0xc2 => (Bool(false), 1),
+            0xc3 => (Bool(true), 1),
+            0xc4 => (Bin(self.u8(at + 1)?), 2),
+            0xc5 => (Bin(self.u16(at + 1)?), 3),
+            0xc6 => (Bin(self.u32(at + 1)?), 5),
+            0xc7 => (ext(at + 2, self.u8(at + 1)?)?, 3),
+            0xc8 => (ext(at + 3, self.u16(at + 1)?)?, 4),
+            0xc9 => (ext(at + 5, self.u32(at + 1)?)?, 6),
+            0xca => (Float(f32::from_be_bytes(self.take(at + 1)?).into()), 5),
+            0xcb => (Float(f64::from_be_bytes(self.take(at + 1)?)), 9),
+            0xcc => (Unsigned(self.u8(at + 1)? as u64), 2),
+            0xcd => (Unsigned(self.u16(at + 1)? as u64), 3),
+            0xce => (Unsigned(self.u32(at + 1)? as u64), 5),
+            0xcf => (Unsigned(u64::from_be_bytes(self.take(at + 1)?)), 9),
+            0xd0 => (integer(i8::from_be_bytes(self.take(at + 1)?).into()), 2),
+            0xd1 => (integer(i16::from_be_bytes(self.take(at + 1)?).into()), 3),
+            0xd2 => (integer(i32::from_be_bytes(self.take(at + 1)?).into()), 5),
+            0xd3 => (integer(i64::from_be_bytes(self.take(at + 1)?)), 9),
+            0xd4 => (ext(at + 1, 1)?, 2),
+            0xd5 => (ext(at + 1, 2)?, 2),
+            0xd6 => (ext(at + 1, 4)?, 2),
+            0xd7 => (ext(at + 1, 8)?, 2),
+            0xd8 => (ext(at + 1, 16)?, 2),
+            0xd9 => (Str(self.u8(at + 1)?), 2),
+            0xda => (Str(self.u16(at + 1)?), 3),
+            0xdb => (Str(self.u32(at + 1)?), 5),
+            0xdc => (Array(self.u16(at + 1)?), 3),
+            0xdd => (Array(self.u32(at + 1)?), 5),
+            0xde => (Map(self.u16(at + 1)?), 3),
+            0xdf => (Map(self.u32(at + 1)?), 5),
+            0xe0..=0xff => (Signed(i8::from_be_bytes([byte]).into()), 1),
+        };
+        Ok(Head {
+            kind,
+            content: at + length,
+        })
+    }
+
+    /// The bytes behind a head that announces `length` of them.
+    pub fn content(self, head: Head, length: usize) -> Result<&'a [u8], Malformed> {
+        self.0
+            .get(head.content..)
+            .and_then(|rest| rest.get(..length))
+            .ok_or(Malformed)
+    }
+
+    /// The string behind a head, and its end, where the head is that of a string.
+    fn string(self, head: Head) -> Result<Option<(Text<'a>, usize)>, Malformed> {
+        let HeadKind::Str(length) = head.kind else {
+            return Ok(None);
+        };
+        let text = Text {
+            raw: self.content(head, length)?,
+            at: head.content,
+            escaped: false,
+        };
+        Ok(Some((text, head.content + length)))
+    }
+}
+
+fn integer(value: i64) -> HeadKind {
+    u64::try_from(value).map_or(HeadKind::Signed(value), HeadKind::Unsigned)
+}
+
+impl<'a> Doc<'a> for Msgpack<'a> {
+    fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    fn kind(self, at: usize) -> Result<Kind, Malformed> {
+        Ok(match self.head(at)?.kind {
+            HeadKind::Str(_) => Kind::Text,
+            HeadKind::Map(_) => Kind::Map,
+            HeadKind::Array(_) => Kind::List,
+            HeadKind::Nil => Kind::Null,
+            _ => Kind::Other,
+        })
+    }
+
+    fn end(self, at: usize) -> Result<usize, Malformed> {
+        let mut at = at;
+        // Values still to be skipped. Each takes a byte at least, so a count that
+        // is larger than what is left of the buffer is a lie.
+        let mut left = 1usize;
+        while left > 0 {
+            let head = self.head(at)?;
+            left -= 1;
+            at = head.content;
+            match head.kind {
+                HeadKind::Str(n) | HeadKind::Bin(n) | HeadKind::Ext(_, n) => {
+                    at = at
+                        .checked_add(n)
+                        .filter(|&end| end <= self.0.len())
+                        .ok_or(Malformed)?;
+                }
+                HeadKind::Array(n) => left += n,
+                HeadKind::Map(n) => left += n * 2,
+                _ => {}
+            }
+            if left > self.0.len() - at {
+                return Err(Malformed);
+            }
+        }
+        Ok(at)
+    }
+
+    fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
+        self.string(self.head(at)?)?.ok_or(Malformed)
+    }
+
+    fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed> {
+        match self.string(self.head(at)?)? {
+            Some((text, end)) => Ok((Some(text), end)),
+            None => Ok((None, self.end(at)?)),
+        }
+    }
+
+    fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
+        let head = self.head(at)?;
+        match head.kind {
+            // A binary key is a name too: the host's own filters read it so.
+            HeadKind::Str(length) | HeadKind::Bin(length) => Ok(Text {
+                raw: self.content(head, length)?,
+                at: head.content,
+                escaped: false,
+            }),
+            _ => Ok(Text {
+                raw: &[],
+                at: head.content,
+                escaped: false,
+            }),
+        }
+    }
+
+    fn open_map(self, at: usize) -> Result<Container, Malformed> {
+        let head = self.head(at)?;
+        let HeadKind::Map(count) = head.kind else {
+            return Err(Malformed);
+        };
+        Ok(Container {
+            at,
+            next: head.content,
+            count,
+        })
+    }
+
+    fn open_list(self, at: usize) -> Result<Container, Malformed> {
+        let head = self.head(at)?;
+        let HeadKind::Array(count) = head.kind else {
+            return Err(Malformed);
+        };
+        Ok(Container {
+            at,
+            next: head.content,
+            count,
+        })
+    }
+
+    fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
+        if map.count == 0 {
+            return Ok(None);
+        }
+        map.count -= 1;
+        let start = map.next;
+        let key = self.key(start)?;
+        let value = match key.raw {
+            // No string, or an empty one.
+            [] => self.end(start)?,
+            raw => key.at + raw.len(),
+        };
+        Ok(Some(Member { start, key, value }))
+    }
+
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
+        let block = self.0.get(map.next..)?.first_chunk()?;
+        let length = key.in_msgpack.of(block)?;
+        map.count = map.count.checked_sub(1)?;
+        Some((map.next, map.next + length))
+    }
+
+    fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {
+        if list.count == 0 {
+            return Ok(None);
+        }
+        list.count -= 1;
+        Ok(Some(list.next))
+    }
+
+    fn write_text(out: &mut Vec<u8>, text: &[u8]) {
+        write_str_head(out, text.len());
+        out.extend_from_slice(text);
+    }
+
+    fn write_member(out: &mut Vec<u8>, _first: bool, key: &[u8], value: &[u8]) {
+        Self::write_text(out, key);
+        Self::write_text(out, value);
+    }
+
+    fn recount(self, at: usize, members: usize, out: &mut Vec<u8>) -> Option<Range<usize>> {
+        let head = self.head(at).ok()?;
+        write_map_head(out, members);
+        Some(at..head.content)
+    }
+}
+
+/// Appends the head of a string.
+pub fn write_str_head(out: &mut Vec<u8>, length: usize) {
+    match length {
+        0..=31 => out.push(0xa0 | length as u8),
+        32..=0xff => out.extend_from_slice(&[0xd9, length as u8]),
+        0x100..=0xffff => {
+            out.push(0xda);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(0xdb);
+            out.extend_from_slice(&(length as u32).to_be_bytes());
+        }
+    }
+}
+
+/// Appends the head of a map.
+pub fn write_map_head(out: &mut Vec<u8>, members: usize) {
+    write_container_head(out, members, 0x80, 0xde);
+}
+
+/// Appends the head of an array.
+pub fn write_array_head(out: &mut Vec<u8>, items: usize) {
+    write_container_head(out, items, 0x90, 0xdc);
+}
+
+fn write_container_head(out: &mut Vec<u8>, count: usize, fix: u8, wide: u8) {
+    match count {
+        0..=15 => out.push(fix | count as u8),
+        16..=0xffff => {
+            out.push(wide);
+            out.extend_from_slice(&(count as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(wide + 1);
+            out.extend_from_slice(&(count as u32).to_be_bytes());
+        }
+    }
+}
+
+/// Appends a non-negative integer.
+pub fn write_unsigned(out: &mut Vec<u8>, value: u64) {
+    match value {
+        0..=0x7f => out.push(value as u8),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, value as u8]),
+        0x100..=0xffff => {
+            out.push(0xcd);
+            out.extend_from_slice(&(value as u16).to_be_bytes());
+        }
+        0x1_0000..=0xffff_ffff => {
+            out.push(0xce);
+            out.extend_from_slice(&(value as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xcf);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+/// Appends a signed integer.
+pub fn write_signed(out: &mut Vec<u8>, value: i64) {
+    match value {
+        0.. => write_unsigned(out, value as u64),
+        -32..0 => out.push(value as u8),
+        -0x80..-32 => out.extend_from_slice(&[0xd0, value as u8]),
+        -0x8000..-0x80 => {
+            out.push(0xd1);
+            out.extend_from_slice(&(value as i16).to_be_bytes());
+        }
+        -0x8000_0000..-0x8000 => {
+            out.push(0xd2);
+            out.extend_from_slice(&(value as i32).to_be_bytes());
+        }
+        _ => {
+            out.push(0xd3);
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+    }
+}
+
+/// Appends a float.
+pub fn write_float(out: &mut Vec<u8>, value: f64) {
+    out.push(0xcb);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_of_every_form() {
+        use HeadKind::*;
+        for (bytes, kind, content) in [
+            (&[0x7f][..], Unsigned(127), 1),
+            (&[0xff], Signed(-1), 1),
+            (&[0xd0, 5], Unsigned(5), 2),
+            (&[0xd1, 0xff, 0x00], Signed(-256), 3),
+            (&[0xcf, 0, 0, 0, 1, 0, 0, 0, 0], Unsigned(1 << 32), 9),
+            (&[0xca, 0x3f, 0x80, 0, 0], Float(1.0), 5),
+            (&[0x82], Map(2), 1),
+            (&[0xdf, 0, 0, 0, 1], Map(1), 5),
+            (&[0xdd, 0, 0, 0, 2], Array(2), 5),
+            (&[0xd7, 0, 1, 2, 3, 4, 5, 6, 7, 8], Ext(0, 8), 2),
+            (&[0xc7, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8], Ext(0, 8), 3),
+            (&[0xc0], Nil, 1),
+        ] {
+            assert_eq!(
+                Msgpack(bytes).head(0),
+                Ok(Head { kind, content }),
+                "{bytes:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn lying_counts_are_malformed() {
+        for bytes in [
+            &[0xdf, 0xff, 0xff, 0xff, 0xff, 1, 1][..],
+            &[0xdb, 0xff, 0xff, 0xff, 0xff, b'a'],
+            &[0xdd, 0, 0, 0, 3, 1, 1],
+            &[0xc1],
+            &[0xd7, 0, 1],
+            &[],
+        ] {
+            assert_eq!(Msgpack(bytes).end(0), Err(Malformed), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_only_counted() {
+        let mut bytes = vec![0x91; 1_000_000];
+        bytes.push(0xc0);
+        assert_eq!(Msgpack(&bytes).end(0), Ok(bytes.len()));
+    }
+
+    #[test]
+    fn integers_round_trip() {
+        for value in [
+            0,
+            1,
+            127,
+            128,
+            255,
+            256,
+            65535,
+            65536,
+            u32::MAX as i64,
+            i64::MAX,
+            -1,
+            -32,
+            -33,
+            -128,
+            -129,
+            -32768,
+            -32769,
+            i32::MIN as i64,
+            i32::MIN as i64 - 1,
+            i64::MIN,
+        ] {
+            let mut bytes = Vec::new();
+            write_signed(&mut bytes, value);
+            let head = Msgpack(&bytes).head(0).unwrap();
+            assert_eq!(head.kind, integer(value));
+            assert_eq!(head.content, bytes.len());
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The engine of kube-audit: from the records of a chunk to the records that stay.
+//!
+//! | module | duty |
+//! |---|---|
+//! | [`text`] | YAML and JSON configuration text, with positions; "did you mean" |
+//! | [`policy`] | audit policy text → model → compiled rule set → decision |
+//! | [`doc`] | JSON and msgpack documents, read and edited in place |
+//! | [`chunk`] | the host's framing: records, times, tags, and sinks for what is written |
+//! | [`input`] | from records to events: container runtime prefixes, assembly, recognition |
+//! | [`event`] | views of an event |
+//! | [`stage`] | what is done to an event, a file for each stage |
+//! | [`pipeline`] | the way of a record through all of them |
+//! | [`stats`] | counters |
+//! | [`options`] | options of a plugin section, read into types |
+//!
+//! Pure: no I/O, no clock, no randomness, no unsafe code.
+#![forbid(unsafe_code)]
+// Nothing here may take the host down with it.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::todo,
+    clippy::unimplemented
+)]
+
+pub mod chunk;
+pub mod doc;
+pub mod event;
+pub mod input;
+pub mod options;
+pub mod pipeline;
+pub mod policy;
+pub mod stage;
+pub mod stats;
+pub mod text;
+
+mod bytes;

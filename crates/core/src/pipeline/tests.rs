@@ -1,0 +1,811 @@
+//! The shapes of records, one by one: what comes in, what goes out, byte by byte.
+
+use std::sync::Arc;
+
+use crate::policy::{Policy, Ruleset, Syntax};
+
+use crate::doc::convert::{json_to_msgpack, msgpack_to_json};
+use crate::doc::json::Json;
+use crate::doc::msgpack::{Msgpack, write_map_head};
+use crate::doc::Doc;
+use super::*;
+
+/// Secrets at `Metadata`, configmaps at `Request`, leases not at all, the rest in
+/// full without managed fields; `RequestReceived` is omitted.
+const POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitStages":["RequestReceived"],"rules":[
+    {"level":"Metadata","resources":[{"resources":["secrets"]}]},
+    {"level":"Request","resources":[{"resources":["configmaps"]}]},
+    {"level":"None","resources":[{"group":"coordination.k8s.io"}]},
+    {"level":"RequestResponse","omitManagedFields":true}]}"#;
+
+fn rewriter(settings: Settings) -> Rewriter {
+    let policy = Policy::parse("test", POLICY.as_bytes(), Syntax::File)
+        .unwrap()
+        .policy;
+    Rewriter::new(settings, Some(Arc::new(Ruleset::compile(&policy))), || {
+        [7; 16]
+    })
+}
+
+/// An event about a resource, with white space, escapes and a number that no
+/// reader would write the same way again.
+fn event(resource: &str, stage: &str) -> String {
+    format!(
+        r#"{{"kind":"Event", "apiVersion":"audit.k8s.io/v1","level":"RequestResponse","auditID":"id-\u0031","stage":"{stage}","requestURI":"/api/v1/namespaces/n/{resource}/x?a=b\u0026c","verb":"update","user":{{"username":"u","groups":["g"]}},"objectRef":{{"resource":"{resource}","namespace":"n","name":"x","apiVersion":"v1"}},"requestObject":{{"metadata":{{"managedFields":[{{"manager":"m"}}],"name":"x"}},"n":1.50e0}},"responseObject":{{"kind":"X","metadata":{{"name":"x","managedFields":[]}}}},"stageTimestamp":"2026-11-20T08:00:00.123456Z","annotations":{{"a/b":"c","patch.webhook.admission.k8s.io/round_0_index_0":"{{}}"}}}}"#
+    )
+}
+
+/// The event as the policy leaves it.
+fn logged(resource: &str) -> String {
+    let event = event(resource, "ResponseComplete");
+    let request = r#","requestObject":{"metadata":{"managedFields":[{"manager":"m"}],"name":"x"},"n":1.50e0}"#;
+    let response = r#","responseObject":{"kind":"X","metadata":{"name":"x","managedFields":[]}}"#;
+    match resource {
+        "secrets" => event
+            .replace(r#""level":"RequestResponse""#, r#""level":"Metadata""#)
+            .replace(request, "")
+            .replace(response, "")
+            .replace(
+                r#","patch.webhook.admission.k8s.io/round_0_index_0":"{}""#,
+                "",
+            ),
+        "configmaps" => event
+            .replace(r#""level":"RequestResponse""#, r#""level":"Request""#)
+            .replace(response, ""),
+        _ => event
+            .replace(r#""managedFields":[{"manager":"m"}],"#, "")
+            .replace(r#","managedFields":[]"#, ""),
+    }
+}
+
+fn msgpack(json: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    json_to_msgpack(Json(json.as_bytes()), 0, &mut out).unwrap();
+    out
+}
+
+fn map(members: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_map_head(&mut out, members.len());
+    for (key, value) in members {
+        Msgpack::write_member(&mut out, false, key.as_bytes(), value.as_bytes());
+    }
+    out
+}
+
+const TIME: &[u8] = b"\xd7\x00\x01\x02\x03\x04\x05\x06\x07\x08";
+
+/// A record in the framing of Fluent Bit 2.1 and later, with metadata.
+fn framed(body: &[u8]) -> Vec<u8> {
+    [b"\x92\x92", TIME, b"\x81\xa1m\x01", body].concat()
+}
+
+/// A record in the framing of Fluent Bit up to 2.0.
+fn framed_old(body: &[u8]) -> Vec<u8> {
+    [b"\x92", TIME, body].concat()
+}
+
+fn run(rewriter: &mut Rewriter, chunk: &[u8]) -> Option<Vec<u8>> {
+    let mut sink = ChunkSink::new(chunk, chunk.len());
+    rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
+    sink.finish()
+}
+
+/// Checks one record in both framings, between two that stay.
+fn check(settings: &Settings, body: &[u8], want: &[Vec<u8>]) {
+    for frame in [framed, framed_old] {
+        let other = frame(&map(&[("a", "b")]));
+        let chunk = [&other[..], &frame(body), &other].concat();
+        let mut expected = other.clone();
+        want.iter().for_each(|body| expected.extend(frame(body)));
+        expected.extend(&other);
+        let got = run(&mut rewriter(settings.clone()), &chunk);
+        assert_eq!(
+            got.is_none(),
+            expected == chunk,
+            "untouched means unchanged"
+        );
+        let got = got.unwrap_or(chunk);
+        assert!(
+            got == expected,
+            "\n got {}\nwant {}",
+            String::from_utf8_lossy(&got),
+            String::from_utf8_lossy(&expected)
+        );
+    }
+}
+
+#[test]
+fn text_under_a_key_is_spliced() {
+    for key in ["log", "message"] {
+        for resource in ["secrets", "configmaps", "pods"] {
+            let line = event(resource, "ResponseComplete");
+            check(
+                &Settings::default(),
+                &map(&[("before", "1"), (key, &line), ("after", "2")]),
+                &[map(&[
+                    ("before", "1"),
+                    (key, &logged(resource)),
+                    ("after", "2"),
+                ])],
+            );
+        }
+        check(
+            &Settings::default(),
+            &map(&[(key, &event("leases", "RequestReceived"))]),
+            &[],
+        );
+    }
+}
+
+#[test]
+fn a_container_runtimes_prefix_stays() {
+    let front = "2026-11-20T17:43:49.093264000Z stdout F ";
+    let line = front.to_owned() + &event("secrets", "ResponseComplete") + " ";
+    check(
+        &Settings::default(),
+        &map(&[("log", &line)]),
+        &[map(&[(
+            "log",
+            &(front.to_owned() + &logged("secrets") + " "),
+        )])],
+    );
+    let json = Settings {
+        output_shape: OutputShape::Json,
+        ..Settings::default()
+    };
+    check(
+        &json,
+        &map(&[("log", &line)]),
+        &[map(&[("log", &logged("secrets"))])],
+    );
+}
+
+#[test]
+fn structured_events_are_spliced() {
+    for resource in ["secrets", "configmaps", "pods"] {
+        check(
+            &Settings::default(),
+            &msgpack(&event(resource, "ResponseComplete")),
+            &[msgpack(&logged(resource))],
+        );
+    }
+}
+
+#[test]
+fn headers_that_are_not_minimal_are_understood() {
+    let small = msgpack(&event("secrets", "ResponseComplete"));
+    let tree = Msgpack(&small);
+    let members = tree.open_map(0).unwrap();
+    let wide = [
+        &b"\xdf\0\0\0"[..],
+        &[members.count as u8],
+        &small[members.next..],
+    ]
+    .concat();
+    check(&Settings::default(), &wide, &[msgpack(&logged("secrets"))]);
+}
+
+#[test]
+fn lists_become_one_record_for_each_event() {
+    let item = |text: &str| text.replace(r#""kind":"Event", "apiVersion":"audit.k8s.io/v1","#, "");
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{{}},"items":[{},{}, {}]}}"#,
+        item(&event("secrets", "ResponseComplete")),
+        item(&event("secrets", "RequestReceived")),
+        item(&event("pods", "ResponseComplete")),
+    );
+    let want = [item(&logged("secrets")), item(&logged("pods"))];
+    check(
+        &Settings::default(),
+        &msgpack(&list),
+        &want.each_ref().map(|text| msgpack(text)),
+    );
+    check(
+        &Settings::default(),
+        &map(&[("log", &list), ("x", "y")]),
+        &want
+            .each_ref()
+            .map(|text| map(&[("log", text), ("x", "y")])),
+    );
+    let empty = r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[]}"#;
+    check(&Settings::default(), &msgpack(empty), &[]);
+}
+
+#[test]
+fn an_item_that_cannot_be_read_is_kept_alone() {
+    let bad = r#"{"auditID":"a","stage":"Panic","user":{"x" 1}}"#;
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{bad},{}]}}"#,
+        event("secrets", "ResponseComplete")
+    );
+    let want = [map(&[("log", bad)]), map(&[("log", &logged("secrets"))])];
+    check(&Settings::default(), &map(&[("log", &list)]), &want);
+    let drop = Settings {
+        on_error: Fate::Drop,
+        ..Settings::default()
+    };
+    check(&drop, &map(&[("log", &list)]), &want[1..]);
+}
+
+#[test]
+fn an_item_that_cannot_be_converted_is_kept_alone() {
+    let settings = Settings {
+        output_shape: OutputShape::Json,
+        ..Settings::default()
+    };
+    let item = msgpack(r#"{"auditID":"a","stage":"Panic","level":"Request","requestObject":0}"#);
+    // Deeper than anything is converted.
+    let deep = [&item[..item.len() - 1], &[0x91; 200], &[0xc0]].concat();
+    let list = [
+        &msgpack(r#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1"}"#)[1..],
+        b"\xa5items\x92",
+        &deep,
+        &item,
+    ];
+    let list = [&b"\x83"[..], &list.concat()].concat();
+    let text = r#"{"auditID":"a","stage":"Panic","level":"Request","requestObject":0}"#;
+    check(&settings, &list, &[deep, map(&[("log", text)])]);
+}
+
+#[test]
+fn what_is_no_event_stays_or_goes() {
+    let truncated = &event("secrets", "ResponseComplete")[..200];
+    let others = ["plain text", "{}", "[1]", r#"{"auditID":"x"}"#, ""];
+    for text in others.into_iter().chain([truncated]) {
+        check(
+            &Settings::default(),
+            &map(&[("log", text)]),
+            &[map(&[("log", text)])],
+        );
+    }
+    let drop_others = Settings {
+        non_audit: Fate::Drop,
+        ..Settings::default()
+    };
+    for text in others {
+        let chunk = framed(&map(&[("log", text)]));
+        assert_eq!(
+            run(&mut rewriter(drop_others.clone()), &chunk),
+            Some(Vec::new()),
+            "{text}"
+        );
+    }
+    let chunk = framed(&map(&[("log", truncated)]));
+    assert_eq!(run(&mut rewriter(drop_others), &chunk), None);
+    let drop_errors = Settings {
+        on_error: Fate::Drop,
+        ..Settings::default()
+    };
+    let mut rewriter = rewriter(drop_errors);
+    assert_eq!(run(&mut rewriter, &chunk), Some(Vec::new()));
+    assert_eq!(rewriter.tally().malformed, 1);
+    // A body that is no map can be nothing else than kept.
+    check(&Settings::default(), b"\xa1x", &[b"\xa1x".to_vec()]);
+}
+
+#[test]
+fn a_log_key_of_ones_own() {
+    let settings = Settings {
+        log_key: Some("line".to_owned()),
+        ..Settings::default()
+    };
+    let line = event("secrets", "ResponseComplete");
+    check(
+        &settings,
+        &map(&[("log", &line)]),
+        &[map(&[("log", &line)])],
+    );
+    check(
+        &settings,
+        &map(&[("log", "x"), ("line", &line)]),
+        &[map(&[("log", "x"), ("line", &logged("secrets"))])],
+    );
+}
+
+#[test]
+fn formats_can_be_told() {
+    let line = event("secrets", "ResponseComplete");
+    let settings = |format| Settings {
+        format,
+        ..Settings::default()
+    };
+    check(
+        &settings(Format::Map),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &line)])],
+    );
+    check(
+        &settings(Format::Json),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &logged("secrets"))])],
+    );
+    check(&settings(Format::Json), &msgpack(&line), &[msgpack(&line)]);
+    let cri = "2026-11-20T17:43:49Z stdout F ".to_owned() + &line;
+    check(
+        &settings(Format::Json),
+        &map(&[("log", &cri)]),
+        &[map(&[("log", &cri)])],
+    );
+    check(
+        &settings(Format::Cri),
+        &map(&[("log", &cri)]),
+        &[map(&[("log", &cri.replace(&line, &logged("secrets")))])],
+    );
+}
+
+#[test]
+fn output_shapes() {
+    let line = event("secrets", "ResponseComplete");
+    let as_map = Settings {
+        output_shape: OutputShape::Map,
+        ..Settings::default()
+    };
+    let mut want = msgpack(&logged("secrets"));
+    let sibling = map(&[("stream", "stdout")]);
+    want[0] += 1;
+    want.extend_from_slice(&sibling[1..]);
+    check(
+        &as_map,
+        &map(&[("stream", "stdout"), ("log", &line)]),
+        &[want],
+    );
+    check(&as_map, &msgpack(&line), &[msgpack(&logged("secrets"))]);
+
+    let as_json = Settings {
+        output_shape: OutputShape::Json,
+        ..Settings::default()
+    };
+    let mut text = Vec::new();
+    msgpack_to_json(Msgpack(&msgpack(&logged("secrets"))), 0, &mut text).unwrap();
+    check(
+        &as_json,
+        &msgpack(&line),
+        &[map(&[("log", std::str::from_utf8(&text).unwrap())])],
+    );
+    check(
+        &as_json,
+        &map(&[("log", &line), ("x", "y")]),
+        &[map(&[("log", &logged("secrets")), ("x", "y")])],
+    );
+}
+
+#[test]
+fn records_are_enriched_in_every_shape() {
+    let enrichment = Enrichment {
+        records: vec![(b"cluster".to_vec(), b"c-1".to_vec())],
+        keys: KeyRule::Remove(vec![KeyPattern::new("STREAM"), KeyPattern::new("user*")]),
+        uuid_key: Some(b"uuid".to_vec()),
+    };
+    let settings = |output_shape| Settings {
+        enrichment: enrichment.clone(),
+        output_shape,
+        ..Settings::default()
+    };
+    let uuid = "07070707-0707-4707-8707-070707070707";
+    let line = event("secrets", "ResponseComplete");
+    let tail = [("cluster", "c-1"), ("uuid", uuid)];
+    let enriched = |body: &[u8]| {
+        let chunk = framed(body);
+        run(&mut rewriter(settings(OutputShape::Keep)), &chunk).unwrap()
+    };
+    assert_eq!(
+        enriched(&map(&[("log", &line), ("stream", "stdout"), ("k", "v")])),
+        framed(&map(&[
+            ("log", &logged("secrets")),
+            ("k", "v"),
+            tail[0],
+            tail[1]
+        ]))
+    );
+    assert_eq!(
+        enriched(&map(&[("log", "no event"), ("stream", "x")])),
+        framed(&map(&[("log", "no event"), tail[0], tail[1]]))
+    );
+    // A structured event loses members to policy and option alike, once each.
+    let user = r#""user":{"username":"u","groups":["g"]},"#;
+    let mut want = msgpack(&logged("secrets").replace(user, ""));
+    want[0] += 2;
+    want.extend_from_slice(&map(&tail)[1..]);
+    assert_eq!(enriched(&msgpack(&line)), framed(&want));
+    // As a map, the removed keys are those of the event.
+    let got = run(
+        &mut rewriter(settings(OutputShape::Map)),
+        &framed(&map(&[("stream", "x"), ("log", &line)])),
+    )
+    .unwrap();
+    assert_eq!(got, framed(&want));
+    let got = run(
+        &mut rewriter(settings(OutputShape::Json)),
+        &framed(&map(&[("stream", "x"), ("log", &line)])),
+    )
+    .unwrap();
+    assert_eq!(
+        got,
+        framed(&map(&[("log", &logged("secrets")), tail[0], tail[1]]))
+    );
+}
+
+#[test]
+fn only_allowed_keys_stay() {
+    let keys = KeyRule::Allow(vec![
+        KeyPattern::new("auditid"),
+        KeyPattern::new("requestObject"),
+        KeyPattern::new("log"),
+    ]);
+    let settings = Settings {
+        enrichment: Enrichment {
+            keys,
+            ..Enrichment::default()
+        },
+        ..Settings::default()
+    };
+    let line = event("secrets", "ResponseComplete");
+    let got = run(&mut rewriter(settings), &framed(&msgpack(&line))).unwrap();
+    assert_eq!(got, framed(&map(&[("auditID", "id-1")])));
+}
+
+#[test]
+fn records_without_a_key_that_may_stay_are_dropped() {
+    let keys = KeyRule::Allow(vec![KeyPattern::new("none")]);
+    let settings = Settings {
+        enrichment: Enrichment {
+            keys,
+            ..Enrichment::default()
+        },
+        ..Settings::default()
+    };
+    let line = event("secrets", "ResponseComplete");
+    let mut rewriter = rewriter(settings);
+    for body in [msgpack(&line), map(&[("log", &line)]), map(&[("log", "x")])] {
+        assert_eq!(run(&mut rewriter, &framed(&body)), Some(Vec::new()));
+    }
+    assert_eq!(run(&mut rewriter, &framed(b"\x80")), None);
+    assert_eq!(rewriter.tally().emptied, 3);
+}
+
+#[test]
+fn the_time_can_be_that_of_the_event() {
+    let settings = Settings {
+        event_time: EventTimeSource::Stage,
+        ..Settings::default()
+    };
+    let stamp = EventTime::parse(b"2026-11-20T08:00:00.123456Z").unwrap();
+    let mut time = Vec::new();
+    stamp.write(&mut time);
+    let body = map(&[("log", &event("pods", "ResponseComplete"))]);
+    let got = run(&mut rewriter(settings), &framed(&body)).unwrap();
+    assert_eq!(
+        got,
+        [
+            b"\x92\x92",
+            &time[..],
+            b"\x81\xa1m\x01",
+            &map(&[("log", &logged("pods"))])
+        ]
+        .concat()
+    );
+    // An event without that time keeps the record's.
+    let settings = Settings {
+        event_time: EventTimeSource::Received,
+        ..Settings::default()
+    };
+    check(&settings, &body, &[map(&[("log", &logged("pods"))])]);
+}
+
+#[test]
+fn group_markers_pass() {
+    let marker = b"\x92\x92\xd7\x00\xff\xff\xff\xff\0\0\0\0\x80\x81\xa8resource\x80";
+    let record = framed(&map(&[(
+        "log",
+        &event("leases", "Panic").replace("leases", "secrets"),
+    )]));
+    let chunk = [marker, &record[..], marker].concat();
+    let mut sink = EntrySink::default();
+    rewriter(Settings::default())
+        .chunk(b"t", &chunk, &mut sink)
+        .unwrap();
+    assert_eq!(sink.ends.len(), 1);
+    assert!(
+        run(&mut rewriter(Settings::default()), &chunk)
+            .unwrap()
+            .starts_with(marker)
+    );
+}
+
+#[test]
+fn the_output_gets_plain_entries() {
+    let body = map(&[("log", &event("secrets", "ResponseComplete"))]);
+    let dropped = map(&[("log", &event("secrets", "RequestReceived"))]);
+    let chunk = [
+        framed(&map(&[("a", "b")])),
+        framed_old(&dropped),
+        framed(&body),
+    ]
+    .concat();
+    let mut sink = EntrySink::default();
+    rewriter(Settings::default())
+        .chunk(b"t", &chunk, &mut sink)
+        .unwrap();
+    let first = [b"\x92", TIME, &map(&[("a", "b")])].concat();
+    let second = [b"\x92", TIME, &map(&[("log", &logged("secrets"))])].concat();
+    assert_eq!(sink.entries, [&first[..], &second].concat());
+    assert_eq!(sink.ends, [first.len(), first.len() + second.len()]);
+}
+
+/// Case 7.
+#[test]
+fn entries_in_the_form_that_the_receiver_wants() {
+    let body = map(&[("a", "b")]);
+    let chunk = [framed_old(&body), framed(&body)].concat();
+    let seconds = &TIME[2..6];
+    let times: [(EntryTime, &[u8]); 2] = [
+        (EntryTime::EventTime, TIME),
+        (EntryTime::Seconds, &[b"\xce", seconds].concat()),
+    ];
+    for (time, bytes) in times {
+        for metadata in [EntryMetadata::Drop, EntryMetadata::Retain] {
+            let mut sink = EntrySink::new(EntryForm { time, metadata }, 0);
+            Rewriter::new(Settings::default(), None, || [0; 16])
+                .chunk(b"t", &chunk, &mut sink)
+                .unwrap();
+            let entry = |meta: &[u8]| match metadata {
+                EntryMetadata::Drop => [b"\x92", bytes, &body].concat(),
+                EntryMetadata::Retain => [b"\x92\x92", bytes, meta, &body].concat(),
+            };
+            let expected = [entry(b"\x80"), entry(b"\x81\xa1m\x01")];
+            assert_eq!(sink.entries, expected.concat(), "{time:?}, {metadata:?}");
+            assert_eq!(sink.ends.len(), 2);
+        }
+    }
+}
+
+#[test]
+fn split_lines_are_put_together() {
+    let line = event("secrets", "ResponseComplete");
+    let front = |partial| format!("2026-11-20T17:43:49.000000001Z stdout {partial} ");
+    let piece = |partial, text: &str| framed(&map(&[("log", &(front(partial) + text))]));
+    let (a, b, c) = (&line[..100], &line[100..300], &line[300..]);
+    let other = framed(&map(&[("log", "2026-11-20T17:43:49Z stderr F x")]));
+    let mut rewriter = rewriter(Settings::default());
+    // Over several chunks, with another stream between.
+    assert_eq!(
+        run(&mut rewriter, &[piece("P", a), other.clone()].concat()),
+        Some(other.clone())
+    );
+    assert_eq!(run(&mut rewriter, &piece("P", b)), Some(Vec::new()));
+    assert_eq!(rewriter.withheld(), 2);
+    let whole = framed(&map(&[("log", &(front("F") + &logged("secrets")))]));
+    assert_eq!(
+        run(&mut rewriter, &[piece("F", c), other.clone()].concat()),
+        Some([whole, other].concat())
+    );
+    assert_eq!((rewriter.withheld(), rewriter.tally().events), (0, 1));
+}
+
+#[test]
+fn pieces_of_what_is_no_event_come_back_as_they_were() {
+    let piece = |partial: &str, text: &str| {
+        framed(&map(&[(
+            "log",
+            &format!("2026-11-20T17:43:49Z stdout {partial} {text}"),
+        )]))
+    };
+    let mut rewriter = rewriter(Settings::default());
+    let chunk = [
+        piece("P", "{not"),
+        piece("P", " an"),
+        piece("F", " event}"),
+        piece("F", "x"),
+    ]
+    .concat();
+    assert_eq!(run(&mut rewriter, &chunk).as_deref(), Some(&chunk[..]));
+    // Pieces that nothing follows are given back on request.
+    let first = piece("P", r#"{"kind":"Event""#);
+    assert_eq!(run(&mut rewriter, &first), Some(Vec::new()));
+    let mut sink = ChunkSink::new(&[], 0);
+    rewriter.release(b"tag", &mut sink);
+    assert_eq!(sink.finish(), Some(first));
+    assert_eq!(rewriter.withheld(), 0);
+}
+
+#[test]
+fn lines_are_rewritten_like_records() {
+    let mut rewriter = rewriter(Settings {
+        enrichment: Enrichment {
+            records: vec![(b"c".to_vec(), b"\"1\"".to_vec())],
+            ..Enrichment::default()
+        },
+        ..Settings::default()
+    });
+    let mut line = |text: &str| {
+        let mut out = Vec::new();
+        rewriter.line(text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let enriched = |text: String| text[..text.len() - 1].to_owned() + r#","c":"\"1\""}"#;
+    let secret = event("secrets", "ResponseComplete");
+    assert_eq!(line(&secret), enriched(logged("secrets")) + "\n");
+    assert_eq!(line(&event("secrets", "RequestReceived")), "");
+    assert_eq!(line("plain"), "plain\n");
+    let front = "2026-11-20T17:43:49Z stdout F ";
+    assert_eq!(
+        line(&(front.to_owned() + &secret)),
+        front.to_owned() + &enriched(logged("secrets")) + "\n"
+    );
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{secret},{secret}]}}"#
+    );
+    assert_eq!(line(&list), (enriched(logged("secrets")) + "\n").repeat(2));
+    let (a, b) = secret.split_at(50);
+    assert_eq!(line(&format!("2026-11-20T17:43:49Z stdout P {a}")), "");
+    assert_eq!(
+        line(&(front.to_owned() + b)),
+        front.to_owned() + &enriched(logged("secrets")) + "\n"
+    );
+}
+
+#[test]
+fn keys_may_be_written_with_escapes_or_twice() {
+    let settings = Settings::default();
+    let line = event("secrets", "ResponseComplete")
+        .replace("requestObject", r"request\u004fbject")
+        .replace(
+            r#""responseObject""#,
+            r#""responseObject":1,"responseObject""#,
+        );
+    check(
+        &settings,
+        &map(&[("log", &line)]),
+        &[map(&[("log", &logged("secrets"))])],
+    );
+}
+
+#[test]
+fn tables_and_lists_lose_managed_fields() {
+    let check_body = |body: &str, want: &str| {
+        let base = event("pods", "ResponseComplete");
+        let response = r#"{"kind":"X","metadata":{"name":"x","managedFields":[]}}"#;
+        check(
+            &Settings::default(),
+            &map(&[("log", &base.replace(response, body))]),
+            &[map(&[(
+                "log",
+                &logged("pods").replace(r#"{"kind":"X","metadata":{"name":"x"}}"#, want),
+            )])],
+        );
+    };
+    check_body(
+        r#"{"items":[{"metadata":{"managedFields":[1]}},{"spec":{"metadata":{"managedFields":[2]}}},3],"metadata":{}}"#,
+        r#"{"items":[{"metadata":{}},{"spec":{"metadata":{"managedFields":[2]}}},3],"metadata":{}}"#,
+    );
+    let table = |kind: &str, fields: &str| {
+        format!(
+            r#"{{"rows":[{{"cells":[],"object":{{"metadata":{{"a":1{fields}}}}}}}],"kind":"{kind}","apiVersion":"meta.k8s.io/v1"}}"#
+        )
+    };
+    check_body(
+        &table("Table", r#","managedFields":[1]"#),
+        &table("Table", ""),
+    );
+    let other = table("Other", r#","managedFields":[1]"#);
+    check_body(&other, &other);
+}
+
+#[test]
+fn patches_keep_managed_fields() {
+    let line = event("pods", "ResponseComplete").replace(r#""verb":"update""#, r#""verb":"patch""#);
+    let want = line.replace(r#","managedFields":[]"#, "");
+    check(
+        &Settings::default(),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &want)])],
+    );
+}
+
+#[test]
+fn a_chunk_that_breaks_off_is_done_up_to_there() {
+    let record = framed(&map(&[("log", &event("secrets", "RequestReceived"))]));
+    let chunk = [&record[..], b"\xc1rest"].concat();
+    let mut sink = ChunkSink::new(&chunk, chunk.len());
+    assert_eq!(
+        rewriter(Settings::default()).chunk(b"t", &chunk, &mut sink),
+        Err(record.len())
+    );
+    assert_eq!(sink.finish().as_deref(), Some(&b"\xc1rest"[..]));
+}
+
+#[test]
+fn hostile_nesting_is_left_alone() {
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let line = event("secrets", "ResponseComplete").replace("1.50e0", &deep);
+    check(
+        &Settings::default(),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &logged("secrets"))])],
+    );
+    let as_map = Settings {
+        output_shape: OutputShape::Map,
+        ..Settings::default()
+    };
+    let line = event("configmaps", "ResponseComplete").replace("1.50e0", &deep);
+    check(&as_map, &map(&[("log", &line)]), &[map(&[("log", &line)])]);
+    let mut body = vec![0x81, 0xa1, b'a'];
+    body.extend(vec![0x91; 100_000]);
+    body.push(0xc0);
+    check(&Settings::default(), &body.clone(), &[body]);
+}
+
+#[test]
+fn records_of_16_mib() {
+    let body = format!(r#"{{"k":"{}"}}"#, "x".repeat(16 << 20));
+    let line = event("secrets", "ResponseComplete").replace("1.50e0", &body);
+    check(
+        &Settings::default(),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &logged("secrets"))])],
+    );
+    let mut rewriter = rewriter(Settings::default());
+    let chunk = framed(&map(&[("log", &line[..line.len() - 1])]));
+    assert_eq!(run(&mut rewriter, &chunk), None);
+    assert_eq!(rewriter.tally().malformed, 1);
+}
+
+#[test]
+fn chunks_cut_anywhere_or_with_flipped_bytes() {
+    let line = event("secrets", "ResponseComplete");
+    let chunk = [framed(&map(&[("log", &line)])), framed_old(&msgpack(&line))].concat();
+    for end in 0..chunk.len() {
+        let mut sink = ChunkSink::new(&chunk[..end], end);
+        let _ = rewriter(Settings::default()).chunk(b"t", &chunk[..end], &mut sink);
+    }
+    for at in 0..chunk.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = chunk.clone();
+            damaged[at] ^= flip;
+            let mut sink = ChunkSink::new(&damaged, damaged.len());
+            let _ = rewriter(Settings::default()).chunk(b"t", &damaged, &mut sink);
+        }
+    }
+}
+
+#[test]
+fn without_a_policy_only_the_options_count() {
+    let body = map(&[("log", &event("secrets", "RequestReceived"))]);
+    let mut rewriter = Rewriter::new(Settings::default(), None, || [0; 16]);
+    assert_eq!(run(&mut rewriter, &framed(&body)), None);
+}
+
+/// Finds plain text.
+struct Word(&'static str);
+
+impl Pattern for Word {
+    fn is_in(&self, text: &[u8]) -> bool {
+        memchr::memmem::find(text, self.0.as_bytes()).is_some()
+    }
+}
+
+#[test]
+fn conditions_hold_for_each_event_of_a_list_and_for_other_lines() {
+    let event = |verb| format!(r#"{{"auditID":"a","stage":"Panic","verb":"{verb}"}}"#);
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{},{}]}}"#,
+        event("get"),
+        event("list")
+    );
+    let mut rewriter = Rewriter::new(Settings::default(), None, || [0; 16]);
+    rewriter.set_conditions(vec![Condition {
+        effect: Effect::Require,
+        place: Place::Field(FieldPath::parse("verb").unwrap()),
+        pattern: Box::new(Word("list")),
+    }]);
+    let mut out = Vec::new();
+    for line in [&list, &event("get"), &event("list"), "verb list"] {
+        rewriter.line(line.as_bytes(), &mut out);
+    }
+    let kept = event("list") + "\n";
+    assert_eq!(String::from_utf8(out).unwrap(), kept.repeat(2));
+    let tally = rewriter.tally();
+    let counts = (tally.kept(), tally.excluded_events, tally.excluded_others);
+    assert_eq!(counts, (2, 2, 1));
+}

@@ -1,0 +1,364 @@
+//! Which fields a policy has and of which types: type errors, unknown fields, repeated keys.
+
+use super::error::Findings;
+use super::{ProblemKind, WarningKind};
+use crate::text::suggest::nearest;
+use crate::text::{Node, Path, Value, shown};
+
+/// The type of a value. Null fits every type.
+enum Shape {
+    Anything,
+    Text,
+    Bool,
+    Integer,
+    Time,
+    List(&'static Shape),
+    /// A mapping with keys of the author's choice.
+    Dict(&'static Shape),
+    Object(&'static Object),
+}
+
+/// A mapping with known fields.
+struct Object {
+    name: &'static str,
+    fields: &'static [Field],
+}
+
+struct Field {
+    name: &'static str,
+    shape: Shape,
+    /// What happens when a misspelling of the field is ignored.
+    when_ignored: &'static str,
+}
+
+const fn field(name: &'static str, shape: Shape, when_ignored: &'static str) -> Field {
+    Field {
+        name,
+        shape,
+        when_ignored,
+    }
+}
+
+const TEXTS: Shape = Shape::List(&Shape::Text);
+const IGNORED: &str = "it is ignored";
+const WIDENED: &str = "it is ignored, so the rule matches more requests than intended";
+
+/// `Policy` of `audit.k8s.io`, the same in v1, v1beta1 and v1alpha1.
+static POLICY: Object = Object {
+    name: "policy",
+    fields: &[
+        field("apiVersion", Shape::Text, IGNORED),
+        field("kind", Shape::Text, IGNORED),
+        field("metadata", Shape::Object(&METADATA), IGNORED),
+        field(
+            "rules",
+            Shape::List(&Shape::Object(&RULE)),
+            "it is ignored with all its rules",
+        ),
+        field("omitStages", TEXTS, "it is ignored, so no stage is omitted"),
+        field(
+            "omitManagedFields",
+            Shape::Bool,
+            "it is ignored, so managed fields stay",
+        ),
+    ],
+};
+
+static RULE: Object = Object {
+    name: "rule",
+    fields: &[
+        field("level", Shape::Text, IGNORED),
+        field("users", TEXTS, WIDENED),
+        field("userGroups", TEXTS, WIDENED),
+        field("verbs", TEXTS, WIDENED),
+        field(
+            "resources",
+            Shape::List(&Shape::Object(&GROUP_RESOURCES)),
+            WIDENED,
+        ),
+        field("namespaces", TEXTS, WIDENED),
+        field("nonResourceURLs", TEXTS, WIDENED),
+        field(
+            "omitStages",
+            TEXTS,
+            "it is ignored, so the rule omits no stage of its own",
+        ),
+        field(
+            "omitManagedFields",
+            Shape::Bool,
+            "it is ignored, so the policy's setting counts",
+        ),
+    ],
+};
+
+static GROUP_RESOURCES: Object = Object {
+    name: "entry of `resources`",
+    fields: &[
+        field(
+            "group",
+            Shape::Text,
+            "it is ignored, so the entry stands for the core group",
+        ),
+        field("resources", TEXTS, WIDENED),
+        field("resourceNames", TEXTS, WIDENED),
+    ],
+};
+
+/// `ObjectMeta` of `meta.k8s.io/v1`; it means nothing for a policy, but must be well-formed.
+static METADATA: Object = Object {
+    name: "metadata",
+    fields: &[
+        field("name", Shape::Text, IGNORED),
+        field("generateName", Shape::Text, IGNORED),
+        field("namespace", Shape::Text, IGNORED),
+        field("selfLink", Shape::Text, IGNORED),
+        field("uid", Shape::Text, IGNORED),
+        field("resourceVersion", Shape::Text, IGNORED),
+        field("generation", Shape::Integer, IGNORED),
+        field("creationTimestamp", Shape::Time, IGNORED),
+        field("deletionTimestamp", Shape::Time, IGNORED),
+        field("deletionGracePeriodSeconds", Shape::Integer, IGNORED),
+        field("labels", Shape::Dict(&Shape::Text), IGNORED),
+        field("annotations", Shape::Dict(&Shape::Text), IGNORED),
+        field(
+            "ownerReferences",
+            Shape::List(&Shape::Object(&OWNER_REFERENCE)),
+            IGNORED,
+        ),
+        field("finalizers", TEXTS, IGNORED),
+        field(
+            "managedFields",
+            Shape::List(&Shape::Object(&MANAGED_FIELDS)),
+            IGNORED,
+        ),
+    ],
+};
+
+static OWNER_REFERENCE: Object = Object {
+    name: "owner reference",
+    fields: &[
+        field("apiVersion", Shape::Text, IGNORED),
+        field("kind", Shape::Text, IGNORED),
+        field("name", Shape::Text, IGNORED),
+        field("uid", Shape::Text, IGNORED),
+        field("controller", Shape::Bool, IGNORED),
+        field("blockOwnerDeletion", Shape::Bool, IGNORED),
+    ],
+};
+
+static MANAGED_FIELDS: Object = Object {
+    name: "entry of `managedFields`",
+    fields: &[
+        field("manager", Shape::Text, IGNORED),
+        field("operation", Shape::Text, IGNORED),
+        field("apiVersion", Shape::Text, IGNORED),
+        field("time", Shape::Time, IGNORED),
+        field("fieldsType", Shape::Text, IGNORED),
+        field("fieldsV1", Shape::Anything, IGNORED),
+        field("subresource", Shape::Text, IGNORED),
+    ],
+};
+
+/// What the check of a whole policy brought to light.
+pub(super) struct Report<'a> {
+    pub problems: Findings<ProblemKind>,
+    pub warnings: Findings<WarningKind>,
+    /// The number of the line at an offset, for "first set on line 3".
+    line_of: &'a dyn Fn(usize) -> usize,
+}
+
+/// Compares a policy with what it may look like.
+pub(super) fn check<'a>(policy: &Node, line_of: &'a dyn Fn(usize) -> usize) -> Report<'a> {
+    let mut report = Report {
+        problems: Findings::new(),
+        warnings: Findings::new(),
+        line_of,
+    };
+    report.check(policy, &Shape::Object(&POLICY), Path::Root);
+    report
+}
+
+impl Report<'_> {
+    /// Recursion ends where the schema ends.
+    fn check(&mut self, node: &Node, shape: &Shape, path: Path<'_>) {
+        match (shape, &node.value) {
+            (Shape::Anything, _)
+            | (_, Value::Null)
+            | (Shape::Text, Value::Text(_))
+            | (Shape::Bool, Value::Bool { .. })
+            | (Shape::Integer, Value::Number { integer: true, .. }) => {}
+            (Shape::Time, Value::Text(time)) if is_rfc3339(time) => {}
+            (Shape::List(shape), Value::List(items)) => {
+                for (i, item) in items.iter().enumerate() {
+                    self.check(item, shape, path.item(i));
+                }
+            }
+            (Shape::Dict(shape), Value::Map(entries)) => {
+                for entry in entries {
+                    self.repetition(entry.at, entry.repeats, path.field(&entry.key));
+                    self.check(&entry.value, shape, path.field(&entry.key));
+                }
+            }
+            (Shape::Object(object), Value::Map(entries)) => {
+                for entry in entries {
+                    let path = path.field(&entry.key);
+                    self.repetition(entry.at, entry.repeats, path);
+                    match object.fields.iter().find(|field| field.name == entry.key) {
+                        Some(field) => self.check(&entry.value, &field.shape, path),
+                        None => self.unknown(entry.at, &entry.key, object, path),
+                    }
+                }
+            }
+            (_, found) => {
+                self.problems
+                    .push(node.at, path, ProblemKind::Type, mismatch(shape, found));
+            }
+        }
+    }
+
+    fn repetition(&mut self, at: usize, repeats: Option<usize>, path: Path<'_>) {
+        if let Some(earlier) = repeats {
+            let line = (self.line_of)(earlier);
+            let message =
+                format!("already set on line {line}: the later one counts, remove the other");
+            self.warnings
+                .push(at, path, WarningKind::DuplicateKey, message);
+        }
+    }
+
+    fn unknown(&mut self, at: usize, name: &str, object: &Object, path: Path<'_>) {
+        let names = object.fields.iter().map(|field| field.name);
+        let meant = nearest(name, names).and_then(|meant| object.field(meant));
+        // A selector that slipped into an entry of `resources` by wrong indentation.
+        let home = [&RULE, &POLICY]
+            .into_iter()
+            .find(|other| other.field(name).is_some());
+        let message = match (meant, home) {
+            (Some(meant), _) => {
+                format!(
+                    "unknown field; did you mean `{}`? {}",
+                    meant.name, meant.when_ignored
+                )
+            }
+            (None, Some(home)) => {
+                let when_ignored = home.field(name).map_or(IGNORED, |field| field.when_ignored);
+                let home = home.name;
+                format!(
+                    "no field of the {}, but of the {home}: {when_ignored}",
+                    object.name
+                )
+            }
+            (None, None) => format!("unknown field of the {}: {IGNORED}", object.name),
+        };
+        self.warnings
+            .push(at, path, WarningKind::UnknownField, message);
+    }
+}
+
+impl Object {
+    fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+fn mismatch(shape: &Shape, found: &Value) -> String {
+    let (expected, remedy) = match (shape, found) {
+        (Shape::Text, Value::Bool { spelling, .. } | Value::Number { spelling, .. }) => (
+            "a string",
+            format!(": put it in quotes, `\"{}\"`", shown(spelling)),
+        ),
+        (Shape::Text | Shape::Anything, _) => ("a string", String::new()),
+        (Shape::Bool, _) => ("`true` or `false`", String::new()),
+        (Shape::Integer, _) => ("a whole number", String::new()),
+        (Shape::Time, _) => (
+            "a time",
+            ": write it like `2024-01-31T12:00:00Z`".to_owned(),
+        ),
+        (Shape::List(Shape::Text), Value::Text(text)) => {
+            ("a list", format!(": write `[\"{}\"]`", shown(text)))
+        }
+        (Shape::List(Shape::Object(_)), Value::Map(_)) => {
+            ("a list", ": begin it with `- `".to_owned())
+        }
+        (Shape::List(_), _) => ("a list", String::new()),
+        (Shape::Dict(_) | Shape::Object(_), _) => ("a mapping", String::new()),
+    };
+    format!("found {found}, expected {expected}{remedy}")
+}
+
+/// Whether Go's `time.RFC3339` fits.
+fn is_rfc3339(text: &str) -> bool {
+    let number = |range: std::ops::Range<usize>| -> Option<u32> {
+        let digits = text.get(range)?;
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| digits.parse().ok())?
+    };
+    let fits = || {
+        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        let separated = separators
+            .iter()
+            .all(|&(i, separator)| text.as_bytes().get(i) == Some(&separator));
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days = match month {
+            2 => 28 + u32::from(leap),
+            4 | 6 | 9 | 11 => 30,
+            1..=12 => 31,
+            _ => 0,
+        };
+        let rest = text.get(19..)?;
+        let fraction = rest.strip_prefix(['.', ',']).map(|rest| {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            (digits > 0).then(|| &rest[digits..])
+        });
+        let zone = fraction.unwrap_or(Some(rest))?;
+        let offset = zone.strip_prefix(['+', '-']).is_some_and(|offset| {
+            let start = text.len() - offset.len();
+            offset.len() == 5
+                && offset.as_bytes().get(2) == Some(&b':')
+                && number(start..start + 2).is_some_and(|hours| hours <= 24)
+                && number(start + 3..start + 5).is_some_and(|minutes| minutes <= 60)
+        });
+        let clock = hour < 24 && minute < 60 && second < 60;
+        Some(separated && (1..=days).contains(&day) && clock && (zone == "Z" || offset))
+    };
+    fits().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for good in [
+            "2024-02-29T23:59:59Z",
+            "2024-01-01T00:00:00.123456Z",
+            "0000-01-01T00:00:00,5+02:00",
+            "2024-01-01T00:00:00-23:59",
+        ] {
+            assert!(is_rfc3339(good), "{good}");
+        }
+        for bad in [
+            "",
+            "nope",
+            "2024-01-01",
+            "2023-02-29T00:00:00Z",
+            "2024-13-01T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:00:60Z",
+            "2024-01-01t00:00:00Z",
+            "2024-01-01T00:00:00",
+            "2024-01-01T00:00:00.Z",
+            "2024-01-01T00:00:00z",
+            "2024-01-01T00:00:00+0200",
+            "2024-01-01T00:00:00Zx",
+            "2024-01-01T00:00:0ö",
+        ] {
+            assert!(!is_rfc3339(bad), "{bad}");
+        }
+    }
+}

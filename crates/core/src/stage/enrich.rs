@@ -1,0 +1,132 @@
+//! Keys added to and removed from a record, as Fluent Bit's `record_modifier` does it.
+
+use crate::doc::{Doc, Malformed};
+use crate::event::kube::Slot;
+
+/// What is added to and removed from each record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Enrichment {
+    /// Keys and values appended to the record, whether or not it has the key.
+    pub records: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Which of the record's own keys stay.
+    pub keys: KeyRule,
+    /// The key under which each record gets a random UUID.
+    pub uuid_key: Option<Vec<u8>>,
+}
+
+/// Which of a record's own keys stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeyRule {
+    /// All.
+    #[default]
+    KeepAll,
+    /// All but these.
+    Remove(Vec<KeyPattern>),
+    /// Only these.
+    Allow(Vec<KeyPattern>),
+}
+
+/// A key, or with a final `*` the beginning of one; letter case does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPattern {
+    name: Vec<u8>,
+    prefix: bool,
+}
+
+impl KeyPattern {
+    /// Reads a pattern.
+    pub fn new(pattern: &str) -> KeyPattern {
+        match pattern.strip_suffix('*') {
+            Some(prefix) => KeyPattern {
+                name: prefix.into(),
+                prefix: true,
+            },
+            None => KeyPattern {
+                name: pattern.into(),
+                prefix: false,
+            },
+        }
+    }
+
+    fn matches(&self, key: &[u8]) -> bool {
+        let compared = if self.prefix {
+            key.get(..self.name.len())
+        } else {
+            Some(key)
+        };
+        compared.is_some_and(|key| key.eq_ignore_ascii_case(&self.name))
+    }
+}
+
+impl Enrichment {
+    /// Whether records stay as they are.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.keys == KeyRule::KeepAll && self.uuid_key.is_none()
+    }
+
+    /// The members to append to one record, with `uuid` for it.
+    pub fn additions<'e>(&'e self, uuid: &'e [u8]) -> impl Iterator<Item = (&'e [u8], &'e [u8])> {
+        let records = self
+            .records
+            .iter()
+            .map(|(key, value)| (&key[..], &value[..]));
+        records.chain(self.uuid_key.as_deref().map(|key| (key, uuid)))
+    }
+
+    /// Whether the member in a slot stays.
+    pub fn keeps<'a, T: Doc<'a>>(&self, tree: T, slot: &Slot) -> Result<bool, Malformed> {
+        let (patterns, keep_matching) = match &self.keys {
+            KeyRule::KeepAll => return Ok(true),
+            KeyRule::Remove(patterns) => (patterns, false),
+            KeyRule::Allow(patterns) => (patterns, true),
+        };
+        let key = tree.key(slot.start)?;
+        let key = key.value();
+        Ok(patterns.iter().any(|pattern| pattern.matches(&key)) == keep_matching)
+    }
+}
+
+/// A UUID, version 4, as text, from random bytes.
+pub fn uuid_v4(random: [u8; 16]) -> [u8; 36] {
+    let mut bytes = random;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = [b'-'; 36];
+    let places = (0..36).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
+    for (place, digit) in places.zip(digits) {
+        text[place] = b"0123456789abcdef"[usize::from(digit)];
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, key, want) in [
+            ("log", "LOG", true),
+            ("log", "logs", false),
+            ("kube*", "Kubernetes", true),
+            ("kube*", "kub", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(
+                KeyPattern::new(pattern).matches(key.as_bytes()),
+                want,
+                "{pattern} {key}"
+            );
+        }
+    }
+
+    #[test]
+    fn uuids_have_version_and_variant() {
+        assert_eq!(
+            &uuid_v4([0xff; 16]),
+            b"ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
+        assert_eq!(&uuid_v4([0; 16]), b"00000000-0000-4000-8000-000000000000");
+    }
+}

@@ -1,0 +1,203 @@
+//! The client as its caller sees it: start, flush, resume, shut down.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::config::{Config, StartError};
+use super::connection::Opener;
+use super::ledger::{Ledger, Standing};
+use super::node::Node;
+use super::report::{News, Report, Reporter};
+use super::rng::Rng;
+use super::shared::{Flow, Phase, Shared, State};
+use super::socket::Waker;
+use super::worker::Worker;
+use crate::protocol::frames::Batch;
+use crate::protocol::pending::Ticket;
+
+/// How long a flush holds its caller up for room, if chunks are being delivered.
+const HOLD: Duration = Duration::from_millis(50);
+
+/// How a call of the host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Every record was acknowledged, or there was none to send.
+    Delivered,
+    /// Not yet: hand the same tag and chunk over again later.
+    Retry(Reason),
+    /// Not yet: keep tag and chunk, and [resume](Client::resume) the call when it
+    /// is among those that are [ready](Client::ready).
+    Waits(Call),
+}
+
+/// A call that waits for its chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call(Ticket);
+
+/// Why a chunk is not delivered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// The client has it and works on it.
+    #[error("not acknowledged yet, delivery goes on")]
+    UnderWay,
+    /// The client has given up on it for now.
+    #[error("refused by the receiver, or lost with the connection repeatedly")]
+    GivenBack,
+    /// The client holds as much as it may and did not take it.
+    #[error("too much is waiting for acknowledgement")]
+    Full,
+    /// The client's thread has ended.
+    #[error("the client has ended")]
+    Ended,
+}
+
+/// Sends chunks with one thread; see the [module](super).
+pub struct Client {
+    shared: Arc<Shared>,
+    flush_wait: Duration,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Client {
+    /// Starts the thread, which connects at once. `prepare` runs on it and
+    /// makes entries of a tag and a chunk, a batch for each tag under which they
+    /// are sent. A chunk without entries is delivered.
+    pub fn start(
+        config: Config,
+        prepare: impl FnMut(&[u8], &[u8]) -> Vec<Batch> + Send + 'static,
+        report: Arc<dyn Report>,
+    ) -> Result<Client, StartError> {
+        if config.nodes.is_empty() {
+            return Err(StartError::NoEndpoint);
+        }
+        let openers = config
+            .nodes
+            .iter()
+            .map(|node| Opener::new(node, &config))
+            .collect::<Result<Vec<_>, _>>()?;
+        let signal = Arc::new(Waker::new()?);
+        let mut reporter = Reporter::new(report, Arc::clone(&signal));
+        let unverified = |node: &&Node| node.tls.as_ref().is_some_and(|tls| !tls.verify);
+        let nodes: Vec<_> = config.nodes.iter().filter(unverified).collect();
+        if !nodes.is_empty() {
+            let nodes: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+            let nodes = nodes.join(", ");
+            reporter.news(&News::NotVerified { nodes }, Instant::now());
+        }
+        let rng = Rng::new().map_err(StartError::Random)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                ledger: Ledger::new(config.memory),
+                flow: Flow::Flowing,
+                phase: Phase::Running,
+            }),
+            changed: Condvar::new(),
+            waker: Arc::new(Waker::new()?),
+            signal,
+        });
+        let flush_wait = config.flush_wait;
+        let worker = Worker::new(config, openers, Arc::clone(&shared), prepare, reporter, rng);
+        let thread = Builder::new()
+            .name("kube-audit-fwd".into())
+            .spawn(move || worker.run())?;
+        Ok(Client {
+            shared,
+            flush_wait,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands a chunk over. Where there is no room for it, but others are being
+    /// delivered, this holds the caller up for a moment, so that it brings no more
+    /// than receivers take.
+    pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
+        let mut state = self.shared.lock();
+        if state.phase == Phase::Ended {
+            return Flushed::Retry(Reason::Ended);
+        }
+        let until = Instant::now() + self.flush_wait;
+        let ticket = state.ledger.attach(tag, chunk, until);
+        if state.ledger.is_next(ticket) && state.flow == Flow::Flowing {
+            state = self.hold(state, ticket);
+        }
+        self.answer(state, ticket, tag, chunk)
+    }
+
+    /// Goes on with a call whose chunk is the same still.
+    pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Flushed {
+        self.answer(self.shared.lock(), call.0, tag, chunk)
+    }
+
+    /// Calls to resume now.
+    pub fn ready(&self) -> Vec<Call> {
+        self.shared.signal.rest();
+        let ready = self.shared.lock().ledger.take_ready();
+        ready.into_iter().map(Call).collect()
+    }
+
+    /// Is readable when calls may be [ready](Client::ready), or news was reported,
+    /// since that was last asked.
+    pub fn signal(&self) -> BorrowedFd<'_> {
+        self.shared.signal.as_fd()
+    }
+
+    /// Waits for room, for [`HOLD`] at most.
+    fn hold<'a>(&self, state: MutexGuard<'a, State>, ticket: Ticket) -> MutexGuard<'a, State> {
+        let waits = |state: &mut State| state.ledger.is_next(ticket) && state.phase != Phase::Ended;
+        let waited = self.shared.changed.wait_timeout_while(state, HOLD, waits);
+        let (mut state, ended) = waited.unwrap_or_else(PoisonError::into_inner);
+        if ended.timed_out() {
+            state.flow = Flow::Stuck;
+        }
+        state
+    }
+
+    fn answer(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        ticket: Ticket,
+        tag: &[u8],
+        chunk: &[u8],
+    ) -> Flushed {
+        state.ledger.hand_over(ticket, tag, chunk);
+        let overdue = state.ledger.is_overdue(ticket);
+        let flushed = match state.ledger.standing(ticket) {
+            Standing::Delivered => Flushed::Delivered,
+            Standing::Parked => Flushed::Retry(Reason::GivenBack),
+            _ if state.phase == Phase::Ended => Flushed::Retry(Reason::Ended),
+            Standing::Queued | Standing::Invited if overdue => Flushed::Retry(Reason::Full),
+            Standing::UnderWay if overdue => Flushed::Retry(Reason::UnderWay),
+            Standing::Queued | Standing::Invited | Standing::UnderWay => {
+                Flushed::Waits(Call(ticket))
+            }
+        };
+        let waits = matches!(flushed, Flushed::Waits(_));
+        if !waits {
+            state.ledger.detach(ticket, tag, chunk);
+        }
+        if state.ledger.has_ready() {
+            self.shared.signal.wake();
+        }
+        if waits || state.ledger.has_commands() {
+            self.shared.waker.wake();
+        }
+        flushed
+    }
+
+    /// Ends the thread. Where frames are under way on a connection, it goes on
+    /// for up to 2 s to learn what becomes of them.
+    pub fn shutdown(self) {}
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.phase = Phase::Stopping);
+        self.shared.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, it has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
