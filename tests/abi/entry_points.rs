@@ -1,16 +1,12 @@
-//! Both doors from the side of the host, played by `tests/abi/host.c`.
-#[path = "common/c_host.rs"]
-mod c_host;
-#[path = "common/library.rs"]
-mod library;
+//! Both doors from the side of the host, played by `crates/testkit/c/host.c`.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use c_host::{CHost, Ran, malloc8_library};
-use library::{Installed, SecondName};
+use kube_audit_testkit::c_host::{CHost, Ran, malloc8_library};
+use kube_audit_testkit::library::{Installed, SecondName};
 
 /// One version per layout of anything that the plugin looks at, and those that KKP ships.
 const VERSIONS: [&str; 22] = [
@@ -38,7 +34,7 @@ fn drive_installed(host: &CHost, installed: &Installed, commands: &str) -> Ran {
     let receiver = "prop Endpoint 127.0.0.1:1 prop Flush_Wait 50ms";
     let commands = &commands.replace(" output ", &format!(" {receiver} output "));
     let (output, filter) = (installed.output(), installed.filter());
-    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/abi/events.jsonl");
+    let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/events.jsonl");
     host.run(
         commands,
         &[

@@ -1,9 +1,8 @@
 //! The library as a file: what it exports and needs, and of libraries that are to be
 //! shipped also their size and the glibc that they ask for. Those are the paths in
 //! `KUBE_AUDIT_ARTEFACTS`, separated by colons; stderr says if there are none.
-#[path = "common/library.rs"]
-mod library;
 
+use kube_audit_testkit::library;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,9 @@
 //! Replays the corpora of the fuzz targets, without a fuzzer.
 
-#[path = "../fuzz/bodies.rs"]
-mod bodies;
-
 use std::fs;
 use std::path::Path;
+
+use kube_audit_testkit::fuzz;
 
 fn replay(target: &str, body: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,30 +25,30 @@ fn replay(target: &str, body: fn(&[u8])) {
 
 #[test]
 fn chunks() {
-    replay("chunk", bodies::chunk);
+    replay("chunk", fuzz::chunk);
 }
 
 #[test]
 fn lines() {
-    replay("line", bodies::line);
+    replay("line", fuzz::line);
 }
 
 #[test]
 fn cri_lines() {
-    replay("cri", bodies::cri);
+    replay("cri", fuzz::cri);
 }
 
 #[test]
 fn policies() {
-    replay("policy", bodies::policy);
+    replay("policy", fuzz::policy);
 }
 
 #[test]
 fn acks() {
-    replay("ack", bodies::ack);
+    replay("ack", fuzz::ack);
 }
 
 #[test]
 fn handshakes() {
-    replay("handshake", bodies::handshake);
+    replay("handshake", fuzz::handshake);
 }

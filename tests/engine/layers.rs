@@ -1,154 +1,143 @@
-//! The architecture as rules: which room may know which, and what pure rooms lack.
+//! The layers inside packages, which cargo does not know; those between packages are in
+//! their `Cargo.toml`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room, and the rooms that it may use besides itself.
-const ARROWS: [(&str, &[&str]); 8] = [
-    ("text", &[]),
-    ("policy", &["suggest", "text", "bytes"]),
-    ("record", &["policy", "bytes"]),
-    ("forward", &[]),
-    ("net", &["forward"]),
-    (
-        "plugin",
-        &["suggest", "text", "policy", "record", "forward", "net"],
-    ),
-    ("ffi", &["plugin"]),
-    (
-        "cli",
-        &[
-            "suggest", "text", "policy", "record", "forward", "net", "plugin",
-        ],
-    ),
-];
-
-/// Rooms without I/O, clock, threads and randomness.
-const PURE: [&str; 4] = ["text", "policy", "record", "forward"];
-
-/// What pure rooms do without.
+/// What code without I/O, clocks, threads and randomness does without.
 const IMPURE: [&str; 9] = [
-    "std::fs",
-    "std::net",
     "std::env",
-    "std::thread",
+    "std::fs",
+    "std::io",
+    "std::net",
     "std::process",
-    "std::io::",
-    "SystemTime",
+    "std::thread",
     "Instant::now",
-    "getrandom::",
+    "SystemTime",
+    "getrandom",
 ];
 
-/// Crates that only certain rooms may know.
-const OWNERS: [(&str, &[&str]); 9] = [
-    ("fearless_simd", &["record"]),
-    ("granit_parser", &["text"]),
-    ("lexopt", &["cli"]),
-    // One reads what the other one writes.
-    ("flate2", &["cli", "forward"]),
-    ("sha2", &["forward"]),
-    ("libc::", &["ffi"]),
-    ("once_cell", &["ffi"]),
-    ("polling", &["net"]),
-    ("rustls", &["net"]),
-];
-
-/// The code of a room, file by file, without comments and without tests.
-fn code(room: &str) -> Vec<(PathBuf, String)> {
-    let mut files = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs")
-                && !path.ends_with("tests.rs")
-            {
-                let text = fs::read_to_string(&path).unwrap();
-                let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-                let code = text
-                    .lines()
-                    .filter(|line| !line.trim_start().starts_with("//"));
-                files.push((path, code.collect::<Vec<_>>().join("\n")));
-            }
-        }
-    }
-    files
+fn source(package: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("crates")
+        .join(package)
+        .join("src")
 }
 
-fn mentions(code: &str, room: &str) -> bool {
-    [
-        format!("crate::{room}::"),
-        format!("crate::{room};"),
-        format!("crate::{room} as"),
-    ]
-    .iter()
-    .any(|path| code.contains(path.as_str()))
+/// The Rust files of a module, a folder or a file, with their code without comments and
+/// tests.
+fn code(module: &Path) -> Vec<(PathBuf, String)> {
+    if module.is_dir() {
+        let entries = fs::read_dir(module).unwrap();
+        return entries
+            .flat_map(|entry| code(&entry.unwrap().path()))
+            .collect();
+    }
+    if module.extension().is_none_or(|extension| extension != "rs") || module.ends_with("tests.rs")
+    {
+        return Vec::new();
+    }
+    let text = fs::read_to_string(module).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    vec![(module.to_owned(), code)]
+}
+
+/// The modules of a package's root that code names as `crate::NAME` or in `crate::{…}`.
+fn named<'a>(code: &'a str, modules: &'a BTreeSet<String>) -> impl Iterator<Item = &'a String> {
+    let paths: Vec<&str> = code
+        .match_indices("crate::")
+        // `$crate::` of a macro counts as well, `my_crate::` does not.
+        .filter(|(at, _)| {
+            !code[..*at].ends_with(|before: char| before == '_' || before.is_alphanumeric())
+        })
+        .map(|(at, path)| &code[at + path.len()..])
+        .flat_map(|rest| match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap().split(',').collect(),
+            None => vec![rest],
+        })
+        .map(|path| {
+            let path = path.trim_start();
+            let end = path.find(|c: char| c != '_' && !c.is_alphanumeric());
+            &path[..end.unwrap_or(path.len())]
+        })
+        .collect();
+    modules
+        .iter()
+        .filter(move |module| paths.contains(&module.as_str()))
+}
+
+/// Which modules each module of a package's root uses, itself left out.
+fn uses(package: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let entries = fs::read_dir(source(package)).unwrap();
+    let paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let modules: BTreeSet<String> = paths.iter().map(|path| name(path)).collect();
+    let is_root = |path: &&PathBuf| name(path) != "lib";
+    let uses = paths.iter().filter(is_root).map(|path| {
+        let mut used = BTreeSet::new();
+        for (_, code) in code(path) {
+            used.extend(named(&code, &modules).cloned());
+        }
+        used.remove(&name(path));
+        (name(path), used)
+    });
+    uses.collect()
 }
 
 #[test]
-fn arrows_point_downwards() {
-    for (room, allowed) in ARROWS {
-        for (file, code) in code(room) {
-            for other in ARROWS
-                .map(|(other, _)| other)
-                .into_iter()
-                .chain(["suggest", "bytes"])
-            {
-                let fine = other == room || allowed.contains(&other);
-                assert!(
-                    fine || !mentions(&code, other),
-                    "{}: {room} must not use {other}",
-                    file.display()
-                );
-            }
+fn modules_of_the_engine_form_no_circle() {
+    let mut open = uses("core");
+    assert!(open.len() > 5, "{open:?}");
+    // Takes away what uses nothing that is left, floor by floor.
+    loop {
+        let floor: BTreeSet<String> = open
+            .iter()
+            .filter(|(_, used)| used.is_empty())
+            .map(|(module, _)| module.clone())
+            .collect();
+        if floor.is_empty() {
+            break;
+        }
+        open.retain(|module, _| !floor.contains(module));
+        for used in open.values_mut() {
+            used.retain(|module| !floor.contains(module));
         }
     }
+    assert!(open.is_empty(), "these use each other: {open:#?}");
 }
 
 #[test]
-fn pure_rooms_are_pure() {
-    for room in PURE {
-        for (file, code) in code(room) {
+fn the_engine_and_the_protocol_are_pure() {
+    for module in [source("core"), source("forward").join("protocol")] {
+        let files = code(&module);
+        assert!(!files.is_empty(), "{}", module.display());
+        for (file, code) in files {
             for word in IMPURE {
-                assert!(
-                    !code.contains(word),
-                    "{}: {word} in a pure room",
-                    file.display()
-                );
+                assert!(!code.contains(word), "{}: {word}", file.display());
             }
         }
     }
 }
 
 #[test]
-fn unsafe_code_is_in_one_room() {
-    for (room, _) in ARROWS {
-        for (file, code) in code(room) {
-            let unsafe_code = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"]
-                .iter()
-                .any(|word| code.contains(word));
-            assert!(
-                room == "ffi" || !unsafe_code,
-                "{}: unsafe code",
-                file.display()
-            );
-        }
-    }
+fn the_protocol_knows_no_sockets() {
+    let uses = uses("forward");
+    assert!(!uses["protocol"].contains("net"), "{uses:?}");
 }
 
 #[test]
-fn each_crate_has_its_owners() {
-    for (krate, owners) in OWNERS {
-        for (room, _) in ARROWS {
-            for (file, code) in code(room) {
-                assert!(
-                    owners.contains(&room) || !code.contains(krate),
-                    "{}: {krate} belongs to {owners:?}",
-                    file.display()
-                );
-            }
-        }
-    }
+fn named_modules_are_found() {
+    let modules = BTreeSet::from(["doc", "event", "input"].map(str::to_owned));
+    let found = |code: &str| -> Vec<String> { named(code, &modules).cloned().collect() };
+    assert_eq!(found("use crate::doc::Json;"), ["doc"]);
+    assert_eq!(found("crate::{event::Event, doc};"), ["doc", "event"]);
+    assert_eq!(
+        found("my_crate::doc crate::documents super::input"),
+        [""; 0]
+    );
 }

@@ -1,9 +1,7 @@
 //! The indexed rule set against the plain oracle, on random policies and requests.
 
-mod policy_support;
-
 use kube_audit_core::policy::Ruleset;
-use policy_support::{Request, decision_json, oracle, policy};
+use kube_audit_testkit::policy::{Request, decision_json, oracle, policy};
 use proptest::collection::vec;
 use proptest::option::{of, weighted};
 use proptest::prelude::*;

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "recorded texts are as they are")]
 
-mod policy_support;
-
 use std::time::{Duration, Instant};
 
 use kube_audit_core::policy::{Policy, Preset, Syntax};
-use policy_support::json_lines;
+use kube_audit_testkit::policy::json_lines;
 
 /// A small reproducible random generator (xorshift).
 struct Random(u64);

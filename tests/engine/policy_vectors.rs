@@ -1,9 +1,10 @@
 //! Recorded answers of k8s.io/apiserver 0.36.4: its policy reader and its evaluator.
 
-mod policy_support;
-
 use kube_audit_core::policy::{Policy, Preset, ProblemKind, Rule, Ruleset, Syntax};
-use policy_support::{Request, decision_json, json_lines, normalized, oracle, policy, policy_json};
+use kube_audit_testkit::judge::ground_truth;
+use kube_audit_testkit::policy::{
+    Request, decision_json, json_lines, normalized, oracle, policy, policy_json,
+};
 use serde_json::{Value, json};
 
 #[test]
@@ -141,11 +142,10 @@ fn presets_mean_what_their_models_mean() {
 
 #[test]
 fn presets_equal_the_policies_of_the_recorded_logs() {
-    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") else {
-        eprintln!("skipped: KUBE_AUDIT_GROUND_TRUTH is not set");
+    let Some(truth) = ground_truth("presets are not compared") else {
         return;
     };
-    let directory = std::path::Path::new(&truth).join("corpus/apiserver");
+    let directory = truth.join("corpus/apiserver");
     for (preset, file) in [
         (Preset::Metadata, "kkp-metadata"),
         (Preset::Minimal, "kkp-minimal"),

@@ -13,17 +13,14 @@ use flate2::read::GzDecoder;
 use kube_audit_core::pipeline::{Rewriter, Settings};
 use kube_audit_core::policy::{Policy, Ruleset, Stage, Syntax};
 use kube_audit_core::stage::{Cuts, evaluate, examine};
+use kube_audit_testkit::judge::ground_truth;
 use serde_json::{Value, json};
 
 /// The folders to check: the selection, and all recordings where there are any.
 fn folders() -> Vec<PathBuf> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/events")];
-    match std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") {
-        Some(truth) => folders.push(Path::new(&truth).join("vectors")),
-        None => {
-            eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, only the selection is checked")
-        }
-    }
+    let truth = ground_truth("only the selection in the repository is checked");
+    folders.extend(truth.map(|truth| truth.join("vectors")));
     folders
 }
 

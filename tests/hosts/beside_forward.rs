@@ -1,13 +1,8 @@
 //! The output beside the host's own `forward` output with the same options, on the
 //! same records: both arrive in the same way.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/library.rs"]
-mod library;
 
-use std::net::TcpListener;
-
-use fluent_bit::{Pipeline, in_each};
+use kube_audit_testkit::fluent_bit::{Pipeline, in_each};
+use kube_audit_testkit::port;
 
 const PARSERS: &str = "[PARSER]\n    Name json\n    Format json\n";
 
@@ -40,13 +35,6 @@ const TEMPLATES: [&str; 17] = [
     "x.${KUBE_AUDIT_TEST}.$key",
 ];
 
-fn ports(count: usize) -> Vec<String> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").unwrap();
-    let listeners: Vec<_> = (0..count).map(bind).collect();
-    let port = |listener: &TcpListener| listener.local_addr().unwrap().port().to_string();
-    listeners.iter().map(port).collect()
-}
-
 /// Lines `TAG: [TIME, {…}]` as tag and record, sorted.
 fn arrived(text: &str, prefix: &str) -> Vec<(String, String)> {
     let line = |line: &str| {
@@ -62,7 +50,7 @@ fn arrived(text: &str, prefix: &str) -> Vec<(String, String)> {
 #[test]
 fn case_04_tags_as_the_hosts_own_output_makes_them() {
     in_each((4, 0, 0), |host| {
-        // So many free ports are not to be had without luck.
+        // Sockets in files, for there are many of them.
         let directory = tempfile::tempdir().unwrap();
         let path = |name| directory.path().join(name).display().to_string();
         let sockets: Vec<_> = (0..2 * TEMPLATES.len())
@@ -108,7 +96,7 @@ fn case_04_tags_as_the_hosts_own_output_makes_them() {
 #[test]
 fn an_upstream_file_in_either_form() {
     in_each((4, 0, 0), |host| {
-        let ports = ports(2);
+        let ports = [port::reserve(), port::reserve()].map(|port| port.to_string());
         let mut receiver = Pipeline::new();
         for (port, prefix) in ports.iter().zip(["classic/", "yaml/"]) {
             let listen = [("listen", "127.0.0.1"), ("port", port)];
@@ -149,7 +137,7 @@ fn an_upstream_file_in_either_form() {
 #[test]
 fn without_acknowledgements() {
     in_each((1, 9, 5), |host| {
-        let port = &ports(1)[0];
+        let port = &port::reserve().to_string();
         let listen = [("listen", "127.0.0.1"), ("port", port)];
         let receiver = Pipeline::new()
             .input("forward", &listen)

@@ -1,17 +1,12 @@
 //! What `kube-audit check` and `render` say of a start, in real hosts.
 
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/library.rs"]
-mod library;
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use fluent_bit::FluentBit;
+use kube_audit_testkit::fluent_bit::{self, FluentBit};
 
 /// No start takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);

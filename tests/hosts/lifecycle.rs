@@ -1,12 +1,8 @@
 //! The plugin in real Fluent Bits.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/library.rs"]
-mod library;
 
-use fluent_bit::{FluentBit, Load, Pipeline, Running, Syntax, in_each};
+use kube_audit_testkit::fluent_bit::{FluentBit, Load, Pipeline, Running, Syntax, in_each};
 
-const LINES: &str = include_str!("abi/events.jsonl");
+const LINES: &str = include_str!("../fixtures/events.jsonl");
 
 /// With this, an instance says at its start by whom it is started. What is
 /// logged at the very end may be lost: hosts stop their log thread before it is done.

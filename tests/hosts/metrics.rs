@@ -1,17 +1,14 @@
 //! The plugin's metrics as real Fluent Bits show them.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/library.rs"]
-mod library;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
-use fluent_bit::{FluentBit, Pipeline, Running, Syntax, in_each};
+use kube_audit_testkit::fluent_bit::{FluentBit, Pipeline, Running, Syntax, in_each};
+use kube_audit_testkit::port;
 
 /// Two events and a line that is none.
-const LINES: &str = include_str!("abi/events.jsonl");
+const LINES: &str = include_str!("../fixtures/events.jsonl");
 
 /// What a host shows to Prometheus; empty while it does not answer.
 fn scrape(port: u16) -> String {
@@ -30,14 +27,9 @@ fn scrape(port: u16) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("port");
-    listener.local_addr().expect("address").port()
-}
-
 /// A pipeline that reads [`LINES`] and goes on, and the port of its metrics.
 fn observed() -> (Pipeline, u16) {
-    let port = free_port();
+    let port = port::reserve();
     let tail = [("path", "{dir}/input.log"), ("read_from_head", "on")];
     let pipeline = Pipeline::new()
         .service("http_server", "on")
@@ -63,7 +55,7 @@ fn wait_for(host: &mut Running, port: u16, lines: &[&str]) -> String {
 
 /// A second host that takes what is forwarded, and its port.
 fn receiver(host: &FluentBit) -> (Running, String) {
-    let port = free_port().to_string();
+    let port = port::reserve().to_string();
     let pipeline = Pipeline::new()
         .input("forward", &[("listen", "127.0.0.1"), ("port", &port)])
         .output("null", &[]);

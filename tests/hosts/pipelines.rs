@@ -1,18 +1,16 @@
 //! Whole pipelines in real Fluent Bits: real events, every shape, both doors.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/library.rs"]
-mod library;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
-use fluent_bit::{Finished, FluentBit, Pipeline, in_each};
+use kube_audit_testkit::fluent_bit::{Finished, FluentBit, Pipeline, Running, in_each};
+use kube_audit_testkit::judge::ground_truth;
+use kube_audit_testkit::port;
 use serde_json::{Value, json};
 
 const ALL: (u32, u32, u32) = (1, 9, 3);
@@ -90,12 +88,7 @@ fn forwarded(
     options: &[(&str, &str)],
     count: usize,
 ) -> Finished {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-        .to_string();
+    let port = port::reserve().to_string();
     let receiver = Pipeline::new().input(
         "forward",
         &[
@@ -174,10 +167,7 @@ fn events_are_those_of_the_server() {
 /// same requests in other runs.
 #[test]
 fn logs_of_a_real_server() {
-    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH").map(PathBuf::from) else {
-        eprintln!(
-            "SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, no log of a real server is filtered"
-        );
+    let Some(truth) = ground_truth("no log of a real server is filtered") else {
         return;
     };
     let folder = truth.join("corpus/apiserver");
@@ -242,8 +232,7 @@ fn logs_of_a_real_server() {
 /// Everything of a large log comes through both doors as it was.
 #[test]
 fn a_large_log_without_loss() {
-    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH").map(PathBuf::from) else {
-        eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, no large log is run");
+    let Some(truth) = ground_truth("no large log is run") else {
         return;
     };
     let bulk = unzipped(&truth.join("corpus/bulk/audit.log.gz"));
@@ -460,7 +449,7 @@ fn a_policy_file_that_changes() {
             ])
             .file_output("out");
         let mut running = host.start(&pipeline);
-        let level = |running: &fluent_bit::Running, level: &str| {
+        let level = |running: &Running, level: &str| {
             running
                 .read("out")
                 .contains(&format!("\"level\":\"{level}\""))
@@ -563,9 +552,7 @@ fn wrong_settings_end_the_start() {
 #[test]
 fn nothing_is_lost_while_the_receiver_is_away() {
     in_each(ALL, |host| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port().to_string();
-        drop(listener);
+        let port = port::reserve().to_string();
         let sender = Pipeline::new()
             .service("scheduler.base", "1")
             .service("scheduler.cap", "2")
@@ -649,15 +636,6 @@ fn receiver(port: &str) -> Pipeline {
         .file_output("out")
 }
 
-fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-        .to_string()
-}
-
 /// Ended in the middle of a retry, with chunks on disk: after a new start all is there.
 #[test]
 fn case_57_nothing_is_lost_over_a_restart() {
@@ -668,7 +646,7 @@ fn case_57_nothing_is_lost_over_a_restart() {
         }
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-        let port = free_port();
+        let port = port::reserve().to_string();
         let sender = Pipeline::new()
             .service("storage.path", &at("storage"))
             .service("scheduler.base", "1")
@@ -711,7 +689,10 @@ fn case_43_a_receiver_that_is_killed() {
         }
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-        let (input, port) = (directory.path().join("input.log"), free_port());
+        let (input, port) = (
+            directory.path().join("input.log"),
+            port::reserve().to_string(),
+        );
         let receiver = Pipeline::new()
             .service("storage.path", &at("received"))
             .input(
@@ -765,7 +746,7 @@ fn case_60_an_outage_that_the_hosts_retries_do_not_cover() {
     in_each(ALL, |host| {
         let directory = tempfile::tempdir().unwrap();
         let input = directory.path().join("input.log");
-        let port = free_port();
+        let port = port::reserve().to_string();
         let sender = Pipeline::new()
             .service("scheduler.base", "1")
             .service("scheduler.cap", "2")
@@ -812,7 +793,7 @@ fn case_58_hot_reloads_under_load() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let input = directory.path().join("input.log");
-        let port = free_port();
+        let port = port::reserve().to_string();
         let mut receiving = host.start(&receiver(&port));
         let sender = Pipeline::new()
             .service("hot_reload", "on")
@@ -881,7 +862,7 @@ fn case_45_a_receiver_that_pauses() {
         let directory = tempfile::tempdir().unwrap();
         let input = directory.path().join("input.log");
         let path = input.to_str().unwrap().to_owned();
-        let port = free_port();
+        let port = port::reserve().to_string();
         // Its output takes one batch every second, its input holds some kilobytes.
         let receiving = Pipeline::new()
             .service("flush", "1")

@@ -1,10 +1,6 @@
 //! `Regex` and `Exclude` in real Fluent Bits, beside the host's own `grep`.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/library.rs"]
-mod library;
 
-use fluent_bit::{Finished, FluentBit, Pipeline, in_each};
+use kube_audit_testkit::fluent_bit::{Finished, FluentBit, Pipeline, in_each};
 use serde_json::Value;
 
 const ALL: (u32, u32, u32) = (1, 9, 3);

@@ -1,16 +1,12 @@
 //! The files of `fluent-bit-conf/` itself, run as shipped; those in its folders have
 //! tests of their own.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/image.rs"]
-mod image;
-#[path = "common/library.rs"]
-mod library;
 
-use std::sync::{Mutex, PoisonError};
-
-use image::Image;
+use kube_audit_testkit::image::Image;
+use kube_audit_testkit::{fluent_bit, image, port};
 use serde_json::Value;
+
+/// The port that the files name.
+const PORT: u16 = 24224;
 
 /// The events in records, as text under `log` or as the record itself.
 fn events(records: &[Value]) -> Vec<Value> {
@@ -36,10 +32,8 @@ fn each_configuration_works_as_shipped() {
     if !image::is_possible() {
         return;
     }
-    // One after the other: they use the port that they name.
-    let port = Mutex::new(());
     fluent_bit::in_each((1, 9, 3), |host| {
-        let _one_at_a_time = port.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = port::wait_for_turn(PORT);
         let image = Image::new(host);
         let start = |config: &str| {
             let environment = [("CLUSTER_ID", "c-1"), ("AGGREGATOR", "127.0.0.1:24224")];

@@ -1,30 +1,21 @@
 //! `fluent-bit-conf/inputs/`, run as shipped: events that come by webhook, and those
 //! among a container's log lines.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/http.rs"]
-mod http;
-#[path = "common/image.rs"]
-mod image;
-#[path = "common/library.rs"]
-mod library;
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::TcpListener;
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
-use fluent_bit::{FluentBit, Pipeline};
-use http::Client;
-use image::Image;
+use kube_audit_testkit::fluent_bit::{FluentBit, Pipeline};
+use kube_audit_testkit::http::Client;
+use kube_audit_testkit::image::Image;
+use kube_audit_testkit::judge::ground_truth;
+use kube_audit_testkit::{fluent_bit, image, port};
 use serde_json::{Value, json};
 
-/// Tests take turns: they use the port that the file names.
-static PORT: Mutex<()> = Mutex::new(());
+/// The port that `webhook.conf` names.
+const PORT: u16 = 9880;
 
 /// The events of the sample, without the line that is none.
 fn sample() -> Vec<Value> {
@@ -54,11 +45,6 @@ fn copies(event: &Value, count: usize) -> Vec<Value> {
         event
     };
     (0..count).map(copy).collect()
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A receiver that writes what arrives into a file for each tag.
@@ -103,8 +89,8 @@ fn webhook() {
         return;
     }
     fluent_bit::in_each((1, 9, 3), |host| {
-        let _one_at_a_time = PORT.lock().unwrap_or_else(PoisonError::into_inner);
-        let to = free_port();
+        let _turn = port::wait_for_turn(PORT);
+        let to = port::reserve();
         let mut aggregator = aggregator(host, to);
         let image = Image::new(host);
         let to = format!("127.0.0.1:{to}");
@@ -169,13 +155,10 @@ fn webhook() {
     });
 }
 
-/// A recording of a real API server; `None`, with a word about it, where there is none.
+/// A recording of a real API server.
 fn recorded(file: &str) -> Option<String> {
-    let Some(truth) = std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") else {
-        eprintln!("SKIPPED: KUBE_AUDIT_GROUND_TRUTH is not set, {file} is not sent");
-        return None;
-    };
-    let file = File::open(Path::new(&truth).join("corpus/shapes").join(file)).unwrap();
+    let truth = ground_truth(&format!("{file} is not sent"))?;
+    let file = File::open(truth.join("corpus/shapes").join(file)).unwrap();
     let mut text = String::new();
     GzDecoder::new(file).read_to_string(&mut text).unwrap();
     Some(text)
@@ -201,8 +184,8 @@ fn recorded_lists() {
         return;
     }
     fluent_bit::in_each((1, 9, 3), |host| {
-        let _one_at_a_time = PORT.lock().unwrap_or_else(PoisonError::into_inner);
-        let to = free_port();
+        let _turn = port::wait_for_turn(PORT);
+        let to = port::reserve();
         let mut aggregator = aggregator(host, to);
         let image = Image::new(host);
         let to = format!("127.0.0.1:{to}");

@@ -1,23 +1,17 @@
 //! `fluent-bit-conf/kkp/`: each manifest goes through `kube-audit render`, and what KKP
 //! would write runs with the paths of its sidecar, in a Secret mounted as the kubelet
 //! does it.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/image.rs"]
-mod image;
-#[path = "common/library.rs"]
-mod library;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use fluent_bit::{FluentBit, Pipeline};
-use image::{Image, Running};
+use kube_audit_testkit::fluent_bit::{FluentBit, Pipeline};
+use kube_audit_testkit::image::{Image, Running};
+use kube_audit_testkit::{fluent_bit, image, judge, library, port};
 use serde_json::{Value, json};
 
 const LOG: &str = "var/log/kubernetes/audit/audit.log";
@@ -53,11 +47,6 @@ fn small_library() -> Option<PathBuf> {
     std::env::var_os("KUBE_AUDIT_SMALL_LIBRARY").map(PathBuf::from)
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// A receiver that writes what arrives into a file.
 struct Aggregator {
     host: fluent_bit::Running,
@@ -66,7 +55,7 @@ struct Aggregator {
 
 impl Aggregator {
     fn start(host: &FluentBit, more: &[(&str, &str)]) -> Aggregator {
-        let port = free_port();
+        let port = port::reserve();
         let text = port.to_string();
         let mut options = vec![("listen", "127.0.0.1"), ("port", text.as_str())];
         options.extend(more);
@@ -513,7 +502,7 @@ fn forwarder() {
     // The release that its manifest names.
     assert!(shipped("forwarder.yaml").contains("fluent-bit:5.1.1"));
     fluent_bit::in_each((5, 1, 1), |host| {
-        let (listen, destination) = (free_port(), free_port().to_string());
+        let (listen, destination) = (port::reserve(), port::reserve().to_string());
         let config = block(&shipped("forwarder.yaml"), "fluent-bit.conf");
         let config = config.replace(
             "Port              24224",
@@ -605,7 +594,7 @@ fn webhook() {
 #[test]
 fn fits_into_a_secret() {
     let Some(library) = small_library() else {
-        eprintln!("SKIPPED: KUBE_AUDIT_SMALL_LIBRARY is not set, its size is not checked");
+        judge::skip("KUBE_AUDIT_SMALL_LIBRARY is not set: its size is not checked");
         return;
     };
     let config = render(&shipped("cluster-own-input.yaml"));

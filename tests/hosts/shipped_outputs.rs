@@ -1,16 +1,9 @@
 //! `fluent-bit-conf/outputs/`, run as shipped: the filter in front of Fluent Bit's own
 //! outputs, and what arrives at a stand-in for the backend.
-#[path = "common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "common/http.rs"]
-mod http;
-#[path = "common/image.rs"]
-mod image;
-#[path = "common/library.rs"]
-mod library;
 
-use http::{Answer, Request, StandIn};
-use image::Image;
+use kube_audit_testkit::http::{Answer, Request, StandIn};
+use kube_audit_testkit::image::Image;
+use kube_audit_testkit::{fluent_bit, image};
 use serde_json::Value;
 
 /// End of the audit ID, stage, level, and which bodies are there.

@@ -5,8 +5,6 @@
 //! average, less than one without bodies, and up to ten for a Node or Deployment.
 //! Keys have the API server's order: attributes first, then the bodies.
 
-#![allow(dead_code, reason = "each program uses a part of it")]
-
 /// Events one after the other, without end.
 pub struct Events {
     numbers: u64,

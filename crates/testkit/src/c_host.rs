@@ -1,9 +1,9 @@
-//! The C host of `tests/abi/host.c`, compiled for a version and driven by commands.
-
-#![allow(dead_code, reason = "each program uses a part of it")]
+//! The C host of `crates/testkit/c/host.c`, compiled for a version and driven by commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::root;
 
 /// A C host to compile.
 pub struct CHost {
@@ -89,7 +89,7 @@ impl CHost {
 
     fn compile(&self, directory: &Path) -> PathBuf {
         let program = directory.join("host");
-        let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
+        let include = root().join("include");
         let mut compiler = compiler(&self.sources);
         compiler.arg("-rdynamic").arg("-I").arg(include);
         compile(compiler.args(&self.flags).arg("-ldl"), &program);
@@ -107,9 +107,9 @@ pub fn malloc8_library(directory: &Path) -> PathBuf {
     library
 }
 
-/// The C compiler with sources from `tests/abi`.
+/// The C compiler with sources from `crates/testkit/c`.
 fn compiler(sources: &[&str]) -> Command {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/abi");
+    let directory = root().join("crates/testkit/c");
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut compiler = cc::Build::new()
         .opt_level(1)

@@ -1,20 +1,18 @@
 //! Real Fluent Bits: finding them, writing a pipeline for them, running it.
 
-#![allow(dead_code, reason = "each program uses a part of it")]
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::library::{Installed, SecondName};
+use crate::judge::{self, required_hosts, say};
+use crate::library::{Installed, SecondName};
 
 /// The versions that tests want to see, oldest first.
-const WANTED: [&str; 4] = ["1.9.5", "2.2.3", "4.0.0", "5.1.1"];
+pub const WANTED: [&str; 4] = ["1.9.5", "2.2.3", "4.0.0", "5.1.1"];
 
 /// No start, reload or stop takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,17 +28,32 @@ pub struct FluentBit {
 /// The hosts of this machine, oldest first: the paths in `FLUENT_BIT_BINS` (separated
 /// by colons), `~/.cache/fluent-bit/VERSION/fluent-bit`, and `fluent-bit` on the
 /// `PATH`; stderr says which were found and which are missing.
+///
+/// # Panics
+///
+/// If one is missing that `KUBE_AUDIT_REQUIRE_HOSTS` names.
 pub fn hosts() -> &'static [FluentBit] {
     static FOUND: OnceLock<Vec<FluentBit>> = OnceLock::new();
     FOUND.get_or_init(find)
 }
 
 /// Runs a test in every host of this machine that is at least of that version, all
-/// at once.
+/// at once; the test is skipped where there is none.
 pub fn in_each(since: (u32, u32, u32), test: impl Fn(&FluentBit) + Sync) {
+    let new_enough = hosts().iter().filter(|host| host.version >= since);
+    let hosts: Vec<&FluentBit> = new_enough.collect();
+    if hosts.is_empty() {
+        let (major, minor, patch) = since;
+        judge::skip(&format!("no Fluent Bit {major}.{minor}.{patch} or later"));
+    }
+    let test = &test;
     std::thread::scope(|scope| {
-        for host in hosts().iter().filter(|host| host.version >= since) {
-            scope.spawn(|| test(host));
+        for host in hosts {
+            let name = format!("Fluent Bit {}", host.name());
+            let thread = std::thread::Builder::new().name(name);
+            thread
+                .spawn_scoped(scope, move || test(host))
+                .expect("a thread");
         }
     });
 }
@@ -81,6 +94,13 @@ fn find() -> Vec<FluentBit> {
             say(&format!("MISSING: no test runs in Fluent Bit {wanted}"));
         }
     }
+    for required in required_hosts() {
+        assert!(
+            found.iter().any(|host| host.name() == required),
+            "KUBE_AUDIT_REQUIRE_HOSTS: there is no Fluent Bit {required} in FLUENT_BIT_BINS, \
+             ~/.cache/fluent-bit or PATH"
+        );
+    }
     found
 }
 
@@ -92,11 +112,6 @@ fn version_of(program: &Path) -> Option<(u32, u32, u32)> {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit());
     let mut number = || numbers.next()?.parse().ok();
     Some((number()?, number()?, number()?))
-}
-
-/// Past the capture of the test harness, which hides what passing tests print.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }
 
 impl FluentBit {
@@ -212,11 +227,13 @@ impl Pipeline {
         }
     }
 
+    /// Chooses how the plugin is named to the host.
     pub fn load(mut self, load: Load) -> Pipeline {
         self.load = load;
         self
     }
 
+    /// Chooses the language of the configuration file.
     pub fn syntax(mut self, syntax: Syntax) -> Pipeline {
         self.syntax = syntax;
         self
@@ -246,6 +263,7 @@ impl Pipeline {
         self
     }
 
+    /// An input of that plugin, with further options.
     pub fn input(mut self, name: &str, more: &[(&str, &str)]) -> Pipeline {
         self.inputs.push(Section::new(name, more));
         self

@@ -1,7 +1,5 @@
 //! Just enough HTTP/1.1: a server that keeps what it is sent, and a client's request.
 
-#![allow(dead_code, reason = "each program uses a part of it")]
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -15,6 +13,7 @@ pub struct Request {
     pub path: String,
     /// Names in lower case.
     headers: Vec<(String, String)>,
+    /// What follows the headers.
     pub body: Vec<u8>,
 }
 
@@ -25,6 +24,7 @@ impl Request {
         found.map_or("", |(_, value)| value)
     }
 
+    /// The body as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
@@ -35,6 +35,7 @@ pub type Answer = (u16, &'static str);
 
 /// A server on a free port of the loopback; it ends with the test program.
 pub struct StandIn {
+    /// Where it listens.
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }
@@ -74,6 +75,7 @@ impl StandIn {
         StandIn { address, requests }
     }
 
+    /// The port of its address, as text.
     pub fn port(&self) -> String {
         self.address.port().to_string()
     }
@@ -121,6 +123,7 @@ pub struct Client {
 }
 
 impl Client {
+    /// Connects to a server.
     pub fn connect(address: &str) -> std::io::Result<Client> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;

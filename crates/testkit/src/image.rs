@@ -1,10 +1,7 @@
 //! A root directory laid out like the official image, made of private mounts, in
 //! which shipped files run as they are.
 
-#![allow(dead_code, reason = "each program uses a part of it")]
-
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,28 +10,31 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::fluent_bit::FluentBit;
-use super::library;
+use crate::fluent_bit::FluentBit;
+use crate::{judge, library, root};
 
 /// No start and no delivery takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether there can be private mounts here; says so where not.
+/// Tells if there can be private mounts here; where not, the test is skipped.
+///
+/// # Panics
+///
+/// If hosts are required: without private mounts they cannot run shipped files.
 pub fn is_possible() -> bool {
     let private = Command::new("unshare").args(["-rm", "true"]).status();
     let possible = private.is_ok_and(|status| status.success());
     if !possible {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED: no private mounts here (unshare -rm), shipped files are not run"
-        );
+        let reason = "no private mounts (`unshare -rm`), shipped files are not run";
+        assert!(judge::required_hosts().is_empty(), "{reason}");
+        judge::skip(reason);
     }
     possible
 }
 
 /// The shipped configurations.
 pub fn shipped() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fluent-bit-conf")
+    root().join("fluent-bit-conf")
 }
 
 /// The image: the host's program, the plugin under both names, the shipped
@@ -44,6 +44,7 @@ pub struct Image {
 }
 
 impl Image {
+    /// Lays out an image with the program of that host.
     pub fn new(host: &FluentBit) -> Image {
         let image = Image {
             root: tempfile::tempdir().unwrap(),

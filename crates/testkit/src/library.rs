@@ -1,7 +1,5 @@
 //! The plugin as cargo built it for this test run, under the names hosts know it by.
 
-#![allow(dead_code, reason = "each program uses a part of it")]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -9,40 +7,64 @@ use std::sync::LazyLock;
 
 use escargot::format::Message;
 
-/// The library under test: the path in `KUBE_AUDIT_LIBRARY`, such as one that is to be
-/// shipped, or else a build of this source.
+use crate::root;
+
+/// The library under test: the [`chosen`] one, or else a build of this source with default
+/// features in the `dev` profile.
 ///
 /// A test of a package does not link the package's shared object, so that cargo does not
 /// build it for the test: this asks for it, once in a process.
 pub fn library() -> PathBuf {
-    static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
-        if let Some(chosen) = std::env::var_os("KUBE_AUDIT_LIBRARY") {
-            return PathBuf::from(chosen);
+    static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| chosen().unwrap_or_else(|| build(&[])));
+    LIBRARY.clone()
+}
+
+/// The library that `KUBE_AUDIT_LIBRARY` names, such as one that is to be shipped.
+pub fn chosen() -> Option<PathBuf> {
+    std::env::var_os("KUBE_AUDIT_LIBRARY").map(PathBuf::from)
+}
+
+/// Builds the library with these further arguments for cargo, into the target directory
+/// that this program is from: where nothing has changed, cargo leaves the file alone, so
+/// that any number of programs may ask for it at once.
+pub fn build(arguments: &[&str]) -> PathBuf {
+    let build = escargot::CargoBuild::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .package("fluent-bit-kube-audit")
+        .args(["--lib"])
+        .args(arguments)
+        .target_dir(target_directory());
+    let messages = build.exec().expect("cargo builds the library");
+    let mut files = Vec::new();
+    for message in messages {
+        let message = message.expect("a message of cargo");
+        if let Ok(Message::CompilerArtifact(artifact)) = message.decode() {
+            files.extend(artifact.filenames.iter().map(|file| file.to_path_buf()));
         }
-        let build = escargot::CargoBuild::new()
-            .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-            .args(["--lib"]);
-        let messages = build.exec().expect("cargo builds the library");
-        let mut files = Vec::new();
-        for message in messages {
-            let message = message.expect("a message of cargo");
-            if let Ok(Message::CompilerArtifact(artifact)) = message.decode() {
-                files.extend(artifact.filenames.iter().map(|file| file.to_path_buf()));
-            }
-        }
-        let library = files
-            .into_iter()
-            .find(|file| file.ends_with("libkube_audit.so"));
-        library.expect("cargo names the library it built")
-    });
-    BUILT.clone()
+    }
+    let library = files
+        .into_iter()
+        .find(|file| file.ends_with("libkube_audit.so"));
+    library.expect("cargo names the library it built")
+}
+
+/// The target directory that this program was built into, which cargo marks with a file.
+fn target_directory() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let target = program
+        .ancestors()
+        .find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    target.map_or_else(|| root().join("target"), Path::to_path_buf)
 }
 
 /// How the library gets the filter's file name.
 #[derive(Clone, Copy, Debug)]
 pub enum SecondName {
+    /// A symbolic link.
     Symlink,
+    /// A second name of the same file.
     HardLink,
+    /// A file of its own with the same content.
     Copy,
 }
 

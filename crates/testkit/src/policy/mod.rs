@@ -1,10 +1,4 @@
-//! What the tests of policies share: the oracle, recorded answers, requests.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests, of which every test file uses a part"
-)]
+//! Recorded answers of the API server about policies, requests, and the oracle.
 
 pub mod oracle;
 
@@ -16,17 +10,15 @@ use kube_audit_core::policy::{
 };
 use serde_json::{Value, json};
 
+use crate::judge::ground_truth;
+use crate::root;
+
 /// Recorded answers of the real API server: the full set if `KUBE_AUDIT_GROUND_TRUTH`
 /// names a directory with it, otherwise the part that is in this repository.
 pub fn vectors() -> PathBuf {
-    match std::env::var_os("KUBE_AUDIT_GROUND_TRUTH") {
-        Some(directory) => PathBuf::from(directory).join("vectors"),
-        None => {
-            eprintln!(
-                "KUBE_AUDIT_GROUND_TRUTH is not set: only the recorded answers in the repository are checked"
-            );
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/policy")
-        }
+    match ground_truth("only the recorded answers in the repository are checked") {
+        Some(directory) => directory.join("vectors"),
+        None => root().join("tests/fixtures/policy"),
     }
 }
 
@@ -53,15 +45,20 @@ pub fn json_lines(name: &str) -> Vec<Value> {
 /// A request that owns its strings, spelt as in the recorded answers.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The name of the user, if the request has one.
     pub user: Option<String>,
+    /// The groups of the user.
     pub groups: Vec<String>,
+    /// The verb in lower case, such as `get`.
     pub verb: String,
     /// Group, resource, subresource, namespace, name.
     pub resource: Option<[String; 5]>,
+    /// The path of a request for something that is not a resource.
     pub path: Vec<u8>,
 }
 
 impl Request {
+    /// Reads a request as the recordings spell it.
     pub fn from_json(attrs: &Value) -> Request {
         let string = |key: &str| attrs[key].as_str().unwrap_or_default().to_owned();
         let resource = ["apiGroup", "resource", "subresource", "namespace", "name"].map(string);
@@ -113,6 +110,7 @@ impl Request {
     }
 }
 
+/// The strings in a list of JSON.
 pub fn strings(list: &Value) -> Vec<String> {
     let items = list.as_array().into_iter().flatten();
     items
@@ -132,6 +130,7 @@ pub fn decision_json(decision: &Decision) -> Value {
     ])
 }
 
+/// The names of the stages in alphabetical order.
 pub fn sorted_stages(stages: StageSet) -> Vec<&'static str> {
     let mut names: Vec<_> = stages.iter().map(|stage| stage.name()).collect();
     names.sort_unstable();

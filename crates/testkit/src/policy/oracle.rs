@@ -26,6 +26,7 @@ pub fn decide(policy: &Value, request: &Request) -> Value {
     ])
 }
 
+/// Tells if a rule is about a request.
 pub fn rule_matches(rule: &Value, request: &Request) -> bool {
     let users = list(&rule["users"]);
     if !users.is_empty() && !request.user.as_ref().is_some_and(|user| has(users, user)) {

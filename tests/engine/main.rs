@@ -1,0 +1,9 @@
+//! The engine without a host: policies and events against recorded answers of the real
+//! API server and a slow evaluator, corpora of the fuzz targets, and the layers of the code.
+
+mod fuzz_corpus;
+mod layers;
+mod policy_oracle;
+mod policy_robustness;
+mod policy_vectors;
+mod recorded_events;
