@@ -1,8 +1,8 @@
 //! The library as a file: what it exports and needs, and of libraries that are to be
 //! shipped also their size and the glibc that they ask for. Those are the paths in
-//! `KUBE_AUDIT_ARTEFACTS`, separated by colons; stderr says if there are none.
+//! `KUBE_AUDIT_ARTEFACTS`, separated by colons.
 
-use kube_audit_testkit::library;
+use kube_audit_testkit::{judge, library};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,9 +42,7 @@ fn artefacts() -> Vec<PathBuf> {
         .filter(|path| !path.as_os_str().is_empty())
         .collect();
     if paths.is_empty() {
-        // Past the capture of the test harness, which hides what passing tests print.
-        let _ = std::io::stderr()
-            .write_all(b"KUBE_AUDIT_ARTEFACTS is not set: no library to be shipped is checked\n");
+        judge::skip("KUBE_AUDIT_ARTEFACTS is not set: no library to be shipped is checked");
     }
     paths
 }

@@ -119,7 +119,7 @@ fn good_files_are_good() {
 #[test]
 fn shipped_files_are_good() {
     let mut files: Vec<PathBuf> = Vec::new();
-    let mut folders = vec!["fluent-bit-conf", "src/policy/presets"]
+    let mut folders = vec!["fluent-bit-conf", "crates/core/src/policy/presets"]
         .into_iter()
         .map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
         .collect::<Vec<_>>();
