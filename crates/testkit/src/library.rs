@@ -1,5 +1,6 @@
 //! The plugin as cargo built it for this test run, under the names hosts know it by.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -28,12 +29,15 @@ pub fn chosen() -> Option<PathBuf> {
 /// that this program is from: where nothing has changed, cargo leaves the file alone, so
 /// that any number of programs may ask for it at once.
 pub fn build(arguments: &[&str]) -> PathBuf {
-    let build = escargot::CargoBuild::new()
+    let mut build = escargot::CargoBuild::new()
         .manifest_path(root().join("Cargo.toml"))
         .package("fluent-bit-kube-audit")
         .args(["--lib"])
         .args(arguments)
         .target_dir(target_directory());
+    for (variable, _) in std::env::vars_os().filter(|(name, _)| is_about_this_program(name)) {
+        build = build.env_remove(variable);
+    }
     let messages = build.exec().expect("cargo builds the library");
     let mut files = Vec::new();
     for message in messages {
@@ -46,6 +50,22 @@ pub fn build(arguments: &[&str]) -> PathBuf {
         .into_iter()
         .find(|file| file.ends_with("libkube_audit.so"));
     library.expect("cargo names the library it built")
+}
+
+/// Tells if cargo sets a variable for the programs that it runs: some build scripts, such as
+/// ring's, run again when these have changed, and all that depends on them is built anew.
+fn is_about_this_program(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || [
+            "CARGO_CRATE_NAME",
+            "CARGO_PRIMARY_PACKAGE",
+            "CARGO_TARGET_TMPDIR",
+            "OUT_DIR",
+        ]
+        .contains(&&*name)
 }
 
 /// The target directory that this program was built into, which cargo marks with a file.
