@@ -4,8 +4,6 @@
 use kube_audit_testkit::fluent_bit::{Pipeline, in_each};
 use kube_audit_testkit::port;
 
-const PARSERS: &str = "[PARSER]\n    Name json\n    Format json\n";
-
 /// Several, so that each chunk has records under several tags.
 const RECORDS: &str = r#"{"n": 0, "kubernetes": {"ns": "default", "labels": {"app.io/name": "web"}}, "key": "K"}
 {"n": 1, "kubernetes": {"ns": "kube-system"}, "key": "other", "list": ["x", {"y": "Y"}]}
@@ -59,10 +57,8 @@ fn case_04_tags_as_the_hosts_own_output_makes_them() {
         let mut receiver = Pipeline::new();
         let mut sender = Pipeline::new()
             .variable("KUBE_AUDIT_TEST", "from the environment")
-            .service("parsers_file", "{dir}/parsers.conf")
-            .file("parsers.conf", PARSERS)
             .lines("kube.audit", RECORDS)
-            .host_filter("parser", &[("key_name", "log"), ("parser", "json")]);
+            .json_parser();
         for (number, pair) in sockets.chunks(2).enumerate() {
             for (name, socket) in ["ours", "theirs"].into_iter().zip(pair) {
                 let prefix = format!("{name}{number}/");

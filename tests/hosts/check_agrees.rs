@@ -85,7 +85,7 @@ fn fixture(quality: &str, code: &str) -> PathBuf {
 
 #[test]
 fn errors_keep_a_sidecar_from_starting() {
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         for (code, says) in [
             ("grep-without-key", "expected field and regular expression"),
             ("no-parser", "requested parser 'json' not found"),

@@ -1,6 +1,6 @@
 //! The plugin in real Fluent Bits.
 
-use kube_audit_testkit::fluent_bit::{FluentBit, Load, Pipeline, Running, Syntax, in_each};
+use kube_audit_testkit::fluent_bit::{FluentBit, Load, OLDEST, Pipeline, Running, Syntax, in_each};
 
 const LINES: &str = include_str!("../fixtures/events.jsonl");
 
@@ -26,7 +26,7 @@ fn assert_passed(host: &FluentBit, pipeline: &Pipeline, filter: &str) {
 
 #[test]
 fn loaded_by_a_plugins_file() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new().lines("audit", LINES).filter(&[SAY_START]);
         assert_passed(host, &pipeline.file_output("out"), "kube_audit.0");
     });
@@ -34,7 +34,7 @@ fn loaded_by_a_plugins_file() {
 
 #[test]
 fn loaded_by_the_command_line() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new().load(Load::CommandLine);
         let pipeline = pipeline
             .lines("audit", LINES)
@@ -70,7 +70,7 @@ fn as_a_processor() {
 
 #[test]
 fn several_filters() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new().lines("audit", LINES);
         let pipeline = pipeline
             .filter(&[("alias", "first"), SAY_START])
@@ -82,7 +82,7 @@ fn several_filters() {
 
 #[test]
 fn an_output_that_can_t_deliver_retries() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new().input("dummy", &[("samples", "1")]).output(
             "kube_audit",
             &[NOWHERE, &[("flush_wait", "100ms")]].concat(),
@@ -98,7 +98,7 @@ fn an_output_that_can_t_deliver_retries() {
 /// What the output's own thread has to say needs no flush to be printed.
 #[test]
 fn trouble_is_said_without_traffic() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new()
             .input("dummy", &[("samples", "0")])
             .output("kube_audit", NOWHERE);
@@ -111,7 +111,7 @@ fn trouble_is_said_without_traffic() {
 /// The host ends, or reloads, while a flush waits that it never resumes.
 #[test]
 fn flushes_that_wait_end_with_their_output() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let reloads = host.version >= (2, 2, 0);
         let mut pipeline = Pipeline::new()
             .service("log_level", "debug")
@@ -141,7 +141,7 @@ fn flushes_that_wait_end_with_their_output() {
 /// What the host keeps to itself reaches the plugin all the same.
 #[test]
 fn tls_is_seen_and_not_ignored() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let address = [("host", "127.0.0.1"), ("port", "1"), ("tls", "on")];
         let refused = |more: (&str, &str), why: &str| {
             let options = [&address[..], &[more]].concat();
@@ -157,7 +157,7 @@ fn tls_is_seen_and_not_ignored() {
 /// The plugin's threads take no signal: those are the host's.
 #[test]
 fn signals_are_left_to_the_host() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new()
             .input("dummy", &[("samples", "1")])
             .output("kube_audit", NOWHERE);
@@ -198,7 +198,7 @@ fn workers_do_not_multiply() {
 
 #[test]
 fn several_outputs_or_a_clear_refusal() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new()
             .input("dummy", &[("samples", "1")])
             .output("kube_audit", NOWHERE)
@@ -220,7 +220,7 @@ fn several_outputs_or_a_clear_refusal() {
 
 #[test]
 fn a_wrong_option_stops_the_start() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new()
             .input("dummy", &[])
             .output("kube_audit", &[("host", "127.0.0.1"), ("port", "70000")]);
@@ -232,7 +232,7 @@ fn a_wrong_option_stops_the_start() {
 
 #[test]
 fn a_wrong_option_of_a_filter_stops_the_start() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         let pipeline = Pipeline::new().input("dummy", &[]).file_output("out");
         let finished = host.run(&pipeline.filter(&[("Policy_Preset", "none such")]));
         assert_ne!(finished.status, Some(0), "{}", finished.log);
@@ -243,7 +243,7 @@ fn a_wrong_option_of_a_filter_stops_the_start() {
 
 #[test]
 fn log_lines_go_to_the_log_file_also_of_a_daemon() {
-    in_each((1, 9, 3), |host| {
+    in_each(OLDEST, |host| {
         for daemon in [false, true] {
             let mut pipeline = Pipeline::new()
                 .service("log_file", "{dir}/file.log")

@@ -5,6 +5,7 @@
 
 mod beside_forward;
 mod check_agrees;
+mod delivery;
 mod lifecycle;
 mod metrics;
 mod pipelines;

@@ -1,9 +1,7 @@
 //! `Regex` and `Exclude` in real Fluent Bits, beside the host's own `grep`.
 
-use kube_audit_testkit::fluent_bit::{Finished, FluentBit, Pipeline, in_each};
+use kube_audit_testkit::fluent_bit::{Finished, FluentBit, OLDEST, Pipeline, in_each};
 use serde_json::Value;
-
-const ALL: (u32, u32, u32) = (1, 9, 3);
 
 /// Four events, one line that is none, and one that begins like one.
 const LINES: &str = concat!(
@@ -40,7 +38,7 @@ fn left(finished: &Finished) -> Vec<u64> {
 
 #[test]
 fn the_same_as_grep_on_the_same_key() {
-    in_each(ALL, |host| {
+    in_each(OLDEST, |host| {
         for options in [
             &[("Regex", "log user@example.com")][..],
             &[("Regex", r#"log "verb":"(?:get|list)""#)],
@@ -71,7 +69,7 @@ fn the_same_as_grep_on_the_same_key() {
 
 #[test]
 fn anywhere_and_in_fields() {
-    in_each(ALL, |host| {
+    in_each(OLDEST, |host| {
         for (options, expected) in [
             // As the documentation of KKP writes it, where grep refuses it.
             (&[("Regex", "user@example.com")][..], &[1, 0][..]),
@@ -117,8 +115,7 @@ fn anywhere_and_in_fields() {
 
 #[test]
 fn fields_of_events_that_are_maps() {
-    const PARSERS: &str = "[PARSER]\n    Name json\n    Format json\n";
-    in_each(ALL, |host| {
+    in_each(OLDEST, |host| {
         for (option, expected) in [
             ("$user['username'] ^user@example.com$", &[1][..]),
             ("$responseStatus['code'] ^404$", &[2]),
@@ -126,10 +123,8 @@ fn fields_of_events_that_are_maps() {
             ("* \"verb\":\"list\"", &[1, 4]),
         ] {
             let pipeline = Pipeline::new()
-                .service("parsers_file", "{dir}/parsers.conf")
-                .file("parsers.conf", PARSERS)
                 .lines("audit", LINES)
-                .host_filter("parser", &[("key_name", "log"), ("parser", "json")])
+                .json_parser()
                 .filter(&[("Regex", option)]);
             let finished = host.run(&pipeline.file_output("out"));
             assert_eq!(left(&finished), expected, "{} {option}", host.name());
@@ -139,7 +134,7 @@ fn fields_of_events_that_are_maps() {
 
 #[test]
 fn what_is_excluded_is_counted_and_told() {
-    in_each(ALL, |host| {
+    in_each(OLDEST, |host| {
         let finished = ours(host, &[("Regex", "verb list")]);
         finished.assert_log("4 audit events: 2 kept (0 stripped), 0 dropped by policy");
         finished.assert_log("4 by `Regex` or `Exclude`");
@@ -148,7 +143,7 @@ fn what_is_excluded_is_counted_and_told() {
 
 #[test]
 fn a_wrong_pattern_stops_the_start() {
-    in_each(ALL, |host| {
+    in_each(OLDEST, |host| {
         let finished = ours(host, &[("Regex", "verb (get")]);
         assert_ne!(finished.status, Some(0), "{}", finished.log);
         finished.assert_log("`Regex` is `(get`: Fluent Bit cannot compile it");

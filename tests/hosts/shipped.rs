@@ -32,7 +32,7 @@ fn each_configuration_works_as_shipped() {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let _turn = port::wait_for_turn(PORT);
         let image = Image::new(host);
         let start = |config: &str| {

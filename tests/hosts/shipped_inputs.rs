@@ -88,7 +88,7 @@ fn webhook() {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let _turn = port::wait_for_turn(PORT);
         let to = port::reserve();
         let mut aggregator = aggregator(host, to);
@@ -183,7 +183,7 @@ fn recorded_lists() {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let _turn = port::wait_for_turn(PORT);
         let to = port::reserve();
         let mut aggregator = aggregator(host, to);
@@ -251,7 +251,7 @@ fn containers() {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let image = Image::new(host);
         let log =
             image.path("var/log/containers/kube-apiserver-node-0_kube-system_kube-apiserver-1.log");
@@ -338,7 +338,7 @@ fn recorded_lines() {
         }
     }
     assert!(text.contains(" stdout P "));
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let image = Image::new(host);
         fs::write(
             image.path("var/log/containers/kube-apiserver-node-0.log"),

@@ -201,7 +201,7 @@ fn delivers(file: &str, environment: &[(&str, &str)]) {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let mut aggregator = Aggregator::start(host, &[]);
         let sidecar = Sidecar::start(host, &shipped(file), &aggregator, &[], environment);
         sidecar.write_sample();
@@ -264,7 +264,7 @@ fn long_lines() {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let mut aggregator = Aggregator::start(host, &[]);
         let sidecar = Sidecar::start(
             host,
@@ -398,7 +398,7 @@ fn a_policy_in_every_form() {
         (("Policy", flow), none),
         (("Policy", &encoded), none),
     ];
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         for (option, environment) in cases {
             let records = r#"cluster qx7l2v; note "a <b> & 'c'""#;
             let manifest = with_filter(&[option, ("Records", records)], environment);
@@ -445,7 +445,7 @@ fn the_secret_is_updated() {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let mut aggregator = Aggregator::start(host, &[]);
         let options = [
             ("Policy_File", "/etc/fluent-bit/policy.yaml"),

@@ -81,7 +81,7 @@ fn delivered(
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let stand_in = StandIn::start(answer);
         let image = Image::new(host);
         let name = output.to_uppercase();
@@ -269,7 +269,7 @@ fn stdout_and_file() {
     if !image::is_possible() {
         return;
     }
-    fluent_bit::in_each((1, 9, 3), |host| {
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
         let image = Image::new(host);
         let stdout = image.start(
             "/fluent-bit/etc/outputs/stdout.conf",

@@ -14,6 +14,9 @@ use crate::library::{Installed, SecondName};
 /// The versions that tests want to see, oldest first.
 pub const WANTED: [&str; 4] = ["1.9.5", "2.2.3", "4.0.0", "5.1.1"];
 
+/// The oldest version that the plugin supports.
+pub const OLDEST: (u32, u32, u32) = (1, 9, 3);
+
 /// No start, reload or stop takes longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -296,6 +299,18 @@ impl Pipeline {
         section.options.extend(options(more));
         self.filters.push(section);
         self
+    }
+
+    /// The host's own JSON parser, for everything: what follows sees the event as the record.
+    pub fn json_parser(self) -> Pipeline {
+        let options = [
+            ("key_name", "log"),
+            ("parser", "json"),
+            ("reserve_data", "on"),
+        ];
+        self.service("parsers_file", "{dir}/parsers.conf")
+            .file("parsers.conf", "[PARSER]\n    Name json\n    Format json\n")
+            .host_filter("parser", &options)
     }
 
     /// A kube_audit filter among the processors of the last input.
