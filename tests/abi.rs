@@ -4,12 +4,10 @@ mod c_host;
 #[path = "common/library.rs"]
 mod library;
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use c_host::{CHost, Ran, malloc8_library};
+use c_host::{CHost, Ran};
 use library::{Installed, SecondName};
 
 /// One version per layout of anything that the plugin looks at, and those that KKP ships.
@@ -383,29 +381,6 @@ fn a_malloc_that_aligns_to_8_is_enough() {
         assert_eq!(results[0], "malloc: aligns to 8");
         assert_eq!(results.last(), Some(&"stop o: 1"));
     }
-}
-
-/// Runs in a process of its own, with the library's allocator on such a malloc.
-#[test]
-#[ignore = "run by the next test"]
-fn hash_tables() {
-    for items in 0..200u64 {
-        let set: HashSet<u64> = (0..items).collect();
-        assert_eq!(set.len() as u64, items);
-    }
-}
-
-#[test]
-fn hash_tables_survive_a_malloc_that_aligns_to_8() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let output = Command::new(std::env::current_exe().expect("own path"))
-        .args(["--ignored", "--exact", "hash_tables"])
-        .env("LD_PRELOAD", malloc8_library(directory.path()))
-        .output()
-        .expect("own program");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}: {said}", output.status);
-    assert_has(&said, "1 passed");
 }
 
 #[test]

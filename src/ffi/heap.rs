@@ -100,6 +100,7 @@ pub fn into_malloc(mut bytes: Vec<u8>) -> (*mut c_void, usize) {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use std::process::Command;
 
     #[test]
     fn blocks_are_aligned_and_keep_their_bytes() {
@@ -127,12 +128,44 @@ mod tests {
         }
     }
 
+    /// Their tables are asked for with an alignment of 16.
     #[test]
     fn hash_tables_of_all_small_sizes() {
         for items in 0..200u64 {
             let set: HashSet<u64> = (0..items).collect();
             assert_eq!(set.len() as u64, items);
         }
+    }
+
+    /// Runs the test above in a process whose `malloc` never aligns to 16, which
+    /// Rust's default allocator does not survive.
+    #[test]
+    fn hash_tables_survive_a_malloc_that_aligns_to_8() {
+        let directory = tempfile::tempdir().unwrap();
+        let malloc = directory.path().join("malloc8.so");
+        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let compiler = cc::Build::new()
+            .opt_level(1)
+            .target(&triple)
+            .host(&triple)
+            .cargo_metadata(false)
+            .get_compiler();
+        let compiled = compiler
+            .to_command()
+            .args(["-std=c11", "-shared", "-fPIC", "-o"])
+            .arg(&malloc)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/abi/malloc8.c"))
+            .status();
+        assert!(compiled.unwrap().success());
+
+        let output = Command::new(std::env::current_exe().unwrap())
+            .arg("hash_tables_of_all_small_sizes")
+            .env("LD_PRELOAD", malloc)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {printed}", output.status);
+        assert!(printed.contains("1 passed"), "{printed}");
     }
 
     #[test]

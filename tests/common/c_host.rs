@@ -97,16 +97,6 @@ impl CHost {
     }
 }
 
-/// The malloc of [`CHost::malloc8`] as a library to preload.
-pub fn malloc8_library(directory: &Path) -> PathBuf {
-    let library = directory.join("malloc8.so");
-    compile(
-        compiler(&["malloc8.c"]).args(["-shared", "-fPIC"]),
-        &library,
-    );
-    library
-}
-
 /// The C compiler with sources from `tests/abi`.
 fn compiler(sources: &[&str]) -> Command {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/abi");
