@@ -192,7 +192,7 @@ fn workers_do_not_multiply() {
         running.wait_for_log("failed to flush chunk", 1);
         let finished = running.stop();
         finished.assert_clean();
-        finished.assert_log("`Workers` is not used");
+        finished.assert_log("`Workers` has no effect");
         let workers = finished
             .log
             .contains("[output:kube_audit:kube_audit.0] worker #");
@@ -230,7 +230,7 @@ fn a_wrong_option_stops_the_start() {
             .output("kube_audit", &[("host", "127.0.0.1"), ("port", "70000")]);
         let finished = host.run(&pipeline);
         assert_ne!(finished.status, Some(0), "{}", finished.log);
-        finished.assert_log("option `Port`: 70000 is no port");
+        finished.assert_log("option `Port` is 70000: use a number from 1 to 65535");
     });
 }
 

@@ -8,7 +8,7 @@ use kube_audit_core::options::{FILTER_ONLY, OnPanic, Options};
 
 use super::engine::Engine;
 use super::panics::Panics;
-use super::{Log, Metric, OptionError, Patterns, Properties, Verdict};
+use super::{Log, Metric, Metrics, OptionError, Patterns, Properties, Verdict};
 
 /// One `[FILTER] Name kube_audit` section at work.
 pub struct Filter {
@@ -82,8 +82,15 @@ impl Filter {
         self.panics.report(panic, consequence, &*self.log);
     }
 
-    /// Visits every metric: always the same ones, in the same order.
-    pub fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+    /// Logs what the instance did, and ends it.
+    pub fn close(self) {
+        self.engine.close(&*self.log);
+        self.panics.close(&*self.log);
+    }
+}
+
+impl Metrics for Filter {
+    fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         self.engine.metrics(visit);
         visit(&Metric::gauge(
             "line_pieces_withheld",
@@ -91,12 +98,6 @@ impl Filter {
             self.engine.withheld() as u64,
         ));
         visit(&self.panics.metric());
-    }
-
-    /// Logs what the instance did, and ends it.
-    pub fn close(self) {
-        self.engine.close(&*self.log);
-        self.panics.close(&*self.log);
     }
 }
 

@@ -6,7 +6,7 @@
 //! what a chunk becomes after one.
 
 #![forbid(unsafe_code)]
-// Nothing here may take the host down with it.
+// A panic must not end the host.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,7 +35,7 @@ pub use kube_audit_core::stage::Pattern;
 #[cfg(feature = "output")]
 pub use kube_audit_forward::net::Call;
 pub use log::{Log, LogLevel};
-pub use metrics::{Label, Metric, MetricKind};
+pub use metrics::{Label, Metric, MetricKind, Metrics};
 #[cfg(feature = "output")]
 pub use output::Output;
 

@@ -4,6 +4,12 @@ use std::borrow::Cow;
 
 use kube_audit_core::stats::Tally;
 
+/// A plugin with metrics.
+pub trait Metrics {
+    /// Visits every metric: always the same ones, in the same order.
+    fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>));
+}
+
 /// One series with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric<'a> {

@@ -19,7 +19,7 @@ use super::batches::batches;
 use super::engine::Engine;
 use super::metrics::visit_tally;
 use super::panics::Panics;
-use super::{Log, LogLevel, Metric, OptionError, Outcome, Patterns, Properties};
+use super::{Log, LogLevel, Metric, Metrics, OptionError, Outcome, Patterns, Properties};
 
 /// One output instance. Its thread runs from [`Output::new`] to [`Output::close`].
 pub struct Output {
@@ -128,14 +128,6 @@ impl Output {
         self.news.panics.report(panic, consequence, &*self.log);
     }
 
-    /// Visits every metric: always the same ones, in the same order.
-    pub fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        visit_tally(&tally, visit);
-        drop(tally);
-        self.news.metrics(visit);
-    }
-
     /// Ends the thread within a bounded time.
     pub fn close(self) {
         self.client.shutdown();
@@ -161,6 +153,15 @@ impl Output {
             ),
         );
         self.news.panics.close(&*self.log);
+    }
+}
+
+impl Metrics for Output {
+    fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        visit_tally(&tally, visit);
+        drop(tally);
+        self.news.metrics(visit);
     }
 }
 

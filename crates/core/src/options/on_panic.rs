@@ -20,10 +20,7 @@ pub enum OnPanic {
 impl Options<'_> {
     /// The value of `On_Panic`, `keep` or `drop`; `None` if it is not set.
     pub fn on_panic(&self) -> Result<Option<OnPanic>, OptionError> {
-        let values = [
-            ("keep", Some(OnPanic::Keep)),
-            ("drop", Some(OnPanic::Drop)),
-        ];
+        let values = [("keep", Some(OnPanic::Keep)), ("drop", Some(OnPanic::Drop))];
         self.choice("on_panic", &values)
     }
 }
