@@ -213,7 +213,9 @@ macro_rules! function {
     };
 }
 
-pub(super) use {function, nullable};
+#[cfg(feature = "output")]
+pub(super) use function;
+pub(super) use nullable;
 
 fn probe() -> Result<Host, Refusal> {
     let log_print = function!(c"flb_log_print": abi::flb_log_print_fn);
