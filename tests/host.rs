@@ -308,3 +308,26 @@ fn a_hot_reload_with_a_wrong_filter_keeps_the_old_pipeline() {
         running.stop().assert_clean();
     });
 }
+
+/// Hosts ask filters before they stop the old pipeline, but not outputs.
+#[test]
+fn a_hot_reload_with_a_wrong_output_beside_a_filter_keeps_the_old_pipeline() {
+    in_each((2, 2, 0), |host| {
+        let pipeline = Pipeline::new()
+            .service("hot_reload", "on")
+            .input("dummy", &[])
+            .filter(&[])
+            .filter(&[("alias", "second")])
+            .file_output("out");
+        let mut running = host.start(&pipeline);
+        let records = |host: &Running| host.read("out").lines().count();
+        running.wait_until("records", |host| records(host) > 0);
+        let wrong = [("alias", "wrong"), ("Endpoint", "nowhere:0")];
+        running.reload(&pipeline.output("kube_audit", &wrong));
+        running.wait_for_log("[output:kube_audit:wrong] `Endpoint` is `nowhere:0`", 1);
+        running.wait_for_log("Reloading is halted", 1);
+        let before = records(&running);
+        running.wait_until("records after it", |host| records(host) > before + 1);
+        running.stop().assert_clean();
+    });
+}

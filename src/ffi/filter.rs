@@ -153,10 +153,11 @@ unsafe extern "C" fn refuse(
 }
 
 /// Checks the section. On a hot reload this is called before the old pipeline stops,
-/// and a failure keeps the old one.
+/// and a failure keeps the old one. Outputs have no such call and would end the process,
+/// so this one checks theirs as well.
 unsafe extern "C" fn pre_run(
     ins: *mut abi::flb_filter_instance,
-    _: *mut abi::flb_config,
+    config: *mut abi::flb_config,
     _: *mut c_void,
 ) -> c_int {
     entry(KIND, FAILED, || {
@@ -167,13 +168,18 @@ unsafe extern "C" fn pre_run(
         let name = unsafe { filter_name(host, ins) };
         let log = Arc::new(InstanceLog::new(host.log_print, KIND, &name));
         // SAFETY: as above.
-        match unsafe { open(host, ins, &log, Purpose::Check) } {
-            Ok(_) => STARTED,
-            Err(error) => {
-                log.start_failed(&error);
-                FAILED
-            }
+        if let Err(error) = unsafe { open(host, ins, &log, Purpose::Check) } {
+            log.start_failed(&error);
+            return FAILED;
         }
+        #[cfg(feature = "output")]
+        // SAFETY: as above; the configuration is the instance's.
+        if !unsafe { super::output::check_beside(host, ins, config) } {
+            return FAILED;
+        }
+        #[cfg(not(feature = "output"))]
+        let _ = config;
+        STARTED
     })
 }
 

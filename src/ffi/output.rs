@@ -20,7 +20,9 @@ use super::engine::{Coroutine, Engine, EngineApi, Watch};
 use super::guard::entry;
 use super::handles::{Handles, Instance};
 use super::host::{Host, Refusal, Version, host, optional};
-use super::instance::{OutputSection, RetryLimit, SectionError, output_name, read_output};
+use super::instance::{
+    OutputSection, RetryLimit, SectionError, output_name, outputs_beside, read_output,
+};
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::names::Names;
@@ -282,6 +284,55 @@ unsafe fn start(
     // output, which has the descriptor.
     let watch = unsafe { engine.watch(output.signal(), on_signal) };
     Ok((output, engine, watch.ok_or(StartError::EventLoop)?))
+}
+
+/// Checks the sections of the outputs in the configuration of a filter, and logs what is
+/// wrong; true if nothing is.
+///
+/// # Safety
+/// `filter` is a live filter instance of `host`, and `config` its configuration; no other
+/// thread changes them.
+pub unsafe fn check_beside(
+    host: &Host,
+    filter: *mut abi::flb_filter_instance,
+    config: *const abi::flb_config,
+) -> bool {
+    // SAFETY: the caller guarantees it.
+    let outputs = unsafe { outputs_beside(host, filter, config) };
+    let is_right = |&ins: &*mut abi::flb_output_instance| {
+        // SAFETY: an instance in the configuration.
+        let name = unsafe { output_name(host, ins) };
+        let log = Arc::new(InstanceLog::new(host.log_print, KIND, &name));
+        log.set_level(abi::FLB_LOG_ERROR);
+        // SAFETY: as above.
+        let checked = unsafe { check(host, ins, &log) };
+        if let Err(error) = &checked {
+            log.start_failed(error);
+        }
+        checked.is_ok()
+    };
+    outputs.iter().all(is_right)
+}
+
+/// Checks a section as [`start`] does, and starts nothing.
+///
+/// # Safety
+/// `ins` is a live output instance of `host` that no other thread changes.
+unsafe fn check(
+    host: &Host,
+    ins: *mut abi::flb_output_instance,
+    log: &InstanceLog,
+) -> Result<(), StartError> {
+    // SAFETY: the caller guarantees it.
+    let OutputSection {
+        section, settings, ..
+    } = unsafe { read_output(host, ins) }?;
+    Ok(Output::check(
+        &section.properties,
+        &settings,
+        host.patterns(),
+        log,
+    )?)
 }
 
 /// Calls `body` with all signals blocked, so that threads started by it never

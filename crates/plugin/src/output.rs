@@ -90,6 +90,19 @@ impl Output {
         })
     }
 
+    /// Checks the options as [`Output::new`] does, and starts nothing.
+    pub fn check(
+        properties: &Properties,
+        host: &HostSettings,
+        patterns: Option<&dyn Patterns>,
+        log: &dyn Log,
+    ) -> Result<(), OptionError> {
+        let options = Options::new(properties, &OWN)?;
+        ForwardOptions::new(&options, host)?;
+        Engine::new(options.common()?, patterns, log)?;
+        Ok(())
+    }
+
     /// Hands a chunk over.
     pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Outcome {
         self.outcome(self.client.flush(tag, chunk), chunk)

@@ -3,6 +3,8 @@
 use std::ffi::CStr;
 use std::ptr;
 
+#[cfg(feature = "output")]
+use super::next;
 use super::{CommonLayout, Field, Section, SectionError, at, layout_of};
 use crate::ffi::bindings as abi;
 use crate::ffi::host::{Host, Version, lossy, optional};
@@ -11,6 +13,9 @@ use crate::ffi::host::{Host, Version, lossy, optional};
 #[derive(Clone, Copy)]
 struct FilterLayout {
     common: CommonLayout,
+    /// The node in the configuration's list of filters; of none for a processor.
+    #[cfg(feature = "output")]
+    node: Field<abi::mk_list>,
     metrics: Field<*mut abi::cmt>,
     config: Field<*mut abi::flb_config>,
 }
@@ -43,6 +48,8 @@ const V1_9_0: FilterLayout = FilterLayout {
         alias: at(40),
         properties: at(88),
     },
+    #[cfg(feature = "output")]
+    node: at(112),
     metrics: at(128),
     config: at(160),
 };
@@ -54,6 +61,8 @@ const V2_1_0: FilterLayout = FilterLayout {
         alias: at(48),
         properties: at(96),
     },
+    #[cfg(feature = "output")]
+    node: at(120),
     metrics: at(136),
     config: at(184),
 };
@@ -63,6 +72,8 @@ const V2_1_4: FilterLayout = FilterLayout {
         properties: at(104),
         ..V2_1_0.common
     },
+    #[cfg(feature = "output")]
+    node: at(128),
     metrics: at(144),
     config: at(192),
 };
@@ -122,6 +133,33 @@ pub unsafe fn filter_metrics(
     unsafe { layout.metrics.read(ins.cast()) }
 }
 
+/// The list of filters in the configuration, if the instance is in it.
+///
+/// # Safety
+/// `ins` is a live filter instance of `host`, and `config` its configuration; no other
+/// thread changes them.
+#[cfg(feature = "output")]
+pub unsafe fn filters_of(
+    host: &Host,
+    ins: *mut abi::flb_filter_instance,
+    config: *const abi::flb_config,
+) -> Option<*const abi::mk_list> {
+    /// The list's head is within the first bytes of every configuration; it has more.
+    const CONFIG: std::ops::Range<usize> = 512..1024;
+    /// Far more than any pipeline has.
+    const MOST: usize = 4096;
+
+    let mut node = FilterLayout::of(host.version).node.place(ins.cast());
+    for _ in 0..MOST {
+        // SAFETY: a node within the instance, or a sound one after it.
+        node = unsafe { next(node) }?;
+        if CONFIG.contains(&node.addr().wrapping_sub(config.addr())) {
+            return Some(node);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::compare_with_every_release;
@@ -132,6 +170,8 @@ mod tests {
         compare_with_every_release("flb_filter_instance", &[], |version| {
             let layout = FilterLayout::of(version);
             let mut offsets = layout.common.offsets();
+            #[cfg(feature = "output")]
+            offsets.push(("_head", layout.node.offset));
             offsets.extend([
                 ("cmt", layout.metrics.offset),
                 ("config", layout.config.offset),

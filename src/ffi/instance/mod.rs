@@ -18,9 +18,11 @@ use super::bindings as abi;
 use super::host::{Version, lossy, optional};
 use kube_audit_plugin::Properties;
 
+#[cfg(feature = "output")]
+use filter::filters_of;
 pub use filter::{filter_metrics, filter_name, read_filter};
 #[cfg(feature = "output")]
-pub use output::{OutputSection, RetryLimit, output_name, read_output};
+pub use output::{OutputSection, RetryLimit, output_name, outputs_beside, read_output};
 
 /// The part that every section has.
 #[derive(Debug)]
@@ -164,45 +166,58 @@ impl CommonLayout {
 /// The items of a property list in order, `None` unless it is a sound circular list.
 ///
 /// # Safety
-/// `head` may be read as a list head; a pointer in it that looks like one is one.
+/// As for [`nodes`]; every node of the list is part of a property.
 unsafe fn items(head: *const abi::mk_list) -> Option<Vec<abi::flb_kv>> {
-    /// Far more than any section has.
+    // SAFETY: the caller guarantees it.
+    let nodes = unsafe { nodes(head) }?;
+    let item = |node: &*const abi::mk_list| {
+        let item = node.wrapping_byte_sub(offset_of!(abi::flb_kv, _head));
+        // SAFETY: the caller guarantees that the node is part of a property.
+        let item = unsafe { item.cast::<abi::flb_kv>().read() };
+        (!item.key.is_null()).then_some(item)
+    };
+    nodes.iter().map(item).collect()
+}
+
+/// The nodes of a list in order, `None` unless it is a sound circular list.
+///
+/// # Safety
+/// `head` may be read as a list head; a pointer in it that looks like one is one.
+unsafe fn nodes(head: *const abi::mk_list) -> Option<Vec<*const abi::mk_list>> {
+    /// Far more than any list has that is read here.
     const MOST: usize = 65_536;
 
+    let mut nodes = Vec::new();
+    let mut node = head;
+    while nodes.len() < MOST {
+        // SAFETY: the head, or a sound node.
+        node = unsafe { next(node) }?;
+        if ptr::eq(node, head) {
+            return Some(nodes);
+        }
+        nodes.push(node);
+    }
+    None
+}
+
+/// The next node of a list, `None` unless it is linked back.
+///
+/// # Safety
+/// `node` may be read; a pointer in it that looks like one is one.
+unsafe fn next(node: *const abi::mk_list) -> Option<*const abi::mk_list> {
     /// Aligned, and not in the pages that are never mapped.
     fn looks_like_a_pointer<T>(pointer: *const T) -> bool {
         pointer.is_aligned() && pointer.addr() >= 65_536
     }
 
-    let mut items = Vec::new();
-    let mut previous = head;
-    // SAFETY: the caller guarantees that the head can be read.
-    let mut node: *const abi::mk_list = unsafe { (*head).next };
-    while items.len() < MOST {
-        if !looks_like_a_pointer(node) {
-            return None;
-        }
-        // SAFETY: the node looks like a pointer, which the caller vouches for.
-        let links = unsafe { node.read() };
-        if !ptr::eq(links.prev, previous) {
-            return None;
-        }
-        if ptr::eq(node, head) {
-            return Some(items);
-        }
-        let item: *const abi::flb_kv = node
-            .wrapping_byte_sub(offset_of!(abi::flb_kv, _head))
-            .cast();
-        // SAFETY: every node of the list but the head is part of a property.
-        let item = unsafe { item.read() };
-        if item.key.is_null() {
-            return None;
-        }
-        items.push(item);
-        previous = node;
-        node = links.next;
+    // SAFETY: the caller guarantees it.
+    let next: *const abi::mk_list = unsafe { (*node).next };
+    if !looks_like_a_pointer(next) {
+        return None;
     }
-    None
+    // SAFETY: it looks like a pointer, which the caller vouches for.
+    let back = unsafe { (*next).prev };
+    ptr::eq(back, node).then_some(next)
 }
 
 /// The host's text for an option; `None` where it has none.

@@ -1,8 +1,10 @@
 //! Output instances.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
 
-use super::{CommonLayout, Field, Section, SectionError, at, layout_of, owned};
+use super::{CommonLayout, Field, Section, SectionError, at, filters_of, layout_of, nodes, owned};
+use crate::ffi::NAME;
 use crate::ffi::bindings as abi;
 use crate::ffi::host::{Host, Version, lossy, optional};
 use kube_audit_plugin::{HostSettings, HostTls};
@@ -45,23 +47,25 @@ struct OutputLayout {
     tls_versions: Option<Field<[*const c_char; 3]>>,
     port: Field<c_int>,
     host: Field<*const c_char>,
+    /// The node in the configuration's list of outputs, from 2.2.0 on, like the next one.
+    node: Option<Field<abi::mk_list>>,
     workers: Option<Field<c_int>>,
 }
 
 /// The layouts, newest first, with the first version that has each.
 const LAYOUTS: [(Version, OutputLayout); 15] = [
-    (Version(5, 1, 0), V5_1_0),
-    (Version(5, 0, 3), V5_0_3),
-    (Version(5, 0, 0), V4_0_0.with_workers(832)),
-    (Version(4, 0, 6), V4_0_0.with_workers(768)),
-    (Version(4, 0, 4), V4_0_0.with_workers(760)),
-    (Version(4, 0, 0), V4_0_0),
-    (Version(3, 2, 2), V3_1_0.with_workers(728)),
-    (Version(3, 2, 0), V3_1_0.with_workers(680)),
-    (Version(3, 1, 0), V3_1_0),
-    (Version(2, 2, 2), V2_1_0.with_workers(656)),
-    (Version(2, 2, 1), V2_1_0.with_workers(648)),
-    (Version(2, 2, 0), V2_1_0.with_workers(640)),
+    (Version(5, 1, 0), V5_1_0.with_end(600, 872)),
+    (Version(5, 0, 3), V5_0_3.with_end(576, 840)),
+    (Version(5, 0, 0), V4_0_0.with_end(568, 832)),
+    (Version(4, 0, 6), V4_0_0.with_end(512, 768)),
+    (Version(4, 0, 4), V4_0_0.with_end(512, 760)),
+    (Version(4, 0, 0), V4_0_0.with_end(504, 752)),
+    (Version(3, 2, 2), V3_1_0.with_end(480, 728)),
+    (Version(3, 2, 0), V3_1_0.with_end(480, 680)),
+    (Version(3, 1, 0), V3_1_0.with_end(464, 664)),
+    (Version(2, 2, 2), V2_1_0.with_end(456, 656)),
+    (Version(2, 2, 1), V2_1_0.with_end(448, 648)),
+    (Version(2, 2, 0), V2_1_0.with_end(448, 640)),
     (Version(2, 1, 0), V2_1_0),
     (Version(2, 0, 9), V2_0_9),
     (Version(1, 9, 0), V1_9_0),
@@ -82,6 +86,7 @@ const V1_9_0: OutputLayout = OutputLayout {
     tls_versions: None,
     port: at(256),
     host: at(264),
+    node: None,
     workers: None,
 };
 
@@ -117,7 +122,6 @@ const V3_1_0: OutputLayout = OutputLayout {
     tls_texts: at(208),
     port: at(272),
     host: at(280),
-    workers: Some(at(664)),
     ..V2_1_0
 };
 
@@ -129,7 +133,6 @@ const V4_0_0: OutputLayout = OutputLayout {
     tls_versions: Some(at(256)),
     port: at(296),
     host: at(304),
-    workers: Some(at(752)),
     ..V3_1_0
 };
 
@@ -145,7 +148,6 @@ const V5_0_3: OutputLayout = OutputLayout {
     tls_versions: Some(at(264)),
     port: at(304),
     host: at(312),
-    workers: Some(at(840)),
     ..V4_0_0
 };
 
@@ -156,7 +158,6 @@ const V5_1_0: OutputLayout = OutputLayout {
     },
     port: at(328),
     host: at(336),
-    workers: Some(at(872)),
     ..V5_0_3
 };
 
@@ -165,10 +166,12 @@ impl OutputLayout {
         layout_of(&LAYOUTS, version, V1_9_0)
     }
 
-    /// The same layout with the number of workers at that offset.
-    const fn with_workers(self, offset: usize) -> OutputLayout {
+    /// The same layout with these offsets of fields near its end, where releases differ
+    /// most: the node, and the number of workers.
+    const fn with_end(self, node: usize, workers: usize) -> OutputLayout {
         OutputLayout {
-            workers: Some(at(offset)),
+            node: Some(at(node)),
+            workers: Some(at(workers)),
             ..self
         }
     }
@@ -183,6 +186,44 @@ pub unsafe fn output_name(host: &Host, ins: *mut abi::flb_output_instance) -> St
     let name = unsafe { (host.output.name)(ins) };
     // SAFETY: null or a NUL-terminated string of the instance.
     unsafe { optional(name) }.map_or_else(String::new, lossy)
+}
+
+/// The kube_audit outputs in the configuration of a filter; none before 2.2.0, or for a
+/// filter that is a processor.
+///
+/// # Safety
+/// `filter` is a live filter instance of `host`, and `config` its configuration; no other
+/// thread changes them.
+pub unsafe fn outputs_beside(
+    host: &Host,
+    filter: *mut abi::flb_filter_instance,
+    config: *const abi::flb_config,
+) -> Vec<*mut abi::flb_output_instance> {
+    let layout = OutputLayout::of(host.version);
+    let find = || {
+        let node = layout.node?;
+        // SAFETY: the caller guarantees it.
+        let filters = unsafe { filters_of(host, filter, config) }?;
+        // All releases have the list of outputs right before the one of filters.
+        let outputs = filters.wrapping_sub(1);
+        // SAFETY: within the configuration.
+        let nodes = unsafe { nodes(outputs) }?;
+        let instance =
+            |at: *const abi::mk_list| at.wrapping_byte_sub(node.offset).cast_mut().cast();
+        Some(nodes.into_iter().map(instance).collect::<Vec<_>>())
+    };
+    let is_ours = |ins: &*mut abi::flb_output_instance| {
+        // SAFETY: the list of outputs has their instances.
+        let name = unsafe { layout.common.name.read(ins.cast_const().cast()) };
+        let name = name.map(|byte| byte.cast_unsigned());
+        let name = name.strip_prefix(NAME.to_bytes());
+        name.is_some_and(|number| number.starts_with(b"."))
+    };
+    find()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(is_ours)
+        .collect()
 }
 
 /// Reads an output's section.
@@ -229,7 +270,7 @@ pub unsafe fn read_output(
             // SAFETY: the layout is confirmed.
             unsafe { field.read(ins.cast()) }
         });
-        let [min_version, max_version, ciphers] = versions.unwrap_or([std::ptr::null(); 3]);
+        let [min_version, max_version, ciphers] = versions.unwrap_or([ptr::null(); 3]);
         Some(HostTls {
             verify: number(layout.tls_verify) != 0,
             vhost: text("tls.vhost", vhost)?,
@@ -296,6 +337,7 @@ mod tests {
             }
             let is_set = layout.retry_limit_is_set;
             offsets.extend(is_set.map(|field| ("retry_limit_is_set", field.offset)));
+            offsets.extend(layout.node.map(|field| ("_head", field.offset)));
             offsets.extend(layout.workers.map(|field| ("tp_workers", field.offset)));
             offsets
         });
