@@ -1,4 +1,4 @@
-//! Both doors from the side of the host, played by `crates/testkit/c/host.c`.
+//! Filter and output from the side of the host, played by `crates/testkit/c/host.c`.
 
 use std::fs;
 use std::path::Path;
@@ -190,7 +190,7 @@ fn one_file_under_two_names_or_two_files() {
 }
 
 #[test]
-fn unknown_hosts_are_refused_by_both_doors() {
+fn unknown_hosts_are_refused_by_both_plugins() {
     let versions = [
         ("1.9.2", "1.9.2"),
         ("1.9.5", "0.0.9"),
@@ -213,8 +213,7 @@ fn unknown_hosts_are_refused_by_both_doors() {
             ["load: refused", "load: filter kube_audit", start],
             "{says}"
         );
-        let why =
-            format!("Fluent Bit {says} is not known to this plugin, which serves 1.9.3 to 5.1.x\n");
+        let why = format!("Fluent Bit {says} is not supported: use 1.9.3 to 5.1.x\n");
         assert_has(&ran.log, &format!("[error] [output:kube_audit] {why}"));
         assert_has(&ran.log, &format!("[error] [filter:kube_audit] {why}"));
     }
@@ -226,17 +225,17 @@ fn hosts_that_contradict_themselves_are_refused() {
         (
             "2.2.3",
             "4.0.0",
-            "says that it is 4.0.0, but its `filter_stdout_plugin` has 80 bytes instead of 88",
+            "reports version 4.0.0 but its `filter_stdout_plugin` has 80 bytes instead of 88",
         ),
         (
             "3.2.0",
             "4.0.0",
-            "says that it is 4.0.0, but lacks `flb_tls_set_minmax_proto`, which came with 4.0.0",
+            "reports version 4.0.0 but lacks `flb_tls_set_minmax_proto`, which came with 4.0.0",
         ),
         (
             "4.0.0",
             "3.2.10",
-            "says that it is 3.2.10, but has `flb_tls_set_minmax_proto`, which came with 4.0.0",
+            "reports version 3.2.10 but has `flb_tls_set_minmax_proto`, which came with 4.0.0",
         ),
     ] {
         let ran = drive(
@@ -258,7 +257,7 @@ fn instances_with_other_layouts_are_refused() {
         );
         assert_has(&ran.stdout, "output o: init -1");
         assert_has(&ran.stdout, "init -1");
-        let why = format!("says that it is {version}, but keeps the properties of an instance");
+        let why = format!("reports version {version} but keeps the properties of an instance");
         assert_eq!(ran.log.matches(&why).count(), 2, "{}", ran.log);
     }
 }
@@ -336,9 +335,39 @@ fn metrics_in_an_unknown_place_are_left_alone() {
         let printed = results(&ran).join("\n");
         assert!(!printed.contains("fluentbit_filter"), "{printed}");
         assert_has(&printed, "fluentbit_output");
-        let why = "[filter:kube_audit:f] the instance's metrics are not among the host's";
+        let why = "[filter:kube_audit:f] metrics are unavailable";
         assert_eq!(ran.log.matches(why).count(), 1, "{}", ran.log);
     }
+}
+
+#[test]
+fn instances_of_the_same_name_are_told_apart() {
+    let ran = drive(
+        &CHost::of("5.1.1"),
+        "load {filter} prop Policy {none} filter - prop Policy {none} filter - filter f \
+         lines {events} run - metrics stop - stop - filter - metrics",
+    );
+    let results = results(&ran);
+    // The host's own name is the same for both; the one that was started last gets the chunk.
+    let printed = results.join("\n");
+    let series = |name: &str| {
+        format!(r#"counter fluentbit_filter_kube_audit_records_total{{name="{name}"}}"#)
+    };
+    assert_eq!(value(&printed, &series("kube_audit.0")), Some("0"));
+    assert_eq!(value(&printed, &series("kube_audit.0#2")), Some("3"));
+    assert_eq!(value(&printed, &series("f")), Some("0"));
+    assert_has(&ran.log, "[filter:kube_audit:kube_audit.0#2] 3 records");
+
+    // A name is free again when its instance has ended.
+    let last: Vec<&str> = results
+        .into_iter()
+        .skip_while(|line| *line != "stop -: 0")
+        .collect();
+    let last = last.join("\n");
+    assert!(
+        !last.contains("#2") && last.contains("kube_audit.0"),
+        "{last}"
+    );
 }
 
 #[test]
@@ -359,7 +388,7 @@ fn null_and_unknown_pointers_are_harmless() {
     let results = results(&ran);
     assert_eq!(results[4], "live output: 2");
     // It was no coroutine, so it could not have waited.
-    assert_has(&ran.log, "a flush outside of the engine's coroutines");
+    assert_has(&ran.log, "flushes outside of its engine's coroutines");
     assert_eq!(results[5], "live filter: 2 2");
     assert_eq!(results[6..13], nulls);
     assert_eq!(results[15..], nulls);
@@ -382,12 +411,12 @@ fn a_malloc_that_aligns_to_8_is_enough() {
 #[test]
 fn retry_limit_is_lifted_where_nobody_chose_it() {
     for (version, chosen, limit, log) in [
-        ("5.1.1", "", -1, "`Retry_Limit` is not set: no_limits"),
+        ("5.1.1", "", -1, "`Retry_Limit` is not set: using no_limits"),
         (
             "5.1.1",
             "prop Retry_Limit 1",
             1,
-            "a chunk is lost after 1 retries",
+            "`Retry_Limit` is 1: a chunk is lost",
         ),
         ("5.0.0", "", -1, "`Retry_Limit` is not set or 1"),
         (
@@ -401,13 +430,13 @@ fn retry_limit_is_lifted_where_nobody_chose_it() {
             "1.9.5",
             "prop Retry_Limit 7",
             7,
-            "a chunk is lost after 7 retries",
+            "`Retry_Limit` is 7: a chunk is lost",
         ),
         (
             "4.0.0",
             "prop Retry_Limit no_retries",
             0,
-            "a chunk is lost after 0 retries",
+            "`Retry_Limit` is 0: a chunk is lost",
         ),
         ("4.0.0", "prop Retry_Limit no_limits", -1, ""),
     ] {
@@ -443,7 +472,7 @@ fn there_are_no_workers() {
         );
         assert_has(results(&ran)[1], "workers 0");
         assert_eq!(
-            ran.log.contains("`Workers` is not used"),
+            ran.log.contains("`Workers` has no effect"),
             said,
             "{}",
             ran.log
@@ -458,7 +487,10 @@ fn wrong_settings_stop_the_start() {
         "load {output} prop port 70000 output o",
     );
     assert_has(&ran.stdout, "output o: init -1");
-    assert_has(&ran.log, "option `Port`: 70000 is no port");
+    assert_has(
+        &ran.log,
+        "option `Port` is 70000: use a number from 1 to 65535",
+    );
 
     // That version goes on after a failure with memory that it has freed.
     let ran = drive(
@@ -466,7 +498,10 @@ fn wrong_settings_stop_the_start() {
         "load {output} prop port 70000 output o",
     );
     assert_eq!(ran.status, Some(255), "{}", ran.stdout);
-    assert_has(&ran.log, "option `Port`: 70000 is no port");
+    assert_has(
+        &ran.log,
+        "option `Port` is 70000: use a number from 1 to 65535",
+    );
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn workers_do_not_multiply() {
         running.wait_for_log("failed to flush chunk", 1);
         let finished = running.stop();
         finished.assert_clean();
-        finished.assert_log("`Workers` is not used");
+        finished.assert_log("`Workers` has no effect");
         let workers = finished
             .log
             .contains("[output:kube_audit:kube_audit.0] worker #");
@@ -226,7 +226,7 @@ fn a_wrong_option_stops_the_start() {
             .output("kube_audit", &[("host", "127.0.0.1"), ("port", "70000")]);
         let finished = host.run(&pipeline);
         assert_ne!(finished.status, Some(0), "{}", finished.log);
-        finished.assert_log("option `Port`: 70000 is no port");
+        finished.assert_log("option `Port` is 70000: use a number from 1 to 65535");
     });
 }
 
@@ -298,6 +298,29 @@ fn a_hot_reload_with_a_wrong_filter_keeps_the_old_pipeline() {
         running.wait_until("records", |host| records(host) > 0);
         running.reload(&pipeline.filter(&[("Policy_Preset", "none such")]));
         running.wait_for_log("none such", 1);
+        running.wait_for_log("Reloading is halted", 1);
+        let before = records(&running);
+        running.wait_until("records after it", |host| records(host) > before + 1);
+        running.stop().assert_clean();
+    });
+}
+
+/// Hosts ask filters before they stop the old pipeline, but not outputs.
+#[test]
+fn a_hot_reload_with_a_wrong_output_beside_a_filter_keeps_the_old_pipeline() {
+    in_each((2, 2, 0), |host| {
+        let pipeline = Pipeline::new()
+            .service("hot_reload", "on")
+            .input("dummy", &[])
+            .filter(&[])
+            .filter(&[("alias", "second")])
+            .file_output("out");
+        let mut running = host.start(&pipeline);
+        let records = |host: &Running| host.read("out").lines().count();
+        running.wait_until("records", |host| records(host) > 0);
+        let wrong = [("alias", "wrong"), ("Endpoint", "nowhere:0")];
+        running.reload(&pipeline.output("kube_audit", &wrong));
+        running.wait_for_log("[output:kube_audit:wrong] `Endpoint` is `nowhere:0`", 1);
         running.wait_for_log("Reloading is halted", 1);
         let before = records(&running);
         running.wait_until("records after it", |host| records(host) > before + 1);

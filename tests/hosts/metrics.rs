@@ -121,16 +121,35 @@ fn filters_and_outputs() {
     });
 }
 
-/// Hosts show the metrics of processors from 3.2.0 on.
+/// Hosts show the metrics of processors from 3.2.0 on, and give all processors one name.
 #[test]
 fn processors() {
     in_each((3, 2, 0), |host| {
         let (pipeline, port) = observed();
-        let pipeline = pipeline.syntax(Syntax::Yaml).processor(&[]);
+        let other = [("path", "{dir}/other.log"), ("read_from_head", "on")];
+        let one_line = LINES.lines().next().unwrap_or_default();
+        let pipeline = pipeline
+            .syntax(Syntax::Yaml)
+            .processor(&[])
+            .file("other.log", &format!("{one_line}\n"))
+            .input("tail", &other)
+            .processor(&[])
+            .processor(&[("alias", "second")]);
         let mut running = host.start(&pipeline.output("null", &[]));
-        let line = r#"fluentbit_filter_kube_audit_records_total{name="kube_audit.0"} 3"#;
-        wait_for(&mut running, port, &[line]);
-        running.stop().assert_clean();
+        wait_for(
+            &mut running,
+            port,
+            &[
+                r#"fluentbit_filter_kube_audit_records_total{name="kube_audit.0"} 3"#,
+                r#"fluentbit_filter_kube_audit_records_total{name="kube_audit.0#2"} 1"#,
+                r#"fluentbit_filter_kube_audit_records_total{name="second"} 1"#,
+            ],
+        );
+        let finished = running.stop();
+        finished.assert_clean();
+        finished.assert_log("[filter:kube_audit:kube_audit.0] 3 records");
+        finished.assert_log("[filter:kube_audit:kube_audit.0#2] 1 records");
+        finished.assert_log("[filter:kube_audit:second] 1 records");
     });
 }
 

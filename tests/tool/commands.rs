@@ -48,6 +48,33 @@ fn refused(arguments: &[&str], status: i32, parts: &[&str]) {
     }
 }
 
+/// The dynamic linker names every symbol that it looks up: the library's constructor
+/// would ask for functions of a host.
+#[test]
+fn the_tool_does_not_run_the_library_s_constructor() {
+    let output = Command::new(env!("CARGO_BIN_EXE_kube-audit"))
+        .arg("--version")
+        .env("LD_DEBUG", "symbols")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let looked_up = text(&output.stderr);
+    assert!(looked_up.contains("symbol=malloc"), "{looked_up}");
+    assert!(!looked_up.contains("symbol=flb_"), "{looked_up}");
+}
+
+/// All that the tool shares with the library is in packages without unsafe code.
+#[test]
+fn the_tool_has_nothing_of_the_host_s_abi() {
+    let tool = fs::read(env!("CARGO_BIN_EXE_kube-audit")).unwrap();
+    let has = |text: &str| tool.windows(text.len()).any(|at| at == text.as_bytes());
+    // A name of the symbol table, which is there in a build for tests.
+    assert!(has("kube_audit_cli"));
+    for name in ["flb_log_print", "filter_kube_audit_plugin", "3ffi4heap"] {
+        assert!(!has(name), "{name}");
+    }
+}
+
 #[test]
 fn eval_answers_for_each_event() {
     let output = tool(&["eval", "--policy", "fluent-bit-conf/policy.yaml", SAMPLE]);

@@ -10,9 +10,10 @@
  *   -DHOST_WITHOUT_REGEX                           a build without regular expressions
  *
  * Its arguments are commands, done one after the other:
- *   load PATH           load a plugin by either door, chosen by the file's name
+ *   load PATH           load a filter or an output, chosen by the file's name
  *   prop KEY VALUE      an option for the next instance
- *   filter NAME         start a filter under that alias, from the options so far
+ *   filter NAME         start a filter under that alias, from the options so far;
+ *                       `-` starts one without alias, as all processors are
  *   output NAME         start an output likewise
  *   check NAME          what a hot reload asks of a filter before it stops the old one
  *   lines FILE          chunk: one record {"log": LINE} per line, "-" is stdin
@@ -68,67 +69,138 @@ typedef struct flb_filter_plugin_v2_2_0 filter_plugin;
 typedef struct flb_filter_plugin_v1_9_0 filter_plugin;
 #endif
 
+/*
+ * The instances, as the host's headers grew. The plugin knows them by tables of
+ * offsets; these are the fields themselves.
+ */
+typedef struct {
+#if HOST_SINCE(2, 1, 0)
+    int event_type;
+#endif
+    int id;
+    int log_level;
+#if HOST_SINCE(2, 1, 0)
+    int log_suppress_interval;
+#endif
+    char name[32];
+    char *alias;
+    char *match;
+    void *match_regex;
 #if HOST_SINCE(2, 1, 4)
-typedef struct flb_filter_instance_v2_1_4 filter_layout;
-#elif HOST_SINCE(2, 1, 0)
-typedef struct flb_filter_instance_v2_1_0 filter_layout;
-#else
-typedef struct flb_filter_instance_v1_9_0 filter_layout;
+    void *parent_processor;
 #endif
-
-#if HOST_SINCE(5, 1, 0)
-typedef struct flb_output_instance_v5_1_0 output_layout;
-#elif HOST_SINCE(5, 0, 3)
-typedef struct flb_output_instance_v5_0_3 output_layout;
-#elif HOST_SINCE(4, 0, 0)
-typedef struct flb_output_instance_v4_0_0 output_layout;
-#elif HOST_SINCE(3, 1, 0)
-typedef struct flb_output_instance_v3_1_0 output_layout;
-#elif HOST_SINCE(2, 1, 0)
-typedef struct flb_output_instance_v2_1_0 output_layout;
-#elif HOST_SINCE(2, 0, 9)
-typedef struct flb_output_instance_v2_0_9 output_layout;
-#else
-typedef struct flb_output_instance_v1_9_0 output_layout;
+    void *context;
+    void *data;
+    void *plugin;
+    struct mk_list properties;
+    void *config_map;
+    struct mk_list _head;
+    struct cmt *cmt;
+#if HOST_SINCE(2, 0, 0)
+    void *cmt_records;
+    void *cmt_bytes;
 #endif
-
-#if HOST_SINCE(5, 1, 0)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V5_1_0
-#elif HOST_SINCE(5, 0, 3)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V5_0_3
-#elif HOST_SINCE(5, 0, 0)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V5_0_0
-#elif HOST_SINCE(4, 0, 6)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V4_0_6
-#elif HOST_SINCE(4, 0, 4)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V4_0_4
-#elif HOST_SINCE(4, 0, 0)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V4_0_0
-#elif HOST_SINCE(3, 2, 2)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V3_2_2
-#elif HOST_SINCE(3, 2, 0)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V3_2_0
-#elif HOST_SINCE(3, 1, 0)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V3_1_0
-#elif HOST_SINCE(2, 2, 2)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V2_2_2
-#elif HOST_SINCE(2, 2, 1)
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V2_2_1
-#else
-#define TP_WORKERS FLB_OUTPUT_TP_WORKERS_V2_2_0
-#endif
-
+    void *cmt_add_records;
+    void *cmt_drop_records;
 #if HOST_SINCE(3, 2, 0)
-#define FILTER_CONFIG FLB_FILTER_CONFIG_V3_2_0
-#elif HOST_SINCE(2, 1, 4)
-#define FILTER_CONFIG FLB_FILTER_CONFIG_V2_1_4
-#elif HOST_SINCE(2, 1, 0)
-#define FILTER_CONFIG FLB_FILTER_CONFIG_V2_1_0
+    void *cmt_drop_bytes;
+#endif
+    void *metrics;
+#if HOST_SINCE(3, 2, 0)
+    int notification_channel;
+#endif
+    struct flb_config *config;
+} filter_layout;
+
+typedef struct {
+    unsigned char event[72];
+#if HOST_SINCE(2, 1, 0)
+    void *processor;
+#endif
+    int event_type;
+    int id;
+    int log_level;
+#if HOST_SINCE(2, 0, 9)
+    int log_suppress_interval;
+#endif
+    char name[32];
+    char *alias;
+    int flags;
+    int test_mode;
+    int ch_events[2];
+    void *plugin;
+    void *context;
+    int retry_limit;
+#if HOST_SINCE(5, 0, 3)
+    int retry_limit_is_set;
+#endif
+    int use_tls;
+    char *match;
+    void *match_regex;
+    int tls_verify;
+#if HOST_SINCE(3, 1, 0)
+    int tls_verify_hostname;
+#endif
+    int tls_debug;
+    char *tls_vhost;
+    char *tls_ca_path;
+    char *tls_ca_file;
+    char *tls_crt_file;
+    char *tls_key_file;
+    char *tls_key_passwd;
+#if HOST_SINCE(4, 0, 0)
+    char *tls_min_version;
+    char *tls_max_version;
+    char *tls_ciphers;
+#endif
+#if HOST_SINCE(5, 1, 0)
+    int tls_proxy_verify;
+    int tls_proxy_verify_hostname;
+    char *tls_proxy_ca_path;
+    char *tls_proxy_ca_file;
+#endif
+    struct {
+        int ipv6;
+        char *address;
+        int port;
+        char *name;
+        char *listen;
+        void *uri;
+    } host;
+    void *data;
+    void *out_context;
+    void *tls;
+    struct mk_list properties;
+} output_layout;
+
+/* The number of workers comes much later; the fields between change with every release. */
+#if HOST_SINCE(5, 1, 0)
+enum { TP_WORKERS = 872 };
+#elif HOST_SINCE(5, 0, 3)
+enum { TP_WORKERS = 840 };
+#elif HOST_SINCE(5, 0, 0)
+enum { TP_WORKERS = 832 };
+#elif HOST_SINCE(4, 0, 6)
+enum { TP_WORKERS = 768 };
+#elif HOST_SINCE(4, 0, 4)
+enum { TP_WORKERS = 760 };
+#elif HOST_SINCE(4, 0, 0)
+enum { TP_WORKERS = 752 };
+#elif HOST_SINCE(3, 2, 2)
+enum { TP_WORKERS = 728 };
+#elif HOST_SINCE(3, 2, 0)
+enum { TP_WORKERS = 680 };
+#elif HOST_SINCE(3, 1, 0)
+enum { TP_WORKERS = 664 };
+#elif HOST_SINCE(2, 2, 2)
+enum { TP_WORKERS = 656 };
+#elif HOST_SINCE(2, 2, 1)
+enum { TP_WORKERS = 648 };
 #else
-#define FILTER_CONFIG FLB_FILTER_CONFIG_V2_0_0
+enum { TP_WORKERS = 640 };
 #endif
 
-/* The coroutine's stack, and what a log line takes of it. */
+/* Size of the coroutine's stack, and of a log line's frame. */
 #if HOST_SINCE(5, 1, 0)
 enum { STACK = 65536, LOG_FRAME = 8704 };
 #else
@@ -217,7 +289,7 @@ struct instance {
         output_layout output;
         unsigned char room[1200];
     } is;
-    enum { FILTER, OUTPUT } door;
+    enum { FILTER, OUTPUT } kind;
     struct flb_plugin_proxy_context proxy;
     struct cmt *cmt;
     struct instance *next;
@@ -245,7 +317,7 @@ static struct cmt **filter_metrics(filter_layout *ins)
 
 static struct flb_config **filter_config(filter_layout *ins)
 {
-    return (struct flb_config **) ((char *) ins + FILTER_CONFIG + HOST_MOVES_METRICS);
+    return (struct flb_config **) ((char *) &ins->config + HOST_MOVES_METRICS);
 }
 
 /* ---- functions that the plugin looks up ---- */
@@ -701,20 +773,20 @@ static void load(const char *path)
 /* Never looked into. */
 #define THE_CONFIG ((struct flb_config *) &options)
 
-/* Options come before the door is known, so they wait as pairs. */
+/* Options come before the kind is known, so they wait as pairs. */
 static struct mk_list options = {&options, &options};
 
-static struct instance *instance_start(const char *alias, int door)
+static struct instance *instance_start(const char *alias, int kind)
 {
     struct instance *ins = zeroed(sizeof(*ins));
     struct mk_list *node;
 
-    ins->door = door;
+    ins->kind = kind;
     ins->cmt = cmt_create();
-    if (door == FILTER) {
+    if (kind == FILTER) {
         list_init(filter_properties(&ins->is.filter));
         snprintf(ins->is.filter.name, sizeof(ins->is.filter.name), "kube_audit.0");
-        ins->is.filter.alias = copy(alias);
+        ins->is.filter.alias = strcmp(alias, "-") == 0 ? NULL : copy(alias);
         ins->is.filter.log_level = FLB_LOG_INFO;
         *filter_metrics(&ins->is.filter) = ins->cmt;
         *filter_config(&ins->is.filter) = THE_CONFIG;
@@ -731,7 +803,7 @@ static struct instance *instance_start(const char *alias, int door)
     for (node = options.next; node != &options; node = node->next) {
         struct flb_kv *kv = (struct flb_kv *) ((char *) node - offsetof(struct flb_kv, _head));
 
-        if (door == OUTPUT) {
+        if (kind == OUTPUT) {
             flb_output_set_property((struct flb_output_instance *) ins, kv->key, kv->val);
         }
         else if (strcasecmp(kv->key, "log_level") == 0) {
@@ -804,7 +876,9 @@ static struct instance **find(const char *name)
     for (at = &instances; *at != NULL; at = &(*at)->next) {
         struct instance *ins = *at;
 
-        if (strcmp(ins->door == FILTER ? ins->is.filter.alias : ins->is.output.alias, name) == 0) {
+        const char *alias = ins->kind == FILTER ? ins->is.filter.alias : ins->is.output.alias;
+
+        if (strcmp(alias == NULL ? "-" : alias, name) == 0) {
             return at;
         }
     }
@@ -940,7 +1014,7 @@ static void call_now(void)
 {
     struct instance *ins = call.ins;
 
-    if (ins->door == FILTER) {
+    if (ins->kind == FILTER) {
         call.out = (void *) 1;
         call.out_size = 1;
         call.answer = filter.cb_filter(chunk.data, chunk.size, call.tag, (int) strlen(call.tag),
@@ -997,7 +1071,7 @@ static void run(const char *name)
     call.ins = ins;
     strcpy(call.tag, "audit");
     used = call_on_stack();
-    if (ins->door == OUTPUT) {
+    if (ins->kind == OUTPUT) {
         printf("run %s: %s\n", name,
                call.answer == FLB_OK      ? "ok"
                : call.answer == FLB_RETRY ? "retry"
@@ -1027,7 +1101,7 @@ static void stop(const char *name)
     struct instance *ins = *at;
 
     *at = ins->next;
-    if (ins->door == OUTPUT) {
+    if (ins->kind == OUTPUT) {
         printf("stop %s: %d\n", name, output.exit(ins->proxy.remote_context));
     }
     else if (ins->is.filter.context != NULL) {
@@ -1063,7 +1137,7 @@ static void nulls(void)
     struct instance *ins;
 
     for (ins = instances; ins != NULL; ins = ins->next) {
-        if (ins->door == FILTER) {
+        if (ins->kind == FILTER) {
             printf("live filter: %d %d\n",
                    filter.cb_filter(NULL, 0, NULL, 0, &out, &size, NULL, NULL,
                                     ins->is.filter.context, NULL),
