@@ -11,8 +11,14 @@ pub struct Events {
     count: u64,
 }
 
+impl Default for Events {
+    fn default() -> Events {
+        Events::new()
+    }
+}
+
 impl Events {
-    /// From the first one on.
+    /// Starts with the first event.
     pub fn new() -> Events {
         Events {
             numbers: 0x9e37_79b9_7f4a_7c15,

@@ -97,6 +97,16 @@ impl CHost {
     }
 }
 
+/// Compiles a library to preload whose `malloc` aligns to 8 bytes only, into a directory.
+pub fn malloc8_library(directory: &Path) -> PathBuf {
+    let library = directory.join("malloc8.so");
+    compile(
+        compiler(&["malloc8.c"]).args(["-shared", "-fPIC"]),
+        &library,
+    );
+    library
+}
+
 /// The C compiler with sources from `crates/testkit/c`.
 fn compiler(sources: &[&str]) -> Command {
     let directory = root().join("crates/testkit/c");

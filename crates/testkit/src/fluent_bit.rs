@@ -214,8 +214,14 @@ fn options(options: &[(&str, &str)]) -> Options {
     options.iter().map(own).collect()
 }
 
+impl Default for Pipeline {
+    fn default() -> Pipeline {
+        Pipeline::new()
+    }
+}
+
 impl Pipeline {
-    /// Nothing in it; classic syntax, plugins file, quick flushes, short end.
+    /// Makes an empty pipeline: classic syntax, plugins file, quick flushes, short end.
     pub fn new() -> Pipeline {
         Pipeline {
             load: Load::PluginsFile,
