@@ -130,14 +130,13 @@ pub unsafe fn output(
         0 => None,
         port => Some(u16::try_from(port).map_err(|_| SectionError::Port(port))?),
     };
-    let tls = if fields.use_tls == 0 {
-        None
-    } else {
+    let tls = {
         let text = |option: &str, value: *const c_char| {
             // SAFETY: the layout's check passed, so this is null or the host's string.
             unsafe { owned(option, value) }
         };
         Some(HostTls {
+            on: fields.use_tls != 0,
             verify: fields.tls_verify != 0,
             vhost: text("tls.vhost", fields.tls_vhost)?,
             ca_path: text("tls.ca_path", fields.tls_ca_path)?,

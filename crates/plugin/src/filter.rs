@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube_audit_core::chunk::ChunkSink;
-use kube_audit_core::options::Options;
+use kube_audit_core::options::{CommonOptions, Options};
 
 use super::engine::Engine;
 use super::{Log, Metric, OptionError, Patterns, Properties, Verdict};
@@ -24,7 +24,7 @@ impl Filter {
         patterns: Option<&dyn Patterns>,
         log: Arc<dyn Log>,
     ) -> Result<Filter, OptionError> {
-        let options = Options::new(properties, &[])?.common()?;
+        let options = CommonOptions::read(&Options::filter(properties)?)?;
         Ok(Filter {
             engine: Engine::new(options, patterns, &*log)?,
             log,

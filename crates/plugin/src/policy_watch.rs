@@ -5,50 +5,54 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube_audit_core::options::{OptionError, PolicySource, inline, wrong};
+use kube_audit_core::options::{OptionDef, OptionError, PolicySource, policy_text, table};
 use kube_audit_core::policy::{Policy, Ruleset, Syntax};
+use kube_audit_files::read_regular_file;
 
 use super::{Log, LogLevel};
 
+/// The largest policy file that is read, in bytes; the parser takes no larger text.
+const MAX_FILE: u64 = 8 << 20;
+
 /// Reads and compiles the policy; warnings go to the log.
 fn load(source: &PolicySource, log: &dyn Log) -> Result<Ruleset, OptionError> {
-    let (name, text, syntax) = match source {
+    let (option, name, text, syntax): (&OptionDef, _, _, _) = match source {
         PolicySource::Preset(preset) => (
+            table::POLICY_PRESET,
             format!("preset {}", preset.name()),
             preset.text().as_bytes().to_vec(),
             Syntax::File,
         ),
         PolicySource::File(path) => {
             let name = path.display().to_string();
-            let text = fs::read(path).map_err(|error| {
-                wrong(
-                    "policy_file",
-                    &name,
-                    &format!("the file cannot be read ({error})"),
-                )
+            let text = read_regular_file(path, MAX_FILE).map_err(|error| {
+                let expected = format!("the file cannot be read ({error})");
+                OptionError::invalid(table::POLICY_FILE, &name, expected).with_source(error)
             })?;
-            (name, text, Syntax::File)
+            (table::POLICY_FILE, name, text, Syntax::File)
         }
         PolicySource::Env(variable) => {
             let text = std::env::var(variable).map_err(|error| {
-                let right =
+                let expected =
                     format!("the environment variable of that name cannot be read ({error})");
-                wrong("policy_env", variable, &right)
+                OptionError::invalid(table::POLICY_ENV, variable, expected).with_source(error)
             })?;
             (
+                table::POLICY_ENV,
                 format!("${variable}"),
-                inline("policy_env", &text)?.into_bytes(),
+                policy_text(table::POLICY_ENV, &text)?.into_bytes(),
                 Syntax::Inline,
             )
         }
         PolicySource::Inline(text) => (
+            table::POLICY,
             "Policy".to_owned(),
             text.as_bytes().to_vec(),
             Syntax::Inline,
         ),
     };
-    let parsed =
-        Policy::parse(&name, &text, syntax).map_err(|error| OptionError(error.to_string()))?;
+    let parsed = Policy::parse(&name, &text, syntax)
+        .map_err(|error| OptionError::caused_by(option, error))?;
     for warning in &parsed.warnings {
         log.log(LogLevel::Warn, &warning.to_string());
     }
