@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use kube_audit_core::options::Options;
+use kube_audit_core::options::{CommonOptions, Options};
 use kube_audit_core::pipeline::{Rewriter, Settings};
 use kube_audit_core::policy::{Policy, Ruleset};
 use kube_audit_core::stage::Enrichment;
@@ -75,8 +75,8 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
 }
 
 fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
-    Options::new(records, &[])
-        .and_then(|options| options.common())
+    Options::filter(records)
+        .and_then(|options| CommonOptions::read(&options))
         .map(|options| options.settings.enrichment)
         .map_err(|error| Failure::Usage(format!("--record: {error}")))
 }
