@@ -20,6 +20,28 @@ TIME is a whole number with `ms`, `s`, `m` or `h`; without a unit it is in secon
 Fluent Bit replaces one that is not set by nothing, and an empty value is refused.
 ";
 
+const UNLIKE_FORWARD: &str = "
+Differences from `forward` of Fluent Bit 5.1 with the same section:
+
+| option | here | `forward` |
+|---|---|---|
+| `Host` | must be set, or another receiver | 127.0.0.1 |
+| `Require_ack_response` | on | off |
+| `Retain_Metadata_In_Forward_Mode` | off | on since 5.0.5 |
+| `Send_options` | always on | off |
+| `Retry_Limit` | no_limits | 1, then the chunk is lost |
+| `Workers` | 0, always | 2 |
+| `Tag` | records of a tag share frames; an empty one is the record's own | a frame for each record; an empty one is sent |
+| `Ack_Window` | 16 | 1 |
+| `Max_Frame` | 900000 | a chunk, up to 2 MB |
+| `Connect_Timeout`, `Idle_Timeout` | 5s, 30s | `net.connect_timeout` 10s, `net.keepalive_idle_timeout` 30s |
+| `Write_Timeout`, `Ack_Timeout` | 10s, 30s | none |
+| `Username` without `Password` | refused | an empty password |
+| `tls.verify_hostname` | always on with `tls.verify on` | off |
+| `tls.key_passwd`, `tls.ciphers` | refused | accepted |
+| a failed node of `Upstream` | another node gets its frames within the same flush | the chunk is retried |
+";
+
 /// The text of `docs/options.md`.
 pub fn markdown() -> String {
     let mut text = INTRODUCTION.to_owned();
@@ -48,6 +70,7 @@ pub fn markdown() -> String {
          `Unix_Path` or `Upstream`.",
         output,
     );
+    text.push_str(UNLIKE_FORWARD);
     chapter(
         &mut text,
         "TLS",

@@ -266,6 +266,15 @@ pub fn without_credentials(addresses: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{scheme}…@{host}"))
 }
 
+/// True if a line of a file names a secret option, so that no part of it may be shown.
+pub fn may_hold_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    TABLE
+        .iter()
+        .filter(|def| def.secrecy == Secrecy::Secret)
+        .any(|def| line.contains(&def.name.to_ascii_lowercase()))
+}
+
 /// The part of an unknown name that a message may show. A name may have a value stuck to it:
 /// `Shared_Key=…`.
 pub fn printable(name: &str) -> String {

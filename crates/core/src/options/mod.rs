@@ -26,7 +26,7 @@ pub mod table;
 pub use choice::Choice;
 pub use common::CommonOptions;
 pub use conditions::{ConditionOption, Patterns};
-pub use error::{FileLine, OptionError, Problem, printable, without_credentials};
+pub use error::{FileLine, OptionError, Problem, may_hold_secret, printable, without_credentials};
 pub use host::{HostSettings, HostTls};
 pub use on_panic::OnPanic;
 pub use policy::{PolicySource, policy_text};

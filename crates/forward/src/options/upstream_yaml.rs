@@ -11,7 +11,7 @@
 //!
 //! Other parts of the file are passed over: it may be the host's own configuration.
 
-use kube_audit_core::options::{OptionError, printable};
+use kube_audit_core::options::{OptionError, may_hold_secret, printable};
 use kube_audit_core::text::{Entry, Node, Source, Value, read_yaml};
 
 use super::upstream::{Kind, Section, error_at};
@@ -22,8 +22,16 @@ pub(super) fn sections(file: &str, text: &str) -> Result<Vec<Section>, OptionErr
         file,
         source: Source::new("", text.as_bytes()),
     };
-    let root = read_yaml(text)
-        .map_err(|fault| reader.error(fault.at, "the file is not YAML", fault.message))?;
+    let root = read_yaml(text).map_err(|fault| {
+        let index = reader.source.line(fault.at).saturating_sub(1);
+        let line = text.lines().nth(index).unwrap_or_default();
+        // Messages of the parser quote what they are about.
+        let message = match may_hold_secret(line) {
+            true => "this line is refused, and not shown because it may hold a secret".to_owned(),
+            false => fault.message,
+        };
+        reader.error(fault.at, "the file is not YAML", message)
+    })?;
     let mut sections = Vec::new();
     let mut servers = 0;
     for entry in root
@@ -197,6 +205,40 @@ parsers:
         ] {
             let found = read(text).expect_err(text);
             assert!(found.starts_with(part), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn messages_show_no_secret() {
+        for value in [
+            "*hunter2",
+            "&hunter2 *hunter3",
+            "!hunter2 x",
+            "!!int hunter2",
+            "@hunter2",
+            "`hunter2",
+            "%hunter2",
+            "|hunter2",
+            ">hunter2",
+            "\"hunter2",
+            "\"\\hunter2\"",
+            "'hunter2",
+            "'a' hunter2",
+            "[hunter2",
+            "{hunter2",
+            "{hunter2: [x]}",
+            "a: hunter2",
+            "- hunter2",
+            "\thunter2\n hunter2: x",
+            "hunter2\n  hunter2",
+            "x\n    shared_key: hunter2",
+            "x\n    shared_key=hunter2: [y]",
+            "x\n    shared_key=hunter2",
+        ] {
+            let text = format!("upstream_servers:\n- nodes:\n  - shared_key: {value}\n");
+            if let Err(error) = read(&text) {
+                assert!(!error.contains("hunter"), "{error}");
+            }
         }
     }
 }
