@@ -66,11 +66,11 @@ impl Stats {
         self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
     }
 
-    /// All that is not zero, in one line: `13 records, 10 events kept, …`.
+    /// All that is not zero, in one line: `records: 13, events kept: 10, …`.
     pub fn summary(&self) -> String {
         let parts = SERIES.iter().filter_map(|series| {
             let value = series.value(self);
-            (value > 0).then(|| format!("{value} {}", series.words))
+            (value > 0).then(|| format!("{}: {value}", series.words))
         });
         let parts: Vec<String> = parts.collect();
         match parts.is_empty() {
@@ -100,7 +100,7 @@ pub struct Series {
     pub kind: MetricKind,
     /// Names and values of the labels that tell the series of a metric apart.
     pub labels: &'static [(&'static str, &'static str)],
-    /// What follows the value in a line of text.
+    /// What precedes the value in a line of text.
     pub words: &'static str,
     value: fn(&Stats) -> u64,
 }
@@ -260,9 +260,9 @@ mod tests {
             let is_counter = series.kind == MetricKind::Counter;
             assert_eq!(series.name.ends_with("_total"), is_counter, "{series:?}");
             assert!(series.help.ends_with('.') && !series.words.is_empty());
-            let same = SERIES.iter().filter(|other| {
-                (other.name, other.labels) == (series.name, series.labels)
-            });
+            let same = SERIES
+                .iter()
+                .filter(|other| (other.name, other.labels) == (series.name, series.labels));
             assert_eq!(same.count(), 1, "{series:?}");
         }
     }
@@ -278,7 +278,7 @@ mod tests {
         };
         assert_eq!(
             stats.summary(),
-            "9 records, 3 events kept, 3 events dropped by the policy, 1 events excluded by a pattern"
+            "records: 9, events kept: 3, events dropped by the policy: 3, events excluded by a pattern: 1"
         );
         assert_eq!(Stats::default().summary(), "no records");
     }
@@ -288,6 +288,9 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let page = std::fs::read_to_string(path).unwrap();
         let table = markdown();
-        assert!(page.contains(&table), "docs/metrics.md should contain\n{table}");
+        assert!(
+            page.contains(&table),
+            "docs/metrics.md should contain\n{table}"
+        );
     }
 }

@@ -67,8 +67,9 @@ impl EventTime {
 /// The value of a few decimal digits.
 fn digits(text: &[u8]) -> Option<u32> {
     let digit = |byte: &u8| char::from(*byte).to_digit(10);
-    text.iter()
-        .try_fold(0u32, |value, byte| value.checked_mul(10)?.checked_add(digit(byte)?))
+    text.iter().try_fold(0u32, |value, byte| {
+        value.checked_mul(10)?.checked_add(digit(byte)?)
+    })
 }
 
 /// Seconds that a time zone, `Z` or `+01:00`, is ahead of UTC.
@@ -296,7 +297,10 @@ mod tests {
             "2026-11-20T08:00:00.123456789Z",
             Some((1_795_161_600, 123_456_789)),
         );
-        check("2026-11-20T09:30:00.5+01:30", Some((1_795_161_600, 500_000_000)));
+        check(
+            "2026-11-20T09:30:00.5+01:30",
+            Some((1_795_161_600, 500_000_000)),
+        );
         check("2026-11-20T03:00:00-05:00", Some((1_795_161_600, 0)));
         for text in [
             "",

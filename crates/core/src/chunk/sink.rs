@@ -338,12 +338,7 @@ impl Sink for LineSink {
 
     fn leave_out(&mut self, _: Original<'_>) {}
 
-    fn write(
-        &mut self,
-        _: Original<'_>,
-        _: Option<EventTime>,
-        body: impl FnOnce(&mut Vec<u8>),
-    ) {
+    fn write(&mut self, _: Original<'_>, _: Option<EventTime>, body: impl FnOnce(&mut Vec<u8>)) {
         let mut written = std::mem::take(&mut self.body);
         written.clear();
         body(&mut written);

@@ -354,8 +354,7 @@ impl<'a> MapView<'a> {
             return Recognised::EventList(items);
         }
         let has = |field| self.text(field).is_some();
-        let complete =
-            has(Field::AuditId) && has(Field::Stage) && (typed || has(Field::Level));
+        let complete = has(Field::AuditId) && has(Field::Stage) && (typed || has(Field::Level));
         if complete || typed && kind(b"Event") {
             Recognised::Event(Event { view: self })
         } else {

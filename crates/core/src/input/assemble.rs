@@ -129,9 +129,8 @@ impl<K: Copy + Eq> Assembly<K> {
             && self.held.saturating_add(size) <= self.limits.bytes;
         let is_this = |group: &Group<K>| group.key == key && group.tag == tag;
         let Some(at) = self.groups.iter().position(is_this) else {
-            let begins = goes_on
-                && piece.text.starts_with(b"{")
-                && self.groups.len() < self.limits.groups;
+            let begins =
+                goes_on && piece.text.starts_with(b"{") && self.groups.len() < self.limits.groups;
             if !begins {
                 return Assembled::Alone;
             }
@@ -254,22 +253,37 @@ mod tests {
             records,
             count,
         } = pieces;
-        assert_eq!((&text[..], &records[..], count), (&b"{ab"[..], &b"36"[..], 2));
+        assert_eq!(
+            (&text[..], &records[..], count),
+            (&b"{ab"[..], &b"36"[..], 2)
+        );
         assert_eq!(assembly.release(b"u").len(), 1);
         assert_eq!((assembly.withheld(), assembly.held), (0, 0));
     }
 
     #[test]
     fn bytes_groups_and_pieces_are_bounded() {
-        let mut assembly = Assembly::new(Limits { bytes: 12, ..LIMITS });
-        assert_eq!(take(&mut assembly, b"t", 1, inside(b"{a", b"123")), "withheld");
-        assert_eq!(take(&mut assembly, b"t", 2, inside(b"{bcdefg", b"456")), "alone");
+        let mut assembly = Assembly::new(Limits {
+            bytes: 12,
+            ..LIMITS
+        });
+        assert_eq!(
+            take(&mut assembly, b"t", 1, inside(b"{a", b"123")),
+            "withheld"
+        );
+        assert_eq!(
+            take(&mut assembly, b"t", 2, inside(b"{bcdefg", b"456")),
+            "alone"
+        );
         assert_eq!(take(&mut assembly, b"t", 1, inside(b"bcdef", b"456")), "{a");
         assert_eq!(assembly.held, 0);
 
         let mut assembly = Assembly::new(LIMITS);
         for key in [1, 2] {
-            assert_eq!(take(&mut assembly, b"t", key, inside(b"{", b"")), "withheld");
+            assert_eq!(
+                take(&mut assembly, b"t", key, inside(b"{", b"")),
+                "withheld"
+            );
         }
         assert_eq!(take(&mut assembly, b"t", 3, inside(b"{", b"")), "alone");
         for _ in 0..2 {

@@ -51,8 +51,9 @@ impl<'a> Line<'a> {
     ) -> Option<Line<'a>> {
         let (member, text) = match key {
             Some(key) => text_member(doc, members, key.as_bytes()),
-            None => text_member(doc, members, b"log")
-                .or_else(|| text_member(doc, members, b"message")),
+            None => {
+                text_member(doc, members, b"log").or_else(|| text_member(doc, members, b"message"))
+            }
         }?;
         let prefix = match prefixes {
             Prefixes::Read => Prefix::read(text.raw),
@@ -69,7 +70,9 @@ impl<'a> Line<'a> {
     /// The prefix, and the text after it.
     pub fn split(&self) -> (&'a [u8], &'a [u8]) {
         let length = self.prefix.map_or(0, |prefix| prefix.length);
-        self.text.split_at_checked(length).unwrap_or((&[], self.text))
+        self.text
+            .split_at_checked(length)
+            .unwrap_or((&[], self.text))
     }
 
     /// When the line was written, if its prefix tells.

@@ -5,8 +5,8 @@ mod write;
 
 use std::sync::Arc;
 
-use crate::chunk::{EventTime, Origin, Original, Record, Sink};
 use crate::chunk::record::RecordKind;
+use crate::chunk::{EventTime, Origin, Original, Record, Sink};
 use crate::doc::Malformed;
 use crate::doc::msgpack::Msgpack;
 use crate::event::kube::{MapView, Scratch};

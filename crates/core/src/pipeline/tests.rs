@@ -6,7 +6,8 @@ use crate::policy::{Policy, Ruleset, Syntax};
 
 use super::*;
 use crate::chunk::{
-    ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, LineForm, LineSink, write_line_record,
+    ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, LineForm, LineSink,
+    write_line_record,
 };
 use crate::doc::Doc;
 use crate::doc::convert::{json_to_msgpack, msgpack_to_json};
@@ -642,7 +643,10 @@ fn lines_are_records() {
         (&[&format!("{front}{secret}")], format!("{front}{left}\n")),
         (&[&list], format!("{left}\n{left}\n")),
         (
-            &[&format!("2026-11-20T17:43:49Z stdout P {a}"), &format!("{front}{b}")],
+            &[
+                &format!("2026-11-20T17:43:49Z stdout P {a}"),
+                &format!("{front}{b}"),
+            ],
             format!("{front}{left}\n"),
         ),
     ] {
@@ -656,12 +660,17 @@ fn lines_are_records() {
         },
         ..Settings::default()
     };
-    let got = run_lines(&mut pipeline(enriched), LineForm::Record, &[&secret, "plain"]);
+    let got = run_lines(
+        &mut pipeline(enriched),
+        LineForm::Record,
+        &[&secret, "plain"],
+    );
     let records: Vec<serde_json::Value> = got
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let want = [left, "plain".to_owned()].map(|text| serde_json::json!({"log": text, "c": "\"1\""}));
+    let want =
+        [left, "plain".to_owned()].map(|text| serde_json::json!({"log": text, "c": "\"1\""}));
     assert_eq!(records, want);
 }
 
@@ -672,8 +681,14 @@ fn records_are_counted_once() {
     let (a, b, c) = (&line[..100], &line[100..300], &line[300..]);
     for (pieces, events) in [
         ([piece("P", a), piece("P", b), piece("F", c)], 1),
-        ([piece("P", "{not"), piece("P", " an"), piece("F", " event}")], 0),
-        ([piece("P", "{no"), piece("P", " end"), piece("P", " ever")], 0),
+        (
+            [piece("P", "{not"), piece("P", " an"), piece("F", " event}")],
+            0,
+        ),
+        (
+            [piece("P", "{no"), piece("P", " end"), piece("P", " ever")],
+            0,
+        ),
     ] {
         let pieces = pieces.each_ref().map(String::as_str);
         let mut pipeline = pipeline(Settings::default());
@@ -701,23 +716,32 @@ fn pieces_that_wait_for_too_long_come_back() {
     assert_eq!(pipeline.stats().withheld, 1);
     let late = piece("2026-11-20T17:44:50Z", "F", "x");
     assert_eq!(run(&mut pipeline, &late), Some([early, late].concat()));
-    assert_eq!((pipeline.stats().withheld, pipeline.stats().records), (0, 2));
+    assert_eq!(
+        (pipeline.stats().withheld, pipeline.stats().records),
+        (0, 2)
+    );
 }
 
 #[test]
 fn a_level_that_is_unknown_stays() {
-    let line = event("secrets", "ResponseComplete").replace(
-        r#""level":"RequestResponse""#,
-        r#""level":"Everything""#,
-    );
+    let line = event("secrets", "ResponseComplete")
+        .replace(r#""level":"RequestResponse""#, r#""level":"Everything""#);
     let want = logged("secrets").replace(r#""level":"Metadata""#, r#""level":"Everything""#);
-    check(&Settings::default(), &map(&[("log", &line)]), &[map(&[("log", &want)])]);
+    check(
+        &Settings::default(),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &want)])],
+    );
 }
 
 #[test]
 fn what_has_neither_level_nor_type_is_not_an_event() {
     let line = r#"{"auditID":"a","requestURI":"/v3/clusters","stage":"RequestReceived"}"#;
-    check(&Settings::default(), &map(&[("log", line)]), &[map(&[("log", line)])]);
+    check(
+        &Settings::default(),
+        &map(&[("log", line)]),
+        &[map(&[("log", line)])],
+    );
     check(&Settings::default(), &msgpack(line), &[msgpack(line)]);
     let typed = line.replace("{", r#"{"apiVersion":"audit.k8s.io/v1","#);
     check(&Settings::default(), &map(&[("log", &typed)]), &[]);
@@ -865,7 +889,8 @@ impl Pattern for Word {
 
 #[test]
 fn conditions_hold_for_each_event_of_a_list_and_for_other_lines() {
-    let event = |verb| format!(r#"{{"auditID":"a","stage":"Panic","level":"Request","verb":"{verb}"}}"#);
+    let event =
+        |verb| format!(r#"{{"auditID":"a","stage":"Panic","level":"Request","verb":"{verb}"}}"#);
     let list = format!(
         r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{},{}]}}"#,
         event("get"),

@@ -152,8 +152,7 @@ impl Writer {
     ) {
         match content {
             Content::Event(event) => {
-                if let Err(Malformed) =
-                    self.event(place, doc, event, scratch, Extent::Whole, sink)
+                if let Err(Malformed) = self.event(place, doc, event, scratch, Extent::Whole, sink)
                 {
                     self.malformed(place, sink);
                 }
@@ -549,7 +548,9 @@ impl Finish<'_> {
         }
         let plan = edits.settle(doc);
         let is_emptied = || {
-            let left = members.len().checked_add_signed(plan.members_gained(map.at));
+            let left = members
+                .len()
+                .checked_add_signed(plan.members_gained(map.at));
             !members.is_empty() && left == Some(0)
         };
         if plan.has(Cause::Enrich) && is_emptied() {
@@ -568,12 +569,7 @@ impl Finish<'_> {
 
 /// Counts an event that is kept, by its plan.
 #[inline]
-fn count_kept(
-    stats: &mut Stats,
-    event: Event<'_, '_>,
-    decision: Option<Decision>,
-    plan: Plan<'_>,
-) {
+fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision>, plan: Plan<'_>) {
     if plan.has(Cause::Level) || plan.has(Cause::ManagedFields) {
         stats.stripped += 1;
         stats.level_bytes += plan.bytes(Cause::Level).removed as u64;

@@ -48,7 +48,9 @@ pub struct Cuts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotEvaluated {
     /// The line holds something else.
-    #[error("this is not an audit event: expected a JSON object with `auditID`, `stage` and `level`")]
+    #[error(
+        "this is not an audit event: expected a JSON object with `auditID`, `stage` and `level`"
+    )]
     NoEvent,
     /// The line looks like an event and cannot be read.
     #[error("this is not a well-formed JSON object")]

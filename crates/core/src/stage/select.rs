@@ -304,10 +304,7 @@ mod tests {
         ] {
             let parsed = FieldPath::parse(path).unwrap();
             let mut scratch = Scratch::default();
-            let documents = [
-                AnyDoc::Json(Json(json)),
-                AnyDoc::Msgpack(Msgpack(&msgpack)),
-            ];
+            let documents = [AnyDoc::Json(Json(json)), AnyDoc::Msgpack(Msgpack(&msgpack))];
             for document in documents {
                 let mut view = MapView::default();
                 match document {
