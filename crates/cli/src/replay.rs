@@ -16,7 +16,7 @@ use kube_audit_core::stats::{RuleStats, Stats};
 
 use super::{Failure, input, policy};
 
-/// How often progress is shown on a terminal.
+/// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
@@ -63,7 +63,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let read = input::for_each_line(&files, |_, line| {
         chunk.clear();
         write_line_record(line, &mut chunk);
-        // What was written as a record can be read as one.
+        // A line always makes a record that can be read.
         let _ = pipeline.chunk(TAG, &chunk, &mut sink);
         progress.show(pipeline.stats());
         let written = out.write_all(&sink.lines);
