@@ -142,22 +142,7 @@ mod tests {
     #[test]
     fn hash_tables_survive_a_malloc_that_aligns_to_8() {
         let directory = tempfile::tempdir().unwrap();
-        let malloc = directory.path().join("malloc8.so");
-        let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-        let compiler = cc::Build::new()
-            .opt_level(1)
-            .target(&triple)
-            .host(&triple)
-            .cargo_metadata(false)
-            .get_compiler();
-        let compiled = compiler
-            .to_command()
-            .args(["-std=c11", "-shared", "-fPIC", "-o"])
-            .arg(&malloc)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/abi/malloc8.c"))
-            .status();
-        assert!(compiled.unwrap().success());
-
+        let malloc = kube_audit_testkit::c_host::malloc8_library(directory.path());
         let output = Command::new(std::env::current_exe().unwrap())
             .arg("hash_tables_of_all_small_sizes")
             .env("LD_PRELOAD", malloc)
