@@ -57,6 +57,7 @@ mod bindings {
         non_camel_case_types,
         non_upper_case_globals,
         clippy::all,
+        clippy::indexing_slicing,
         reason = "generated"
     )]
 
