@@ -20,6 +20,7 @@ mod preset;
 mod ruleset;
 mod schema;
 mod validate;
+mod version;
 
 pub use attributes::{Attributes, Resource, Target, User};
 pub use cover::Shadow;

@@ -1,9 +1,10 @@
 //! Text → policy: format, tree, types, validation, and what to say about it.
 
-use super::decode::{ApiVersion, KeyOrder, check_version, decode};
+use super::decode::decode;
 use super::error::{Finding, Findings};
 use super::schema::check;
 use super::validate::validate;
+use super::version::{KeyOrder, MissingVersion, read_version};
 use super::{Policy, PolicyError, Problem, ProblemKind, Warning, WarningKind};
 use crate::text::{
     Fault, FaultKind, Node, Place, Source, begins_with_brace, read_json, read_yaml, to_utf8,
@@ -33,8 +34,8 @@ pub struct Parsed {
 impl Policy {
     /// Reads a policy as kube-apiserver does; `name` is what messages call the text.
     ///
-    /// `audit.k8s.io/v1`, `v1beta1` and `v1alpha1` are read alike, of several YAML
-    /// documents the first. Unknown fields and repeated keys are warnings, everything
+    /// `audit.k8s.io/v1`, `v1beta1` and `v1alpha1` are read alike, except that only v1 has
+    /// the group `*`; of several YAML documents the first counts. Unknown fields and repeated keys are warnings, everything
     /// else that is wrong is reported at once.
     ///
     /// ```
@@ -56,14 +57,12 @@ impl Policy {
             .map_err(Clone::clone)
             .and_then(|decoded| read(text, decoded, syntax))
             .map_err(|fault| places.refusal(fault))?;
-        let required = match syntax {
-            Syntax::File => ApiVersion::Required,
-            Syntax::Inline => ApiVersion::Optional,
+        let missing = match syntax {
+            Syntax::File => MissingVersion::Refused,
+            Syntax::Inline => MissingVersion::IsV1,
         };
-        let problems = check_version(&tree, order, required);
-        if !problems.is_empty() {
-            return Err(places.error(problems, Vec::new()));
-        }
+        let version = read_version(&tree, order, missing)
+            .map_err(|problems| places.error(problems, Vec::new()))?;
         let line_of = |at| places.source.line(at);
         let report = check(&tree, &line_of);
         let warnings = places.warnings(report.warnings);
@@ -73,7 +72,7 @@ impl Policy {
         let document = decode(&tree);
         let rules = document.rules.iter();
         let rules = rules.map(|rule| places.source.place(rule.at)).collect();
-        match validate(document) {
+        match validate(document, version) {
             Ok(policy) => Ok(Parsed {
                 policy,
                 warnings,
@@ -265,6 +264,27 @@ mod tests {
             ),
         ] {
             assert_eq!(messages(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_group_star_is_refused_by_versions_whose_servers_refuse_it() {
+        let policy = |version: &str, group: &str| {
+            messages(&format!(
+                "apiVersion: audit.k8s.io/{version}\nrules:\n- level: None\n  resources:\n  - group: \"{group}\"\n"
+            ))
+        };
+        assert_eq!(policy("v1", "*"), [""; 0]);
+        for version in ["v1beta1", "v1alpha1"] {
+            assert_eq!(policy(version, "apps"), [""; 0]);
+            assert_eq!(
+                policy(version, "*"),
+                [format!(
+                    "p:5:12: rules[0].resources[0].group: invalid value `*`: every kube-apiserver \
+                     that reads `audit.k8s.io/{version}` refuses it; name each group, or write \
+                     `apiVersion: audit.k8s.io/v1` for kube-apiserver 1.36 and later"
+                )]
+            );
         }
     }
 
