@@ -1,4 +1,4 @@
-//! Tree → the fields of a policy, not yet validated.
+//! From a tree to the fields of a policy, not yet validated.
 //!
 //! Decoding works like Go's `encoding/json`, which fills what is already there:
 //! null leaves a string alone, and where JSON text repeats a key the second value
@@ -48,7 +48,7 @@ pub(super) struct Spanned {
 
 impl Spanned {
     /// Takes over a string; null leaves the value as it is.
-    pub fn fill(&mut self, node: &Node) {
+    pub(super) fn fill(&mut self, node: &Node) {
         self.at = node.at;
         if let Value::Text(text) = &node.value {
             self.value.clone_from(text);

@@ -1,4 +1,4 @@
-//! Text → policy: format, tree, types, validation, and what to say about it.
+//! From text to policy: format, tree, types, validation, and messages with places.
 
 use super::decode::decode;
 use super::error::{Finding, Findings};
@@ -10,36 +10,36 @@ use crate::text::{
     Fault, FaultKind, Node, Place, Source, begins_with_brace, read_json, read_yaml, to_utf8,
 };
 
-/// Which syntax a policy text may have.
+/// Syntax of a policy text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
     /// As kube-apiserver reads its policy file: JSON if it begins with `{`, otherwise YAML.
     File,
-    /// The same, and also YAML in braces, for values that can't have line breaks; it
-    /// may leave out `apiVersion`, because what it stands in says that it is a policy.
+    /// As [`Syntax::File`], and also YAML in braces, for values that can't have line breaks.
+    /// `apiVersion` may be missing, because the option shows that it is a policy.
     Inline,
 }
 
-/// A policy, and what is odd about its text.
+/// Policy that was read from a text, with what is known about the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// The policy.
     pub policy: Policy,
-    /// What kube-apiserver would warn about.
+    /// Warnings that kube-apiserver would log.
     pub warnings: Vec<Warning>,
-    /// Where each rule stands.
+    /// Place of each rule in the text.
     pub places: Vec<Place>,
 }
 
 impl Policy {
-    /// Reads a policy as kube-apiserver does; `name` is what messages call the text.
+    /// Reads a policy as kube-apiserver does; messages call the text `name`.
     ///
     /// `audit.k8s.io/v1`, `v1beta1` and `v1alpha1` are read alike, except that only v1 has
     /// the group `*`; of several YAML documents the first counts. Unknown fields and repeated keys are warnings, everything
     /// else that is wrong is reported at once.
     ///
     /// ```
-    /// use kube_audit::policy::{Policy, Syntax};
+    /// use kube_audit_core::policy::{Policy, Syntax};
     ///
     /// let text = b"{apiVersion: audit.k8s.io/v1, rules: [{level: metadata}]}";
     /// let error = Policy::parse("Policy", text, Syntax::Inline).unwrap_err();
@@ -51,39 +51,39 @@ impl Policy {
     /// ```
     pub fn parse(name: &str, text: &[u8], syntax: Syntax) -> Result<Parsed, PolicyError> {
         let decoded = to_utf8(text);
-        let places = Report::new(name, decoded.as_deref().unwrap_or(text));
+        let located = Located::new(name, decoded.as_deref().unwrap_or(text));
         let (tree, order) = decoded
             .as_deref()
             .map_err(Clone::clone)
             .and_then(|decoded| read(text, decoded, syntax))
-            .map_err(|fault| places.refusal(fault))?;
+            .map_err(|fault| located.refusal(fault))?;
         let missing = match syntax {
             Syntax::File => MissingVersion::Refused,
             Syntax::Inline => MissingVersion::IsV1,
         };
         let version = read_version(&tree, order, missing)
-            .map_err(|problems| places.error(problems, Vec::new()))?;
-        let line_of = |at| places.source.line(at);
+            .map_err(|problems| located.error(problems, Vec::new()))?;
+        let line_of = |at| located.source.line(at);
         let report = check(&tree, &line_of);
-        let warnings = places.warnings(report.warnings);
+        let warnings = located.warnings(report.warnings);
         if !report.problems.is_empty() {
-            return Err(places.error(report.problems, warnings));
+            return Err(located.error(report.problems, warnings));
         }
         let document = decode(&tree);
         let rules = document.rules.iter();
-        let rules = rules.map(|rule| places.source.place(rule.at)).collect();
+        let rules = rules.map(|rule| located.source.place(rule.at)).collect();
         match validate(document, version) {
             Ok(policy) => Ok(Parsed {
                 policy,
                 warnings,
                 places: rules,
             }),
-            Err(problems) => Err(places.error(problems, warnings)),
+            Err(problems) => Err(located.error(problems, warnings)),
         }
     }
 }
 
-/// Reads the decoded text; what the original begins with tells the syntax.
+/// Reads the decoded text; the first byte of the original decides between JSON and YAML.
 fn read(original: &[u8], text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
     if !begins_with_brace(original) {
         return read_yaml_text(text);
@@ -110,24 +110,24 @@ fn read_yaml_text(text: &[u8]) -> Result<(Node, KeyOrder), Fault> {
     let text = std::str::from_utf8(text)
         .map_err(|error| Fault::syntax(error.valid_up_to(), "not valid UTF-8"))?;
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let skipped = text.len() - bare.len();
+    let skipped = text.len().saturating_sub(bare.len());
     match read_yaml(bare) {
         Ok(tree) => Ok((tree, KeyOrder::Sorted)),
         Err(fault) => Err(Fault {
-            at: fault.at + skipped,
+            at: fault.at.saturating_add(skipped),
             ..fault
         }),
     }
 }
 
-/// Findings with the places of their offsets.
-struct Report<'a> {
+/// Text whose findings get places instead of byte offsets.
+struct Located<'a> {
     source: Source<'a>,
 }
 
-impl<'a> Report<'a> {
-    fn new(name: &str, text: &'a [u8]) -> Report<'a> {
-        Report {
+impl<'a> Located<'a> {
+    fn new(name: &str, text: &'a [u8]) -> Located<'a> {
+        Located {
             source: Source::new(name, text),
         }
     }
@@ -152,7 +152,7 @@ impl<'a> Report<'a> {
         } in findings
         {
             let field = api_field(&path);
-            // As the API server does it: what reads the same is said once.
+            // kube-apiserver reports equal messages once.
             let known = |problem: &Problem| problem.field == field && problem.message == message;
             if !problems.iter().any(known) {
                 problems.push(Problem {
@@ -187,7 +187,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The path without the index after `resources`, which the API server leaves out.
+/// Returns the path as kube-apiserver has it: without the index after `resources`.
 fn api_field(path: &str) -> String {
     const LIST: &str = ".resources[";
     match path

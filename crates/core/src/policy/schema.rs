@@ -1,11 +1,11 @@
-//! Which fields a policy has and of which types: type errors, unknown fields, repeated keys.
+//! Fields of a policy and their types: finds type errors, unknown fields and repeated keys.
 
 use super::error::Findings;
 use super::{ProblemKind, WarningKind};
 use crate::text::suggest::nearest;
 use crate::text::{Node, Path, Value, shown};
 
-/// The type of a value. Null fits every type.
+/// Type of a value. Null fits every type.
 enum Shape {
     Anything,
     Text,
@@ -18,7 +18,7 @@ enum Shape {
     Object(&'static Object),
 }
 
-/// A mapping with known fields.
+/// Type of a mapping with known fields.
 struct Object {
     name: &'static str,
     fields: &'static [Field],
@@ -27,7 +27,7 @@ struct Object {
 struct Field {
     name: &'static str,
     shape: Shape,
-    /// What happens when a misspelling of the field is ignored.
+    /// Effect of a misspelling of the field, for messages.
     when_ignored: &'static str,
 }
 
@@ -104,7 +104,7 @@ static GROUP_RESOURCES: Object = Object {
     ],
 };
 
-/// `ObjectMeta` of `meta.k8s.io/v1`; it means nothing for a policy, but must be well-formed.
+/// `ObjectMeta` of `meta.k8s.io/v1`; kube-apiserver ignores it, but refuses a malformed one.
 static METADATA: Object = Object {
     name: "metadata",
     fields: &[
@@ -159,17 +159,17 @@ static MANAGED_FIELDS: Object = Object {
     ],
 };
 
-/// What the check of a whole policy brought to light.
-pub(super) struct Report<'a> {
+/// Findings about the fields of a policy.
+pub(super) struct FieldReport<'a> {
     pub problems: Findings<ProblemKind>,
     pub warnings: Findings<WarningKind>,
-    /// The number of the line at an offset, for "first set on line 3".
+    /// Returns the number of the line at an offset, for "first set on line 3".
     line_of: &'a dyn Fn(usize) -> usize,
 }
 
-/// Compares a policy with what it may look like.
-pub(super) fn check<'a>(policy: &Node, line_of: &'a dyn Fn(usize) -> usize) -> Report<'a> {
-    let mut report = Report {
+/// Compares a document with the schema of a policy.
+pub(super) fn check<'a>(policy: &Node, line_of: &'a dyn Fn(usize) -> usize) -> FieldReport<'a> {
+    let mut report = FieldReport {
         problems: Findings::new(),
         warnings: Findings::new(),
         line_of,
@@ -178,7 +178,7 @@ pub(super) fn check<'a>(policy: &Node, line_of: &'a dyn Fn(usize) -> usize) -> R
     report
 }
 
-impl Report<'_> {
+impl FieldReport<'_> {
     /// Recursion ends where the schema ends.
     fn check(&mut self, node: &Node, shape: &Shape, path: Path<'_>) {
         match (shape, &node.value) {
@@ -286,46 +286,48 @@ fn mismatch(shape: &Shape, found: &Value) -> String {
     format!("found {found}, expected {expected}{remedy}")
 }
 
-/// Whether Go's `time.RFC3339` fits.
+/// True for a time that Go's `time.RFC3339` accepts.
 fn is_rfc3339(text: &str) -> bool {
-    let number = |range: std::ops::Range<usize>| -> Option<u32> {
-        let digits = text.get(range)?;
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| digits.parse().ok())?
-    };
     let fits = || {
-        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-        let separated = separators
-            .iter()
-            .all(|&(i, separator)| text.as_bytes().get(i) == Some(&separator));
-        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let (date, rest) = text.split_at_checked("YYYY-MM-DD".len())?;
+        let (clock, rest) = rest.strip_prefix('T')?.split_at_checked("hh:mm:ss".len())?;
+        let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
         let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
         let days = match month {
-            2 => 28 + u32::from(leap),
+            2 if leap => 29,
+            2 => 28,
             4 | 6 | 9 | 11 => 30,
             1..=12 => 31,
             _ => 0,
         };
-        let rest = text.get(19..)?;
-        let fraction = rest.strip_prefix(['.', ',']).map(|rest| {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            (digits > 0).then(|| &rest[digits..])
-        });
-        let zone = fraction.unwrap_or(Some(rest))?;
-        let offset = zone.strip_prefix(['+', '-']).is_some_and(|offset| {
-            let start = text.len() - offset.len();
-            offset.len() == 5
-                && offset.as_bytes().get(2) == Some(&b':')
-                && number(start..start + 2).is_some_and(|hours| hours <= 24)
-                && number(start + 3..start + 5).is_some_and(|minutes| minutes <= 60)
-        });
-        let clock = hour < 24 && minute < 60 && second < 60;
-        Some(separated && (1..=days).contains(&day) && clock && (zone == "Z" || offset))
+        let zone = match rest.strip_prefix(['.', ',']) {
+            Some(fraction) => {
+                let zone = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+                (zone.len() < fraction.len()).then_some(zone)?
+            }
+            None => rest,
+        };
+        let offset = zone.strip_prefix(['+', '-']);
+        let offset = offset.and_then(|offset| numbers(offset, ':', [2, 2]));
+        let has_zone =
+            zone == "Z" || offset.is_some_and(|[hours, minutes]| hours <= 24 && minutes <= 60);
+        let is_clock = hour < 24 && minute < 60 && second < 60;
+        Some((1..=days).contains(&day) && is_clock && has_zone)
     };
     fits().unwrap_or(false)
+}
+
+/// Reads numbers of fixed widths with a separator between them.
+fn numbers<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> Option<[u32; N]> {
+    let mut parts = text.split(separator);
+    let mut numbers = [0; N];
+    for (number, width) in numbers.iter_mut().zip(widths) {
+        let digits = parts.next()?;
+        let fits = digits.len() == width && digits.bytes().all(|byte| byte.is_ascii_digit());
+        *number = fits.then(|| digits.parse().ok())??;
+    }
+    parts.next().is_none().then_some(numbers)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl ApiVersion {
     const ALL: [ApiVersion; 3] = [ApiVersion::V1, ApiVersion::V1Beta1, ApiVersion::V1Alpha1];
 
     /// Name in `apiVersion`.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             ApiVersion::V1 => "audit.k8s.io/v1",
             ApiVersion::V1Beta1 => "audit.k8s.io/v1beta1",
@@ -32,7 +32,7 @@ impl ApiVersion {
 
     /// True if a server exists that reads this version and accepts the group `*`, which came
     /// with kube-apiserver 1.36.
-    pub const fn has_any_group(self) -> bool {
+    pub(super) const fn has_any_group(self) -> bool {
         matches!(self, ApiVersion::V1)
     }
 }
