@@ -152,7 +152,8 @@ impl Rule {
 }
 
 impl GroupResources {
-    fn matches(&self, request: &Resource<'_>) -> bool {
+    /// True if the entry matches a request for a resource.
+    pub fn matches(&self, request: &Resource<'_>) -> bool {
         (self.group == "*" || self.group.as_bytes() == request.group)
             && (self.resources.is_empty()
                 || (lists(&self.resource_names, request.name)

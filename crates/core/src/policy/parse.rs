@@ -229,6 +229,37 @@ mod tests {
                 ],
             ),
             (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - apiGroups: [apps]\n    resources: [deployments]\n",
+                &[
+                    "p:5:5: rules[0].resources[0].apiGroups: unknown field; did you mean `group`? \
+                   it is ignored, so this entry means `deployments` of the core group",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - username: bob\n  - {verbs: [get], group: apps}\n",
+                &[
+                    "p:5:5: rules[0].resources[0].username: unknown field; did you mean `users` of the \
+                   rule? it is ignored, so this entry means all of the core group",
+                    "p:6:6: rules[0].resources[1].verbs: not a field of the entry of `resources`, but of \
+                   the rule: it is ignored, so this entry means all of the group `apps`",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  groups: [system:nodes]\n",
+                &[
+                    "p:4:3: rules[0].groups: unknown field; did you mean `userGroups`? \
+                   it is ignored, so the rule matches more requests than intended",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - group: [a, b]\n  - group: [c]\n",
+                &[
+                    "p:5:12: rules[0].resources[0].group: found a list, expected a string: \
+                   it takes one value, so repeat what it belongs to for each",
+                    "p:6:12: rules[0].resources[1].group: found a list, expected a string: write `\"c\"`",
+                ],
+            ),
+            (
                 "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - group: apps/v1\n",
                 &[
                     "p:5:12: rules[0].resources[0].group: invalid value `apps/v1`: \

@@ -3,7 +3,7 @@
 use super::error::Findings;
 use super::{ProblemKind, WarningKind};
 use crate::text::suggest::nearest;
-use crate::text::{Node, Path, Value, shown};
+use crate::text::{Entry, Node, Path, Value, shown};
 
 /// Type of a value. Null fits every type.
 enum Shape {
@@ -94,15 +94,29 @@ static RULE: Object = Object {
 static GROUP_RESOURCES: Object = Object {
     name: "entry of `resources`",
     fields: &[
-        field(
-            "group",
-            Shape::Text,
-            "it is ignored, so the entry stands for the core group",
-        ),
-        field("resources", TEXTS, WIDENED),
-        field("resourceNames", TEXTS, WIDENED),
+        field("group", Shape::Text, IGNORED),
+        field("resources", TEXTS, IGNORED),
+        field("resourceNames", TEXTS, IGNORED),
     ],
 };
+
+/// Names that other APIs, RBAC above all, have for fields of a rule or of an entry of
+/// `resources`; too far from ours for [`nearest`].
+const SYNONYMS: &[(&str, &str)] = &[
+    ("apiGroup", "group"),
+    ("apiGroups", "group"),
+    ("groups", "userGroups"),
+    ("group", "userGroups"),
+    ("userGroup", "userGroups"),
+    ("username", "users"),
+    ("usernames", "users"),
+    ("userName", "users"),
+    ("name", "resourceNames"),
+    ("names", "resourceNames"),
+    ("namespaceNames", "namespaces"),
+    ("paths", "nonResourceURLs"),
+    ("urls", "nonResourceURLs"),
+];
 
 /// `ObjectMeta` of `meta.k8s.io/v1`; kube-apiserver ignores it, but refuses a malformed one.
 static METADATA: Object = Object {
@@ -205,7 +219,7 @@ impl FieldReport<'_> {
                     self.repetition(entry.at, entry.repeats, path);
                     match object.fields.iter().find(|field| field.name == entry.key) {
                         Some(field) => self.check(&entry.value, &field.shape, path),
-                        None => self.unknown(entry.at, &entry.key, object, path),
+                        None => self.unknown(entry, entries, object, path),
                     }
                 }
             }
@@ -226,38 +240,71 @@ impl FieldReport<'_> {
         }
     }
 
-    fn unknown(&mut self, at: usize, name: &str, object: &Object, path: Path<'_>) {
-        let names = object.fields.iter().map(|field| field.name);
-        let meant = nearest(name, names).and_then(|meant| object.field(meant));
-        // A selector that slipped into an entry of `resources` by wrong indentation.
-        let home = [&RULE, &POLICY]
-            .into_iter()
-            .find(|other| other.field(name).is_some());
-        let message = match (meant, home) {
-            (Some(meant), _) => {
-                format!(
-                    "unknown field; did you mean `{}`? {}",
-                    meant.name, meant.when_ignored
-                )
-            }
-            (None, Some(home)) => {
-                let when_ignored = home.field(name).map_or(IGNORED, |field| field.when_ignored);
-                let home = home.name;
-                format!(
-                    "no field of the {}, but of the {home}: {when_ignored}",
-                    object.name
-                )
-            }
-            (None, None) => format!("unknown field of the {}: {IGNORED}", object.name),
+    fn unknown(&mut self, entry: &Entry, siblings: &[Entry], object: &Object, path: Path<'_>) {
+        let name = entry.key.as_str();
+        let of_entries = std::ptr::eq(object, &GROUP_RESOURCES);
+        let effect = |when_ignored: &str| match of_entries {
+            true => format!("{IGNORED}, so this entry means {}", meaning(siblings)),
+            false => when_ignored.to_owned(),
+        };
+        // A selector that got into an entry of `resources` by wrong indentation.
+        let mut others = [&RULE, &POLICY].into_iter();
+        let home = others.find_map(|other| Some((other, other.field(name)?)));
+        let message = if let Some((home, field)) = home {
+            format!(
+                "not a field of the {}, but of the {}: {}",
+                object.name,
+                home.name,
+                effect(field.when_ignored)
+            )
+        } else if let Some(meant) = object.meant_by(name) {
+            format!(
+                "unknown field; did you mean `{}`? {}",
+                meant.name,
+                effect(meant.when_ignored)
+            )
+        } else if let Some(meant) = of_entries.then(|| RULE.meant_by(name)).flatten() {
+            format!(
+                "unknown field; did you mean `{}` of the rule? {}",
+                meant.name,
+                effect(meant.when_ignored)
+            )
+        } else {
+            format!("unknown field of the {}: {}", object.name, effect(IGNORED))
         };
         self.warnings
-            .push(at, path, WarningKind::UnknownField, message);
+            .push(entry.at, path, WarningKind::UnknownField, message);
     }
 }
 
 impl Object {
     fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Finds the field that an unknown name probably means.
+    fn meant_by(&self, name: &str) -> Option<&'static Field> {
+        let synonyms = SYNONYMS.iter().filter(|(synonym, _)| *synonym == name);
+        let by_synonym = synonyms.filter_map(|(_, meant)| self.field(meant)).next();
+        by_synonym
+            .or_else(|| self.field(nearest(name, self.fields.iter().map(|field| field.name))?))
+    }
+}
+
+/// Describes what an entry of `resources` selects.
+fn meaning(entry: &[Entry]) -> String {
+    let value = |name: &str| entry.iter().rfind(|field| field.key == name);
+    let group = value("group").and_then(|field| field.value.text());
+    let group = match group.unwrap_or_default() {
+        "" => "the core group".to_owned(),
+        "*" => "all groups".to_owned(),
+        group => format!("the group `{}`", shown(group)),
+    };
+    let resources = value("resources").map_or(&[][..], |field| field.value.items());
+    let resources: Vec<&str> = resources.iter().filter_map(Node::text).collect();
+    match resources.is_empty() {
+        true => format!("all of {group}"),
+        false => format!("`{}` of {group}", shown(&resources.join(", "))),
     }
 }
 
@@ -267,6 +314,15 @@ fn mismatch(shape: &Shape, found: &Value) -> String {
             "a string",
             format!(": put it in quotes, `\"{}\"`", shown(spelling)),
         ),
+        (Shape::Text, Value::List(items)) => {
+            let remedy = match items.as_slice() {
+                [item] => item.text().map_or(String::new(), |text| {
+                    format!(": write `\"{}\"`", shown(text))
+                }),
+                _ => ": it takes one value, so repeat what it belongs to for each".to_owned(),
+            };
+            ("a string", remedy)
+        }
         (Shape::Text | Shape::Anything, _) => ("a string", String::new()),
         (Shape::Bool, _) => ("`true` or `false`", String::new()),
         (Shape::Integer, _) => ("a whole number", String::new()),

@@ -142,14 +142,10 @@ impl Union {
     /// Adds a set; false if there is no room for it.
     #[inline]
     pub(super) fn add(&mut self, set: SetId) -> bool {
-        match self.others.get_mut(self.count) {
-            Some(room) => {
-                *room = set;
-                self.count = self.count.wrapping_add(1);
-                true
-            }
-            None => false,
-        }
+        // Without a branch on the count: decisions add sets one after the other.
+        let room = self.others.get_mut(self.count);
+        self.count = self.count.wrapping_add(usize::from(room.is_some()));
+        room.map(|room| *room = set).is_some()
     }
 }
 
