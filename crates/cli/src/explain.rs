@@ -1,40 +1,27 @@
 //! `kube-audit explain`: why a policy does with an event what it does.
 
-use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
-use std::process::ExitCode;
-
-use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 use kube_audit_core::policy::{
     Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
 };
 use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, examine};
 
-use super::{Failure, Format, input, policy};
+use super::args::{Events, Explain, Format};
+use super::output::Output;
+use super::{Exit, Failure, input};
 
-pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
-    let mut choice = None;
-    let mut format = Format::Text;
-    let mut files = Vec::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => {
-                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
-            }
-            Arg::Long("format") => format = Format::read(&parser.value()?.string()?)?,
-            Arg::Value(file) => files.push(file),
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
-    let choice = choice
-        .ok_or_else(|| Failure::Usage("explain needs --policy FILE or --preset NAME".to_owned()))?;
-    let policy = choice.load()?;
+pub fn run(arguments: Explain) -> Result<Exit, Failure> {
+    let Explain {
+        policy,
+        format,
+        events: Events { out, files },
+    } = arguments;
+    let policy = policy.required("explain")?.load()?;
     let ruleset = Ruleset::compile(&policy.policy);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut code = ExitCode::SUCCESS;
+    let mut out = Output::open(&out)?;
+    let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
         let mut explanations = Vec::new();
         let result = examine_record(line, &ruleset, |evaluation, attributes, cuts| {
@@ -49,7 +36,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
             }
         }
         if let Err(error) = result {
-            code = ExitCode::from(1);
+            exit = Exit::Failed;
             match format {
                 Format::Text => text += &format!("{place}: {error}\n"),
                 Format::Json => {
@@ -60,10 +47,10 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
                 }
             }
         }
-        out.write_all(text.as_bytes()).map_err(Failure::output)
+        out.write(text.as_bytes())
     })?;
-    out.flush().map_err(Failure::output)?;
-    Ok(code)
+    out.finish()?;
+    Ok(exit)
 }
 
 /// Examines a line; where it is a record of Fluent Bit's, the text under `log`.

@@ -1,11 +1,8 @@
 //! `kube-audit replay`: logs as the filter would leave them, and a summary by rule.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::process::ExitCode;
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use lexopt::{Arg, Parser, ValueExt};
 
 use kube_audit_core::options::Options;
 use kube_audit_core::pipeline::{Rewriter, Settings};
@@ -13,30 +10,25 @@ use kube_audit_core::policy::{Policy, Ruleset};
 use kube_audit_core::stage::Enrichment;
 use kube_audit_core::stats::{RuleTally, Tally};
 
-use super::{Failure, input, policy};
+use super::args::{Events, Replay};
+use super::output::Output;
+use super::policy::Choice;
+use super::{Exit, Failure, input};
 
 /// How often progress is shown on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
-    let mut choice = None;
-    let mut records = Vec::new();
-    let mut quiet = false;
-    let mut files = Vec::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => {
-                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
-            }
-            Arg::Long("record") => records.push(("record".to_owned(), parser.value()?.string()?)),
-            Arg::Short('q') | Arg::Long("quiet") => quiet = true,
-            Arg::Value(file) => files.push(file),
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
+pub fn run(arguments: Replay) -> Result<Exit, Failure> {
+    let Replay {
+        policy,
+        records,
+        quiet,
+        events: Events { out, files },
+    } = arguments;
+    let records = records.into_iter();
+    let records = records.map(|pair| ("record".to_owned(), pair)).collect();
     let enrichment = enrichment(&records)?;
-    let parsed = choice.map(|choice| choice.load()).transpose()?;
+    let parsed = policy.choice().as_ref().map(Choice::load).transpose()?;
     let policy = parsed.map(|parsed| parsed.policy);
     let ruleset = policy
         .as_ref()
@@ -51,27 +43,26 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
         || [0; 16],
     );
 
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut out = Output::open(&out)?;
     let mut progress = Progress::new(quiet);
     let mut kept = Vec::new();
     let read = input::for_each_line(&files, |_, line| {
         kept.clear();
         rewriter.line(line, &mut kept);
         progress.show(rewriter.tally());
-        out.write_all(&kept).map_err(Failure::output)
+        out.write(&kept)
     });
     kept.clear();
     rewriter.release_lines(&mut kept);
-    out.write_all(&kept)
-        .and_then(|()| out.flush())
-        .map_err(Failure::output)?;
+    out.write(&kept)?;
+    out.finish()?;
     progress.clear();
     if !quiet {
         let summary = summary(rewriter.tally(), policy.as_ref());
         // Without a standard error nobody asked for a summary.
         let _ = io::stderr().write_all(summary.as_bytes());
     }
-    read.map(|()| ExitCode::SUCCESS)
+    read.map(|()| Exit::Done)
 }
 
 fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {

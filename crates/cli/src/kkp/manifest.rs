@@ -1,6 +1,7 @@
 //! `auditLogging` as it stands in a manifest.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use kube_audit_core::text::suggest::nearest;
@@ -35,6 +36,13 @@ impl Release {
             true => "1.9.5",
             false => "4.0.0",
         }
+    }
+}
+
+/// Shows `MAJOR.MINOR`.
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
     }
 }
 
