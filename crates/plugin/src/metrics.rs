@@ -1,113 +1,123 @@
-//! What an instance has counted, for the host's metrics.
+//! Counters and gauges of an instance, for the host's metrics.
 
 use std::borrow::Cow;
 
 use kube_audit_core::stats::Tally;
 
-/// One series. An instance has the same series in the same order all its life.
+/// A plugin with metrics.
+pub trait Metrics {
+    /// Visits every metric: always the same ones, in the same order.
+    fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>));
+}
+
+/// One series with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metric {
-    /// What is counted, with `_total` at the end of a counter's name.
+pub struct Metric<'a> {
+    /// The name without the plugin's, such as `events_total`; a counter's ends in `_total`.
     pub name: &'static str,
-    /// One sentence about it, never empty.
+    /// One sentence, never empty.
     pub help: &'static str,
-    /// What the value may do.
+    /// Counter or gauge.
     pub kind: MetricKind,
-    /// Name and value of a label besides the instance's own. All series of one name
-    /// have a label of the same name, or none.
-    pub label: Option<(&'static str, Cow<'static, str>)>,
+    /// Labels besides the instance's own; the series of one name have the same label names
+    /// in the same order.
+    pub labels: &'a [Label<'a>],
     /// The value now.
     pub value: u64,
 }
 
-/// What the value of a metric may do.
+/// Name and value of a label.
+pub type Label<'a> = (&'static str, Cow<'a, str>);
+
+/// The way a metric's value may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It grows, from 0 at the start of the instance.
+    /// Grows, from 0 at the start of the instance.
     Counter,
-    /// It goes up and down.
+    /// Goes up and down.
     Gauge,
 }
 
-impl Metric {
+impl Metric<'static> {
     /// A counter without labels.
-    pub(super) fn counter(name: &'static str, help: &'static str, value: u64) -> Metric {
+    pub(crate) fn counter(name: &'static str, help: &'static str, value: u64) -> Metric<'static> {
         Metric {
             name,
             help,
             kind: MetricKind::Counter,
-            label: None,
+            labels: &[],
             value,
         }
     }
 
     /// A gauge without labels.
-    pub(super) fn gauge(name: &'static str, help: &'static str, value: u64) -> Metric {
+    pub(crate) fn gauge(name: &'static str, help: &'static str, value: u64) -> Metric<'static> {
         Metric {
             kind: MetricKind::Gauge,
             ..Metric::counter(name, help, value)
         }
     }
 
-    /// The same with a label.
-    pub(super) fn labelled(
-        self,
-        name: &'static str,
-        value: impl Into<Cow<'static, str>>,
-    ) -> Metric {
-        Metric {
-            label: Some((name, value.into())),
-            ..self
-        }
+    /// The same series with these labels.
+    pub(crate) fn labelled<'a>(self, labels: &'a [Label<'a>]) -> Metric<'a> {
+        Metric { labels, ..self }
     }
+}
 
-    /// What both doors count of records and events.
-    pub(super) fn of_tally(tally: &Tally) -> Vec<Metric> {
-        let events = |outcome: &'static str, value| {
-            let help = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
-            Metric::counter("events_total", help, value).labelled("outcome", outcome)
-        };
-        vec![
-            Metric::counter("records_total", "Log records read.", tally.records),
-            events("kept", tally.kept()),
-            events("dropped", tally.dropped),
-            events("excluded", tally.excluded_events),
-            Metric::counter(
-                "events_stripped_total",
-                "Audit events kept that the policy took something out of.",
-                tally.stripped,
-            ),
-            Metric::counter(
-                "records_non_audit_total",
-                "Records that hold no audit event.",
-                tally.non_audit,
-            ),
-            Metric::counter(
-                "records_excluded_total",
-                "Records without an audit event that a pattern excluded.",
-                tally.excluded_others,
-            ),
-            Metric::counter(
-                "records_malformed_total",
-                "Records that look like an audit event and cannot be read.",
-                tally.malformed,
-            ),
-            Metric::counter(
-                "records_emptied_total",
-                "Records dropped because none of their keys was to stay.",
-                tally.emptied,
-            ),
-            Metric::counter(
-                "event_bytes_in_total",
-                "Bytes of the audit events read.",
-                tally.bytes_in,
-            ),
-            Metric::counter(
-                "event_bytes_out_total",
-                "Bytes of the audit events kept.",
-                tally.bytes_out,
-            ),
-        ]
+/// Visits the counts of records and events that filter and output have in common.
+pub(crate) fn visit_tally(tally: &Tally, visit: &mut dyn FnMut(&Metric<'_>)) {
+    visit(&Metric::counter(
+        "records_total",
+        "Log records read.",
+        tally.records,
+    ));
+    for (outcome, events) in [
+        ("kept", tally.kept()),
+        ("dropped", tally.dropped),
+        ("excluded", tally.excluded_events),
+    ] {
+        let help = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
+        let labels = [("outcome", outcome.into())];
+        visit(&Metric::counter("events_total", help, events).labelled(&labels));
+    }
+    for (name, help, value) in [
+        (
+            "events_stripped_total",
+            "Audit events kept that the policy took something out of.",
+            tally.stripped,
+        ),
+        (
+            "records_non_audit_total",
+            "Records without an audit event.",
+            tally.non_audit,
+        ),
+        (
+            "records_excluded_total",
+            "Records without an audit event that a pattern excluded.",
+            tally.excluded_others,
+        ),
+        (
+            "records_malformed_total",
+            "Records that look like an audit event but cannot be parsed.",
+            tally.malformed,
+        ),
+        (
+            "records_emptied_total",
+            "Records dropped because none of their keys was to stay.",
+            tally.emptied,
+        ),
+        (
+            "event_bytes_in_total",
+            "Bytes of the audit events read.",
+            tally.bytes_in,
+        ),
+        (
+            "event_bytes_out_total",
+            "Bytes of the audit events kept.",
+            tally.bytes_out,
+        ),
+    ] {
+        visit(&Metric::counter(name, help, value));
     }
 }
 
@@ -131,15 +141,13 @@ mod tests {
             bytes_out: 40,
             rules: Vec::new(),
         };
-        let series: Vec<(String, u64)> = Metric::of_tally(&tally)
-            .into_iter()
-            .map(|metric| {
-                assert!(metric.name.ends_with("_total") && !metric.help.is_empty());
-                let label = metric.label.iter().map(|(_, value)| value.as_ref());
-                let name = [metric.name].into_iter().chain(label).collect::<Vec<_>>();
-                (name.join(" "), metric.value)
-            })
-            .collect();
+        let mut series = Vec::new();
+        visit_tally(&tally, &mut |metric| {
+            assert!(metric.name.ends_with("_total") && !metric.help.is_empty());
+            let labels = metric.labels.iter().map(|(_, value)| value.as_ref());
+            let name: Vec<&str> = [metric.name].into_iter().chain(labels).collect();
+            series.push((name.join(" "), metric.value));
+        });
         let expected = [
             ("records_total", 9),
             ("events_total kept", 3),

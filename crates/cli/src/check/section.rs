@@ -1,7 +1,7 @@
 //! What an instance would say of its options when it starts, without starting it.
 
 use kube_audit_core::options::{
-    HostSettings, HostTls, OptionError, Options, PolicySource, Properties, wrong,
+    FILTER_ONLY, HostSettings, HostTls, OptionError, Options, PolicySource, Properties, wrong,
 };
 use kube_audit_core::policy::{Policy, Syntax};
 use kube_audit_forward::options::{ForwardOptions, OWN};
@@ -19,7 +19,7 @@ impl Door {
     /// Its options beside those that both have.
     fn own(self) -> &'static [&'static str] {
         match self {
-            Door::Filter => &[],
+            Door::Filter => &FILTER_ONLY,
             Door::Output => &OWN,
         }
     }
@@ -56,7 +56,11 @@ pub fn unknown_option(door: Door, name: &str) -> Option<OptionError> {
 pub fn check(door: Door, properties: &Properties) -> Result<Checked, OptionError> {
     let mut checked = Checked::default();
     let common = match door {
-        Door::Filter => Options::new(properties, door.own())?.common()?,
+        Door::Filter => {
+            let options = Options::new(properties, door.own())?;
+            options.on_panic()?;
+            options.common()?
+        }
         Door::Output => {
             let options = Options::new(properties, door.own())?;
             let host = host_settings(&options)?;

@@ -13,11 +13,13 @@ mod conditions;
 pub mod entities;
 mod error;
 mod host;
+mod on_panic;
 mod policy;
 
 pub use conditions::{ConditionOption, Patterns};
 pub use error::{OptionError, display_name, wrong};
 pub use host::{HostSettings, HostTls};
+pub use on_panic::{FILTER_ONLY, OnPanic};
 pub use policy::{PolicySource, inline};
 
 /// The options of one plugin section, in the order of the configuration file.
