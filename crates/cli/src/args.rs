@@ -28,9 +28,8 @@ Exit status:
     name = "kube-audit",
     version,
     long_version = long_version(),
-    after_help = EXIT_STATUS,
-    arg_required_else_help = false,
-    disable_help_subcommand = false
+    override_usage = "kube-audit <COMMAND>",
+    after_help = EXIT_STATUS
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -84,8 +83,9 @@ pub struct Eval {
     pub events: Events,
 }
 
-/// Explains the decision of a policy on each event: why earlier rules do not match, which
-/// rule decides, and what is cut.
+/// Explains the decision of a policy on each event.
+///
+/// Shows why earlier rules do not match, which rule decides, and what is cut.
 #[derive(Args, Debug)]
 pub struct Explain {
     #[command(flatten)]
@@ -97,8 +97,9 @@ pub struct Explain {
     pub events: Events,
 }
 
-/// Writes the events that remain to standard output, as the filter would, and a summary by
-/// rule to standard error.
+/// Writes the events that the filter would keep, and a summary by rule.
+///
+/// Events go to standard output, or to the file of -o; the summary goes to standard error.
 #[derive(Args, Debug)]
 pub struct Replay {
     #[command(flatten)]
@@ -113,8 +114,9 @@ pub struct Replay {
     pub events: Events,
 }
 
-/// Writes the fluent-bit.conf that Kubermatic KKP makes for the audit sidecar of a Cluster,
-/// byte for byte.
+/// Writes the fluent-bit.conf that Kubermatic KKP makes of a Cluster.
+///
+/// The text is what the audit sidecar of the cluster gets, byte for byte.
 #[derive(Args, Debug)]
 pub struct Render {
     /// Variable that KKP puts into filters; may be repeated.
