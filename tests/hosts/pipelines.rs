@@ -547,3 +547,58 @@ fn wrong_settings_end_the_start() {
         }
     });
 }
+
+/// Settings that would hang the host, send in the clear or show a secret end the start instead.
+#[test]
+fn hostile_settings_end_the_start() {
+    let filters: [WrongSetting; 3] = [
+        (
+            &[("policy_file", "/dev/zero")],
+            &["`Policy_File` is `/dev/zero`", "not a regular file"],
+        ),
+        (&[("policy_file", "{dir}")], &["it is a directory"]),
+        (
+            &[("host", "a")],
+            &["`Host` is not an option of a filter: it belongs to an output"],
+        ),
+    ];
+    let outputs: [WrongSetting; 6] = [
+        (&[("upstream", "/dev/zero")], &["not a regular file"]),
+        (&[("hots", "a")], &["did you mean `Host`?"]),
+        (
+            &[("host", "a"), ("tls.enable", "on")],
+            &["unknown option `tls.enable`: did you mean `tls`?"],
+        ),
+        (
+            &[("host", "a"), ("tls.ca_file", "/ca.pem")],
+            &["`tls.ca_file` is set without `tls`: TLS is off without it"],
+        ),
+        (
+            &[
+                ("host", "a"),
+                ("shared_key", "hunter2"),
+                ("Shared_Key", "hunter3"),
+            ],
+            &["`Shared_Key` is set twice"],
+        ),
+        (
+            &[("endpoint", "https://user:hunter2@host")],
+            &["`Endpoint` is `…@host`"],
+        ),
+    ];
+    in_each(OLDEST, |host| {
+        let check = |pipeline: Pipeline, parts: &[&str]| {
+            let finished = host.run(&pipeline);
+            assert_ne!(finished.status, Some(0), "{}", finished.log);
+            parts.iter().for_each(|part| finished.assert_log(part));
+            assert!(!finished.log.contains("hunter"), "{}", finished.log);
+        };
+        let base = || Pipeline::new().input("dummy", &[("dummy", EVENT)]);
+        for (options, parts) in filters {
+            check(base().filter(options).file_output("out"), parts);
+        }
+        for (options, parts) in outputs {
+            check(base().output("kube_audit", options), parts);
+        }
+    });
+}

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube_audit_core::options::Options;
+use kube_audit_core::options::{CommonOptions, Options};
 use kube_audit_core::pipeline::{Rewriter, Settings};
 use kube_audit_core::policy::{Policy, Ruleset};
 use kube_audit_core::stage::Enrichment;
@@ -66,8 +66,8 @@ pub fn run(arguments: Replay) -> Result<Exit, Failure> {
 }
 
 fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
-    Options::new(records, &[])
-        .and_then(|options| options.common())
+    Options::filter(records)
+        .and_then(|options| CommonOptions::read(&options))
         .map(|options| options.settings.enrichment)
         .map_err(|error| Failure::Usage(format!("--record: {error}")))
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use kube_audit_core::chunk::ChunkSink;
-use kube_audit_core::options::{FILTER_ONLY, OnPanic, Options};
+use kube_audit_core::options::{CommonOptions, OnPanic, Options, table};
 
 use super::engine::Engine;
 use super::panics::Panics;
@@ -28,15 +28,17 @@ impl Filter {
         patterns: Option<&dyn Patterns>,
         log: Arc<dyn Log>,
     ) -> Result<Filter, OptionError> {
-        let options = Options::new(properties, &FILTER_ONLY)?;
-        let common = options.common()?;
+        let options = Options::filter(properties)?;
+        let common = CommonOptions::read(&options)?;
         // A chunk that a policy should have judged may hold what it takes out.
         let default = match common.policy {
             Some(_) => OnPanic::Drop,
             None => OnPanic::Keep,
         };
         Ok(Filter {
-            on_panic: options.on_panic()?.unwrap_or(default),
+            on_panic: options
+                .choice::<Option<OnPanic>>(table::ON_PANIC)?
+                .unwrap_or(default),
             engine: Engine::new(common, patterns, &*log)?,
             panics: Panics::default(),
             log,

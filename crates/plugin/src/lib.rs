@@ -25,7 +25,6 @@ mod metrics;
 mod output;
 mod panics;
 mod policy_watch;
-mod regular_file;
 #[cfg(test)]
 mod test;
 

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kube_audit_core::chunk::EntrySink;
 use kube_audit_core::input::audit_id;
-use kube_audit_core::options::{HostSettings, Options};
+use kube_audit_core::options::{CommonOptions, HostSettings, Options};
 use kube_audit_core::stats::Tally;
 use kube_audit_forward::net::{
     Call, Client, Count, Flushed, News, Node, NodeState, PrepareError, Report,
 };
-use kube_audit_forward::options::{ForwardOptions, OWN};
+use kube_audit_forward::options::ForwardOptions;
 use kube_audit_forward::protocol::frames::RecordTooLarge;
 
 use super::batches::batches;
@@ -41,17 +41,17 @@ impl Output {
         patterns: Option<&dyn Patterns>,
         log: Arc<dyn Log>,
     ) -> Result<Output, OptionError> {
-        let options = Options::new(properties, &OWN)?;
+        let options = Options::output(properties, host)?;
         let ForwardOptions {
             config,
             form,
             tag,
             remarks,
-        } = ForwardOptions::new(&options, host)?;
+        } = ForwardOptions::read(&options)?;
         for remark in remarks {
-            log.log(LogLevel::Warn, remark);
+            log.log(LogLevel::Warn, &remark.to_string());
         }
-        let engine = Engine::new(options.common()?, patterns, &*log)?;
+        let engine = Engine::new(CommonOptions::read(&options)?, patterns, &*log)?;
         let tally = Arc::new(Mutex::new(engine.tally().clone()));
         let engine = Arc::new(Mutex::new(engine));
         let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));
@@ -79,8 +79,11 @@ impl Output {
                 batches(sink, tag.as_ref(), host_tag)
             }
         };
-        let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>)
-            .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
+        let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>).map_err(
+            |error| {
+                OptionError::other("the output cannot start", error.to_string()).with_source(error)
+            },
+        )?;
         Ok(Output {
             client,
             engine,
@@ -97,9 +100,9 @@ impl Output {
         patterns: Option<&dyn Patterns>,
         log: &dyn Log,
     ) -> Result<(), OptionError> {
-        let options = Options::new(properties, &OWN)?;
-        ForwardOptions::new(&options, host)?;
-        Engine::new(options.common()?, patterns, log)?;
+        let options = Options::output(properties, host)?;
+        ForwardOptions::read(&options)?;
+        Engine::new(CommonOptions::read(&options)?, patterns, log)?;
         Ok(())
     }
 

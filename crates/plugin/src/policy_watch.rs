@@ -1,17 +1,18 @@
 //! The policy of an instance: read at the start, and again when its file changes.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube_audit_core::options::{OptionError, PolicySource, inline, wrong};
+use kube_audit_core::options::{OptionDef, OptionError, PolicySource, policy_text, table};
 use kube_audit_core::policy::{Policy, Ruleset, Syntax};
+use kube_audit_files::{FileState, RegularFile};
 
 use super::log::{Log, LogLevel};
-use super::regular_file::{FileError, FileState, RegularFile};
 
-/// The largest policy file that is read, in bytes.
-const MOST_BYTES: u64 = 1 << 20;
+/// The largest policy file that is read, in bytes; the parser takes no larger text.
+const MOST_BYTES: u64 = 8 << 20;
 
 /// A policy in force, read again when its file changes.
 ///
@@ -47,15 +48,19 @@ impl PolicyWatch {
         let ruleset = match source {
             PolicySource::Preset(preset) => {
                 let name = format!("preset {}", preset.name());
-                compile(&name, preset.text().as_bytes(), Syntax::File, log)?
+                compile(
+                    table::POLICY_PRESET,
+                    &name,
+                    preset.text().as_bytes(),
+                    Syntax::File,
+                    log,
+                )?
             }
             PolicySource::File(path) => {
                 let read = RegularFile::read(&path, MOST_BYTES).map_err(|error| {
-                    wrong(
-                        "policy_file",
-                        &path.display().to_string(),
-                        &error.to_string(),
-                    )
+                    let expected = format!("the file cannot be read ({error})");
+                    let path = path.display().to_string();
+                    OptionError::invalid(table::POLICY_FILE, &path, expected).with_source(error)
                 })?;
                 let ruleset = compile_file(&path, &read, log)?;
                 file = interval.map(|interval| WatchedFile {
@@ -70,15 +75,27 @@ impl PolicyWatch {
             }
             PolicySource::Env(variable) => {
                 let text = std::env::var(&variable).map_err(|error| {
-                    let right =
+                    let expected =
                         format!("the environment variable of that name cannot be read ({error})");
-                    wrong("policy_env", &variable, &right)
+                    OptionError::invalid(table::POLICY_ENV, &variable, expected).with_source(error)
                 })?;
-                let text = inline("policy_env", &text)?;
+                let text = policy_text(table::POLICY_ENV, &text)?;
                 let name = format!("${variable}");
-                compile(&name, text.as_bytes(), Syntax::Inline, log)?
+                compile(
+                    table::POLICY_ENV,
+                    &name,
+                    text.as_bytes(),
+                    Syntax::Inline,
+                    log,
+                )?
             }
-            PolicySource::Inline(text) => compile("Policy", text.as_bytes(), Syntax::Inline, log)?,
+            PolicySource::Inline(text) => compile(
+                table::POLICY,
+                table::POLICY.name,
+                text.as_bytes(),
+                Syntax::Inline,
+                log,
+            )?,
         };
         Ok((PolicyWatch { file }, ruleset))
     }
@@ -120,7 +137,7 @@ impl PolicyWatch {
 
 impl WatchedFile {
     /// Looks at the file; a change that the look before found as well is returned.
-    fn look(&mut self) -> Result<Option<RegularFile>, FileError> {
+    fn look(&mut self) -> io::Result<Option<RegularFile>> {
         let before = self.candidate.take();
         if FileState::of(&self.path)? == self.seen {
             self.unreadable = None;
@@ -143,18 +160,19 @@ fn compile_file(
     log: &dyn Log,
 ) -> Result<Arc<Ruleset>, OptionError> {
     let name = path.display().to_string();
-    compile(&name, &file.bytes, Syntax::File, log)
+    compile(table::POLICY_FILE, &name, &file.bytes, Syntax::File, log)
 }
 
 /// Parses and compiles a policy; its warnings go to the log.
 fn compile(
+    option: &'static OptionDef,
     name: &str,
     text: &[u8],
     syntax: Syntax,
     log: &dyn Log,
 ) -> Result<Arc<Ruleset>, OptionError> {
     let parsed =
-        Policy::parse(name, text, syntax).map_err(|error| OptionError(error.to_string()))?;
+        Policy::parse(name, text, syntax).map_err(|error| OptionError::caused_by(option, error))?;
     for warning in &parsed.warnings {
         log.log(LogLevel::Warn, &warning.to_string());
     }

@@ -260,9 +260,7 @@ pub unsafe fn read_output(
         0 => None,
         port => Some(u16::try_from(port).map_err(|_| SectionError::Port(port))?),
     };
-    let tls = if number(layout.use_tls) == 0 {
-        None
-    } else {
+    let tls = {
         // SAFETY: the layout is confirmed.
         let texts = unsafe { layout.tls_texts.read(ins.cast()) };
         let [vhost, ca_path, ca_file, crt_file, key_file, key_passwd] = texts;
@@ -271,7 +269,8 @@ pub unsafe fn read_output(
             unsafe { field.read(ins.cast()) }
         });
         let [min_version, max_version, ciphers] = versions.unwrap_or([ptr::null(); 3]);
-        Some(HostTls {
+        HostTls {
+            on: number(layout.use_tls) != 0,
             verify: number(layout.tls_verify) != 0,
             vhost: text("tls.vhost", vhost)?,
             ca_path: text("tls.ca_path", ca_path)?,
@@ -282,7 +281,7 @@ pub unsafe fn read_output(
             min_version: text("tls.min_version", min_version)?,
             max_version: text("tls.max_version", max_version)?,
             ciphers: text("tls.ciphers", ciphers)?,
-        })
+        }
     };
     // SAFETY: the layout is confirmed.
     let address = unsafe { layout.host.read(ins.cast()) };
@@ -291,7 +290,7 @@ pub unsafe fn read_output(
         settings: HostSettings {
             host: text("Host", address)?,
             port,
-            tls,
+            tls: Some(tls),
         },
         retry_limit,
         workers: layout.workers.map(number),

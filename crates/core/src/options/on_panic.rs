@@ -1,9 +1,6 @@
 //! `On_Panic`: the fate of a chunk after an internal error.
 
-use super::{OptionError, Options};
-
-/// Options that only a filter takes.
-pub const FILTER_ONLY: [&str; 1] = ["on_panic"];
+use super::choice::Choice;
 
 /// What a filter does with a chunk whose filtering ended in an internal error.
 ///
@@ -17,10 +14,7 @@ pub enum OnPanic {
     Drop,
 }
 
-impl Options<'_> {
-    /// The value of `On_Panic`, `keep` or `drop`; `None` if it is not set.
-    pub fn on_panic(&self) -> Result<Option<OnPanic>, OptionError> {
-        let values = [("keep", Some(OnPanic::Keep)), ("drop", Some(OnPanic::Drop))];
-        self.choice("on_panic", &values)
-    }
+impl Choice for Option<OnPanic> {
+    const CHOICES: &'static [(&'static str, Option<OnPanic>)] =
+        &[("keep", Some(OnPanic::Keep)), ("drop", Some(OnPanic::Drop))];
 }

@@ -82,11 +82,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// Returns the rules of a key, if the table has it.
-    #[expect(
-        clippy::arithmetic_side_effects,
-        clippy::indexing_slicing,
-        reason = "both are less than 64"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "a length is less than 64")]
     #[inline]
     pub(super) fn get(&self, key: &[&[u8]; N]) -> Option<SetId> {
         let (length, ending) = outline(key);
