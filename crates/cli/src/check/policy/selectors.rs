@@ -74,10 +74,9 @@ fn verbs(rule: &Rule, node: &Node, path: Path<'_>, findings: &mut Findings<'_>) 
 /// Finds names of groups among `users`, and of users among `userGroups`. Names are those
 /// that Kubernetes itself gives.
 fn identities(node: &Node, path: Path<'_>, findings: &mut Findings<'_>) {
-    for (field, wrong) in [
-        ("users", wrong_user as fn(&str) -> Option<String>),
-        ("userGroups", wrong_group),
-    ] {
+    let checks: [(&str, fn(&str) -> Option<String>); 2] =
+        [("users", wrong_user), ("userGroups", wrong_group)];
+    for (field, wrong) in checks {
         for (index, item) in list(node, field) {
             let Some(name) = item.text().filter(|name| !name.contains('*')) else {
                 continue;
