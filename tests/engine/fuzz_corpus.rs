@@ -29,8 +29,8 @@ fn chunks() {
 }
 
 #[test]
-fn lines() {
-    replay("line", fuzz::line);
+fn events() {
+    replay("event", fuzz::event);
 }
 
 #[test]

@@ -107,6 +107,10 @@ pub struct Replay {
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
     #[arg(long = "record", value_name = "KEY VALUE")]
     pub records: Vec<String>,
+    /// Form of the output: the text of each event alone, or the whole record as JSON, as a
+    /// receiver gets it, which is the default with --record.
+    #[arg(long = "output", value_enum)]
+    pub form: Option<ReplayForm>,
     /// Write neither progress nor a summary.
     #[arg(short, long)]
     pub quiet: bool,
@@ -209,6 +213,15 @@ pub enum Format {
     Text,
     /// JSON for programs.
     Json,
+}
+
+/// Form of what `replay` writes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ReplayForm {
+    /// The event alone.
+    Event,
+    /// The record with the event and the keys beside it.
+    Record,
 }
 
 fn presets() -> ValueParser {

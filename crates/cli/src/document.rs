@@ -11,7 +11,7 @@ use super::finding::{Code, Findings};
 
 /// A file's name and its text as UTF-8.
 pub struct TextFile {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
     /// Its text.
     pub text: String,
@@ -40,7 +40,7 @@ impl TextFile {
 /// read goes to the findings.
 pub fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let skipped = text.len() - bare.len();
+    let skipped = text.len().saturating_sub(bare.len());
     let json = begins_with_brace(bare.as_bytes()).then(|| read_json(bare.as_bytes()));
     let documents = match json {
         Some(Ok(document)) => Ok(vec![document]),
@@ -48,18 +48,20 @@ pub fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
     };
     documents.unwrap_or_else(|fault| {
         if !is_star(bare, fault.at) {
-            findings.push(fault.at + skipped, Code::Syntax, "", fault.message);
+            let at = fault.at.saturating_add(skipped);
+            findings.push(at, Code::Syntax, "", fault.message);
             return Vec::new();
         }
         for at in unquoted_stars(bare, fault.at) {
             let message = "an unquoted `*` begins a YAML alias: put it in quotes, `\"*\"`";
-            findings.push(at + skipped, Code::UnquotedStar, "", message);
+            let at = at.saturating_add(skipped);
+            findings.push(at, Code::UnquotedStar, "", message);
         }
         Vec::new()
     })
 }
 
-/// Whether what stands there begins with a star.
+/// Returns whether there is a star at a position.
 fn is_star(text: &str, at: usize) -> bool {
     text.get(at..).is_some_and(|here| here.starts_with('*'))
 }
@@ -67,7 +69,7 @@ fn is_star(text: &str, at: usize) -> bool {
 /// Beyond this many nobody reads on.
 const MAX_STARS: usize = 20;
 
-/// The first star that the parser stumbles over, and those behind it.
+/// The first star that the parser stumbles over, and those after it.
 fn unquoted_stars(text: &str, first: usize) -> Vec<usize> {
     let mut stars = vec![first];
     let mut patched = text.to_owned();

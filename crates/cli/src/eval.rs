@@ -1,4 +1,6 @@
-//! `kube-audit eval`: what a policy says of each event.
+//! `kube-audit eval`: the decision of a policy on each event.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -11,7 +13,8 @@ use super::{Exit, Failure, input};
 
 pub fn run(arguments: Eval) -> Result<Exit, Failure> {
     let Events { out, files } = arguments.events;
-    let ruleset = Ruleset::compile(&arguments.policy.required("eval")?.load()?.policy);
+    let policy = arguments.policy.required("eval")?.load()?.policy;
+    let ruleset = Arc::new(Ruleset::compile(&policy));
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {

@@ -1,7 +1,9 @@
-//! `kube-audit explain`: why a policy does with an event what it does.
+//! `kube-audit explain`: the rule that decides on an event, and why others do not.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 use kube_audit_core::policy::{
     Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
@@ -19,7 +21,7 @@ pub fn run(arguments: Explain) -> Result<Exit, Failure> {
         events: Events { out, files },
     } = arguments;
     let policy = policy.required("explain")?.load()?;
-    let ruleset = Ruleset::compile(&policy.policy);
+    let ruleset = Arc::new(Ruleset::compile(&policy.policy));
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
@@ -56,7 +58,7 @@ pub fn run(arguments: Explain) -> Result<Exit, Failure> {
 /// Examines a line; where it is a record of Fluent Bit's, the text under `log`.
 fn examine_record(
     line: &[u8],
-    ruleset: &Ruleset,
+    ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
     match examine(line, ruleset, &mut answer) {
@@ -73,10 +75,10 @@ fn examine_record(
     }
 }
 
-/// What is said of one event.
+/// The explanation of one event.
 struct Explanation {
     evaluation: Evaluation,
-    /// What the request was, in words.
+    /// The request, in words.
     request: String,
     /// The rules before the one that decides.
     before: Vec<Reason>,
@@ -102,7 +104,8 @@ impl Explanation {
     ) -> Explanation {
         let line_of = |rule: usize| policy.places.get(rule).map_or(0, |place| place.line);
         let rules = policy.policy.rules();
-        let decides = evaluation.decision.rule.map(|rule| rule as usize);
+        let decides = evaluation.decision.rule;
+        let decides = decides.and_then(|rule| usize::try_from(rule).ok());
         let before = rules
             .iter()
             .take(decides.unwrap_or(rules.len()))
@@ -238,7 +241,7 @@ impl Explanation {
     }
 }
 
-/// What a request was: "list pods in default by alice".
+/// Describes a request: "list pods in default by alice".
 fn request(attributes: &Attributes<'_>) -> String {
     let user = match &attributes.user {
         Some(user) => format!("by {}", text(user.name)),
@@ -368,8 +371,9 @@ fn listed(items: &[impl AsRef<str>]) -> String {
             item => item.to_owned(),
         })
         .collect();
-    if items.len() > MOST {
-        shown.push(format!("… {} more", items.len() - MOST));
+    match items.len().saturating_sub(MOST) {
+        0 => {}
+        more => shown.push(format!("… {more} more")),
     }
     format!("[{}]", shown.join(", "))
 }

@@ -2,6 +2,21 @@
 //!
 //! A command is a file: its `run` takes the arguments that [`args`] has read for it.
 
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        reason = "a test that goes wrong may panic"
+    )
+)]
+
 mod args;
 mod check;
 mod document;

@@ -4,24 +4,26 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube_audit_core::chunk::{LineForm, LineSink, write_line_record};
 use kube_audit_core::options::{CommonOptions, Options};
-use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Ruleset};
 use kube_audit_core::stage::Enrichment;
-use kube_audit_core::stats::{RuleTally, Tally};
+use kube_audit_core::stats::{RuleStats, Stats};
 
-use super::args::{Events, Replay};
+use super::args::{Events, Replay, ReplayForm};
 use super::output::Output;
 use super::policy::Choice;
 use super::{Exit, Failure, input};
 
-/// How often progress is shown on a terminal.
+/// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 pub fn run(arguments: Replay) -> Result<Exit, Failure> {
     let Replay {
         policy,
         records,
+        form,
         quiet,
         events: Events { out, files },
     } = arguments;
@@ -33,37 +35,49 @@ pub fn run(arguments: Replay) -> Result<Exit, Failure> {
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));
+    // Keys beside the event are seen in the record only.
+    let form = form.unwrap_or(match enrichment.is_empty() {
+        true => ReplayForm::Event,
+        false => ReplayForm::Record,
+    });
+    let settings = Settings {
+        enrichment,
+        ..Settings::default()
+    };
     // No option here asks for a UUID.
-    let mut rewriter = Rewriter::new(
-        Settings {
-            enrichment,
-            ..Settings::default()
-        },
-        ruleset,
-        || [0; 16],
-    );
+    let mut pipeline = Pipeline::new(settings, ruleset, || [0; 16]);
+    let mut sink = LineSink::new(match form {
+        ReplayForm::Event => LineForm::Event,
+        ReplayForm::Record => LineForm::Record,
+    });
 
     let mut out = Output::open(&out)?;
     let mut progress = Progress::new(quiet);
-    let mut kept = Vec::new();
+    let mut chunk = Vec::new();
     let read = input::for_each_line(&files, |_, line| {
-        kept.clear();
-        rewriter.line(line, &mut kept);
-        progress.show(rewriter.tally());
-        out.write(&kept)
+        chunk.clear();
+        write_line_record(line, &mut chunk);
+        // A line always makes a record that can be read.
+        let _ = pipeline.chunk(TAG, &chunk, &mut sink);
+        progress.show(pipeline.stats());
+        let written = out.write(&sink.lines);
+        sink.lines.clear();
+        written
     });
-    kept.clear();
-    rewriter.release_lines(&mut kept);
-    out.write(&kept)?;
+    pipeline.release(TAG, &mut sink);
+    out.write(&sink.lines)?;
     out.finish()?;
     progress.clear();
     if !quiet {
-        let summary = summary(rewriter.tally(), policy.as_ref());
+        let summary = summary(pipeline.stats(), policy.as_ref());
         // Without a standard error nobody asked for a summary.
         let _ = io::stderr().write_all(summary.as_bytes());
     }
     read.map(|()| Exit::Done)
 }
+
+/// All lines have the same tag: the pieces of a split line may be in two files.
+const TAG: &[u8] = b"";
 
 fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
     Options::filter(records)
@@ -72,7 +86,7 @@ fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
         .map_err(|error| Failure::Usage(format!("--record: {error}")))
 }
 
-/// A line on a terminal that says how far the work is.
+/// A line on a terminal that shows how far the work is.
 struct Progress {
     next: Option<Instant>,
     shown: bool,
@@ -82,25 +96,25 @@ impl Progress {
     fn new(quiet: bool) -> Progress {
         let wanted = !quiet && io::stderr().is_terminal();
         Progress {
-            next: wanted.then(|| Instant::now() + PROGRESS_INTERVAL),
+            next: wanted.then(Instant::now),
             shown: false,
         }
     }
 
-    fn show(&mut self, tally: &Tally) {
+    fn show(&mut self, stats: &Stats) {
         // Reading the clock costs more than a small event.
-        if self.next.is_none() || !tally.records.is_multiple_of(256) {
+        if self.next.is_none() || !stats.records.is_multiple_of(256) {
             return;
         }
         let now = Instant::now();
         if self.next.is_some_and(|next| now >= next) {
-            self.next = Some(now + PROGRESS_INTERVAL);
+            self.next = now.checked_add(PROGRESS_INTERVAL);
             self.shown = true;
             let _ = write!(
                 io::stderr(),
                 "\r{} events, {} dropped \x1b[K",
-                tally.events,
-                tally.dropped
+                stats.events,
+                stats.dropped
             );
         }
     }
@@ -112,7 +126,7 @@ impl Progress {
     }
 }
 
-fn summary(tally: &Tally, policy: Option<&Policy>) -> String {
+fn summary(stats: &Stats, policy: Option<&Policy>) -> String {
     let mut text = String::new();
     if let Some(policy) = policy {
         text.push_str("rule  level              events      bytes in     bytes out  share\n");
@@ -121,47 +135,32 @@ fn summary(tally: &Tally, policy: Option<&Policy>) -> String {
             .iter()
             .map(|rule| rule.level.name())
             .chain(["(no rule)"]);
-        for (index, (level, rule)) in levels.zip(&tally.rules).enumerate() {
-            let name = if index + 1 == tally.rules.len() {
-                "-".to_owned()
-            } else {
-                index.to_string()
-            };
-            let &RuleTally {
+        let names = (0..policy.rules().len()).map(|index| index.to_string());
+        let names = names.chain(["-".to_owned()]);
+        for ((name, level), rule) in names.zip(levels).zip(&stats.rules) {
+            let &RuleStats {
                 events,
                 bytes_in,
                 bytes_out,
             } = rule;
-            let share = percent(bytes_in, tally.bytes_in);
+            let share = percent(bytes_in, stats.bytes_in);
             text.push_str(&format!(
                 "{name:>4}  {level:<15} {events:>9} {bytes_in:>13} {bytes_out:>13} {share:>5.1}%\n"
             ));
         }
     }
-    let Tally {
-        records,
-        events,
-        dropped,
-        stripped,
-        non_audit,
-        malformed,
-        bytes_in,
-        bytes_out,
-        ..
-    } = tally;
+    let share = percent(stats.bytes_out, stats.bytes_in);
     text.push_str(&format!(
-        "{events} events: {} kept ({stripped} stripped), {dropped} dropped; {bytes_in} bytes in, {bytes_out} out ({:.1}%)\n",
-        events - dropped,
-        percent(*bytes_out, *bytes_in),
+        "{}\n{share:.1}% of the bytes of events are kept\n",
+        stats.summary()
     ));
-    if non_audit + malformed > 0 {
-        text.push_str(&format!(
-            "{records} lines: {non_audit} no audit events, {malformed} unreadable, all kept\n"
-        ));
-    }
     text
 }
 
+#[expect(
+    clippy::as_conversions,
+    reason = "the nearest float is good enough for a percentage"
+)]
 fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0

@@ -1,10 +1,10 @@
-//! The part that filter and output share: the rewriter, the policy that it applies, and
+//! The part that filter and output share: the pipeline, the policy that it applies, and
 //! the log lines about records that cannot be read.
 
 use kube_audit_core::chunk::Sink;
 use kube_audit_core::options::CommonOptions;
-use kube_audit_core::pipeline::Rewriter;
-use kube_audit_core::stats::Tally;
+use kube_audit_core::pipeline::Pipeline;
+use kube_audit_core::stats::Stats;
 
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
@@ -12,7 +12,7 @@ use super::{Metric, OptionError, Patterns, metrics};
 
 /// Rewrites chunks by the policy in force.
 pub struct Engine {
-    rewriter: Rewriter,
+    pipeline: Pipeline,
     watch: Option<PolicyWatch>,
     /// Chunks with bytes that are not a record.
     broken_chunks: u64,
@@ -45,10 +45,10 @@ impl Engine {
             let _ = getrandom::fill(&mut bytes);
             bytes
         };
-        let mut rewriter = Rewriter::new(options.settings, ruleset, random);
-        rewriter.set_conditions(conditions);
+        let mut pipeline = Pipeline::new(options.settings, ruleset, random);
+        pipeline.set_conditions(conditions);
         Ok(Engine {
-            rewriter,
+            pipeline,
             watch,
             broken_chunks: 0,
             logged: 0,
@@ -66,9 +66,9 @@ impl Engine {
         log: &dyn Log,
     ) -> Result<(), usize> {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
-            self.rewriter.set_ruleset(Some(ruleset));
+            self.pipeline.set_ruleset(Some(ruleset));
         }
-        let result = self.rewriter.chunk(tag, chunk, sink);
+        let result = self.pipeline.chunk(tag, chunk, sink);
         self.broken_chunks += u64::from(result.is_err());
         self.report_trouble(log);
         result
@@ -77,45 +77,23 @@ impl Engine {
     /// Gives the sink the pieces of split lines that are withheld under a tag.
     #[cfg(feature = "output")]
     pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
-        self.rewriter.release(tag, sink);
+        self.pipeline.release(tag, sink);
     }
 
-    /// The counts since the start.
-    pub fn tally(&self) -> &Tally {
-        self.rewriter.tally()
+    /// The counters since the start.
+    pub fn stats(&self) -> &Stats {
+        self.pipeline.stats()
     }
 
-    /// Visits the counts as metrics.
+    /// Visits the counters as metrics.
     pub fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
-        metrics::visit_tally(self.tally(), visit);
-    }
-
-    /// The number of pieces of split lines that wait for their last piece.
-    pub fn withheld(&self) -> usize {
-        self.rewriter.withheld()
+        metrics::visit_stats(self.stats(), visit);
     }
 
     /// Logs the counts, and what is lost with the engine.
     pub fn close(&self, log: &dyn Log) {
-        let tally = self.tally();
-        let kept = tally.kept();
-        let excluded = tally.excluded_events + tally.excluded_others;
-        log.log(
-            LogLevel::Info,
-            &format!(
-                "{} records, {} audit events: {kept} kept ({} stripped), {} dropped by policy; {} other records, {} unreadable, {} dropped because no key was to stay, {excluded} by `Regex` or `Exclude`; {} bytes of events in, {} out",
-                tally.records,
-                tally.events,
-                tally.stripped,
-                tally.dropped,
-                tally.non_audit,
-                tally.malformed,
-                tally.emptied,
-                tally.bytes_in,
-                tally.bytes_out,
-            ),
-        );
-        let withheld = self.withheld();
+        log.log(LogLevel::Info, &self.stats().summary());
+        let withheld = self.stats().withheld;
         if withheld > 0 {
             let message =
                 format!("{withheld} pieces of split lines whose last piece never came are lost");
@@ -125,7 +103,7 @@ impl Engine {
 
     /// Logs that there are bad records: at once, and then once a minute at most.
     fn report_trouble(&mut self, log: &dyn Log) {
-        let malformed = self.rewriter.tally().malformed;
+        let malformed = self.pipeline.stats().malformed;
         let trouble = malformed.saturating_add(self.broken_chunks);
         if trouble == self.logged || !self.limit.allows() {
             return;

@@ -94,11 +94,6 @@ impl Filter {
 impl Metrics for Filter {
     fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         self.engine.metrics(visit);
-        visit(&Metric::gauge(
-            "line_pieces_withheld",
-            "Pieces of split lines that wait for their last piece.",
-            self.engine.withheld() as u64,
-        ));
         visit(&self.panics.metric());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kube_audit_core::chunk::EntrySink;
 use kube_audit_core::input::audit_id;
 use kube_audit_core::options::{CommonOptions, HostSettings, Options};
-use kube_audit_core::stats::Tally;
+use kube_audit_core::stats::Stats;
 use kube_audit_forward::net::{
     Call, Client, Count, Flushed, News, Node, NodeState, PrepareError, Report,
 };
@@ -17,7 +17,7 @@ use kube_audit_forward::protocol::frames::RecordTooLarge;
 
 use super::batches::batches;
 use super::engine::Engine;
-use super::metrics::visit_tally;
+use super::metrics::visit_stats;
 use super::panics::Panics;
 use super::{Log, LogLevel, Metric, Metrics, OptionError, Outcome, Patterns, Properties};
 
@@ -27,7 +27,7 @@ pub struct Output {
     engine: Arc<Mutex<Engine>>,
     /// The engine's counts after its last chunk, because the engine itself may
     /// be locked for as long as a chunk takes.
-    tally: Arc<Mutex<Tally>>,
+    stats: Arc<Mutex<Stats>>,
     news: Arc<NewsToLog>,
     log: Arc<dyn Log>,
 }
@@ -52,12 +52,12 @@ impl Output {
             log.log(LogLevel::Warn, &remark.to_string());
         }
         let engine = Engine::new(CommonOptions::read(&options)?, patterns, &*log)?;
-        let tally = Arc::new(Mutex::new(engine.tally().clone()));
+        let stats = Arc::new(Mutex::new(engine.stats().clone()));
         let engine = Arc::new(Mutex::new(engine));
         let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));
         let prepare = {
             let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
-            let tally = Arc::clone(&tally);
+            let stats = Arc::clone(&stats);
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form, chunk.len());
@@ -72,10 +72,10 @@ impl Output {
                 // They are held until they are acknowledged, and counted without what is spare.
                 sink.entries.shrink_to_fit();
                 sink.ends.shrink_to_fit();
-                tally
+                stats
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .clone_from(engine.tally());
+                    .clone_from(engine.stats());
                 batches(sink, tag.as_ref(), host_tag)
             }
         };
@@ -87,7 +87,7 @@ impl Output {
         Ok(Output {
             client,
             engine,
-            tally,
+            stats,
             news,
             log,
         })
@@ -174,9 +174,9 @@ impl Output {
 
 impl Metrics for Output {
     fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        visit_tally(&tally, visit);
-        drop(tally);
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        visit_stats(&stats, visit);
+        drop(stats);
         self.news.metrics(visit);
     }
 }

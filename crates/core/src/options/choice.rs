@@ -1,6 +1,6 @@
 //! Values that an option names by one of a few words.
 
-use crate::pipeline::{EventTimeSource, Fate, Format, OutputShape};
+use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape};
 
 /// A value that an option names by a word.
 pub trait Choice: Copy + Default + 'static {
@@ -38,6 +38,7 @@ impl Choice for EventTimeSource {
     ];
 }
 
-impl Choice for Fate {
-    const CHOICES: &'static [(&'static str, Fate)] = &[("keep", Fate::Keep), ("drop", Fate::Drop)];
+impl Choice for OnOther {
+    const CHOICES: &'static [(&'static str, OnOther)] =
+        &[("keep", OnOther::Keep), ("drop", OnOther::Drop)];
 }

@@ -12,7 +12,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::pipeline::{EventTimeSource, Fate, Format, OutputShape};
+use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape};
 use crate::policy::Preset;
 use crate::text::suggest::nearest;
 
@@ -262,9 +262,9 @@ options! {
     /// `requestReceivedTimestamp`, or `keep`.
     EVENT_TIME = OptionDef::new("Event_Time", BOTH, Choice(words::<EventTimeSource>)).default("keep");
     /// What is done with records that hold no audit event.
-    NON_AUDIT = OptionDef::new("Non_Audit", BOTH, Choice(words::<Fate>)).default("keep");
+    NON_AUDIT = OptionDef::new("Non_Audit", BOTH, Choice(words::<OnOther>)).default("keep");
     /// What is done with records that look like an audit event and cannot be read.
-    ON_ERROR = OptionDef::new("On_Error", BOTH, Choice(words::<Fate>)).default("keep");
+    ON_ERROR = OptionDef::new("On_Error", BOTH, Choice(words::<OnOther>)).default("keep");
 
     /// What a filter does with a chunk after an internal error of the plugin (a panic). An
     /// output asks Fluent Bit to hand the chunk over again.

@@ -34,7 +34,8 @@ pub fn check(checked: &Checked<'_>, findings: &mut Findings<'_>) {
             }
         }
     }
-    identities(node, path, findings);
+    identities(checked, "users", wrong_user, findings);
+    identities(checked, "userGroups", wrong_group, findings);
     verbs(rule, node, path, findings);
     urls(node, path, findings);
     for (index, entry) in list(node, "resources") {
@@ -71,20 +72,19 @@ fn verbs(rule: &Rule, node: &Node, path: Path<'_>, findings: &mut Findings<'_>) 
     }
 }
 
-/// Finds names of groups among `users`, and of users among `userGroups`. Names are those
-/// that Kubernetes itself gives.
-fn identities(node: &Node, path: Path<'_>, findings: &mut Findings<'_>) {
-    let checks: [(&str, fn(&str) -> Option<String>); 2] =
-        [("users", wrong_user), ("userGroups", wrong_group)];
-    for (field, wrong) in checks {
-        for (index, item) in list(node, field) {
-            let Some(name) = item.text().filter(|name| !name.contains('*')) else {
-                continue;
-            };
-            if let Some(message) = wrong(name) {
-                let path = path.field(field);
-                findings.push(item.at, Code::PolicyUserOrGroup, path.item(index), message);
-            }
+/// Finds names in a list that `wrong` has something against. They are names that
+/// Kubernetes itself gives.
+fn identities(
+    checked: &Checked<'_>,
+    field: &str,
+    wrong: impl Fn(&str) -> Option<String>,
+    findings: &mut Findings<'_>,
+) {
+    for (index, item) in list(checked.node, field) {
+        let name = item.text().filter(|name| !name.contains('*'));
+        if let Some(message) = name.and_then(&wrong) {
+            let path = checked.path.field(field);
+            findings.push(item.at, Code::PolicyUserOrGroup, path.item(index), message);
         }
     }
 }
@@ -112,6 +112,7 @@ const USERS: [&str; 7] = [
     "system:unsecured",
 ];
 
+/// Returns what is wrong with the name of a user.
 fn wrong_user(name: &str) -> Option<String> {
     let name_shown = shown(name);
     if GROUPS.contains(&name)
@@ -143,6 +144,7 @@ fn wrong_user(name: &str) -> Option<String> {
     None
 }
 
+/// Returns what is wrong with the name of a group.
 fn wrong_group(name: &str) -> Option<String> {
     let name_shown = shown(name);
     if USERS.contains(&name)
