@@ -24,7 +24,7 @@ use super::instance::{self, OutputSection, RetryLimit};
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::{DESCRIPTION, NAME, lent};
-use kube_audit_plugin::{Call, Log, LogLevel, Outcome, Output};
+use kube_audit_plugin::{Call, Flushed, Log, LogLevel, Output};
 
 const DOOR: &str = "output";
 /// What FLBPluginRegister answers.
@@ -86,9 +86,9 @@ impl Live {
             Some(call) => self.output.resume(call, tag, chunk),
         };
         match outcome {
-            Outcome::Delivered => Step::Answer(abi::FLB_OK),
-            Outcome::Retry => Step::Answer(abi::FLB_RETRY),
-            Outcome::Waits(call) => {
+            Flushed::Delivered => Step::Answer(abi::FLB_OK),
+            Flushed::Retry(_) => Step::Answer(abi::FLB_RETRY),
+            Flushed::Waits(call) => {
                 self.flushes().waiting.push((call, coroutine));
                 Step::Pause(self.engine, call)
             }

@@ -55,7 +55,7 @@ fn case_14_15_and_16_handshakes_in_every_spelling() {
         let host = Host::start(config);
         host.deliver(&chunk(0..100, 0));
         assert_eq!(peer.numbers(), (0..100).collect::<Vec<_>>());
-        assert_eq!(peer.connections(), 1, "{:?}", host.news());
+        assert_eq!(peer.connections(), 1, "{:?}", host.events());
     }
 }
 
@@ -89,8 +89,11 @@ fn case_17_one_frame_per_connection() {
     assert_eq!(peer.numbers(), (0..10).collect::<Vec<_>>());
     let connections: Vec<_> = peer.received().iter().map(|f| f.connection).collect();
     assert_eq!(connections, (0..10).collect::<Vec<_>>());
-    let news = host.news();
-    assert!(!news.iter().any(|line| line.contains("lost")), "{news:?}");
+    let events = host.events();
+    assert!(
+        !events.iter().any(|line| line.contains("lost")),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -160,11 +163,11 @@ fn fails(connection: fn(&mut Connection), words: &[&str]) {
         "bytes behind a failed handshake"
     );
     assert!(
-        host.news()
+        host.events()
             .iter()
             .all(|line| line.starts_with("cannot connect to")),
         "{:?}",
-        host.news()
+        host.events()
     );
 }
 

@@ -7,7 +7,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use flate2::bufread::GzDecoder;
-use kube_audit_plugin::{HostSettings, Log, LogLevel, Outcome, Output};
+use kube_audit_plugin::{HostSettings, Log, LogLevel, Flushed, Output};
 use rmpv::Value;
 use rmpv::decode::read_value;
 
@@ -50,14 +50,14 @@ pub fn output(endpoint: &str, options: &[(&str, &str)]) -> (Output, Arc<Lines>) 
 pub fn deliver(output: &Output, tag: &str, chunk: &[u8]) {
     until("it is delivered", || {
         let tag = tag.as_bytes();
-        let mut outcome = output.flush(tag, chunk);
-        while let Outcome::Waits(call) = outcome {
+        let mut flushed = output.flush(tag, chunk);
+        while let Flushed::Waits(call) = flushed {
             wait(output.signal());
             if output.ready().contains(&call) {
-                outcome = output.resume(call, tag, chunk);
+                flushed = output.resume(call, tag, chunk);
             }
         }
-        outcome == Outcome::Delivered
+        flushed == Flushed::Delivered
     });
 }
 

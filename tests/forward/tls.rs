@@ -153,7 +153,7 @@ fn case_21_versions_authorities_and_names() {
         host.deliver(&chunk(0..1000, 1000));
         assert_eq!(host.flush(&entry(1000, 0)), Flushed::Delivered);
         assert_eq!(peer.numbers(), (0..=1000).collect::<Vec<_>>());
-        assert_eq!(peer.connections(), 1, "{:?}", host.news());
+        assert_eq!(peer.connections(), 1, "{:?}", host.events());
     }
 }
 
@@ -178,7 +178,7 @@ fn case_21_mutual_with_shared_key_and_compression() {
         let host = Host::start(config);
         host.deliver(&chunk(0..3000, 1000));
         assert_eq!(peer.numbers(), (0..3000).collect::<Vec<_>>());
-        assert_eq!(peer.connections(), 1, "{:?}", host.news());
+        assert_eq!(peer.connections(), 1, "{:?}", host.events());
     }
 }
 
@@ -209,7 +209,7 @@ fn case_31_and_62_a_slow_peer_behind_tls() {
     let count = 20_000_000 / (ENTRY as u32 + 3000);
     host.deliver(&chunk(0..count, 3000));
     assert_eq!(peer.numbers(), (0..count).collect::<Vec<_>>());
-    assert_eq!(peer.connections(), 1, "{:?}", host.news());
+    assert_eq!(peer.connections(), 1, "{:?}", host.events());
 }
 
 /// What is said of a peer to which nothing can be delivered.
@@ -387,11 +387,11 @@ fn case_50_files_are_exchanged() {
     assert!(
         host.said("the former ones stay in use"),
         "{:?}",
-        host.news()
+        host.events()
     );
     mount_all(directory, 3, &second, None);
     host.deliver(&entry(2, 0));
-    assert!(host.said("were read anew"), "{:?}", host.news());
+    assert!(host.said("were read anew"), "{:?}", host.events());
     // In place, with no link.
     let (certificate, key) = second.issue("client", |_| {});
     fs::write(directory.join("..data/tls.crt"), certificate).unwrap();
@@ -485,8 +485,8 @@ fn case_49_system_authorities_do_not_know_ours() {
     let notes = Arc::new(Notes::default());
     match Client::start(config, |_, _| panic!(), Arc::clone(&notes) as Arc<_>) {
         Ok(_client) => until("it is said", || {
-            let news = notes.news.lock().unwrap();
-            news.iter().any(|line| line.contains("unknown authority"))
+            let events = notes.events.lock().unwrap();
+            events.iter().any(|line| line.contains("unknown authority"))
         }),
         Err(error) => assert!(error.to_string().contains("the system has no"), "{error}"),
     }

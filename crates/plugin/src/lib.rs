@@ -1,7 +1,7 @@
 //! What filter and output do, in terms of no particular host.
 //!
 //! The host side (`ffi`) hands over [`Properties`] and a [`Log`], and turns
-//! [`Verdict`] and [`Outcome`] into the host's codes, and each [`Metric`] into one of its
+//! [`Verdict`] and [`Flushed`] into the host's codes, and each [`Metric`] into one of its
 //! metrics. Nothing here knows an ABI.
 
 #![forbid(unsafe_code)]
@@ -31,7 +31,7 @@ pub use filter::Filter;
 pub use kube_audit_core::options::{HostSettings, HostTls, OptionError, Patterns, Properties};
 pub use kube_audit_core::stage::Pattern;
 #[cfg(feature = "output")]
-pub use kube_audit_forward::net::Call;
+pub use kube_audit_forward::net::{Call, Flushed};
 pub use metrics::{Metric, MetricKind};
 #[cfg(feature = "output")]
 pub use output::Output;
@@ -62,17 +62,4 @@ pub enum Verdict {
     Untouched,
     /// These bytes replace the chunk; empty means that every record was dropped.
     Replaced(Vec<u8>),
-}
-
-/// What became of a chunk given to the output.
-#[cfg(feature = "output")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Everything in it was acknowledged (or nothing was left to send).
-    Delivered,
-    /// Not delivered yet; the host should hand it over again.
-    Retry,
-    /// Not delivered yet; the host should keep it until the call is
-    /// [ready](Output::ready), and then [resume](Output::resume) that.
-    Waits(Call),
 }

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kube_audit_core::chunk::EntrySink;
 use kube_audit_core::input::audit_id;
 use kube_audit_core::options::{HostSettings, Options};
-use kube_audit_forward::net::{Call, Client, Count, Flushed, News, Node, NodeState, Report};
+use kube_audit_forward::net::{
+    Call, Client, ClientEvent, Count, Flushed, Node, NodeState, Observer,
+};
 use kube_audit_forward::options::{ForwardOptions, OWN};
 use kube_audit_forward::protocol::frames::RecordTooLarge;
 
 use super::batches::batches;
 use super::engine::Engine;
-use super::{Log, LogLevel, Metric, OptionError, Outcome, Patterns, Properties};
+use super::{Log, LogLevel, Metric, OptionError, Patterns, Properties};
 
 /// One output instance. Its thread runs from [`Output::new`] to [`Output::close`].
 pub struct Output {
@@ -22,7 +24,7 @@ pub struct Output {
     /// The engine's metrics after its last chunk, because the engine itself may
     /// be locked for as long as a chunk takes.
     engine_metrics: Arc<Mutex<Vec<Metric>>>,
-    news: Arc<NewsToLog>,
+    events: Arc<EventLog>,
     log: Arc<dyn Log>,
 }
 
@@ -48,20 +50,20 @@ impl Output {
         let engine = Engine::new(options.common()?, patterns, &*log)?;
         let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
         let engine = Arc::new(Mutex::new(engine));
-        let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));
+        let events = Arc::new(EventLog::new(Arc::clone(&log), &config.nodes));
         let prepare = {
-            let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
+            let (engine, events) = (Arc::clone(&engine), Arc::clone(&events));
             let engine_metrics = Arc::clone(&engine_metrics);
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form, chunk.len());
-                if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*news.log) {
-                    news.chunk_broken(chunk.len() - at);
+                if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*events.log) {
+                    events.chunk_broken(chunk.len() - at);
                 }
                 // A retry brings the whole chunk again: nothing may be held back beyond it.
                 engine.release(host_tag, &mut sink);
                 if sink.bodiless > 0 {
-                    news.records_bodiless(sink.bodiless);
+                    events.records_bodiless(sink.bodiless);
                 }
                 // They are held until they are acknowledged, and counted without what is spare.
                 sink.entries.shrink_to_fit();
@@ -73,25 +75,25 @@ impl Output {
                 batches(sink, tag.as_ref(), host_tag)
             }
         };
-        let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>)
+        let client = Client::start(config, prepare, Arc::clone(&events) as Arc<dyn Observer>)
             .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
         Ok(Output {
             client,
             engine,
             engine_metrics,
-            news,
+            events,
             log,
         })
     }
 
     /// Hands a chunk over.
-    pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Outcome {
-        self.outcome(self.client.flush(tag, chunk), chunk)
+    pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
+        self.log_retry(self.client.flush(tag, chunk), chunk)
     }
 
     /// Goes on with a call whose chunk is the same still.
-    pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Outcome {
-        self.outcome(self.client.resume(call, tag, chunk), chunk)
+    pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Flushed {
+        self.log_retry(self.client.resume(call, tag, chunk), chunk)
     }
 
     /// Calls to resume now.
@@ -105,23 +107,19 @@ impl Output {
         self.client.signal()
     }
 
-    fn outcome(&self, flushed: Flushed, chunk: &[u8]) -> Outcome {
-        match flushed {
-            Flushed::Delivered => Outcome::Delivered,
-            Flushed::Waits(call) => Outcome::Waits(call),
-            Flushed::Retry(reason) => {
-                let line = format!("chunk of {} bytes: {reason}", chunk.len());
-                self.log.log(LogLevel::Debug, &line);
-                Outcome::Retry
-            }
+    fn log_retry(&self, flushed: Flushed, chunk: &[u8]) -> Flushed {
+        if let Flushed::Retry(reason) = flushed {
+            let line = format!("chunk of {} bytes: {reason}", chunk.len());
+            self.log.log(LogLevel::Debug, &line);
         }
+        flushed
     }
 
     /// What it has counted.
     pub fn metrics(&self) -> Vec<Metric> {
         let engine = self.engine_metrics.lock();
         let mut metrics = engine.unwrap_or_else(PoisonError::into_inner).clone();
-        metrics.extend(self.news.metrics());
+        metrics.extend(self.events.metrics());
         metrics
     }
 
@@ -132,13 +130,13 @@ impl Output {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .close(&*self.log);
-        let NewsToLog {
+        let EventLog {
             frames,
             resent,
             acked,
             lost,
             ..
-        } = &*self.news;
+        } = &*self.events;
         self.log.log(
             LogLevel::Info,
             &format!(
@@ -153,7 +151,7 @@ impl Output {
 }
 
 /// Turns the client's news into log lines, and counts.
-struct NewsToLog {
+struct EventLog {
     log: Arc<dyn Log>,
     frames: AtomicU64,
     resent: AtomicU64,
@@ -189,10 +187,10 @@ fn node_labels(nodes: &[Node]) -> Vec<String> {
     nodes.iter().enumerate().map(label).collect()
 }
 
-impl NewsToLog {
-    fn new(log: Arc<dyn Log>, nodes: &[Node]) -> NewsToLog {
+impl EventLog {
+    fn new(log: Arc<dyn Log>, nodes: &[Node]) -> EventLog {
         let labels = node_labels(nodes).into_iter();
-        NewsToLog {
+        EventLog {
             log,
             frames: AtomicU64::new(0),
             resent: AtomicU64::new(0),
@@ -270,22 +268,22 @@ impl NewsToLog {
     }
 }
 
-impl Report for NewsToLog {
-    fn news(&self, news: &News, repeated: u64) {
-        let level = match news {
-            News::Connected { .. } | News::ClosedWhileIdle { .. } => LogLevel::Info,
-            News::PrepareFailed(_) => LogLevel::Error,
-            News::TlsReloaded { .. } => LogLevel::Info,
-            News::NotVerified { .. } | News::TlsNotReloaded { .. } => LogLevel::Warn,
-            News::ConnectFailed { .. }
-            | News::ConnectionLost { .. }
-            | News::Silent { .. }
-            | News::FrameSplit { .. }
-            | News::FrameParked { .. } => LogLevel::Warn,
+impl Observer for EventLog {
+    fn event(&self, event: &ClientEvent, suppressed: u64) {
+        let level = match event {
+            ClientEvent::Connected { .. } | ClientEvent::ClosedWhileIdle { .. } => LogLevel::Info,
+            ClientEvent::PrepareFailed(_) => LogLevel::Error,
+            ClientEvent::TlsReloaded { .. } => LogLevel::Info,
+            ClientEvent::NotVerified { .. } | ClientEvent::TlsNotReloaded { .. } => LogLevel::Warn,
+            ClientEvent::ConnectFailed { .. }
+            | ClientEvent::ConnectionLost { .. }
+            | ClientEvent::Silent { .. }
+            | ClientEvent::FrameSplit { .. }
+            | ClientEvent::FrameParked { .. } => LogLevel::Warn,
         };
-        let message = match repeated {
-            0 => news.to_string(),
-            _ => format!("{news} (and {repeated} more of the kind since the last such line)"),
+        let message = match suppressed {
+            0 => event.to_string(),
+            _ => format!("{event} (and {suppressed} more of the kind since the last such line)"),
         };
         self.log.log(level, &message);
     }
@@ -328,17 +326,17 @@ mod tests {
     #[test]
     fn each_node_has_a_gauge_from_the_start() {
         let nodes = Node::parse_list("a:1,b:2").unwrap();
-        let news = NewsToLog::new(Arc::new(Silent), &nodes);
+        let events = EventLog::new(Arc::new(Silent), &nodes);
         let gauges = || -> Vec<_> {
-            let metrics = news.metrics().into_iter();
+            let metrics = events.metrics().into_iter();
             let nodes = metrics.filter(|metric| metric.name == "node_up");
             nodes.map(|metric| (metric.label, metric.value)).collect()
         };
         let label = |name: &'static str| Some(("node", name.into()));
         assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 0)]);
-        news.node(1, NodeState::Up);
+        events.node(1, NodeState::Up);
         assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 1)]);
-        news.node(1, NodeState::Down);
+        events.node(1, NodeState::Down);
         assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 0)]);
     }
 

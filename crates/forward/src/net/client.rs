@@ -5,17 +5,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::chunk_table::{ChunkState, ChunkTable};
 use super::config::{Config, StartError};
 use super::connection::Opener;
-use super::ledger::{Ledger, Standing};
 use super::node::Node;
-use super::report::{News, Report, Reporter};
+use super::observer::{ClientEvent, Observer, Reporter};
 use super::rng::Rng;
 use super::shared::{Flow, Phase, Shared, State};
 use super::socket::Waker;
 use super::worker::Worker;
+use crate::protocol::chunk::{ChunkKey, ChunkStatus};
 use crate::protocol::frames::Batch;
-use crate::protocol::pending::Ticket;
 
 /// How long a flush holds its caller up for room, if chunks are being delivered.
 const HOLD: Duration = Duration::from_millis(50);
@@ -34,7 +34,7 @@ pub enum Flushed {
 
 /// A call that waits for its chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call(Ticket);
+pub struct Call(ChunkKey);
 
 /// Why a chunk is not delivered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +67,7 @@ impl Client {
     pub fn start(
         config: Config,
         prepare: impl FnMut(&[u8], &[u8]) -> Vec<Batch> + Send + 'static,
-        report: Arc<dyn Report>,
+        observer: Arc<dyn Observer>,
     ) -> Result<Client, StartError> {
         if config.nodes.is_empty() {
             return Err(StartError::NoEndpoint);
@@ -78,18 +78,18 @@ impl Client {
             .map(|node| Opener::new(node, &config))
             .collect::<Result<Vec<_>, _>>()?;
         let signal = Arc::new(Waker::new()?);
-        let mut reporter = Reporter::new(report, Arc::clone(&signal));
+        let mut reporter = Reporter::new(observer, Arc::clone(&signal));
         let unverified = |node: &&Node| node.tls.as_ref().is_some_and(|tls| !tls.verify);
         let nodes: Vec<_> = config.nodes.iter().filter(unverified).collect();
         if !nodes.is_empty() {
             let nodes: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
             let nodes = nodes.join(", ");
-            reporter.news(&News::NotVerified { nodes }, Instant::now());
+            reporter.event(&ClientEvent::NotVerified { nodes }, Instant::now());
         }
         let rng = Rng::new().map_err(StartError::Random)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                ledger: Ledger::new(config.memory),
+                chunk_table: ChunkTable::new(config.memory),
                 flow: Flow::Flowing,
                 phase: Phase::Running,
             }),
@@ -118,11 +118,11 @@ impl Client {
             return Flushed::Retry(Reason::Ended);
         }
         let until = Instant::now() + self.flush_wait;
-        let ticket = state.ledger.attach(tag, chunk, until);
-        if state.ledger.is_next(ticket) && state.flow == Flow::Flowing {
-            state = self.hold(state, ticket);
+        let key = state.chunk_table.attach(tag, chunk, until);
+        if state.chunk_table.is_next(key) && state.flow == Flow::Flowing {
+            state = self.hold(state, key);
         }
-        self.answer(state, ticket, tag, chunk)
+        self.answer(state, key, tag, chunk)
     }
 
     /// Goes on with a call whose chunk is the same still.
@@ -133,7 +133,7 @@ impl Client {
     /// Calls to resume now.
     pub fn ready(&self) -> Vec<Call> {
         self.shared.signal.rest();
-        let ready = self.shared.lock().ledger.take_ready();
+        let ready = self.shared.lock().chunk_table.take_ready();
         ready.into_iter().map(Call).collect()
     }
 
@@ -144,8 +144,9 @@ impl Client {
     }
 
     /// Waits for room, for [`HOLD`] at most.
-    fn hold<'a>(&self, state: MutexGuard<'a, State>, ticket: Ticket) -> MutexGuard<'a, State> {
-        let waits = |state: &mut State| state.ledger.is_next(ticket) && state.phase != Phase::Ended;
+    fn hold<'a>(&self, state: MutexGuard<'a, State>, key: ChunkKey) -> MutexGuard<'a, State> {
+        let waits =
+            |state: &mut State| state.chunk_table.is_next(key) && state.phase != Phase::Ended;
         let waited = self.shared.changed.wait_timeout_while(state, HOLD, waits);
         let (mut state, ended) = waited.unwrap_or_else(PoisonError::into_inner);
         if ended.timed_out() {
@@ -157,30 +158,30 @@ impl Client {
     fn answer(
         &self,
         mut state: MutexGuard<'_, State>,
-        ticket: Ticket,
+        key: ChunkKey,
         tag: &[u8],
         chunk: &[u8],
     ) -> Flushed {
-        state.ledger.hand_over(ticket, tag, chunk);
-        let overdue = state.ledger.is_overdue(ticket);
-        let flushed = match state.ledger.standing(ticket) {
-            Standing::Delivered => Flushed::Delivered,
-            Standing::Parked => Flushed::Retry(Reason::GivenBack),
+        state.chunk_table.hand_over(key, tag, chunk);
+        let overdue = state.chunk_table.is_overdue(key);
+        let flushed = match state.chunk_table.state(key) {
+            ChunkState::Taken(ChunkStatus::Delivered) => Flushed::Delivered,
+            ChunkState::Taken(ChunkStatus::Parked) => Flushed::Retry(Reason::GivenBack),
             _ if state.phase == Phase::Ended => Flushed::Retry(Reason::Ended),
-            Standing::Queued | Standing::Invited if overdue => Flushed::Retry(Reason::Full),
-            Standing::UnderWay if overdue => Flushed::Retry(Reason::UnderWay),
-            Standing::Queued | Standing::Invited | Standing::UnderWay => {
-                Flushed::Waits(Call(ticket))
+            ChunkState::Queued | ChunkState::Invited if overdue => Flushed::Retry(Reason::Full),
+            ChunkState::Taken(ChunkStatus::Sending) if overdue => Flushed::Retry(Reason::UnderWay),
+            ChunkState::Queued | ChunkState::Invited | ChunkState::Taken(ChunkStatus::Sending) => {
+                Flushed::Waits(Call(key))
             }
         };
         let waits = matches!(flushed, Flushed::Waits(_));
         if !waits {
-            state.ledger.detach(ticket, tag, chunk);
+            state.chunk_table.detach(key, tag, chunk);
         }
-        if state.ledger.has_ready() {
+        if state.chunk_table.has_ready() {
             self.shared.signal.wake();
         }
-        if waits || state.ledger.has_commands() {
+        if waits || state.chunk_table.has_commands() {
             self.shared.waker.wake();
         }
         flushed

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::choice::Delivery;
+use super::balancer::Delivery;
 use super::lookup::Resolver;
 use super::node::Node;
 use super::tls::TlsSetupError;

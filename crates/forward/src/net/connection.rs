@@ -10,12 +10,12 @@ use rustix::event::PollFlags;
 
 use super::config::{Config, StartError, Timers};
 use super::node::Node;
-use super::report::{Loss, News};
+use super::observer::{ClientEvent, ConnectionError};
 use super::rng::Rng;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{Connector, Refresh, TlsError};
-use crate::protocol::ChunkId;
+use crate::protocol::FrameId;
 use crate::protocol::compression::Compression;
 use crate::protocol::handshake::{Auth, Handshake, Progress};
 use crate::protocol::session::{Limits, Reuse, Session};
@@ -54,12 +54,12 @@ impl Opener {
 
     /// Reads the files of TLS again where they have changed, to be called before
     /// [`Opener::open`]; what there is to say about it.
-    pub(super) fn refresh(&mut self) -> Option<News> {
+    pub(super) fn refresh(&mut self) -> Option<ClientEvent> {
         let node = self.name.clone();
         match self.tls.as_mut()?.refresh() {
             Refresh::Unchanged => None,
-            Refresh::Reloaded => Some(News::TlsReloaded { node }),
-            Refresh::Failed(error) => Some(News::TlsNotReloaded { node, error }),
+            Refresh::Reloaded => Some(ClientEvent::TlsReloaded { node }),
+            Refresh::Failed(error) => Some(ClientEvent::TlsNotReloaded { node, error }),
         }
     }
 
@@ -70,7 +70,7 @@ impl Opener {
         socket: Socket,
         to: String,
         now: Instant,
-    ) -> Result<Connection, Loss> {
+    ) -> Result<Connection, ConnectionError> {
         let handshake = match &self.auth {
             None => None,
             Some(auth) => Some((auth.clone(), Rng::salt()?)),
@@ -135,13 +135,17 @@ impl Connection {
     /// Reads what has come, appending the ids that it acknowledges to `acked`,
     /// and checks the timers. Also done before a frame is sent, so that an end
     /// of the stream that is already here is seen first.
-    pub(super) fn receive(&mut self, now: Instant, acked: &mut Vec<ChunkId>) -> Result<(), Loss> {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ConnectionError> {
         let mut buffer = [0; 4096];
         loop {
             let read = self.stream.read(&mut buffer);
             self.leave_securing(now);
             match read {
-                Ok(Some(0)) => return Err(self.ended(Loss::Closed)),
+                Ok(Some(0)) => return Err(self.ended(ConnectionError::Closed)),
                 Ok(Some(length)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     self.handle_input(bytes, now, acked)?;
@@ -155,20 +159,24 @@ impl Connection {
 
     /// Writes as much as the stream takes of what is to be written, appending to
     /// `acked` what that settles.
-    pub(super) fn transmit(&mut self, now: Instant, acked: &mut Vec<ChunkId>) -> Result<(), Loss> {
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ConnectionError> {
         self.write(now).map_err(|loss| self.ended(loss))?;
         if let Stage::Ready(session) = &mut self.stage
             && self.stream.is_flushed()
         {
             session.flushed(acked);
             if session.is_spent() {
-                return Err(Loss::Spent);
+                return Err(ConnectionError::Spent);
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, now: Instant) -> Result<(), Loss> {
+    fn write(&mut self, now: Instant) -> Result<(), ConnectionError> {
         self.stream.flush()?;
         match &mut self.stage {
             Stage::Securing { .. } | Stage::Failed => {}
@@ -247,7 +255,7 @@ impl Connection {
     }
 
     /// Frames that were sent and not acknowledged, oldest first.
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = &ChunkId> {
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &FrameId> {
         let session = match &self.stage {
             Stage::Ready(session) => Some(session),
             _ => None,
@@ -256,7 +264,7 @@ impl Connection {
     }
 
     /// The frame in flight whose last byte has not left.
-    pub(super) fn unwritten(&self) -> Option<ChunkId> {
+    pub(super) fn unwritten(&self) -> Option<FrameId> {
         match &self.stage {
             Stage::Ready(session) => session.unwritten().copied(),
             _ => None,
@@ -272,8 +280,8 @@ impl Connection {
         &mut self,
         bytes: &[u8],
         now: Instant,
-        acked: &mut Vec<ChunkId>,
-    ) -> Result<(), Loss> {
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ConnectionError> {
         match mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Securing { .. } | Stage::Failed => {}
             Stage::Shaking(handshake) => {
@@ -291,14 +299,14 @@ impl Connection {
                 self.stage = Stage::Ready(session);
                 handled?;
                 if spent {
-                    return Err(Loss::Spent);
+                    return Err(ConnectionError::Spent);
                 }
             }
         }
         Ok(())
     }
 
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), Loss> {
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
         match mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Securing { deadline, .. } if now >= deadline => {
                 return Err(TlsError::Timeout(self.timers.tls).into());
@@ -334,10 +342,10 @@ impl Connection {
 
     /// What the end of the stream means at this stage. Closing with bytes unread
     /// is a reset to the other side.
-    fn ended(&mut self, loss: Loss) -> Loss {
+    fn ended(&mut self, loss: ConnectionError) -> ConnectionError {
         let closed = match &loss {
-            Loss::Closed => true,
-            Loss::Io(error) => matches!(
+            ConnectionError::Closed => true,
+            ConnectionError::Io(error) => matches!(
                 error.kind(),
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
             ),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// After the first setback a node is tried again at once, after the next ones
+/// After the first failure a node is tried again at once, after the next ones
 /// in 100 ms, 200 ms, … up to 30 s, of which jitter takes up to a half.
 const BACKOFF: Backoff = Backoff {
     first: Duration::ZERO,
@@ -24,7 +24,7 @@ const PACE: Duration = Duration::from_secs(1);
 
 /// What went wrong with a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Setback {
+pub(super) enum Failure {
     /// It can't be reached, or a connection was lost.
     Failed,
     /// It does not accept us, or we don't accept it.
@@ -35,8 +35,8 @@ pub(super) enum Setback {
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Setbacks since the last acknowledgement.
-    setbacks: u32,
-    /// Whether it has acknowledged a frame since the last setback.
+    failures: u32,
+    /// Whether it has acknowledged a frame since the last failure.
     proven: bool,
     not_before: Option<Instant>,
     /// When the tries so far would be over at one per [`PACE`].
@@ -44,29 +44,29 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// Notes a setback; `jitter` shortens delays by chance.
-    pub(super) fn set_back(
+    /// Notes a failure; `jitter` shortens delays by chance.
+    pub(super) fn record_failure(
         &mut self,
-        setback: Setback,
+        failure: Failure,
         now: Instant,
         jitter: impl FnOnce(Duration) -> Duration,
     ) {
-        let backoff = match setback {
-            Setback::Failed => &BACKOFF,
-            Setback::Denied => &DENIED,
+        let backoff = match failure {
+            Failure::Failed => &BACKOFF,
+            Failure::Denied => &DENIED,
         };
-        let retry = now + jitter(backoff.delay(self.setbacks));
+        let retry = now + jitter(backoff.delay(self.failures));
         let paced = self.paced.map_or(now, |paced| paced.max(now)) + PACE;
         let allowed = paced.checked_sub(PACE * BURST).unwrap_or(now);
         self.paced = Some(paced);
         self.not_before = Some(retry.max(allowed));
-        self.setbacks = self.setbacks.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         self.proven = false;
     }
 
     /// Notes an acknowledgement.
     pub(super) fn acknowledged(&mut self) {
-        self.setbacks = 0;
+        self.failures = 0;
         self.proven = true;
     }
 
@@ -77,7 +77,7 @@ impl Health {
 
     /// Whether it has failed since it last acknowledged anything.
     pub(super) fn has_failed(&self) -> bool {
-        self.setbacks > 0
+        self.failures > 0
     }
 
     /// Whether more than one frame may be entrusted to it at the same time.
@@ -94,9 +94,9 @@ struct Backoff {
 }
 
 impl Backoff {
-    /// The delay after one more setback than these.
-    fn delay(&self, setbacks: u32) -> Duration {
-        match setbacks.checked_sub(1) {
+    /// The delay after one more failure than these.
+    fn delay(&self, failures: u32) -> Duration {
+        match failures.checked_sub(1) {
             None => self.first,
             Some(doublings) => self
                 .start
@@ -110,12 +110,12 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// Delays until the next try, in milliseconds, of setbacks in a row.
-    fn delays(setback: Setback, count: usize) -> Vec<u128> {
+    /// Delays until the next try, in milliseconds, of failures in a row.
+    fn delays(failure: Failure, count: usize) -> Vec<u128> {
         let mut health = Health::default();
         let mut now = Instant::now();
         let delay = || {
-            health.set_back(setback, now, |delay| delay);
+            health.record_failure(failure, now, |delay| delay);
             let delay = health.not_before().unwrap() - now;
             now += delay;
             delay.as_millis()
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn case_59_backoff_doubles_up_to_its_end() {
         assert_eq!(
-            delays(Setback::Failed, 12),
+            delays(Failure::Failed, 12),
             [
                 0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000
             ]
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn case_27_a_node_that_denies_is_left_alone_for_long() {
         assert_eq!(
-            delays(Setback::Denied, 7),
+            delays(Failure::Denied, 7),
             [30_000, 60_000, 120_000, 240_000, 480_000, 600_000, 600_000]
         );
     }
@@ -153,7 +153,7 @@ mod tests {
             if health.not_before().is_none_or(|until| now >= until) {
                 tries += 1;
                 health.acknowledged();
-                health.set_back(Setback::Failed, now, |delay| delay);
+                health.record_failure(Failure::Failed, now, |delay| delay);
             }
             now += Duration::from_millis(10);
         }
@@ -165,7 +165,7 @@ mod tests {
         let mut health = Health::default();
         assert!(!health.is_proven() && !health.has_failed());
         let now = Instant::now();
-        health.set_back(Setback::Failed, now, |delay| delay);
+        health.record_failure(Failure::Failed, now, |delay| delay);
         assert!(!health.is_proven() && health.has_failed());
         health.acknowledged();
         assert!(health.is_proven() && !health.has_failed());

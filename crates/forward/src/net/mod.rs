@@ -8,18 +8,18 @@
 //! | `client` | start, flush, resume, shut down |
 //! | `config` | how a client works, and why it may not start |
 //! | `shared` | what callers and the thread share |
-//! | `ledger` | the chunks that were taken over, known again by their content |
+//! | `chunk_table` | the chunks that were taken over, known again by their content |
 //! | `worker` | the thread: prepares chunks, spreads frames over the nodes, settles |
-//! | `choice` | which node gets the next frame, and which nodes are needed |
+//! | `balancer` | which node gets the next frame, and which nodes are needed |
 //! | `health` | when a node is tried again, and how far it is trusted |
-//! | `lane` | a node at work: connecting → establishing → ready → lost |
+//! | `node_connection` | a node at work: connecting → establishing → ready → lost |
 //! | `dial` | one round of connecting to a node |
 //! | `lookup` | host names to addresses, without waiting and without asking too often |
 //! | `connection` | from connected to ready to lost: TLS, [handshake](crate::protocol::handshake), [session](crate::protocol::session) |
 //! | `stream`, `tls` | bytes with TLS or without |
 //! | `socket` | sockets that never block, and the thread's waker |
 //! | `endpoint`, `node` | receivers as the user writes them, and what is set for each |
-//! | `report` | news and counts for the caller |
+//! | `observer` | news and counts for the caller |
 //! | `rng` | ids and jitter |
 //!
 //! # What a flush costs
@@ -62,7 +62,7 @@
 //! same id, because the peer may or may not have them; so are those of a node
 //! that is silent for too long. A frame that was written as a whole gets other
 //! ids only where it is halved, on the evidence that
-//! [`Outbox`](crate::protocol::outbox::Outbox) asks for. To come by it, a frame
+//! [`SendQueue`](crate::protocol::send_queue::SendQueue) asks for. To come by it, a frame
 //! that is larger than 32 KiB and than all that a node has acknowledged of late
 //! travels alone.
 //!
@@ -72,18 +72,18 @@
 //! or the process ends before the host has asked. In the two latter cases what
 //! was not acknowledged gets other ids too.
 
-mod choice;
+mod balancer;
+mod chunk_table;
 mod client;
 mod config;
 mod connection;
 mod dial;
 mod endpoint;
 mod health;
-mod lane;
-mod ledger;
 mod lookup;
 mod node;
-mod report;
+mod node_connection;
+mod observer;
 mod rng;
 mod shared;
 mod socket;
@@ -92,11 +92,11 @@ mod tls;
 mod worker;
 
 pub use crate::protocol::handshake::{Auth, AuthError, Secret};
-pub use choice::Delivery;
+pub use balancer::Delivery;
 pub use client::{Call, Client, Flushed, Reason};
 pub use config::{Config, StartError, Timers};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use lookup::{Addresses, Resolver};
 pub use node::{Identity, Node, Role, Tls, Versions};
-pub use report::{Count, Loss, News, NodeState, PrepareError, Report};
+pub use observer::{ClientEvent, ConnectionError, Count, NodeState, Observer, PrepareError};
 pub use tls::{TlsError, TlsSetupError};

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::protocol::ChunkId;
+use crate::protocol::FrameId;
 
 /// A source of ids and jitter, different in every client.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ impl Rng {
     }
 
     /// An id that no other frame has: random for the client, then counted.
-    pub(super) fn chunk_id(&mut self) -> ChunkId {
+    pub(super) fn frame_id(&mut self) -> FrameId {
         let mut bytes = [0; 16];
         let (prefix, count) = bytes.split_at_mut(8);
         prefix.copy_from_slice(&self.prefix);
         count.copy_from_slice(&self.count.to_be_bytes());
         self.count += 1;
-        ChunkId::new(bytes)
+        FrameId::new(bytes)
     }
 
     /// A salt for a handshake, from the system: nobody can foresee it.
@@ -72,7 +72,7 @@ mod tests {
     fn ids_differ_between_frames_and_clients() {
         let mut rngs = [Rng::new().unwrap(), Rng::new().unwrap()];
         let ids: HashSet<_> = (0..1000)
-            .flat_map(|_| rngs.each_mut().map(Rng::chunk_id))
+            .flat_map(|_| rngs.each_mut().map(Rng::frame_id))
             .collect();
         assert_eq!(ids.len(), 2000);
     }

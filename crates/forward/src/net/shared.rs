@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::ledger::{Command, Ledger};
+use super::chunk_table::{ChunkTable, Command};
 use super::socket::Waker;
 
 /// What callers and the thread share.
@@ -18,7 +18,7 @@ pub(super) struct Shared {
 
 /// What callers and the thread know.
 pub(super) struct State {
-    pub(super) ledger: Ledger,
+    pub(super) chunk_table: ChunkTable,
     pub(super) flow: Flow,
     pub(super) phase: Phase,
 }
@@ -53,7 +53,7 @@ impl Shared {
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state);
-        let has_ready = state.ledger.has_ready();
+        let has_ready = state.chunk_table.has_ready();
         drop(state);
         self.changed.notify_all();
         if has_ready {
@@ -65,11 +65,11 @@ impl Shared {
     /// What the thread has to do.
     pub(super) fn orders(&self, now: Instant) -> Orders {
         self.change(|state| {
-            state.ledger.expire(now);
+            state.chunk_table.expire(now);
             Orders {
-                commands: state.ledger.take_commands(),
+                commands: state.chunk_table.take_commands(),
                 phase: state.phase,
-                deadline: state.ledger.deadline(),
+                deadline: state.chunk_table.deadline(),
             }
         })
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::report::Loss;
+use super::observer::ConnectionError;
 use super::socket::Socket;
 use super::tls;
 
@@ -23,7 +23,7 @@ impl Stream {
     }
 
     /// Reads what has come; 0 bytes when the peer sends no more.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Loss> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
         match self {
             Stream::Plain(socket) => at_once(socket.read(buffer)),
             Stream::Tls(stream) => stream.read(buffer),
@@ -31,7 +31,7 @@ impl Stream {
     }
 
     /// Takes a part of the bytes, of which some may wait for [`Stream::flush`].
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Loss> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, ConnectionError> {
         match self {
             Stream::Plain(socket) => at_once(socket.write(bytes)),
             Stream::Tls(stream) => stream.write(bytes),
@@ -39,7 +39,7 @@ impl Stream {
     }
 
     /// Writes what the socket takes of what was left to write.
-    pub(super) fn flush(&mut self) -> Result<(), Loss> {
+    pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
         match self {
             Stream::Plain(_) => Ok(()),
             Stream::Tls(stream) => stream.flush(),
@@ -64,7 +64,7 @@ impl AsFd for Stream {
     }
 }
 
-fn at_once(result: io::Result<usize>) -> Result<Option<usize>, Loss> {
+fn at_once(result: io::Result<usize>) -> Result<Option<usize>, ConnectionError> {
     match result {
         Ok(length) => Ok(Some(length)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

@@ -36,7 +36,7 @@ impl Default for Caps {
 
 /// The entries of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct FrameRange {
     /// Their bytes in [`Batch::entries`].
     pub bytes: Range<usize>,
     /// Their number.
@@ -45,9 +45,9 @@ pub struct Span {
 
 /// How a batch is cut.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Cut {
+pub struct Framing {
     /// Frames, in order.
-    pub frames: Vec<Span>,
+    pub frames: Vec<FrameRange>,
     /// Records that no frame may hold.
     pub too_large: Vec<RecordTooLarge>,
 }
@@ -72,7 +72,7 @@ pub struct BatchError {
 }
 
 /// Cuts a batch at record borders.
-pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
+pub fn cut(batch: &Batch, caps: &Caps) -> Result<Framing, BatchError> {
     let sound =
         batch.ends.is_sorted() && batch.ends.last().copied().unwrap_or(0) == batch.entries.len();
     if !sound {
@@ -80,8 +80,8 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
             length: batch.entries.len(),
         });
     }
-    let mut cut = Cut::default();
-    let mut open: Option<Span> = None;
+    let mut cut = Framing::default();
+    let mut open: Option<FrameRange> = None;
     let mut start = 0;
     for (index, &end) in batch.ends.iter().enumerate() {
         let bytes = start..end;
@@ -96,11 +96,13 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
             continue;
         }
         match &mut open {
-            Some(span) if end - span.bytes.start <= caps.frame => {
-                span.bytes.end = end;
-                span.records += 1;
+            Some(range) if end - range.bytes.start <= caps.frame => {
+                range.bytes.end = end;
+                range.records += 1;
             }
-            _ => cut.frames.extend(open.replace(Span { bytes, records: 1 })),
+            _ => cut
+                .frames
+                .extend(open.replace(FrameRange { bytes, records: 1 })),
         }
     }
     cut.frames.extend(open);
@@ -109,22 +111,22 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
 
 /// Cuts a frame of at least two records at the border next to its middle;
 /// `None` for a single record. `ends` are those of the batch.
-pub fn halve(span: &Span, ends: &[usize]) -> Option<[Span; 2]> {
-    let Range { start, end } = span.bytes;
+pub fn halve(range: &FrameRange, ends: &[usize]) -> Option<[FrameRange; 2]> {
+    let Range { start, end } = range.bytes;
     let first = ends.partition_point(|&border| border <= start);
-    let borders = ends.get(first..first + span.records.checked_sub(1)?)?;
+    let borders = ends.get(first..first + range.records.checked_sub(1)?)?;
     let middle = start + (end - start) / 2;
     let (index, &border) = borders
         .iter()
         .enumerate()
         .min_by_key(|(_, border)| border.abs_diff(middle))?;
-    let front = Span {
+    let front = FrameRange {
         bytes: start..border,
         records: index + 1,
     };
-    let back = Span {
+    let back = FrameRange {
         bytes: border..end,
-        records: span.records - front.records,
+        records: range.records - front.records,
     };
     Some([front, back])
 }
@@ -177,7 +179,7 @@ mod tests {
             let got: Vec<_> = cut
                 .frames
                 .iter()
-                .map(|span| (span.bytes.len(), span.records))
+                .map(|range| (range.bytes.len(), range.records))
                 .collect();
             assert_eq!(got, frames, "frames of {sizes:?}");
             let got: Vec<_> = cut.too_large.iter().map(|error| error.number).collect();
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn case_46_halves_at_the_border_next_to_the_middle() {
-        /// Sizes of records; the span's first record and number of them; records of the halves.
+        /// Sizes of records; the range's first record and number of them; records of the halves.
         type Case = (&'static [usize], (usize, usize), Option<(usize, usize)>);
         let cases: [Case; 7] = [
             (&[5], (0, 1), None),
@@ -202,11 +204,11 @@ mod tests {
             let batch = batch(sizes);
             let start = sizes[..first].iter().sum();
             let end = sizes[..first + records].iter().sum();
-            let span = Span {
+            let range = FrameRange {
                 bytes: start..end,
                 records,
             };
-            let halves = halve(&span, &batch.ends);
+            let halves = halve(&range, &batch.ends);
             let got = halves.as_ref().map(|[front, back]| {
                 assert_eq!((front.bytes.start, back.bytes.end), (start, end));
                 assert_eq!(front.bytes.end, back.bytes.start);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::ChunkId;
+use super::FrameId;
 use super::wire::{Acks, Frame, Inbox, Reply, WireError};
 
 /// How much a session dares, and how long it waits.
@@ -43,27 +43,32 @@ pub enum Reuse {
     Never,
 }
 
-/// Why a connection must not be used any more.
+/// What a peer did against the protocol. Its connection must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
-    /// The peer does not speak the protocol.
+pub enum ProtocolError {
+    /// A message that is not a reply.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// An id that was never sent here, or that was acknowledged before.
-    #[error("an acknowledgement for `{0}`, which is not under way")]
+    /// An acknowledgement for an id that is not in flight on this connection.
+    #[error("the peer acknowledged frame `{0}`, which is not in flight")]
     UnknownAck(String),
-    /// Bytes when none were due.
-    #[error("the peer sent bytes that nobody asked for")]
+    /// Bytes while no reply was due.
+    #[error("the peer sent bytes while no reply was due")]
     Unsolicited,
-    /// The peer refused a frame.
+    /// A reply without an id, which refuses a frame.
     #[error("the peer refused a frame (a reply without an id)")]
     Refused,
-    /// No acknowledgement in time.
+}
+
+/// A timer that ran out. The connection must be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Timeout {
+    /// No acknowledgement came in time.
     #[error("no acknowledgement within {0:?}")]
-    AckTimeout(Duration),
-    /// The peer took nothing in time.
+    Ack(Duration),
+    /// The peer took no byte in time.
     #[error("the peer took no byte within {0:?}")]
-    WriteTimeout(Duration),
+    Write(Duration),
 }
 
 /// The protocol side of one connection. It owns no socket and reads no clock.
@@ -77,7 +82,7 @@ pub enum Doubt {
 /// - [`poll_timeout`](Session::poll_timeout) says when to call
 ///   [`handle_timeout`](Session::handle_timeout).
 ///
-/// After a [`Doubt`] the connection has to be closed; [`in_flight`](Session::in_flight)
+/// After a [`ProtocolError`] or a [`Timeout`] the connection has to be closed; [`in_flight`](Session::in_flight)
 /// tells what has to be sent again.
 #[derive(Debug)]
 pub struct Session {
@@ -91,7 +96,7 @@ pub struct Session {
     /// When bytes last left, or began to wait.
     moved: Instant,
     /// Sent frames, oldest first. Only the newest may still be leaving.
-    in_flight: VecDeque<ChunkId>,
+    in_flight: VecDeque<FrameId>,
     /// Since when the oldest frame is both written and the oldest.
     waiting_since: Instant,
     inbox: Inbox,
@@ -158,7 +163,7 @@ impl Session {
     /// Notes that all that was transmitted has left this machine's own buffers.
     /// Where no acknowledgement is asked for, that settles what was sent, which
     /// is appended to `acked`.
-    pub fn flushed(&mut self, acked: &mut Vec<ChunkId>) {
+    pub fn flushed(&mut self, acked: &mut Vec<FrameId>) {
         if self.limits.acks == Acks::Waived && !self.is_writing() {
             acked.extend(self.in_flight.drain(..));
         }
@@ -170,14 +175,14 @@ impl Session {
         &mut self,
         bytes: &[u8],
         now: Instant,
-        acked: &mut Vec<ChunkId>,
-    ) -> Result<(), Doubt> {
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ProtocolError> {
         // What has not left completely cannot have arrived.
         let leaving = usize::from(self.is_writing());
         self.inbox.push(bytes);
         while let Some(reply) = self.inbox.next_reply()? {
             let Reply::Ack(id) = reply else {
-                return Err(Doubt::Refused);
+                return Err(ProtocolError::Refused);
             };
             let arrived = self.in_flight.len() - leaving;
             let place = self
@@ -186,7 +191,7 @@ impl Session {
                 .take(arrived)
                 .position(|sent| sent.as_bytes() == id);
             let Some(sent) = place.and_then(|place| self.in_flight.remove(place)) else {
-                return Err(Doubt::UnknownAck(id.escape_ascii().to_string()));
+                return Err(ProtocolError::UnknownAck(id.escape_ascii().to_string()));
             };
             acked.push(sent);
             if place == Some(0) {
@@ -195,7 +200,7 @@ impl Session {
         }
         if self.in_flight.is_empty() {
             if !self.inbox.is_empty() {
-                return Err(Doubt::Unsolicited);
+                return Err(ProtocolError::Unsolicited);
             }
             // An idle connection holds no buffer.
             self.outgoing = Vec::new();
@@ -213,26 +218,26 @@ impl Session {
     }
 
     /// Checks the timers.
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Doubt> {
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
         if self
             .write_deadline()
             .is_some_and(|deadline| now >= deadline)
         {
-            return Err(Doubt::WriteTimeout(self.limits.write_timeout));
+            return Err(Timeout::Write(self.limits.write_timeout));
         }
         if self.ack_deadline().is_some_and(|deadline| now >= deadline) {
-            return Err(Doubt::AckTimeout(self.limits.ack_timeout));
+            return Err(Timeout::Ack(self.limits.ack_timeout));
         }
         Ok(())
     }
 
     /// Frames that were sent and not acknowledged, oldest first.
-    pub fn in_flight(&self) -> impl Iterator<Item = &ChunkId> {
+    pub fn in_flight(&self) -> impl Iterator<Item = &FrameId> {
         self.in_flight.iter()
     }
 
     /// The frame in flight whose last byte has not left.
-    pub fn unwritten(&self) -> Option<&ChunkId> {
+    pub fn unwritten(&self) -> Option<&FrameId> {
         self.in_flight.back().filter(|_| self.is_writing())
     }
 
@@ -289,7 +294,7 @@ mod tests {
     struct Bench {
         session: Session,
         now: Instant,
-        acked: Vec<ChunkId>,
+        acked: Vec<FrameId>,
     }
 
     impl Bench {
@@ -302,7 +307,7 @@ mod tests {
             }
         }
 
-        fn pass(&mut self, seconds: u64) -> Result<(), Doubt> {
+        fn pass(&mut self, seconds: u64) -> Result<(), Timeout> {
             self.now += Duration::from_secs(seconds);
             self.session.handle_timeout(self.now)
         }
@@ -330,17 +335,17 @@ mod tests {
             self.write(usize::MAX);
         }
 
-        fn input(&mut self, bytes: &[u8]) -> Result<(), Doubt> {
+        fn input(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
             self.session.handle_input(bytes, self.now, &mut self.acked)
         }
 
-        fn left(&self) -> Vec<ChunkId> {
+        fn left(&self) -> Vec<FrameId> {
             self.session.in_flight().copied().collect()
         }
     }
 
-    fn id(number: u8) -> ChunkId {
-        ChunkId::new([number; 16])
+    fn id(number: u8) -> FrameId {
+        FrameId::new([number; 16])
     }
 
     fn ack(number: u8) -> Vec<u8> {
@@ -377,46 +382,46 @@ mod tests {
     }
 
     #[test]
-    fn case_36_doubt() {
+    fn case_36_protocol_errors() {
         let duplicate = [ack(1), ack(1)].concat();
-        let cases: [(&str, Vec<u8>, Doubt, &[u8]); 6] = [
+        let cases: [(&str, Vec<u8>, ProtocolError, &[u8]); 6] = [
             (
                 "unknown",
                 ack(9),
-                Doubt::UnknownAck(format!("{:?}", id(9))),
+                ProtocolError::UnknownAck(format!("{:?}", id(9))),
                 &[1, 2],
             ),
             (
                 "duplicate",
                 duplicate,
-                Doubt::UnknownAck(format!("{:?}", id(1))),
+                ProtocolError::UnknownAck(format!("{:?}", id(1))),
                 &[2],
             ),
             (
                 "longer by a line feed",
                 [b"\x81\xa3ack\xb9", id(1).as_bytes(), b"\n"].concat(),
-                Doubt::UnknownAck(format!("{:?}\\n", id(1))),
+                ProtocolError::UnknownAck(format!("{:?}\\n", id(1))),
                 &[1, 2],
             ),
-            ("refused", b"\x80".to_vec(), Doubt::Refused, &[1, 2]),
+            ("refused", b"\x80".to_vec(), ProtocolError::Refused, &[1, 2]),
             (
                 "text",
                 b"{\"ack\"".to_vec(),
-                Doubt::Wire(WireError::NotAMap(b'{')),
+                ProtocolError::Wire(WireError::NotAMap(b'{')),
                 &[1, 2],
             ),
             (
                 "more than was due",
                 [ack(2), ack(1), b"\x81".to_vec()].concat(),
-                Doubt::Unsolicited,
+                ProtocolError::Unsolicited,
                 &[],
             ),
         ];
-        for (name, bytes, doubt, left) in cases {
+        for (name, bytes, error, left) in cases {
             let mut bench = Bench::new();
             bench.send_whole(1);
             bench.send_whole(2);
-            assert_eq!(bench.input(&bytes), Err(doubt), "{name}");
+            assert_eq!(bench.input(&bytes), Err(error), "{name}");
             let left: Vec<_> = left.iter().map(|&number| id(number)).collect();
             assert_eq!(bench.left(), left, "{name}");
         }
@@ -456,7 +461,7 @@ mod tests {
         assert_eq!(bench.session.poll_timeout(), None);
         assert!(bench.session.can_send());
         let unasked = bench.input(&ack(1));
-        assert!(matches!(unasked, Err(Doubt::UnknownAck(_))));
+        assert!(matches!(unasked, Err(ProtocolError::UnknownAck(_))));
     }
 
     #[test]
@@ -470,10 +475,10 @@ mod tests {
 
     #[test]
     fn case_64_bytes_while_idle() {
-        assert_eq!(Bench::new().input(b"\x81"), Err(Doubt::Unsolicited));
+        assert_eq!(Bench::new().input(b"\x81"), Err(ProtocolError::Unsolicited));
         assert_eq!(
             Bench::new().input(b"\x92"),
-            Err(Doubt::Wire(WireError::Handshake))
+            Err(ProtocolError::Wire(WireError::Handshake))
         );
     }
 
@@ -482,7 +487,10 @@ mod tests {
         let mut bench = Bench::new();
         bench.send(1);
         bench.write(20);
-        assert!(matches!(bench.input(&ack(1)), Err(Doubt::UnknownAck(_))));
+        assert!(matches!(
+            bench.input(&ack(1)),
+            Err(ProtocolError::UnknownAck(_))
+        ));
         assert_eq!(bench.left(), [id(1)]);
     }
 
@@ -499,7 +507,7 @@ mod tests {
             Ok(()),
             "the acknowledgement has its own time"
         );
-        assert_eq!(bench.pass(1), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.pass(1), Err(Timeout::Ack(LIMITS.ack_timeout)));
     }
 
     #[test]
@@ -511,10 +519,7 @@ mod tests {
             bench.session.poll_timeout(),
             Some(bench.now + LIMITS.write_timeout)
         );
-        assert_eq!(
-            bench.pass(10),
-            Err(Doubt::WriteTimeout(LIMITS.write_timeout))
-        );
+        assert_eq!(bench.pass(10), Err(Timeout::Write(LIMITS.write_timeout)));
     }
 
     #[test]
@@ -527,7 +532,7 @@ mod tests {
             assert_eq!(bench.pass(29), Ok(()));
             assert_eq!(bench.input(&ack(number)), Ok(()));
         }
-        assert_eq!(bench.pass(30), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.pass(30), Err(Timeout::Ack(LIMITS.ack_timeout)));
         assert_eq!(bench.left(), [id(3)]);
     }
 
@@ -560,7 +565,7 @@ mod tests {
         assert_eq!(bench.pass(20), Ok(()));
         assert_eq!(bench.input(&ack(2)), Ok(()));
         bench.send_whole(3);
-        assert_eq!(bench.pass(10), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.pass(10), Err(Timeout::Ack(LIMITS.ack_timeout)));
         assert_eq!(bench.left(), [id(1), id(3)]);
     }
 }

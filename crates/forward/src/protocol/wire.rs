@@ -5,7 +5,7 @@
 //! in any fragmentation and any MessagePack spelling, but with a bound on size
 //! and without recursion.
 
-use super::ChunkId;
+use super::FrameId;
 
 /// Longest message of a server that is read, in bytes. An acknowledgement needs
 /// 31, a PONG some 200.
@@ -40,7 +40,7 @@ pub struct Frame<'a> {
     /// How many entries there are.
     pub records: usize,
     /// What the receiver acknowledges.
-    pub id: &'a ChunkId,
+    pub id: &'a FrameId,
     /// What else is said with every frame.
     pub extra: &'a [ExtraOption],
 }
@@ -441,7 +441,7 @@ mod tests {
             entries,
             compressed: None,
             records,
-            id: &ChunkId::new([0; 16]),
+            id: &FrameId::new([0; 16]),
             extra: &[],
         }
         .write(Acks::Required, &mut out);
@@ -463,7 +463,7 @@ mod tests {
             entries: b"..",
             compressed: Some("gzip"),
             records: 2,
-            id: &ChunkId::new([0; 16]),
+            id: &FrameId::new([0; 16]),
             extra: &[],
         }
         .write(Acks::Required, &mut out);
@@ -482,7 +482,7 @@ mod tests {
                 entries: b"..",
                 compressed: Some("gzip"),
                 records: 2,
-                id: &ChunkId::new([0; 16]),
+                id: &FrameId::new([0; 16]),
                 extra,
             }
             .write(Acks::Required, &mut out);

@@ -18,7 +18,7 @@ use super::files::{self, Stamps};
 use super::{Refresh, TlsError, TlsSetupError};
 use crate::net::endpoint::{Endpoint, Host};
 use crate::net::node::{Tls, Versions};
-use crate::net::report::Loss;
+use crate::net::observer::ConnectionError;
 use crate::net::socket::Socket;
 
 /// How much goes into TLS at once: what one record holds.
@@ -75,7 +75,7 @@ impl Connector {
     }
 
     /// Begins TLS on a connected socket.
-    pub(in crate::net) fn connect(&self, socket: Socket) -> Result<Stream, Loss> {
+    pub(in crate::net) fn connect(&self, socket: Socket) -> Result<Stream, ConnectionError> {
         let tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
             .map_err(|error| cause(error, &self.name))?;
         Ok(Stream {
@@ -139,7 +139,10 @@ impl Stream {
     }
 
     /// Reads what the receiver sent; 0 when it sends no more.
-    pub(in crate::net) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Loss> {
+    pub(in crate::net) fn read(
+        &mut self,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, ConnectionError> {
         loop {
             match self.tls.reader().read(buffer) {
                 // An end without notice is an end: what counts is what was acknowledged.
@@ -157,7 +160,7 @@ impl Stream {
 
     /// Takes a part of the bytes, and writes as much as the socket takes. Up to
     /// one record stays behind until [`Stream::flush`].
-    pub(in crate::net) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Loss> {
+    pub(in crate::net) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, ConnectionError> {
         self.flush()?;
         if !self.is_flushed() {
             return Ok(None);
@@ -171,7 +174,7 @@ impl Stream {
     }
 
     /// Writes as much as the socket takes of what is left to write.
-    pub(in crate::net) fn flush(&mut self) -> Result<(), Loss> {
+    pub(in crate::net) fn flush(&mut self) -> Result<(), ConnectionError> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket) {
                 Ok(_) => {}
@@ -187,7 +190,7 @@ impl Stream {
         !self.tls.wants_write()
     }
 
-    fn process(&mut self) -> Result<(), Loss> {
+    fn process(&mut self) -> Result<(), ConnectionError> {
         match self.tls.process_new_packets() {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -199,7 +202,7 @@ impl Stream {
     }
 
     /// Why the receiver closed the connection, if it has said so.
-    fn last_word(&mut self) -> Option<Loss> {
+    fn last_word(&mut self) -> Option<ConnectionError> {
         while let Ok(1..) = self.tls.read_tls(&mut self.socket) {
             if let Err(loss) = self.process() {
                 return Some(loss);

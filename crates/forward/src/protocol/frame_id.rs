@@ -9,15 +9,15 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 /// The protocol calls a frame that wants an acknowledgement a chunk; here a
 /// chunk is what the host hands over, and one chunk may travel in many frames.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ChunkId([u8; 24]);
+pub struct FrameId([u8; 24]);
 
-impl ChunkId {
+impl FrameId {
     /// The id made of these bytes, which must differ from those of every other frame.
-    pub fn new(bytes: [u8; 16]) -> ChunkId {
+    pub fn new(bytes: [u8; 16]) -> FrameId {
         let mut text = [0; 24];
         let written = BASE64_STANDARD.encode_slice(bytes, &mut text);
         debug_assert_eq!(written, Ok(text.len()));
-        ChunkId(text)
+        FrameId(text)
     }
 
     /// The id as it travels.
@@ -26,7 +26,7 @@ impl ChunkId {
     }
 }
 
-impl fmt::Debug for ChunkId {
+impl fmt::Debug for FrameId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())
     }
@@ -44,7 +44,7 @@ mod tests {
             (*b"0123456789abcdef", "MDEyMzQ1Njc4OWFiY2RlZg=="),
         ];
         for (bytes, text) in cases {
-            assert_eq!(ChunkId::new(bytes).as_bytes(), text.as_bytes());
+            assert_eq!(FrameId::new(bytes).as_bytes(), text.as_bytes());
         }
     }
 }

@@ -11,15 +11,15 @@ use super::socket::Waker;
 use super::tls::{TlsError, TlsSetupError};
 use crate::protocol::frames::{BatchError, RecordTooLarge};
 use crate::protocol::handshake::HandshakeError;
-use crate::protocol::session::Doubt;
+use crate::protocol::session::{ProtocolError, Timeout};
 use crate::protocol::wire::WireError;
 
 /// Where news and counts go. Called on the client's thread, between I/O; it
 /// should not take long.
-pub trait Report: Send + Sync {
+pub trait Observer: Send + Sync {
     /// Something worth a log line. `repeated` news of the same kind and peer
     /// were held back since the last one, because there is one a minute at most.
-    fn news(&self, news: &News, repeated: u64);
+    fn event(&self, event: &ClientEvent, suppressed: u64);
 
     /// A record will never be sent. Not limited in number: each one is lost data.
     /// `entry` is its `[EventTime, map]` entry.
@@ -52,17 +52,17 @@ pub enum Count {
     FrameResent(usize),
     /// A frame of so many records was acknowledged.
     FrameAcked(usize),
-    /// A frame that a receiver may have was cut in halves, as [`News::FrameSplit`] says it.
+    /// A frame that a receiver may have was cut in halves, as [`ClientEvent::FrameSplit`] says it.
     FrameSplit,
     /// A connection was made.
     ConnectionMade,
-    /// A connection was lost, as [`News::ConnectionLost`] says it.
+    /// A connection was lost, as [`ClientEvent::ConnectionLost`] says it.
     ConnectionLost,
 }
 
 /// Something worth a log line; `Display` gives the line.
 #[derive(Debug)]
-pub enum News {
+pub enum ClientEvent {
     /// A connection was made, secured and authenticated as far as that is set.
     Connected {
         /// Endpoint and address.
@@ -73,7 +73,7 @@ pub enum News {
         /// Endpoint and address.
         to: String,
         /// Why.
-        error: Loss,
+        error: ConnectionError,
     },
     /// Receivers whose certificates are not verified; said once, at start.
     NotVerified {
@@ -97,7 +97,7 @@ pub enum News {
         /// Endpoint and address.
         to: String,
         /// Why.
-        loss: Loss,
+        loss: ConnectionError,
         /// Frames that have to be sent again.
         unacked: usize,
     },
@@ -142,16 +142,19 @@ pub enum News {
 
 /// Why a connection is gone.
 #[derive(Debug, thiserror::Error)]
-pub enum Loss {
+pub enum ConnectionError {
     /// The peer closed it.
     #[error("the peer closed the connection")]
     Closed,
     /// The system says so.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// We closed it, because the peer can't be trusted.
+    /// The peer broke the protocol.
     #[error(transparent)]
-    Doubt(#[from] Doubt),
+    Protocol(#[from] ProtocolError),
+    /// The peer took too long.
+    #[error(transparent)]
+    Timeout(#[from] Timeout),
     /// It could not be secured, or is not any more.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -163,13 +166,13 @@ pub enum Loss {
     Spent,
 }
 
-impl Loss {
+impl ConnectionError {
     /// Whether somebody has to change a key or a setting before trying again
     /// makes sense.
     pub(super) fn is_lasting(&self) -> bool {
         match self {
-            Loss::Handshake(error) => error.is_lasting(),
-            Loss::Doubt(Doubt::Wire(error)) => {
+            ConnectionError::Handshake(error) => error.is_lasting(),
+            ConnectionError::Protocol(ProtocolError::Wire(error)) => {
                 matches!(error, WireError::Handshake | WireError::Tls)
             }
             _ => false,
@@ -188,47 +191,49 @@ pub enum PrepareError {
     Batch(#[from] BatchError),
 }
 
-impl News {
+impl ClientEvent {
     /// The peer that it is about.
     fn subject(&self) -> &str {
         match self {
-            News::Connected { to }
-            | News::ConnectFailed { to, .. }
-            | News::ConnectionLost { to, .. }
-            | News::Silent { to, .. }
-            | News::ClosedWhileIdle { to }
-            | News::FrameSplit { to, .. }
-            | News::FrameParked { to, .. } => to,
-            News::NotVerified { nodes } => nodes,
-            News::TlsReloaded { node } | News::TlsNotReloaded { node, .. } => node,
-            News::PrepareFailed(_) => "",
+            ClientEvent::Connected { to }
+            | ClientEvent::ConnectFailed { to, .. }
+            | ClientEvent::ConnectionLost { to, .. }
+            | ClientEvent::Silent { to, .. }
+            | ClientEvent::ClosedWhileIdle { to }
+            | ClientEvent::FrameSplit { to, .. }
+            | ClientEvent::FrameParked { to, .. } => to,
+            ClientEvent::NotVerified { nodes } => nodes,
+            ClientEvent::TlsReloaded { node } | ClientEvent::TlsNotReloaded { node, .. } => node,
+            ClientEvent::PrepareFailed(_) => "",
         }
     }
 }
 
-impl fmt::Display for News {
+impl fmt::Display for ClientEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            News::Connected { to } => write!(f, "connected to {to}"),
-            News::ConnectFailed { to, error } => write!(f, "cannot connect to {to}: {error}"),
-            News::NotVerified { nodes } => write!(
+            ClientEvent::Connected { to } => write!(f, "connected to {to}"),
+            ClientEvent::ConnectFailed { to, error } => {
+                write!(f, "cannot connect to {to}: {error}")
+            }
+            ClientEvent::NotVerified { nodes } => write!(
                 f,
                 "the certificate of {nodes} is not verified: anybody on the way can read and change what is sent"
             ),
-            News::TlsReloaded { node } => {
+            ClientEvent::TlsReloaded { node } => {
                 write!(f, "certificates and keys for {node} were read anew")
             }
-            News::TlsNotReloaded { node, error } => write!(
+            ClientEvent::TlsNotReloaded { node, error } => write!(
                 f,
                 "certificates or keys for {node} have changed and are no good, the former ones stay in use: {error}"
             ),
-            News::ConnectionLost { to, loss, unacked } => {
+            ClientEvent::ConnectionLost { to, loss, unacked } => {
                 write!(
                     f,
                     "lost the connection to {to}: {loss}; {unacked} frames are sent again"
                 )
             }
-            News::Silent {
+            ClientEvent::Silent {
                 to,
                 silence,
                 frames,
@@ -237,19 +242,19 @@ impl fmt::Display for News {
                 "no sign of life from {to} for {silence:.1?}; {frames} frames are sent to another \
                  receiver"
             ),
-            News::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
-            News::FrameSplit { to, bytes, records } => write!(
+            ClientEvent::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
+            ClientEvent::FrameSplit { to, bytes, records } => write!(
                 f,
                 "{to} takes smaller frames, and repeatedly not one of {records} records and {bytes} \
                  bytes: that is sent in halves; raise the receiver's limit, or lower `Max_Frame` \
                  (`buffer_max_size` of Fluent Bit, `chunk_size_limit` of Fluentd)"
             ),
-            News::FrameParked { to, bytes, records } => write!(
+            ClientEvent::FrameParked { to, bytes, records } => write!(
                 f,
                 "a frame of {records} records and {bytes} bytes is given back: {to} does not \
                  take it"
             ),
-            News::PrepareFailed(error) => write!(f, "a chunk is given back: {error}"),
+            ClientEvent::PrepareFailed(error) => write!(f, "a chunk is given back: {error}"),
         }
     }
 }
@@ -259,69 +264,69 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Passes news on at a bounded rate.
 pub(super) struct Reporter {
-    report: Arc<dyn Report>,
+    observer: Arc<dyn Observer>,
     /// Tells the caller that there is something to read in its log.
     signal: Arc<Waker>,
-    kinds: HashMap<(Discriminant<News>, String), Kind>,
+    kinds: HashMap<(Discriminant<ClientEvent>, String), Kind>,
     nodes: HashMap<usize, NodeState>,
 }
 
 struct Kind {
     reported: Instant,
-    held_back: u64,
+    suppressed: u64,
 }
 
 impl Reporter {
-    pub(super) fn new(report: Arc<dyn Report>, signal: Arc<Waker>) -> Reporter {
+    pub(super) fn new(observer: Arc<dyn Observer>, signal: Arc<Waker>) -> Reporter {
         Reporter {
-            report,
+            observer,
             signal,
             kinds: HashMap::new(),
             nodes: HashMap::new(),
         }
     }
 
-    pub(super) fn news(&mut self, news: &News, now: Instant) {
-        match news {
-            News::Connected { .. } => self.count(Count::ConnectionMade),
-            News::ConnectionLost { .. } => self.count(Count::ConnectionLost),
+    pub(super) fn event(&mut self, event: &ClientEvent, now: Instant) {
+        match event {
+            ClientEvent::Connected { .. } => self.count(Count::ConnectionMade),
+            ClientEvent::ConnectionLost { .. } => self.count(Count::ConnectionLost),
             _ => {}
         }
-        let key = (discriminant(news), news.subject().to_owned());
-        let held_back = match self.kinds.get_mut(&key) {
+        let key = (discriminant(event), event.subject().to_owned());
+        let suppressed = match self.kinds.get_mut(&key) {
             Some(kind) if now < kind.reported + QUIET => {
-                kind.held_back += 1;
+                kind.suppressed += 1;
                 return;
             }
-            Some(kind) => kind.held_back,
+            Some(kind) => kind.suppressed,
             None => 0,
         };
         // Addresses come and go; those of long ago are not kept.
         self.kinds
-            .retain(|_, kind| kind.held_back > 0 || now < kind.reported + QUIET);
+            .retain(|_, kind| kind.suppressed > 0 || now < kind.reported + QUIET);
         self.kinds.insert(
             key,
             Kind {
                 reported: now,
-                held_back: 0,
+                suppressed: 0,
             },
         );
-        self.report.news(news, held_back);
+        self.observer.event(event, suppressed);
         self.signal.wake();
     }
 
     pub(super) fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
-        self.report.record_lost(error, entry);
+        self.observer.record_lost(error, entry);
         self.signal.wake();
     }
 
     pub(super) fn count(&self, count: Count) {
-        self.report.count(count);
+        self.observer.count(count);
     }
 
     pub(super) fn node(&mut self, node: usize, state: NodeState) {
         if self.nodes.insert(node, state) != Some(state) {
-            self.report.node(node, state);
+            self.observer.node(node, state);
         }
     }
 }
@@ -335,9 +340,9 @@ mod tests {
     #[derive(Default)]
     struct Lines(Mutex<Vec<(String, u64)>>, Mutex<Vec<Count>>);
 
-    impl Report for Lines {
-        fn news(&self, news: &News, repeated: u64) {
-            self.0.lock().unwrap().push((news.to_string(), repeated));
+    impl Observer for Lines {
+        fn event(&self, event: &ClientEvent, suppressed: u64) {
+            self.0.lock().unwrap().push((event.to_string(), suppressed));
         }
 
         fn record_lost(&self, _: &RecordTooLarge, _: &[u8]) {}
@@ -353,15 +358,15 @@ mod tests {
     fn case_59_news_come_at_once_and_then_once_a_minute() {
         let lines = Arc::new(Lines::default());
         let mut reporter = Reporter::new(
-            Arc::clone(&lines) as Arc<dyn Report>,
+            Arc::clone(&lines) as Arc<dyn Observer>,
             Arc::new(Waker::new().unwrap()),
         );
         let start = Instant::now();
-        let idle = News::ClosedWhileIdle { to: "a:1".into() };
+        let idle = ClientEvent::ClosedWhileIdle { to: "a:1".into() };
         for second in 0..125 {
-            reporter.news(&idle, start + Duration::from_secs(second));
+            reporter.event(&idle, start + Duration::from_secs(second));
         }
-        reporter.news(&News::ClosedWhileIdle { to: "b:1".into() }, start);
+        reporter.event(&ClientEvent::ClosedWhileIdle { to: "b:1".into() }, start);
         let text = "a:1 closed the idle connection".to_owned();
         let other = "b:1 closed the idle connection".to_owned();
         assert_eq!(
@@ -379,15 +384,15 @@ mod tests {
     fn connections_are_counted_also_where_the_news_are_held_back() {
         let lines = Arc::new(Lines::default());
         let mut reporter = Reporter::new(
-            Arc::clone(&lines) as Arc<dyn Report>,
+            Arc::clone(&lines) as Arc<dyn Observer>,
             Arc::new(Waker::new().unwrap()),
         );
         let now = Instant::now();
         for _ in 0..2 {
-            reporter.news(&News::Connected { to: "a:1".into() }, now);
-            let (loss, unacked) = (Loss::Closed, 1);
+            reporter.event(&ClientEvent::Connected { to: "a:1".into() }, now);
+            let (loss, unacked) = (ConnectionError::Closed, 1);
             let to = "a:1".into();
-            reporter.news(&News::ConnectionLost { to, loss, unacked }, now);
+            reporter.event(&ClientEvent::ConnectionLost { to, loss, unacked }, now);
         }
         assert_eq!(lines.0.lock().unwrap().len(), 2);
         assert_eq!(
