@@ -236,7 +236,7 @@ fn case_35_wrong_ack_id_once() {
         connection.serve();
     }));
     assert!(
-        host.said("an acknowledgement for `AAAAAAAAAAAAAAAAAAAAAA==`"),
+        host.said("acknowledged frame `AAAAAAAAAAAAAAAAAAAAAA==`"),
         "{:?}",
         host.events()
     );
@@ -467,7 +467,7 @@ fn case_46_one_poisonous_chunk_does_not_hold_up_the_others() {
             _ => drop(host.deliver(&entry(number, 0))),
         }
     }
-    until("it is given back", || host.said("is given back"));
+    until("it is given back", || host.said("does not accept a frame"));
     assert!(
         peer.connections() < 20,
         "{} connections",
@@ -691,7 +691,7 @@ fn case_64_unsolicited_bytes() {
     let host = Host::start(config(&peer.endpoint()));
     assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
     until("the peer is not trusted", || {
-        host.said("bytes that nobody asked for")
+        host.said("bytes while no reply was due")
     });
     host.deliver(&entry(1, 0));
     assert_eq!((peer.numbers(), peer.connections()), (vec![0, 1], 2));

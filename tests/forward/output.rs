@@ -7,7 +7,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use flate2::bufread::GzDecoder;
-use kube_audit_plugin::{HostSettings, Log, LogLevel, Flushed, Output};
+use kube_audit_plugin::{Flushed, HostSettings, Log, LogLevel, Output};
 use rmpv::Value;
 use rmpv::decode::read_value;
 
@@ -304,9 +304,9 @@ fn case_12_a_record_that_no_receiver_takes_is_named() {
     );
     assert!(log.said(
         LogLevel::Error,
-        "a record is lost: record 2 of the chunk has 6000"
+        "lost a record: record 2 of the chunk has 6000"
     ));
-    assert!(log.said(LogLevel::Error, "auditID is `a-1`"));
+    assert!(log.said(LogLevel::Error, "auditID `a-1`"));
     output.close();
 }
 
@@ -332,7 +332,7 @@ fn case_61_a_chunk_that_is_broken_at_its_end() {
             [1, 2].map(|number| entry(SECONDS, 7, number)),
             "{what}"
         );
-        let words = format!("{} bytes at the end of a chunk are no records", end.len());
+        let words = format!("lost the last {} bytes of a chunk", end.len());
         assert!(
             log.said(LogLevel::Error, &words),
             "{what}: {:?}",
@@ -368,6 +368,6 @@ fn case_61_a_body_that_is_no_map_does_not_travel() {
         receiver.entries(),
         [1, 2].map(|number| entry(SECONDS, 7, number))
     );
-    assert!(log.said(LogLevel::Error, "1 records of a chunk hold no map"));
+    assert!(log.said(LogLevel::Error, "lost 1 records of a chunk"));
     output.close();
 }

@@ -269,7 +269,7 @@ fn case_49_one_side_speaks_no_tls() {
     fails(
         &peer(&authority.server("127.0.0.1")),
         None,
-        "the server speaks TLS",
+        "the receiver speaks TLS",
     );
     // Servers without TLS: one that says HELO, one that closes, one that is silent.
     type Behaviour = fn(&mut Connection);
@@ -304,7 +304,7 @@ fn unverified_is_said_and_works() {
         ..Tls::default()
     };
     let host = Host::start(config_with(&peer, tls));
-    assert!(host.said("is not verified: anybody on the way"));
+    assert!(host.said("is not verified: anyone on the way"));
     assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
 }
 
@@ -385,13 +385,13 @@ fn case_50_files_are_exchanged() {
     mount_all(directory, 2, &second, Some(&other_key));
     host.deliver(&entry(1, 0));
     assert!(
-        host.said("the former ones stay in use"),
+        host.said("keeping the previous ones"),
         "{:?}",
         host.events()
     );
     mount_all(directory, 3, &second, None);
     host.deliver(&entry(2, 0));
-    assert!(host.said("were read anew"), "{:?}", host.events());
+    assert!(host.said("reloaded the TLS files"), "{:?}", host.events());
     // In place, with no link.
     let (certificate, key) = second.issue("client", |_| {});
     fs::write(directory.join("..data/tls.crt"), certificate).unwrap();

@@ -1,4 +1,4 @@
-//! The output door: one instance of `[OUTPUT] Name kube_audit`.
+//! The output plugin: one instance of `[OUTPUT] Name kube_audit`.
 
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,16 +21,16 @@ use super::{Log, LogLevel, Metric, OptionError, Patterns, Properties};
 pub struct Output {
     client: Client,
     engine: Arc<Mutex<Engine>>,
-    /// The engine's metrics after its last chunk, because the engine itself may
-    /// be locked for as long as a chunk takes.
+    /// Copy of the engine's metrics after its last chunk. The engine itself may be
+    /// locked for as long as a chunk takes.
     engine_metrics: Arc<Mutex<Vec<Metric>>>,
     events: Arc<EventLog>,
     log: Arc<dyn Log>,
 }
 
 impl Output {
-    /// Reads the options and starts the thread; an error here stops the start of
-    /// Fluent Bit. `patterns` is what the host has of regular expressions.
+    /// Reads the options and starts the thread. An error stops the start of Fluent
+    /// Bit. `patterns` compiles the host's regular expressions.
     pub fn new(
         properties: &Properties,
         host: &HostSettings,
@@ -58,14 +58,16 @@ impl Output {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form, chunk.len());
                 if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*events.log) {
-                    events.chunk_broken(chunk.len() - at);
+                    events.lost_bytes(chunk.len() - at);
                 }
-                // A retry brings the whole chunk again: nothing may be held back beyond it.
+                // A retry brings the whole chunk again, so no piece may be held back for
+                // a later chunk.
                 engine.release(host_tag, &mut sink);
                 if sink.bodiless > 0 {
-                    events.records_bodiless(sink.bodiless);
+                    events.lost_bodiless(sink.bodiless);
                 }
-                // They are held until they are acknowledged, and counted without what is spare.
+                // Entries are held until they are acknowledged, and spare capacity is not
+                // counted as memory in use.
                 sink.entries.shrink_to_fit();
                 sink.ends.shrink_to_fit();
                 let metrics = engine.metrics();
@@ -76,7 +78,7 @@ impl Output {
             }
         };
         let client = Client::start(config, prepare, Arc::clone(&events) as Arc<dyn Observer>)
-            .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
+            .map_err(|error| OptionError(format!("cannot start the output: {error}")))?;
         Ok(Output {
             client,
             engine,
@@ -86,17 +88,17 @@ impl Output {
         })
     }
 
-    /// Hands a chunk over.
+    /// Hands a chunk over to the client.
     pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
         self.log_retry(self.client.flush(tag, chunk), chunk)
     }
 
-    /// Goes on with a call whose chunk is the same still.
+    /// Continues a flush, with the same tag and chunk.
     pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Flushed {
         self.log_retry(self.client.resume(call, tag, chunk), chunk)
     }
 
-    /// Calls to resume now.
+    /// Returns the calls to resume now.
     pub fn ready(&self) -> Vec<Call> {
         self.client.ready()
     }
@@ -115,7 +117,7 @@ impl Output {
         flushed
     }
 
-    /// What it has counted.
+    /// Returns the metrics.
     pub fn metrics(&self) -> Vec<Metric> {
         let engine = self.engine_metrics.lock();
         let mut metrics = engine.unwrap_or_else(PoisonError::into_inner).clone();
@@ -123,7 +125,7 @@ impl Output {
         metrics
     }
 
-    /// Ends the thread within a bounded time.
+    /// Ends the thread within a bounded time, and logs a summary.
     pub fn close(self) {
         self.client.shutdown();
         self.engine
@@ -140,7 +142,7 @@ impl Output {
         self.log.log(
             LogLevel::Info,
             &format!(
-                "{} frames sent, {} of them again; {} records acknowledged, {} lost",
+                "{} frames sent, {} of them resent; {} records acknowledged, {} lost",
                 count(frames) + count(resent),
                 count(resent),
                 count(acked),
@@ -150,7 +152,7 @@ impl Output {
     }
 }
 
-/// Turns the client's news into log lines, and counts.
+/// Observer of the client that writes log lines and keeps counters.
 struct EventLog {
     log: Arc<dyn Log>,
     frames: AtomicU64,
@@ -160,7 +162,7 @@ struct EventLog {
     lost: AtomicU64,
     connections: AtomicU64,
     connections_lost: AtomicU64,
-    /// Label of each node, and whether it is up.
+    /// Label of each node, and true if it is up.
     nodes: Vec<(String, AtomicBool)>,
 }
 
@@ -168,8 +170,8 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// What metrics call each node: its name, with what it takes to tell those of the
-/// same name apart.
+/// Returns the label of each node in metrics: its name, its endpoint too if the
+/// name is not unique, and its number too if neither is.
 fn node_labels(nodes: &[Node]) -> Vec<String> {
     let is_single = |label: &str, of: fn(&Node) -> String| {
         nodes.iter().filter(|node| of(node) == label).count() == 1
@@ -209,61 +211,57 @@ impl EventLog {
         let mut metrics = vec![
             Metric::counter(
                 "frames_sent_total",
-                "Frames given to a connection, those sent again included.",
+                "Frames sent, including resent ones.",
                 count(&self.frames) + count(&self.resent),
             ),
             Metric::counter(
                 "frames_resent_total",
-                "Frames given to a connection again.",
+                "Frames sent again after a connection was lost or made no progress.",
                 count(&self.resent),
             ),
             Metric::counter(
                 "frames_split_total",
-                "Frames halved after a receiver that takes smaller ones did not take them.",
+                "Frames split after a receiver rejected them as too large.",
                 count(&self.split),
             ),
             Metric::counter(
                 "records_acked_total",
-                "Records acknowledged by the receiver.",
+                "Records acknowledged by a receiver.",
                 count(&self.acked),
             ),
             Metric::counter(
                 "records_lost_total",
-                "Records that can never be sent.",
+                "Records that cannot be sent and are lost.",
                 count(&self.lost),
             ),
             Metric::counter(
                 "connections_made_total",
-                "Connections made to a receiver.",
+                "Connections made to receivers.",
                 count(&self.connections),
             ),
             Metric::counter(
                 "connections_lost_total",
-                "Connections lost or given up while something was under way.",
+                "Connections that ended with frames in flight or by an error.",
                 count(&self.connections_lost),
             ),
         ];
         metrics.extend(self.nodes.iter().map(|(label, up)| {
-            let help = "Whether frames find their way to the receiver (1) or not (0).";
+            let help = "1 if the node accepts frames, 0 if not.";
             let up = up.load(Ordering::Relaxed);
             Metric::gauge("node_up", help, u64::from(up)).labelled("node", label.to_owned())
         }));
         metrics
     }
 
-    fn chunk_broken(&self, bytes: usize) {
+    fn lost_bytes(&self, bytes: usize) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let message = format!(
-            "{bytes} bytes at the end of a chunk are no records; they cannot be forwarded and are lost"
-        );
+        let message = format!("lost the last {bytes} bytes of a chunk: they are not valid records");
         self.log.log(LogLevel::Error, &message);
     }
 
-    fn records_bodiless(&self, records: usize) {
+    fn lost_bodiless(&self, records: usize) {
         self.lost.fetch_add(records as u64, Ordering::Relaxed);
-        let message = format!(
-            "{records} records of a chunk hold no map; they cannot be forwarded and are lost"
-        );
+        let message = format!("lost {records} records of a chunk: they do not contain a map");
         self.log.log(LogLevel::Error, &message);
     }
 }
@@ -283,15 +281,15 @@ impl Observer for EventLog {
         };
         let message = match suppressed {
             0 => event.to_string(),
-            _ => format!("{event} (and {suppressed} more of the kind since the last such line)"),
+            _ => format!("{event} (and {suppressed} similar messages since the last one)"),
         };
         self.log.log(level, &message);
     }
 
     fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let which = audit_id(entry).map_or(String::new(), |id| format!("; its auditID is `{id}`"));
-        let message = format!("a record is lost: {error}{which}");
+        let which = audit_id(entry).map_or(String::new(), |id| format!("; auditID `{id}`"));
+        let message = format!("lost a record: {error}{which}");
         self.log.log(LogLevel::Error, &message);
     }
 

@@ -12,7 +12,7 @@ pub(crate) mod edit;
 pub(crate) mod escape;
 pub(crate) mod json;
 pub(crate) mod keys;
-pub(crate) mod msgpack;
+pub mod msgpack;
 pub(crate) mod scan;
 
 use std::borrow::Cow;

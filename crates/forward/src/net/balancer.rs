@@ -1,37 +1,37 @@
-//! Which node gets the next frame, and which nodes are needed. Pure.
+//! Choice of the node for the next frame, and of the nodes to connect. Pure.
 
 use super::node::{Node, Role};
 
-/// How frames are spread over nodes.
+/// Distribution of frames over nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
     /// Over all primaries, by weight.
     #[default]
     Balanced,
-    /// Over one connection to one node at a time, in the order in which the host
-    /// handed the chunks over: the first node that is up, primaries before
-    /// standbys. What the host hands over again, and a record that is given back
-    /// because no receiver takes it, lose their place.
+    /// To one node at a time, the first one that is up, primaries before standbys,
+    /// over one connection, in the order in which the host hands chunks over.
+    /// Chunks that the host hands over again, and records that receivers refuse,
+    /// lose their place.
     Ordered,
 }
 
-/// How a node stands at the moment.
+/// Availability of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeStatus {
     /// Ready for frames.
     Up,
-    /// Ready, and busy with the one frame by which it has to prove itself.
+    /// Ready, and busy with the one frame that it may have until it acknowledges it.
     OnTrial,
-    /// Ready, but it has owed progress for too long.
+    /// Ready, but without progress for too long.
     Suspect,
-    /// Not ready, and nothing is known against it.
+    /// Not ready, without a known failure.
     Pending,
-    /// Not ready: it can't be reached, or has failed.
+    /// Not ready: it cannot be reached, or has failed.
     Down,
 }
 
 impl NodeStatus {
-    /// Whether waiting for it a little is better than to go elsewhere.
+    /// Returns true if it is better to wait for the node than to use a standby.
     fn is_hopeful(self) -> bool {
         matches!(
             self,
@@ -47,10 +47,10 @@ impl NodeStatus {
     }
 }
 
-/// The nodes as shares of the load.
+/// Weighted round robin over the nodes.
 ///
-/// Weights are kept exactly: a node whose turn it is gets the frame as soon as
-/// it has room. Only one that owes progress for too long is passed over.
+/// Weights are kept exactly: the node whose turn it is gets the frame as soon as
+/// its window allows. Only a node without progress is passed over.
 #[derive(Debug)]
 pub(super) struct Balancer {
     delivery: Delivery,
@@ -61,13 +61,13 @@ pub(super) struct Balancer {
 struct Share {
     weight: i64,
     role: Role,
-    /// Smooth weighted round robin: grows by `weight` each time, and pays the
-    /// weights of all that could have been chosen when it is chosen.
+    /// Smooth weighted round robin: grows by `weight` each turn, and is reduced by
+    /// the weights of all candidates when the node is chosen.
     credit: i64,
 }
 
 impl Balancer {
-    /// Shares of these nodes.
+    /// Creates a balancer of these nodes.
     pub(super) fn new(nodes: &[Node], delivery: Delivery) -> Balancer {
         let share = |node: &Node| Share {
             weight: i64::from(node.weight.get()),
@@ -80,7 +80,7 @@ impl Balancer {
         }
     }
 
-    /// Whether this node should be connected.
+    /// Returns true if the node should be connected.
     pub(super) fn is_wanted(&self, node: usize, statuses: &[NodeStatus]) -> bool {
         let ahead: Vec<usize> = match self.delivery {
             Delivery::Balanced if self.role(node) == Some(Role::Primary) => return true,
@@ -96,7 +96,7 @@ impl Balancer {
             .any(|status| status.is_hopeful())
     }
 
-    /// The node whose turn it is; `None` to wait.
+    /// Returns the node whose turn it is; `None` to wait.
     pub(super) fn next(&self, statuses: &[NodeStatus]) -> Option<usize> {
         if self.delivery == Delivery::Ordered {
             let status = |node: &usize| statuses.get(*node).copied();
@@ -106,7 +106,7 @@ impl Balancer {
                 .filter(|node| status(node).is_some_and(NodeStatus::is_ready));
         }
         let best = |group: &[usize]| {
-            // The first of equals, for a stable order.
+            // Reversed, because `max_by_key` returns the last of equals.
             group.iter().copied().rev().max_by_key(|node| {
                 self.shares
                     .get(*node)
@@ -116,7 +116,7 @@ impl Balancer {
         best(&self.candidates(statuses))
     }
 
-    /// Notes that a node got a frame.
+    /// Records that a node got a frame.
     pub(super) fn charge(&mut self, node: usize, statuses: &[NodeStatus]) {
         if self.delivery == Delivery::Ordered {
             return;
@@ -133,8 +133,8 @@ impl Balancer {
         }
     }
 
-    /// Those among which the next frame's node is chosen: primaries that are up;
-    /// while none is, but one may soon be, nobody; then whoever is left.
+    /// Returns the nodes that may get the next frame: primaries that are up; none
+    /// if one of them may soon be up; otherwise suspects, then the same of standbys.
     fn candidates(&self, statuses: &[NodeStatus]) -> Vec<usize> {
         let group = |role, wanted| -> Vec<usize> {
             self.of(role)

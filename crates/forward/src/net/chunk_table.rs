@@ -1,5 +1,5 @@
-//! The chunks that the client has taken over, as host and thread agree on them.
-//! Reads no clock.
+//! Table of all chunks between the host's calls and the client's thread. Reads no
+//! clock.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use crate::protocol::chunk::{ChunkKey, ChunkStatus};
 
-/// How many delivered chunks are remembered for a host that has not asked again
-/// yet. Fluent Bit asks within 2000 s (`scheduler.cap`).
+/// Largest number of delivered chunks that are remembered until the host retries
+/// them. Fluent Bit retries within 2000 s (`scheduler.cap`).
 const REMEMBERED: usize = 1024;
 
-/// Where a chunk is.
+/// State of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkState {
-    /// Only the host has it; it waits for room.
+    /// Held by the host alone, until there is memory for it.
     Queued,
-    /// Only the host has it; room is reserved, and its call has to hand it over.
+    /// Held by the host alone; memory is reserved, and its call has to hand it over.
     Invited,
-    /// The client's thread has it.
+    /// Held by the client's thread.
     Taken(ChunkStatus),
 }
 
@@ -26,7 +26,7 @@ const SENDING: ChunkState = ChunkState::Taken(ChunkStatus::Sending);
 const PARKED: ChunkState = ChunkState::Taken(ChunkStatus::Parked);
 const DELIVERED: ChunkState = ChunkState::Taken(ChunkStatus::Delivered);
 
-/// What the thread is asked to do.
+/// Command to the client's thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command {
     /// Prepare and send a chunk.
@@ -35,18 +35,18 @@ pub(super) enum Command {
         tag: Vec<u8>,
         chunk: Vec<u8>,
     },
-    /// Go on with a parked one.
+    /// Continue with a parked chunk.
     Resume(ChunkKey),
-    /// Drop a parked one.
+    /// Drop a parked chunk.
     Forget(ChunkKey),
 }
 
-/// Bench about every chunk between the first call that brought it and the call
-/// that learnt that it was delivered.
+/// Table of every chunk from the first call that brings it to the call that
+/// returns that it was delivered.
 ///
-/// A call brings a chunk with [`attach`](ChunkTable::attach) and waits. Whenever there
-/// is something for it to do it is [ready](ChunkTable::take_ready), until it ends with
-/// [`detach`](ChunkTable::detach).
+/// A call [attaches](ChunkTable::attach) to its chunk and waits. It becomes
+/// [ready](ChunkTable::take_ready) whenever the chunk's state may concern it, and
+/// ends when it [detaches](ChunkTable::detach).
 #[derive(Debug)]
 pub(super) struct ChunkTable {
     memory: usize,
@@ -63,25 +63,25 @@ struct Item {
     key: ChunkKey,
     call: Call,
     state: ChunkState,
-    /// What it takes of the memory, or will take.
+    /// Memory that the chunk uses, or will use.
     bytes: usize,
-    /// By which a later call knows it; `None` until a call has ended before.
+    /// Recognises the chunk in a later call; `None` until its first call has ended.
     fingerprint: Option<Fingerprint>,
 }
 
-/// Whether a call waits for a chunk.
+/// Call that is attached to a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// One does, until then at most.
+    /// A call waits, until this time at most.
     Waits(Instant),
-    /// One does that has waited long enough.
+    /// A call waits that has to end now.
     Overdue,
-    /// None does.
+    /// No call waits.
     Ended,
 }
 
-/// A chunk by its tag and content: 128 bits of SipHash under keys that differ
-/// in every process, so that no content can be made to look like another.
+/// Hash of a chunk's tag and content: 128 bits of SipHash with keys that differ in
+/// every process, so that nobody can forge a collision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fingerprint {
     length: usize,
@@ -95,7 +95,7 @@ impl Item {
 }
 
 impl ChunkTable {
-    /// Bench for up to `memory` bytes of chunks that are not yet delivered.
+    /// Creates a table for up to `memory` bytes of undelivered chunks.
     pub(super) fn new(memory: usize) -> ChunkTable {
         ChunkTable {
             memory,
@@ -107,9 +107,9 @@ impl ChunkTable {
         }
     }
 
-    /// Attaches a call to its chunk, which an earlier call brought or which is new.
-    /// Chunks are taken in the order in which they come: one that finds no room,
-    /// or others that wait for it, is queued.
+    /// Attaches a call to its chunk, which is new or known from an earlier call. A
+    /// chunk is queued if there is no memory for it, or if others are queued, so
+    /// that chunks are taken in the order in which they come.
     pub(super) fn attach(&mut self, tag: &[u8], chunk: &[u8], until: Instant) -> ChunkKey {
         if let Some(item) = self.find(tag, chunk) {
             let key = item.key;
@@ -137,7 +137,7 @@ impl ChunkTable {
         key
     }
 
-    /// Hands the chunk of a call over, if it is invited.
+    /// Hands the chunk of a call over to the thread, if it is invited.
     pub(super) fn hand_over(&mut self, key: ChunkKey, tag: &[u8], chunk: &[u8]) {
         if let Some(item) = self.item(key)
             && item.state == ChunkState::Invited
@@ -152,27 +152,27 @@ impl ChunkTable {
         }
     }
 
-    /// How the chunk of a call stands; one that is not in the table waits for
-    /// the host.
+    /// Returns the state of a call's chunk. A chunk that is not in the table has to
+    /// be retried by the host, as a parked one.
     pub(super) fn state(&self, key: ChunkKey) -> ChunkState {
         self.place(key)
             .and_then(|place| self.items.get(place))
             .map_or(PARKED, |item| item.state)
     }
 
-    /// Whether a call has waited long enough.
+    /// Returns true if the call has to end now.
     pub(super) fn is_overdue(&mut self, key: ChunkKey) -> bool {
         self.item(key).is_none_or(|item| item.call == Call::Overdue)
     }
 
-    /// Whether the chunk of a call gets the next room there is.
+    /// Returns true if the chunk is the first one in the queue for memory.
     pub(super) fn is_next(&self, key: ChunkKey) -> bool {
         let first = self.first_queued().and_then(|place| self.items.get(place));
         first.is_some_and(|item| item.key == key)
     }
 
-    /// Ends a call: a chunk that is delivered, or was never taken, leaves the
-    /// table; any other one waits for the call that brings it again.
+    /// Ends a call. A chunk that is delivered, or was never taken, leaves the table;
+    /// any other one waits for the call that brings it again.
     pub(super) fn detach(&mut self, key: ChunkKey, tag: &[u8], chunk: &[u8]) {
         match self.state(key) {
             DELIVERED | ChunkState::Queued | ChunkState::Invited => self.remove(key),
@@ -189,28 +189,28 @@ impl ChunkTable {
         self.invite();
     }
 
-    /// What the thread has to do, in order.
+    /// Takes the commands to the thread, in order.
     pub(super) fn take_commands(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.commands)
     }
 
-    /// Whether the thread has anything to do.
+    /// Returns true if there are commands to the thread.
     pub(super) fn has_commands(&self) -> bool {
         !self.commands.is_empty()
     }
 
-    /// The calls for which something has changed, each once: each is to look how its chunk
-    /// stands, and to end unless it goes on.
+    /// Takes the calls whose chunks have changed, each once. Each has to look at its
+    /// chunk, and to end unless the chunk is still on its way.
     pub(super) fn take_ready(&mut self) -> Vec<ChunkKey> {
         std::mem::take(&mut self.ready)
     }
 
-    /// Whether any call is ready.
+    /// Returns true if any call is ready.
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// When the next call will have waited long enough.
+    /// Returns when the next waiting call expires.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let deadline = |item: &Item| match item.call {
             Call::Waits(until) => Some(until),
@@ -219,13 +219,13 @@ impl ChunkTable {
         self.items.iter().filter_map(deadline).min()
     }
 
-    /// Makes the calls ready that have waited long enough.
+    /// Makes expired calls ready.
     pub(super) fn expire(&mut self, now: Instant) {
         let waits = |call: Call| matches!(call, Call::Waits(until) if until <= now);
         self.end_waits(waits);
     }
 
-    /// Makes all calls ready, because nothing goes on any more.
+    /// Makes all calls ready, because the thread has ended.
     pub(super) fn release(&mut self) {
         self.end_waits(|call| call != Call::Ended);
     }
@@ -237,7 +237,7 @@ impl ChunkTable {
         }
     }
 
-    /// The thread has prepared a chunk, and holds so many bytes for it.
+    /// Records how many bytes the thread holds for a chunk that it has prepared.
     pub(super) fn prepared(&mut self, key: ChunkKey, bytes: usize) {
         if let Some(item) = self.item(key) {
             item.bytes = bytes;
@@ -245,7 +245,7 @@ impl ChunkTable {
         self.invite();
     }
 
-    /// The thread says how a chunk stands.
+    /// Records the progress of a chunk.
     pub(super) fn settle(&mut self, key: ChunkKey, status: ChunkStatus) {
         if let Some(item) = self.item(key) {
             item.state = ChunkState::Taken(status);
@@ -265,8 +265,8 @@ impl ChunkTable {
         self.invite();
     }
 
-    /// The thread does not have the chunk any more; the next call brings it anew.
-    pub(super) fn strike(&mut self, key: ChunkKey) {
+    /// Removes a chunk that the thread has dropped; the next call brings it again.
+    pub(super) fn drop_chunk(&mut self, key: ChunkKey) {
         if self.item(key).is_some_and(|item| item.call != Call::Ended) {
             make_ready(&mut self.ready, key);
         }
@@ -274,7 +274,7 @@ impl ChunkTable {
         self.invite();
     }
 
-    /// Invites queued chunks, in order, as long as there is room for the next.
+    /// Invites queued chunks, in order, as long as there is memory for the next one.
     fn invite(&mut self) {
         while let Some(first) = self.first_queued()
             && let Some(bytes) = self.items.get(first).map(|item| item.bytes)
@@ -306,7 +306,7 @@ impl ChunkTable {
         }
     }
 
-    /// The chunk that an earlier call brought, and that no call waits for.
+    /// Finds a chunk of an earlier call that no call waits for.
     fn find(&mut self, tag: &[u8], chunk: &[u8]) -> Option<&mut Item> {
         let length = tag.len() + chunk.len();
         let waits = |item: &Item| item.call == Call::Ended;
@@ -456,7 +456,7 @@ mod tests {
         let (struck, _) = bench.attach(b"three");
         bench.table.settle(parked, ChunkStatus::Parked);
         bench.table.settle(delivered, ChunkStatus::Delivered);
-        bench.table.strike(struck);
+        bench.table.drop_chunk(struck);
         let ready = bench.table.take_ready();
         assert_eq!(ready, [parked, delivered, struck]);
         let states = [parked, delivered, struck].map(|key| bench.table.state(key));

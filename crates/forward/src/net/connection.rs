@@ -1,4 +1,4 @@
-//! A connection from the moment that TCP is connected: TLS, handshake, session.
+//! Connection to a receiver after the socket is connected: TLS, handshake, session.
 
 use std::io;
 use std::mem;
@@ -21,7 +21,7 @@ use crate::protocol::handshake::{Auth, Handshake, Progress};
 use crate::protocol::session::{Limits, Reuse, Session};
 use crate::protocol::wire::{ExtraOption, Frame};
 
-/// How connections to one node are opened.
+/// Opens connections to one node.
 pub(super) struct Opener {
     name: String,
     tls: Option<Connector>,
@@ -33,7 +33,7 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// For this node. Reads the files of its TLS.
+    /// Creates an opener for a node, and reads the node's TLS files.
     pub(super) fn new(node: &Node, config: &Config) -> Result<Opener, StartError> {
         let connector = |tls| {
             Connector::new(tls, &node.endpoint).map_err(|error| StartError::Tls {
@@ -52,8 +52,8 @@ impl Opener {
         })
     }
 
-    /// Reads the files of TLS again where they have changed, to be called before
-    /// [`Opener::open`]; what there is to say about it.
+    /// Reads TLS files again if they have changed, and returns an event in that case.
+    /// To be called before [`Opener::open`].
     pub(super) fn refresh(&mut self) -> Option<ClientEvent> {
         let node = self.name.clone();
         match self.tls.as_mut()?.refresh() {
@@ -63,8 +63,8 @@ impl Opener {
         }
     }
 
-    /// Takes over a socket that is connected to the node. The connection is in
-    /// use from now on, and carries frames once it [is ready](Connection::is_ready).
+    /// Starts TLS and handshake on a connected socket. The connection carries frames
+    /// once it [is ready](Connection::is_ready).
     pub(super) fn open(
         &self,
         socket: Socket,
@@ -96,7 +96,7 @@ impl Opener {
     }
 }
 
-/// A connection with its peer's name for the log.
+/// Connection to a receiver.
 pub(super) struct Connection {
     stream: Stream,
     stage: Stage,
@@ -107,34 +107,34 @@ pub(super) struct Connection {
     timers: Timers,
 }
 
-/// How far a connection has come. Nothing but a session carries frames.
+/// Stage of a connection. Only the last one carries frames.
 enum Stage {
-    /// TLS is being agreed upon.
+    /// TLS handshake.
     Securing {
         deadline: Instant,
         handshake: Option<(Auth, [u8; 16])>,
     },
-    /// The shared key is being checked.
+    /// Shared-key handshake.
     Shaking(Handshake),
     Ready(Session),
-    /// It failed before it was ready.
+    /// Failed before it was ready.
     Failed,
 }
 
 impl Connection {
-    /// The peer, for the log.
+    /// Returns the peer's name for the log.
     pub(super) fn to(&self) -> &str {
         &self.to
     }
 
-    /// Whether frames may be sent, now or when there is room for them again.
+    /// Returns true after all handshakes.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Ready(_))
     }
 
-    /// Reads what has come, appending the ids that it acknowledges to `acked`,
-    /// and checks the timers. Also done before a frame is sent, so that an end
-    /// of the stream that is already here is seen first.
+    /// Reads received bytes, appends the ids that they acknowledge to `acked`, and
+    /// checks the timers. Also called before a frame is sent, so that the end of a
+    /// stream is noticed before a frame is lost on it.
     pub(super) fn receive(
         &mut self,
         now: Instant,
@@ -151,20 +151,20 @@ impl Connection {
                     self.handle_input(bytes, now, acked)?;
                 }
                 Ok(None) => break,
-                Err(loss) => return Err(self.ended(loss)),
+                Err(error) => return Err(self.ended(error)),
             }
         }
         self.handle_timeout(now)
     }
 
-    /// Writes as much as the stream takes of what is to be written, appending to
-    /// `acked` what that settles.
+    /// Writes as much as the stream takes, and appends the ids that this delivers to
+    /// `acked`.
     pub(super) fn transmit(
         &mut self,
         now: Instant,
         acked: &mut Vec<FrameId>,
     ) -> Result<(), ConnectionError> {
-        self.write(now).map_err(|loss| self.ended(loss))?;
+        self.write(now).map_err(|error| self.ended(error))?;
         if let Stage::Ready(session) = &mut self.stage
             && self.stream.is_flushed()
         {
@@ -200,12 +200,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether a frame may be sent now.
+    /// Returns true if a frame may be sent now.
     pub(super) fn can_send(&self) -> bool {
         matches!(&self.stage, Stage::Ready(session) if session.can_send())
     }
 
-    /// Sends a frame with the next [`Connection::transmit`].
+    /// Queues a frame for the next [`Connection::transmit`].
     pub(super) fn send(&mut self, frame: &Frame<'_>, now: Instant) {
         let Stage::Ready(session) = &mut self.stage else {
             debug_assert!(false, "a frame for a connection that is not ready");
@@ -221,7 +221,7 @@ impl Connection {
         session.send(&frame, now);
     }
 
-    /// What to poll for.
+    /// Returns the socket and the events to poll for.
     pub(super) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
         let nothing_left = match &self.stage {
             Stage::Securing { .. } | Stage::Failed => true,
@@ -236,7 +236,7 @@ impl Connection {
         (self.stream.as_fd(), flags)
     }
 
-    /// Since when the peer has owed a sign of life.
+    /// Returns since when the peer has made no progress; `None` if nothing is due.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Ready(session) => session.stalled_since(),
@@ -244,7 +244,7 @@ impl Connection {
         }
     }
 
-    /// When a timer has to be checked.
+    /// Returns when a timer runs out.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Securing { deadline, .. } => Some(*deadline),
@@ -254,7 +254,7 @@ impl Connection {
         }
     }
 
-    /// Frames that were sent and not acknowledged, oldest first.
+    /// Returns the frames that were sent and not acknowledged, oldest first.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &FrameId> {
         let session = match &self.stage {
             Stage::Ready(session) => Some(session),
@@ -263,7 +263,7 @@ impl Connection {
         session.into_iter().flat_map(Session::in_flight)
     }
 
-    /// The frame in flight whose last byte has not left.
+    /// Returns the frame that is partly written, if any.
     pub(super) fn unwritten(&self) -> Option<FrameId> {
         match &self.stage {
             Stage::Ready(session) => session.unwritten().copied(),
@@ -271,7 +271,7 @@ impl Connection {
         }
     }
 
-    /// Whether the peer has begun a reply and not ended it.
+    /// Returns true if an incomplete reply was received.
     pub(super) fn is_being_answered(&self) -> bool {
         matches!(&self.stage, Stage::Ready(session) if session.is_being_answered())
     }
@@ -295,7 +295,7 @@ impl Connection {
             Stage::Ready(mut session) => {
                 let handled = session.handle_input(bytes, now, acked);
                 let spent = session.is_spent();
-                // What was in flight has to be known also after a doubt.
+                // The frames in flight have to be known also after an error.
                 self.stage = Stage::Ready(session);
                 handled?;
                 if spent {
@@ -324,7 +324,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Goes on behind TLS once the stream is secured, at once where there is none.
+    /// Leaves the first stage once the TLS handshake is done, or if there is no TLS.
     fn leave_securing(&mut self, now: Instant) {
         let Stage::Securing { handshake, .. } = &mut self.stage else {
             return;
@@ -340,10 +340,10 @@ impl Connection {
         };
     }
 
-    /// What the end of the stream means at this stage. Closing with bytes unread
-    /// is a reset to the other side.
-    fn ended(&mut self, loss: ConnectionError) -> ConnectionError {
-        let closed = match &loss {
+    /// Translates the end of the stream at this stage. A reset counts as an end,
+    /// because a peer that closes with unread bytes resets the connection.
+    fn ended(&mut self, error: ConnectionError) -> ConnectionError {
+        let closed = match &error {
             ConnectionError::Closed => true,
             ConnectionError::Io(error) => matches!(
                 error.kind(),
@@ -355,9 +355,9 @@ impl Connection {
             Stage::Securing { .. } if closed => TlsError::ClosedEarly.into(),
             Stage::Shaking(_) if closed => match mem::replace(&mut self.stage, Stage::Failed) {
                 Stage::Shaking(handshake) => handshake.handle_end().into(),
-                _ => loss,
+                _ => error,
             },
-            _ => loss,
+            _ => error,
         }
     }
 }

@@ -1,50 +1,50 @@
-//! When a node is tried again, and how far it is trusted. Reads no clock.
+//! Backoff and trust of a node. Reads no clock.
 
 use std::time::{Duration, Instant};
 
-/// After the first failure a node is tried again at once, after the next ones
-/// in 100 ms, 200 ms, … up to 30 s, of which jitter takes up to a half.
+/// Delays after failures: at once after the first one, then 100 ms, 200 ms, … up
+/// to 30 s, each shortened by jitter, by half at most.
 const BACKOFF: Backoff = Backoff {
     first: Duration::ZERO,
     start: Duration::from_millis(100),
     end: Duration::from_secs(30),
 };
 
-/// What takes an operator to repair is not tried often.
+/// Delays after failures that only an operator can mend.
 const DENIED: Backoff = Backoff {
     first: Duration::from_secs(30),
     start: Duration::from_secs(60),
     end: Duration::from_secs(600),
 };
 
-/// However quickly a node takes, acknowledges and fails again: so many tries in
-/// a row, then one a second.
+/// Attempts are limited to this many in a row and then to one per [`PACE`], for
+/// nodes that acknowledge a frame and fail again each time.
 const BURST: u32 = 20;
 const PACE: Duration = Duration::from_secs(1);
 
-/// What went wrong with a node.
+/// Kind of a failure of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It can't be reached, or a connection was lost.
+    /// The node cannot be reached, or a connection was lost.
     Failed,
-    /// It does not accept us, or we don't accept it.
+    /// Node and client refuse each other: key, user or TLS settings are wrong.
     Denied,
 }
 
-/// What is remembered of a node between its connections.
+/// Failures of a node, remembered between its connections.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Setbacks since the last acknowledgement.
     failures: u32,
-    /// Whether it has acknowledged a frame since the last failure.
+    /// True if the node acknowledged a frame after its last failure.
     proven: bool,
     not_before: Option<Instant>,
-    /// When the tries so far would be over at one per [`PACE`].
+    /// Time at which the attempts so far would end at a rate of one per [`PACE`].
     paced: Option<Instant>,
 }
 
 impl Health {
-    /// Notes a failure; `jitter` shortens delays by chance.
+    /// Records a failure. `jitter` shortens a delay at random.
     pub(super) fn record_failure(
         &mut self,
         failure: Failure,
@@ -64,29 +64,29 @@ impl Health {
         self.proven = false;
     }
 
-    /// Notes an acknowledgement.
+    /// Records an acknowledgement.
     pub(super) fn acknowledged(&mut self) {
         self.failures = 0;
         self.proven = true;
     }
 
-    /// Before when it is not tried.
+    /// Returns the earliest time of the next attempt.
     pub(super) fn not_before(&self) -> Option<Instant> {
         self.not_before
     }
 
-    /// Whether it has failed since it last acknowledged anything.
+    /// Returns true if the node has failed since its last acknowledgement.
     pub(super) fn has_failed(&self) -> bool {
         self.failures > 0
     }
 
-    /// Whether more than one frame may be entrusted to it at the same time.
+    /// Returns true if the node has acknowledged a frame since its last failure.
     pub(super) fn is_proven(&self) -> bool {
         self.proven
     }
 }
 
-/// Delays that double.
+/// Doubling delays.
 struct Backoff {
     first: Duration,
     start: Duration,
@@ -94,7 +94,7 @@ struct Backoff {
 }
 
 impl Backoff {
-    /// The delay after one more failure than these.
+    /// Returns the delay after the failure that follows `failures` others.
     fn delay(&self, failures: u32) -> Duration {
         match failures.checked_sub(1) {
             None => self.first,

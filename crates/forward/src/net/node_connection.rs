@@ -152,8 +152,8 @@ impl NodeConnection {
                 }
             },
             Link::Establishing { connection, .. } => {
-                if let Err(loss) = exchange(connection, now, acked) {
-                    return Some(NodeEvent::Lost(loss));
+                if let Err(error) = exchange(connection, now, acked) {
+                    return Some(NodeEvent::Lost(error));
                 }
                 if !connection.is_ready() {
                     return None;
@@ -178,8 +178,8 @@ impl NodeConnection {
                 for id in acked.get(before..).unwrap_or_default() {
                     ready.acknowledged(id, now, &mut self.capacity, &mut self.health);
                 }
-                if let Err(loss) = exchanged {
-                    return Some(NodeEvent::Lost(loss));
+                if let Err(error) = exchanged {
+                    return Some(NodeEvent::Lost(error));
                 }
                 if ready.gives_up_at(config).is_some_and(|at| now >= at) {
                     let silence = 2 * config.failover_after;
@@ -203,7 +203,7 @@ impl NodeConnection {
     /// Gives up the connection, for this reason; `None` if there was none.
     pub(super) fn disconnect(
         &mut self,
-        loss: &ConnectionError,
+        error: &ConnectionError,
         now: Instant,
     ) -> Option<Disconnected> {
         let (connection, sizes, released) = match mem::replace(&mut self.link, Link::Idle) {
@@ -211,7 +211,7 @@ impl NodeConnection {
             Link::Ready(ready) => (ready.connection, ready.sizes, ready.released),
             Link::Idle | Link::Connecting { .. } => return None,
         };
-        let ending = self.ending(loss, &connection, &sizes, now);
+        let ending = self.ending(error, &connection, &sizes, now);
         let own = connection.in_flight().filter(|id| !released.contains(id));
         Some(Disconnected {
             to: connection.to().to_owned(),
@@ -227,12 +227,12 @@ impl NodeConnection {
     /// What a loss says of the frames that were in flight.
     fn ending(
         &mut self,
-        loss: &ConnectionError,
+        error: &ConnectionError,
         connection: &Connection,
         sizes: &VecDeque<(FrameId, usize)>,
         now: Instant,
     ) -> Ending {
-        match loss {
+        match error {
             ConnectionError::Protocol(ProtocolError::Refused) => return Ending::Refused,
             ConnectionError::Closed
             | ConnectionError::Io(_)

@@ -1,4 +1,4 @@
-//! What the client has to say: news for the log, counts for metrics.
+//! Events and counts that the client reports to its caller.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,56 +14,58 @@ use crate::protocol::handshake::HandshakeError;
 use crate::protocol::session::{ProtocolError, Timeout};
 use crate::protocol::wire::WireError;
 
-/// Where news and counts go. Called on the client's thread, between I/O; it
-/// should not take long.
+/// Receiver of events and counts. Called on the client's thread, between I/O, so
+/// its methods should return quickly.
 pub trait Observer: Send + Sync {
-    /// Something worth a log line. `repeated` news of the same kind and peer
-    /// were held back since the last one, because there is one a minute at most.
+    /// Handles an event that is worth a log line. At most one event of a kind and
+    /// peer is passed on per minute; `suppressed` counts those held back since.
     fn event(&self, event: &ClientEvent, suppressed: u64);
 
-    /// A record will never be sent. Not limited in number: each one is lost data.
-    /// `entry` is its `[EventTime, map]` entry.
+    /// Handles a record that will never be sent. Not limited in rate, because each
+    /// one is lost data. `entry` is its `[EventTime, map]` entry.
     fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]);
 
-    /// Something countable happened.
+    /// Counts something.
     fn count(&self, count: Count);
 
-    /// A node, by its place in [`Config::nodes`](super::Config::nodes), is from
-    /// now on in this state. Nothing is said of one before it was first tried.
+    /// Handles a changed state of a node, which `node` indexes in
+    /// [`Config::nodes`](super::Config::nodes). Not called before the node was
+    /// first tried.
     fn node(&self, node: usize, state: NodeState);
 }
 
-/// Whether frames find their way to a node.
+/// State of a node for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// It is connected, or was until the connection was closed without need.
+    /// Connected, or not connected because nothing had to be sent.
     Up,
-    /// It can't be reached, has failed and is not connected again, or keeps
-    /// silent so long that others get its frames.
+    /// Not reachable, not connected since a failure, or without progress for so
+    /// long that other nodes got its frames.
     Down,
 }
 
-/// Something countable.
+/// Increment of a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// A frame of so many bytes of entries was given to a connection for the first time.
+    /// A frame, of this many bytes of entries, was given to a connection for the
+    /// first time.
     FrameSent(usize),
-    /// The same, again after a connection was lost.
+    /// A frame, of this many bytes of entries, was given to a connection again.
     FrameResent(usize),
-    /// A frame of so many records was acknowledged.
+    /// A frame of this many records was acknowledged.
     FrameAcked(usize),
-    /// A frame that a receiver may have was cut in halves, as [`ClientEvent::FrameSplit`] says it.
+    /// A frame was split, see [`ClientEvent::FrameSplit`].
     FrameSplit,
-    /// A connection was made.
+    /// A connection was made, see [`ClientEvent::Connected`].
     ConnectionMade,
-    /// A connection was lost, as [`ClientEvent::ConnectionLost`] says it.
+    /// A connection was lost, see [`ClientEvent::ConnectionLost`].
     ConnectionLost,
 }
 
-/// Something worth a log line; `Display` gives the line.
+/// Event that is worth a log line; `Display` writes the line.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// A connection was made, secured and authenticated as far as that is set.
+    /// A connection was made, including TLS and handshake if they are configured.
     Connected {
         /// Endpoint and address.
         to: String,
@@ -72,81 +74,82 @@ pub enum ClientEvent {
     ConnectFailed {
         /// Endpoint and address.
         to: String,
-        /// Why.
+        /// Cause.
         error: ConnectionError,
     },
-    /// Receivers whose certificates are not verified; said once, at start.
+    /// Certificates of receivers are not verified. Observed once, at start.
     NotVerified {
-        /// Their names, separated by commas.
+        /// Names of the receivers, separated by commas.
         nodes: String,
     },
-    /// The files of a receiver's TLS have changed, and are used from now on.
+    /// Changed TLS files were read and are used from now on.
     TlsReloaded {
-        /// Its name.
+        /// Name of the receiver.
         node: String,
     },
-    /// They have changed, and are no good: the former ones are still used.
+    /// Changed TLS files are invalid; the previous ones stay in use.
     TlsNotReloaded {
-        /// Its name.
+        /// Name of the receiver.
         node: String,
-        /// Why.
+        /// Cause.
         error: TlsSetupError,
     },
-    /// A connection that carried unacknowledged frames, or whose peer misbehaved, is gone.
+    /// A connection ended with frames in flight, or because its peer misbehaved.
     ConnectionLost {
         /// Endpoint and address.
         to: String,
-        /// Why.
-        loss: ConnectionError,
-        /// Frames that have to be sent again.
+        /// Cause.
+        error: ConnectionError,
+        /// Number of frames that have to be sent again.
         unacked: usize,
     },
-    /// A node has been silent for so long that others get the frames it has.
+    /// A node made no progress for so long that its frames go to another one.
     Silent {
         /// Endpoint and address.
         to: String,
-        /// How long.
+        /// Time without progress.
         silence: Duration,
-        /// The number of frames.
+        /// Number of frames.
         frames: usize,
     },
-    /// A connection without anything under way was closed by the peer; a new
-    /// one is made when it is needed.
+    /// The peer closed a connection without frames in flight. A new one is made
+    /// when it is needed.
     ClosedWhileIdle {
         /// Endpoint and address.
         to: String,
     },
-    /// A frame is sent in halves from now on, because a node that takes smaller
-    /// ones repeatedly did not take it.
+    /// A frame was split, because a node that accepts smaller frames repeatedly
+    /// rejected it.
     FrameSplit {
         /// Endpoint and address.
         to: String,
-        /// Bytes of entries of the whole.
+        /// Bytes of entries in the frame.
         bytes: usize,
-        /// Its records.
+        /// Records in the frame.
         records: usize,
     },
-    /// A frame waits until the host hands its chunk over again, because the peer
-    /// refused it, or loses the connection over its only record.
+    /// A frame waits until the host hands its chunk over again, because a peer
+    /// refused it or repeatedly closed the connection over it.
     FrameParked {
         /// Endpoint and address.
         to: String,
-        /// Its bytes of entries.
+        /// Bytes of entries in the frame.
         bytes: usize,
-        /// Its records.
+        /// Records in the frame.
         records: usize,
     },
-    /// A chunk could not be turned into entries; it waits for the host too.
+    /// A chunk could not be turned into entries. It waits for the host to hand it
+    /// over again.
     PrepareFailed(PrepareError),
 }
 
-/// Why a connection is gone.
+/// Reason why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// The peer closed it.
+    /// The peer closed the connection.
     #[error("the peer closed the connection")]
     Closed,
-    /// The system says so.
+    /// Error of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The peer broke the protocol.
@@ -155,20 +158,20 @@ pub enum ConnectionError {
     /// The peer took too long.
     #[error(transparent)]
     Timeout(#[from] Timeout),
-    /// It could not be secured, or is not any more.
+    /// TLS failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The handshake did not complete. No frame was sent.
+    /// The shared-key handshake failed. No frame was sent.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// It has carried the one frame that the receiver allows on a connection.
+    /// The connection has carried the one frame that the receiver allows.
     #[error("the receiver takes one frame per connection")]
     Spent,
 }
 
 impl ConnectionError {
-    /// Whether somebody has to change a key or a setting before trying again
-    /// makes sense.
+    /// Returns true if an operator has to change a key or a setting before another
+    /// attempt can succeed.
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             ConnectionError::Handshake(error) => error.is_lasting(),
@@ -180,19 +183,19 @@ impl ConnectionError {
     }
 }
 
-/// Why a chunk could not be turned into entries.
+/// Reason why a chunk could not be turned into entries.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// The code that prepares it panicked.
+    /// The function that prepares chunks panicked.
     #[error("preparing it panicked")]
     Panicked,
-    /// The code that prepares it contradicts itself.
+    /// The function that prepares chunks returned an inconsistent batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
 }
 
 impl ClientEvent {
-    /// The peer that it is about.
+    /// Returns the peer of the event.
     fn subject(&self) -> &str {
         match self {
             ClientEvent::Connected { to }
@@ -218,54 +221,53 @@ impl fmt::Display for ClientEvent {
             }
             ClientEvent::NotVerified { nodes } => write!(
                 f,
-                "the certificate of {nodes} is not verified: anybody on the way can read and change what is sent"
+                "the certificate of {nodes} is not verified: anyone on the way can read and \
+                 change what is sent; turn `tls.verify` on"
             ),
-            ClientEvent::TlsReloaded { node } => {
-                write!(f, "certificates and keys for {node} were read anew")
-            }
+            ClientEvent::TlsReloaded { node } => write!(f, "reloaded the TLS files for {node}"),
             ClientEvent::TlsNotReloaded { node, error } => write!(
                 f,
-                "certificates or keys for {node} have changed and are no good, the former ones stay in use: {error}"
+                "cannot reload the TLS files for {node}, keeping the previous ones: {error}"
             ),
-            ClientEvent::ConnectionLost { to, loss, unacked } => {
-                write!(
-                    f,
-                    "lost the connection to {to}: {loss}; {unacked} frames are sent again"
-                )
-            }
+            ClientEvent::ConnectionLost { to, error, unacked } => write!(
+                f,
+                "lost the connection to {to}: {error}; {unacked} frames will be sent again"
+            ),
             ClientEvent::Silent {
                 to,
                 silence,
                 frames,
             } => write!(
                 f,
-                "no sign of life from {to} for {silence:.1?}; {frames} frames are sent to another \
+                "no progress from {to} for {silence:.1?}; sending {frames} frames to another \
                  receiver"
             ),
             ClientEvent::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
             ClientEvent::FrameSplit { to, bytes, records } => write!(
                 f,
-                "{to} takes smaller frames, and repeatedly not one of {records} records and {bytes} \
-                 bytes: that is sent in halves; raise the receiver's limit, or lower `Max_Frame` \
-                 (`buffer_max_size` of Fluent Bit, `chunk_size_limit` of Fluentd)"
+                "{to} repeatedly rejected a frame of {records} records ({bytes} bytes) but accepts \
+                 smaller ones; splitting it. Raise the receiver's limit (`buffer_max_size` of \
+                 Fluent Bit, `chunk_size_limit` of Fluentd), or lower `Max_Frame`"
             ),
             ClientEvent::FrameParked { to, bytes, records } => write!(
                 f,
-                "a frame of {records} records and {bytes} bytes is given back: {to} does not \
-                 take it"
+                "{to} does not accept a frame of {records} records ({bytes} bytes); it is retried \
+                 with its chunk"
             ),
-            ClientEvent::PrepareFailed(error) => write!(f, "a chunk is given back: {error}"),
+            ClientEvent::PrepareFailed(error) => {
+                write!(f, "cannot prepare a chunk, it will be retried: {error}")
+            }
         }
     }
 }
 
-/// A kind of news about a peer is reported at once, then at most once in this time.
+/// Minimum time between two events of a kind about a peer.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Passes news on at a bounded rate.
+/// Passes events on at a bounded rate.
 pub(super) struct Reporter {
     observer: Arc<dyn Observer>,
-    /// Tells the caller that there is something to read in its log.
+    /// Wakes the caller, because the observer may have queued log lines.
     signal: Arc<Waker>,
     kinds: HashMap<(Discriminant<ClientEvent>, String), Kind>,
     nodes: HashMap<usize, NodeState>,
@@ -301,7 +303,7 @@ impl Reporter {
             Some(kind) => kind.suppressed,
             None => 0,
         };
-        // Addresses come and go; those of long ago are not kept.
+        // Peers come and go, so kinds without recent events are dropped.
         self.kinds
             .retain(|_, kind| kind.suppressed > 0 || now < kind.reported + QUIET);
         self.kinds.insert(
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn case_59_news_come_at_once_and_then_once_a_minute() {
+    fn case_59_events_come_at_once_and_then_once_a_minute() {
         let lines = Arc::new(Lines::default());
         let mut reporter = Reporter::new(
             Arc::clone(&lines) as Arc<dyn Observer>,
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_counted_also_where_the_news_are_held_back() {
+    fn suppressed_events_are_counted() {
         let lines = Arc::new(Lines::default());
         let mut reporter = Reporter::new(
             Arc::clone(&lines) as Arc<dyn Observer>,
@@ -390,9 +392,9 @@ mod tests {
         let now = Instant::now();
         for _ in 0..2 {
             reporter.event(&ClientEvent::Connected { to: "a:1".into() }, now);
-            let (loss, unacked) = (ConnectionError::Closed, 1);
+            let (error, unacked) = (ConnectionError::Closed, 1);
             let to = "a:1".into();
-            reporter.event(&ClientEvent::ConnectionLost { to, loss, unacked }, now);
+            reporter.event(&ClientEvent::ConnectionLost { to, error, unacked }, now);
         }
         assert_eq!(lines.0.lock().unwrap().len(), 2);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Bytes to and from a receiver, with TLS or without.
+//! Byte stream to a receiver, with or without TLS.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,14 +7,14 @@ use super::observer::ConnectionError;
 use super::socket::Socket;
 use super::tls;
 
-/// A connected stream. Nothing done with it waits: `None` is what can't be done at once.
+/// Connected nonblocking stream. Operations that would block return `None`.
 pub(super) enum Stream {
     Plain(Socket),
     Tls(Box<tls::Stream>),
 }
 
 impl Stream {
-    /// Whether it still has to be secured, by reading and flushing.
+    /// Returns true during the TLS handshake, which reads and flushes drive.
     pub(super) fn is_handshaking(&self) -> bool {
         match self {
             Stream::Plain(_) => false,
@@ -22,7 +22,7 @@ impl Stream {
         }
     }
 
-    /// Reads what has come; 0 bytes when the peer sends no more.
+    /// Reads received bytes; 0 at the end of the stream.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
         match self {
             Stream::Plain(socket) => at_once(socket.read(buffer)),
@@ -30,7 +30,7 @@ impl Stream {
         }
     }
 
-    /// Takes a part of the bytes, of which some may wait for [`Stream::flush`].
+    /// Takes a part of the bytes; some may stay buffered until [`Stream::flush`].
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, ConnectionError> {
         match self {
             Stream::Plain(socket) => at_once(socket.write(bytes)),
@@ -38,7 +38,7 @@ impl Stream {
         }
     }
 
-    /// Writes what the socket takes of what was left to write.
+    /// Writes buffered bytes as far as the socket takes them.
     pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
         match self {
             Stream::Plain(_) => Ok(()),
@@ -46,7 +46,7 @@ impl Stream {
         }
     }
 
-    /// Whether nothing is left to write.
+    /// Returns true if no byte is buffered.
     pub(super) fn is_flushed(&self) -> bool {
         match self {
             Stream::Plain(_) => true,

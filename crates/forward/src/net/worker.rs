@@ -1,4 +1,4 @@
-//! The client's thread: prepares chunks, spreads frames over the nodes, settles.
+//! The client's thread: prepares chunks, distributes frames, records results.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::protocol::chunk::{Attempt, ChunkKey, ChunkStatus, Verdict};
 use crate::protocol::frames::{Batch, cut};
 use crate::protocol::send_queue::{Order, SendQueue};
 
-/// How long the thread goes on after it was told to stop, if it is connected
-/// and has something under way. Well below the 5 s that Fluent Bit grants.
+/// Longest time that a stopping client waits for acknowledgements. Well below the
+/// 5 s that Fluent Bit grants for its shutdown by default.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Everything that the thread owns.
+/// State of the thread.
 pub(super) struct Worker<P> {
     config: Config,
     shared: Arc<Shared>,
@@ -72,8 +72,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
 
     /// Runs until the client stops.
     pub(super) fn run(mut self) {
-        // Connections are made at once: trouble shows at start, and the first
-        // flush finds them ready.
+        // Connect at once, so that errors show at start and the first flush does
+        // not have to wait.
         let mut now = Instant::now();
         self.connect(true, now);
         let mut end = None;
@@ -84,7 +84,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 deadline,
             } = self.shared.orders(now);
             for command in commands {
-                self.obey(command);
+                self.run_command(command);
             }
             while self.step(now) {}
             self.report_nodes();
@@ -101,7 +101,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn run_command(&mut self, command: Command) {
         match command {
             Command::Take { key, tag, chunk } => {
                 let prepared = catch_unwind(AssertUnwindSafe(|| (self.prepare)(&tag, &chunk)));
@@ -111,7 +111,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                     Err(_) => Err(PrepareError::Panicked),
                 };
                 if let Err(error) = taken {
-                    self.shared.change(|state| state.chunk_table.strike(key));
+                    self.shared
+                        .change(|state| state.chunk_table.drop_chunk(key));
                     self.reporter
                         .event(&ClientEvent::PrepareFailed(error), Instant::now());
                 }
@@ -154,7 +155,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         });
     }
 
-    /// Does what can be done without waiting; whether there may be more of it.
+    /// Does what can be done without blocking; returns true if there may be more.
     fn step(&mut self, now: Instant) -> bool {
         for node in 0..self.nodes.len() {
             self.advance(node, now);
@@ -172,8 +173,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
     }
 
-    /// Connects the nodes that are needed, and those that have failed, so that
-    /// it is known whether waiting for them is worth while.
+    /// Connects nodes that are needed. Nodes that have failed are tried in any case,
+    /// so that it is known when they are back.
     fn connect(&mut self, needed: bool, now: Instant) -> bool {
         let statuses = self.statuses(now);
         let needed = needed || self.send_queue.is_active();
@@ -187,7 +188,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         begun
     }
 
-    /// Lets one node go on.
+    /// Advances the connection of one node.
     fn advance(&mut self, number: usize, now: Instant) {
         let mut acked = Vec::new();
         loop {
@@ -209,14 +210,14 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 Some(NodeEvent::Ready { to }) => {
                     self.reporter.event(&ClientEvent::Connected { to }, now)
                 }
-                Some(NodeEvent::Lost(loss)) => self.lose(number, loss, now),
+                Some(NodeEvent::Lost(error)) => self.lose(number, error, now),
                 Some(NodeEvent::Retired) => (),
             }
         }
     }
 
-    /// Gives the frames of nodes that have been silent for too long to others, as
-    /// soon as one is up. Should the silent one answer after all, that counts too.
+    /// Takes frames from nodes without progress as soon as another node is up. A late
+    /// acknowledgement still counts.
     fn relieve(&mut self, now: Instant) {
         if !self.statuses(now).contains(&NodeStatus::Up) {
             return;
@@ -240,8 +241,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
     }
 
-    /// Hands out frames as long as there are some, and the node whose turn it is
-    /// has room; whether a connection was lost over it.
+    /// Sends frames as long as some wait, and the node whose turn it is can take them.
+    /// Returns true if a connection was lost in doing so.
     fn distribute(&mut self, now: Instant) -> bool {
         while self.send_queue.has_waiting() {
             let statuses = self.statuses(now);
@@ -270,8 +271,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             let sent = node.send(&frame, now, &mut acked);
             self.balancer.charge(number, &statuses);
             self.acked(&acked);
-            if let Err(loss) = sent {
-                self.lose(number, loss, now);
+            if let Err(error) = sent {
+                self.lose(number, error, now);
                 return true;
             }
         }
@@ -302,30 +303,30 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
     }
 
-    /// Puts back what was in flight on a connection that can't be used any more.
-    fn lose(&mut self, number: usize, loss: ConnectionError, now: Instant) {
+    /// Closes a connection, and queues its frames in flight again.
+    fn lose(&mut self, number: usize, error: ConnectionError, now: Instant) {
         let Some(node) = self.nodes.get_mut(number) else {
             return;
         };
         let was_ready = node.is_ready();
-        let Some(Disconnected { to, lost }) = node.disconnect(&loss, now) else {
+        let Some(Disconnected { to, lost }) = node.disconnect(&error, now) else {
             return;
         };
-        if matches!(loss, ConnectionError::Spent) {
+        if matches!(error, ConnectionError::Spent) {
             return;
         }
-        let failure = failure(&loss);
+        let failure = failure(&error);
         if !was_ready {
-            let failed = ClientEvent::ConnectFailed { to, error: loss };
+            let failed = ClientEvent::ConnectFailed { to, error };
             self.reporter.event(&failed, now);
             return self.record_failure(number, failure, now);
         }
-        let closed = matches!(loss, ConnectionError::Closed | ConnectionError::Io(_));
+        let closed = matches!(error, ConnectionError::Closed | ConnectionError::Io(_));
         if closed && lost.oldest.is_none() {
             self.reporter
                 .event(&ClientEvent::ClosedWhileIdle { to }, now);
-            // Servers and load balancers close what they find idle. That is no
-            // failure as long as nothing is to be sent.
+            // Servers and load balancers close idle connections. That is a failure
+            // only if something has to be sent.
             if self.send_queue.is_active() {
                 self.record_failure(number, Failure::Failed, now);
             }
@@ -335,7 +336,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         let verdict = self.send_queue.lost(&lost, || self.rng.frame_id());
         let lost = ClientEvent::ConnectionLost {
             to: to.clone(),
-            loss,
+            error,
             unacked,
         };
         self.reporter.event(&lost, now);
@@ -368,7 +369,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
     }
 
-    /// Sleeps until there is something to do that was not done at `now`.
+    /// Sleeps until a descriptor is ready or a deadline after `now` has come.
     fn wait(&self, now: Instant, others: impl Iterator<Item = Instant>) {
         let waker = self.shared.waker();
         let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
@@ -382,22 +383,22 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
         });
-        // Whatever woke it, everything is looked at anew.
+        // The result does not matter: the next step looks at every node.
         let _ = poll(&mut fds, timeout.as_ref());
         waker.rest();
     }
 }
 
-/// How bad a loss is for the node.
-fn failure(loss: &ConnectionError) -> Failure {
-    match loss.is_lasting() {
+/// Classifies an error of a connection as a failure of its node.
+fn failure(error: &ConnectionError) -> Failure {
+    match error.is_lasting() {
         true => Failure::Denied,
         false => Failure::Failed,
     }
 }
 
 impl<P> Drop for Worker<P> {
-    /// However the thread ends, nobody waits for it in vain.
+    /// Ends all waiting calls, also if the thread ends by a panic.
     fn drop(&mut self) {
         self.shared.change(|state| {
             state.phase = Phase::Ended;

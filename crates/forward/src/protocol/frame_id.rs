@@ -1,18 +1,19 @@
-//! Ids of frames.
+//! Frame ids.
 
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-/// The id by which a frame is acknowledged: 16 bytes as 24 Base64 characters.
+/// Id that a receiver acknowledges a frame by: 16 bytes as 24 Base64 characters.
 ///
-/// The protocol calls a frame that wants an acknowledgement a chunk; here a
-/// chunk is what the host hands over, and one chunk may travel in many frames.
+/// On the wire it is the option `chunk`: the protocol calls a frame that asks for
+/// an acknowledgement a chunk. In this crate a chunk is what the host hands over,
+/// which may travel in several frames.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameId([u8; 24]);
 
 impl FrameId {
-    /// The id made of these bytes, which must differ from those of every other frame.
+    /// Encodes 16 bytes, which must be unique among all frames.
     pub fn new(bytes: [u8; 16]) -> FrameId {
         let mut text = [0; 24];
         let written = BASE64_STANDARD.encode_slice(bytes, &mut text);
@@ -20,7 +21,7 @@ impl FrameId {
         FrameId(text)
     }
 
-    /// The id as it travels.
+    /// Returns the id as it is sent.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,27 +1,27 @@
-//! Where a batch of entries is cut into frames.
+//! Batches of entries, and the frames that they are split into.
 
 use std::ops::Range;
 
 /// Entries under one tag, ready to be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Tag of all of them.
+    /// Tag of every entry.
     pub tag: Vec<u8>,
     /// Concatenated `[EventTime, map]` entries in MessagePack.
     pub entries: Vec<u8>,
-    /// Where in `entries` each of them ends; rises, and ends with the length of `entries`.
+    /// End of each entry in `entries`: ascending, the last one equal to its length.
     pub ends: Vec<usize>,
 }
 
-/// How large a frame may be, counted in bytes of entries.
+/// Largest frames, in bytes of uncompressed entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
-    /// Entries are put together up to this size. Default 900,000: Fluent Bit
-    /// cuts and inflates in pieces of 1,024,000.
+    /// Entries are packed into frames up to this size. Default 900,000, because
+    /// Fluent Bit receives and inflates in pieces of 1,024,000.
     pub frame: usize,
-    /// A single entry above `frame` travels alone; above this it is not sent.
-    /// Default 6,000,000: Fluent Bit closes the connection above 6,144,000,
-    /// whenever the entry comes.
+    /// An entry larger than `frame` gets a frame of its own; an entry larger than
+    /// this is not sent. Default 6,000,000, because Fluent Bit closes the
+    /// connection above 6,144,000, on every attempt.
     pub record: usize,
 }
 
@@ -34,44 +34,44 @@ impl Default for Caps {
     }
 }
 
-/// The entries of one frame.
+/// Consecutive entries of a batch that form one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameRange {
-    /// Their bytes in [`Batch::entries`].
+    /// Bytes of the entries in [`Batch::entries`].
     pub bytes: Range<usize>,
-    /// Their number.
+    /// Number of entries.
     pub records: usize,
 }
 
-/// How a batch is cut.
+/// A batch split into frames.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Framing {
     /// Frames, in order.
     pub frames: Vec<FrameRange>,
-    /// Records that no frame may hold.
+    /// Records larger than [`Caps::record`], which are in no frame.
     pub too_large: Vec<RecordTooLarge>,
 }
 
-/// A record above the hard cap.
+/// A record that is too large to be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {number} of the chunk has {} bytes, at most {cap} can be sent", .bytes.len())]
 pub struct RecordTooLarge {
-    /// Which record of the batch, counted from 1.
+    /// Number of the record in its batch, counted from 1.
     pub number: usize,
-    /// Its bytes in [`Batch::entries`].
+    /// Bytes of the record in [`Batch::entries`].
     pub bytes: Range<usize>,
-    /// The cap, [`Caps::record`].
+    /// Largest record that is sent, [`Caps::record`].
     pub cap: usize,
 }
 
-/// [`Batch::ends`] does not describe [`Batch::entries`].
+/// [`Batch::ends`] that contradict [`Batch::entries`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the ends of a batch's records must rise up to its length, {length}")]
 pub struct BatchError {
     length: usize,
 }
 
-/// Cuts a batch at record borders.
+/// Splits a batch into frames at record borders.
 pub fn cut(batch: &Batch, caps: &Caps) -> Result<Framing, BatchError> {
     let sound =
         batch.ends.is_sorted() && batch.ends.last().copied().unwrap_or(0) == batch.entries.len();
@@ -109,8 +109,8 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Framing, BatchError> {
     Ok(cut)
 }
 
-/// Cuts a frame of at least two records at the border next to its middle;
-/// `None` for a single record. `ends` are those of the batch.
+/// Splits a frame at the record border closest to its middle. `ends` is
+/// [`Batch::ends`] of the frame's batch. Returns `None` for a single record.
 pub fn halve(range: &FrameRange, ends: &[usize]) -> Option<[FrameRange; 2]> {
     let Range { start, end } = range.bytes;
     let first = ends.partition_point(|&border| border <= start);

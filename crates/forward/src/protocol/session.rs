@@ -1,4 +1,4 @@
-//! One connection: its window of frames, and its timers.
+//! Protocol state of one ready connection: the window of frames and its timers.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use super::FrameId;
 use super::wire::{Acks, Frame, Inbox, Reply, WireError};
 
-/// How much a session dares, and how long it waits.
+/// Window and timers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Frames that may wait for an acknowledgement at the same time. Default 16:
-    /// what a client holds by default.
+    /// Frames that may be in flight, i.e. sent and not acknowledged. Default 16,
+    /// the number of full frames in a client's default memory.
     pub window: usize,
-    /// How long the peer may take nothing at all while there is something to
-    /// write. Default 10 s.
+    /// Longest time without progress while bytes are waiting to be written.
+    /// Default 10 s.
     pub write_timeout: Duration,
     /// How long the acknowledgement of the oldest frame may take, counted from
     /// when it was written and nothing older was in front of it. Default 30 s,
     /// the time of a full frame at 30 KB/s.
     pub ack_timeout: Duration,
-    /// Whether frames have to be acknowledged. Default yes.
+    /// Acknowledgements that receivers are asked for. Default all.
     pub acks: Acks,
 }
 
@@ -34,16 +34,16 @@ impl Default for Limits {
     }
 }
 
-/// How many frames a connection may carry.
+/// Number of frames that a connection may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    /// Any number.
+    /// Any number of frames.
     Always,
-    /// One: the receiver closes the connection behind it (`keepalive: false`).
+    /// One frame: the receiver closes the connection after it acknowledged it.
     Never,
 }
 
-/// What a peer did against the protocol. Its connection must be closed.
+/// Violation of the protocol by a peer. Its connection must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A message that is not a reply.
@@ -71,31 +71,31 @@ pub enum Timeout {
     Write(Duration),
 }
 
-/// The protocol side of one connection. It owns no socket and reads no clock.
+/// Protocol side of one connection. Owns no socket and reads no clock.
 ///
 /// There are four kinds of calls:
-/// - [`send`](Session::send) hands over a frame while [`can_send`](Session::can_send);
-/// - [`poll_transmit`](Session::poll_transmit) shows the bytes to write next, and
-///   [`transmitted`](Session::transmitted) says how many of them were taken;
-/// - [`handle_input`](Session::handle_input) takes received bytes and gives out
+/// - [`send`](Session::send) takes a frame while [`can_send`](Session::can_send);
+/// - [`poll_transmit`](Session::poll_transmit) returns the bytes to write next, and
+///   [`transmitted`](Session::transmitted) takes how many of them were written;
+/// - [`handle_input`](Session::handle_input) processes received bytes and returns
 ///   the ids that they acknowledge;
-/// - [`poll_timeout`](Session::poll_timeout) says when to call
+/// - [`poll_timeout`](Session::poll_timeout) returns when to call
 ///   [`handle_timeout`](Session::handle_timeout).
 ///
-/// After a [`ProtocolError`] or a [`Timeout`] the connection has to be closed; [`in_flight`](Session::in_flight)
-/// tells what has to be sent again.
+/// After a [`ProtocolError`] or a [`Timeout`] the connection has to be closed;
+/// [`in_flight`](Session::in_flight) returns the frames to send again.
 #[derive(Debug)]
 pub struct Session {
     limits: Limits,
     reuse: Reuse,
-    /// Whether a frame was sent.
+    /// True once a frame was sent.
     used: bool,
-    /// At most one frame; its first `written` bytes have left.
+    /// At most one frame, of which the first `written` bytes are written.
     outgoing: Vec<u8>,
     written: usize,
-    /// When bytes last left, or began to wait.
+    /// Time of the last progress in writing.
     moved: Instant,
-    /// Sent frames, oldest first. Only the newest may still be leaving.
+    /// Sent frames, oldest first. Only the newest may be partly written.
     in_flight: VecDeque<FrameId>,
     /// Since when the oldest frame is both written and the oldest.
     waiting_since: Instant,
@@ -103,7 +103,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session on a fresh connection.
+    /// Starts on a new connection.
     pub fn new(limits: Limits, reuse: Reuse, now: Instant) -> Session {
         Session {
             limits,
@@ -118,12 +118,13 @@ impl Session {
         }
     }
 
-    /// Whether a frame may be sent: the one before has left, and the window has room.
+    /// Returns true if a frame may be sent: the previous one is written, and the
+    /// window is not full.
     pub fn can_send(&self) -> bool {
         !self.is_writing() && self.in_flight.len() < self.limits.window && self.may_carry_more()
     }
 
-    /// Whether the connection has done all that it may, and has to be closed.
+    /// Returns true if the connection may carry nothing more and has to be closed.
     pub fn is_spent(&self) -> bool {
         !self.may_carry_more() && self.in_flight.is_empty()
     }
@@ -132,7 +133,7 @@ impl Session {
         self.reuse == Reuse::Always || !self.used
     }
 
-    /// Takes a frame into the window.
+    /// Adds a frame to the window.
     pub fn send(&mut self, frame: &Frame<'_>, now: Instant) {
         debug_assert!(self.can_send());
         self.outgoing.clear();
@@ -143,12 +144,12 @@ impl Session {
         self.in_flight.push_back(*frame.id);
     }
 
-    /// The bytes to write next; empty when there are none.
+    /// Returns the bytes to write next; empty if there are none.
     pub fn poll_transmit(&self) -> &[u8] {
         self.outgoing.get(self.written..).unwrap_or_default()
     }
 
-    /// Notes that the first `length` bytes of [`Session::poll_transmit`] have left.
+    /// Records that the first `length` bytes of [`Session::poll_transmit`] were written.
     pub fn transmitted(&mut self, length: usize, now: Instant) {
         if length == 0 {
             return;
@@ -160,24 +161,23 @@ impl Session {
         }
     }
 
-    /// Notes that all that was transmitted has left this machine's own buffers.
-    /// Where no acknowledgement is asked for, that settles what was sent, which
-    /// is appended to `acked`.
+    /// Records that no written byte is left in a buffer of this process. Without
+    /// acknowledgements this delivers the frame, whose id is appended to `acked`.
     pub fn flushed(&mut self, acked: &mut Vec<FrameId>) {
         if self.limits.acks == Acks::Waived && !self.is_writing() {
             acked.extend(self.in_flight.drain(..));
         }
     }
 
-    /// Takes received bytes; appends the ids that they acknowledge to `acked`,
-    /// also when they end in doubt.
+    /// Processes received bytes. Appends the ids that they acknowledge to `acked`,
+    /// also if it returns an error.
     pub fn handle_input(
         &mut self,
         bytes: &[u8],
         now: Instant,
         acked: &mut Vec<FrameId>,
     ) -> Result<(), ProtocolError> {
-        // What has not left completely cannot have arrived.
+        // A partly written frame cannot be acknowledged.
         let leaving = usize::from(self.is_writing());
         self.inbox.push(bytes);
         while let Some(reply) = self.inbox.next_reply()? {
@@ -202,14 +202,14 @@ impl Session {
             if !self.inbox.is_empty() {
                 return Err(ProtocolError::Unsolicited);
             }
-            // An idle connection holds no buffer.
+            // Idle connections should not hold a frame's worth of memory.
             self.outgoing = Vec::new();
             self.written = 0;
         }
         Ok(())
     }
 
-    /// When [`Session::handle_timeout`] has something to say.
+    /// Returns when [`Session::handle_timeout`] has to be called; `None` if never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         [self.write_deadline(), self.ack_deadline()]
             .into_iter()
@@ -217,7 +217,7 @@ impl Session {
             .min()
     }
 
-    /// Checks the timers.
+    /// Fails if the peer has taken too long.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
         if self
             .write_deadline()
@@ -231,23 +231,23 @@ impl Session {
         Ok(())
     }
 
-    /// Frames that were sent and not acknowledged, oldest first.
+    /// Returns the frames that were sent and not acknowledged, oldest first.
     pub fn in_flight(&self) -> impl Iterator<Item = &FrameId> {
         self.in_flight.iter()
     }
 
-    /// The frame in flight whose last byte has not left.
+    /// Returns the frame that is partly written, if any.
     pub fn unwritten(&self) -> Option<&FrameId> {
         self.in_flight.back().filter(|_| self.is_writing())
     }
 
-    /// Whether the peer has begun a reply and not ended it.
+    /// Returns true if an incomplete reply was received.
     pub fn is_being_answered(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// Since when the peer has owed a sign of life: it has neither taken a byte
-    /// nor acknowledged its oldest frame.
+    /// Returns since when the peer has made no progress, neither taken a byte nor
+    /// acknowledged a frame, while frames are in flight.
     pub fn stalled_since(&self) -> Option<Instant> {
         let owes = !self.in_flight.is_empty();
         let acked = self.is_waiting().then_some(self.waiting_since);
@@ -259,7 +259,7 @@ impl Session {
     }
 
     fn write_deadline(&self) -> Option<Instant> {
-        // Without acknowledgements, what is not settled has yet to leave.
+        // Without acknowledgements a frame in flight is one that is still buffered.
         let unsettled = self.limits.acks == Acks::Waived && !self.in_flight.is_empty();
         (self.is_writing() || unsettled).then(|| self.moved + self.limits.write_timeout)
     }
@@ -273,7 +273,7 @@ impl Session {
             .then(|| self.waiting_since + self.limits.ack_timeout)
     }
 
-    /// Whether a frame is written and not acknowledged.
+    /// Returns true if a fully written frame waits for its acknowledgement.
     fn is_waiting(&self) -> bool {
         self.in_flight.len() > usize::from(self.is_writing())
     }

@@ -1,4 +1,4 @@
-//! What is left of TLS where the feature is off: nothing that could be made.
+//! Replacement for `client` without the feature `tls`: types without a value.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
