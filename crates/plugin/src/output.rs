@@ -10,7 +10,7 @@ use kube_audit_core::input::audit_id;
 use kube_audit_core::options::{CommonOptions, HostSettings, Options};
 use kube_audit_core::stats::Stats;
 use kube_audit_forward::net::{
-    Call, Client, Count, Flushed, News, Node, NodeState, PrepareError, Report,
+    Call, Client, ClientEvent, Count, Flushed, Node, NodeState, Observer, PrepareError,
 };
 use kube_audit_forward::options::ForwardOptions;
 use kube_audit_forward::protocol::frames::RecordTooLarge;
@@ -19,22 +19,22 @@ use super::batches::batches;
 use super::engine::Engine;
 use super::metrics::visit_stats;
 use super::panics::Panics;
-use super::{Log, LogLevel, Metric, Metrics, OptionError, Outcome, Patterns, Properties};
+use super::{Log, LogLevel, Metric, Metrics, OptionError, Patterns, Properties};
 
 /// One output instance. Its thread runs from [`Output::new`] to [`Output::close`].
 pub struct Output {
     client: Client,
     engine: Arc<Mutex<Engine>>,
-    /// The engine's counts after its last chunk, because the engine itself may
-    /// be locked for as long as a chunk takes.
+    /// Copy of the engine's counters after its last chunk. The engine itself may be
+    /// locked for as long as a chunk takes.
     stats: Arc<Mutex<Stats>>,
-    news: Arc<NewsToLog>,
+    events: Arc<EventLog>,
     log: Arc<dyn Log>,
 }
 
 impl Output {
-    /// Reads the options and starts the thread; an error here stops the start of
-    /// Fluent Bit. `patterns` is what the host has of regular expressions.
+    /// Reads the options and starts the thread. An error stops the start of Fluent
+    /// Bit. `patterns` compiles the host's regular expressions.
     pub fn new(
         properties: &Properties,
         host: &HostSettings,
@@ -54,22 +54,24 @@ impl Output {
         let engine = Engine::new(CommonOptions::read(&options)?, patterns, &*log)?;
         let stats = Arc::new(Mutex::new(engine.stats().clone()));
         let engine = Arc::new(Mutex::new(engine));
-        let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));
+        let events = Arc::new(EventLog::new(Arc::clone(&log), &config.nodes));
         let prepare = {
-            let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
+            let (engine, events) = (Arc::clone(&engine), Arc::clone(&events));
             let stats = Arc::clone(&stats);
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form, chunk.len());
-                if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*news.log) {
-                    news.chunk_broken(chunk.len() - at);
+                if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*events.log) {
+                    events.lost_bytes(chunk.len() - at);
                 }
-                // A retry brings the whole chunk again: nothing may be held back beyond it.
+                // A retry brings the whole chunk again, so no piece may be held back for
+                // a later chunk.
                 engine.release(host_tag, &mut sink);
                 if sink.bodiless > 0 {
-                    news.records_bodiless(sink.bodiless);
+                    events.lost_bodiless(sink.bodiless);
                 }
-                // They are held until they are acknowledged, and counted without what is spare.
+                // Entries are held until they are acknowledged, and spare capacity is not
+                // counted as memory in use.
                 sink.entries.shrink_to_fit();
                 sink.ends.shrink_to_fit();
                 stats
@@ -79,16 +81,15 @@ impl Output {
                 batches(sink, tag.as_ref(), host_tag)
             }
         };
-        let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>).map_err(
-            |error| {
+        let client = Client::start(config, prepare, Arc::clone(&events) as Arc<dyn Observer>)
+            .map_err(|error| {
                 OptionError::other("the output cannot start", error.to_string()).with_source(error)
-            },
-        )?;
+            })?;
         Ok(Output {
             client,
             engine,
             stats,
-            news,
+            events,
             log,
         })
     }
@@ -106,17 +107,17 @@ impl Output {
         Ok(())
     }
 
-    /// Hands a chunk over.
-    pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Outcome {
-        self.outcome(self.client.flush(tag, chunk), chunk)
+    /// Hands a chunk over to the client.
+    pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
+        self.log_retry(self.client.flush(tag, chunk), chunk)
     }
 
-    /// Goes on with a call whose chunk is the same still.
-    pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Outcome {
-        self.outcome(self.client.resume(call, tag, chunk), chunk)
+    /// Continues a flush, with the same tag and chunk.
+    pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Flushed {
+        self.log_retry(self.client.resume(call, tag, chunk), chunk)
     }
 
-    /// Calls to resume now.
+    /// Returns the calls to resume now.
     pub fn ready(&self) -> Vec<Call> {
         self.client.ready()
     }
@@ -127,48 +128,44 @@ impl Output {
         self.client.signal()
     }
 
-    fn outcome(&self, flushed: Flushed, chunk: &[u8]) -> Outcome {
-        match flushed {
-            Flushed::Delivered => Outcome::Delivered,
-            Flushed::Waits(call) => Outcome::Waits(call),
-            Flushed::Retry(reason) => {
-                let line = format!("chunk of {} bytes: {reason}", chunk.len());
-                self.log.log(LogLevel::Debug, &line);
-                Outcome::Retry
-            }
+    fn log_retry(&self, flushed: Flushed, chunk: &[u8]) -> Flushed {
+        if let Flushed::Retry(reason) = flushed {
+            let line = format!("chunk of {} bytes: {reason}", chunk.len());
+            self.log.log(LogLevel::Debug, &line);
         }
+        flushed
     }
 
     /// Counts and logs a panic in one of the other calls.
     pub fn report_panic(&self, panic: &dyn Display, consequence: &str) {
-        self.news.panics.report(panic, consequence, &*self.log);
+        self.events.panics.report(panic, consequence, &*self.log);
     }
 
-    /// Ends the thread within a bounded time.
+    /// Ends the thread within a bounded time, and logs a summary.
     pub fn close(self) {
         self.client.shutdown();
         self.engine
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .close(&*self.log);
-        let NewsToLog {
+        let EventLog {
             frames,
             resent,
             acked,
             lost,
             ..
-        } = &*self.news;
+        } = &*self.events;
         self.log.log(
             LogLevel::Info,
             &format!(
-                "{} frames sent, {} of them again; {} records acknowledged, {} lost",
+                "{} frames sent, {} of them resent; {} records acknowledged, {} lost",
                 count(frames) + count(resent),
                 count(resent),
                 count(acked),
                 count(lost)
             ),
         );
-        self.news.panics.close(&*self.log);
+        self.events.panics.close(&*self.log);
     }
 }
 
@@ -177,12 +174,12 @@ impl Metrics for Output {
         let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         visit_stats(&stats, visit);
         drop(stats);
-        self.news.metrics(visit);
+        self.events.metrics(visit);
     }
 }
 
-/// Turns the client's news into log lines, and counts.
-struct NewsToLog {
+/// Observer of the client that writes log lines and keeps counters.
+struct EventLog {
     log: Arc<dyn Log>,
     frames: AtomicU64,
     resent: AtomicU64,
@@ -192,7 +189,7 @@ struct NewsToLog {
     connections: AtomicU64,
     connections_lost: AtomicU64,
     panics: Panics,
-    /// Label of each node, and whether it is up.
+    /// Label of each node, and true if it is up.
     nodes: Vec<(String, AtomicBool)>,
 }
 
@@ -200,8 +197,8 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// What metrics call each node: its name, with what it takes to tell those of the
-/// same name apart.
+/// Returns the label of each node in metrics: its name, its endpoint too if the
+/// name is not unique, and its number too if neither is.
 fn node_labels(nodes: &[Node]) -> Vec<String> {
     let is_single = |label: &str, of: fn(&Node) -> String| {
         nodes.iter().filter(|node| of(node) == label).count() == 1
@@ -219,10 +216,10 @@ fn node_labels(nodes: &[Node]) -> Vec<String> {
     nodes.iter().enumerate().map(label).collect()
 }
 
-impl NewsToLog {
-    fn new(log: Arc<dyn Log>, nodes: &[Node]) -> NewsToLog {
+impl EventLog {
+    fn new(log: Arc<dyn Log>, nodes: &[Node]) -> EventLog {
         let labels = node_labels(nodes).into_iter();
-        NewsToLog {
+        EventLog {
             log,
             frames: AtomicU64::new(0),
             resent: AtomicU64::new(0),
@@ -242,12 +239,12 @@ impl NewsToLog {
         for (name, help, value) in [
             (
                 "frames_sent_total",
-                "Frames given to a connection, those sent again included.",
+                "Frames sent, including resent ones.",
                 count(&self.frames) + count(&self.resent),
             ),
             (
                 "frames_resent_total",
-                "Frames given to a connection again.",
+                "Frames sent again after a connection was lost or made no progress.",
                 count(&self.resent),
             ),
             (
@@ -257,22 +254,22 @@ impl NewsToLog {
             ),
             (
                 "records_acked_total",
-                "Records acknowledged by the receiver.",
+                "Records acknowledged by a receiver.",
                 count(&self.acked),
             ),
             (
                 "records_lost_total",
-                "Records that can never be sent.",
+                "Records that cannot be sent and are lost.",
                 count(&self.lost),
             ),
             (
                 "connections_made_total",
-                "Connections made to a receiver.",
+                "Connections made to receivers.",
                 count(&self.connections),
             ),
             (
                 "connections_lost_total",
-                "Connections lost or given up while something was under way.",
+                "Connections that ended with frames in flight or by an error.",
                 count(&self.connections_lost),
             ),
         ] {
@@ -287,50 +284,46 @@ impl NewsToLog {
         }
     }
 
-    fn chunk_broken(&self, bytes: usize) {
+    fn lost_bytes(&self, bytes: usize) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let message = format!(
-            "{bytes} bytes at the end of a chunk are no records; they cannot be forwarded and are lost"
-        );
+        let message = format!("lost the last {bytes} bytes of a chunk: they are not valid records");
         self.log.log(LogLevel::Error, &message);
     }
 
-    fn records_bodiless(&self, records: usize) {
+    fn lost_bodiless(&self, records: usize) {
         self.lost.fetch_add(records as u64, Ordering::Relaxed);
-        let message = format!(
-            "{records} records of a chunk hold no map; they cannot be forwarded and are lost"
-        );
+        let message = format!("lost {records} records of a chunk: they do not contain a map");
         self.log.log(LogLevel::Error, &message);
     }
 }
 
-impl Report for NewsToLog {
-    fn news(&self, news: &News, repeated: u64) {
-        if let News::PrepareFailed(PrepareError::Panicked) = news {
-            self.panics.add(repeated.saturating_add(1));
+impl Observer for EventLog {
+    fn event(&self, event: &ClientEvent, suppressed: u64) {
+        if let ClientEvent::PrepareFailed(PrepareError::Panicked) = event {
+            self.panics.add(suppressed.saturating_add(1));
         }
-        let level = match news {
-            News::Connected { .. } | News::ClosedWhileIdle { .. } => LogLevel::Info,
-            News::PrepareFailed(_) => LogLevel::Error,
-            News::TlsReloaded { .. } => LogLevel::Info,
-            News::NotVerified { .. } | News::TlsNotReloaded { .. } => LogLevel::Warn,
-            News::ConnectFailed { .. }
-            | News::ConnectionLost { .. }
-            | News::Silent { .. }
-            | News::FrameSplit { .. }
-            | News::FrameParked { .. } => LogLevel::Warn,
+        let level = match event {
+            ClientEvent::Connected { .. } | ClientEvent::ClosedWhileIdle { .. } => LogLevel::Info,
+            ClientEvent::PrepareFailed(_) => LogLevel::Error,
+            ClientEvent::TlsReloaded { .. } => LogLevel::Info,
+            ClientEvent::NotVerified { .. } | ClientEvent::TlsNotReloaded { .. } => LogLevel::Warn,
+            ClientEvent::ConnectFailed { .. }
+            | ClientEvent::ConnectionLost { .. }
+            | ClientEvent::Silent { .. }
+            | ClientEvent::FrameSplit { .. }
+            | ClientEvent::FrameParked { .. } => LogLevel::Warn,
         };
-        let message = match repeated {
-            0 => news.to_string(),
-            _ => format!("{news} (and {repeated} more of the kind since the last such line)"),
+        let message = match suppressed {
+            0 => event.to_string(),
+            _ => format!("{event} (and {suppressed} similar messages since the last one)"),
         };
         self.log.log(level, &message);
     }
 
     fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let which = audit_id(entry).map_or(String::new(), |id| format!("; its auditID is `{id}`"));
-        let message = format!("a record is lost: {error}{which}");
+        let which = audit_id(entry).map_or(String::new(), |id| format!("; auditID `{id}`"));
+        let message = format!("lost a record: {error}{which}");
         self.log.log(LogLevel::Error, &message);
     }
 
@@ -360,10 +353,10 @@ mod tests {
     #[test]
     fn each_node_has_a_gauge_from_the_start() {
         let nodes = Node::parse_list("a:1,b:2").unwrap();
-        let news = NewsToLog::new(Arc::new(Lines::default()), &nodes);
+        let events = EventLog::new(Arc::new(Lines::default()), &nodes);
         let gauges = || {
             let mut gauges = Vec::new();
-            news.metrics(&mut |metric| {
+            events.metrics(&mut |metric| {
                 if metric.name == "node_up" {
                     let labels = metric.labels.iter();
                     let labels: Vec<String> = labels
@@ -381,9 +374,9 @@ mod tests {
             ]
         };
         assert_eq!(gauges(), up(0, 0));
-        news.node(1, NodeState::Up);
+        events.node(1, NodeState::Up);
         assert_eq!(gauges(), up(0, 1));
-        news.node(1, NodeState::Down);
+        events.node(1, NodeState::Down);
         assert_eq!(gauges(), up(0, 0));
     }
 
