@@ -11,6 +11,12 @@ pub struct Events {
     count: u64,
 }
 
+impl Default for Events {
+    fn default() -> Events {
+        Events::new()
+    }
+}
+
 impl Events {
     /// From the first one on.
     pub fn new() -> Events {

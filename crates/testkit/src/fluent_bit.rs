@@ -214,6 +214,12 @@ fn options(options: &[(&str, &str)]) -> Options {
     options.iter().map(own).collect()
 }
 
+impl Default for Pipeline {
+    fn default() -> Pipeline {
+        Pipeline::new()
+    }
+}
+
 impl Pipeline {
     /// Nothing in it; classic syntax, plugins file, quick flushes, short end.
     pub fn new() -> Pipeline {
