@@ -18,6 +18,8 @@
 
 #[cfg(feature = "output")]
 mod batches;
+#[cfg(feature = "output")]
+mod delivery;
 mod engine;
 mod filter;
 mod log;
