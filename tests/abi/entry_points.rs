@@ -546,7 +546,7 @@ fn wrong_patterns_stop_the_start() {
             "4.0.0",
             true,
             "Regex",
-            "`Regex` needs a Fluent Bit with regular expressions",
+            "`Regex` is not supported: this Fluent Bit was built without regular expressions",
         ),
     ] {
         let host = CHost::of(version);
