@@ -138,7 +138,7 @@ impl Writer {
 
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
-    #[inline]
+    #[inline(always)]
     pub fn content<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
@@ -499,6 +499,7 @@ impl Surroundings {
 }
 
 /// Asks for the edits of a record that make its text the event as planned.
+#[inline]
 fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits) {
     let Surroundings { front, within } = kept;
     let text = line.text;
