@@ -334,37 +334,47 @@ impl Edits {
 
     /// Writes the heads whose sizes change.
     fn write_heads<'a, D: Doc<'a>>(&mut self, doc: D) {
+        let (Some(first), Some(last)) = (self.requests.first(), self.requests.last()) else {
+            return;
+        };
+        let (owner, cause) = (first.owner, first.cause);
+        // Mostly a text or map is all that is edited.
+        if owner == last.owner && self.requests.iter().all(|request| request.owner == owner) {
+            let changes = self.requests.iter().map(Request::size_change);
+            let by = changes.fold(0, isize::wrapping_add);
+            return self.write_head(doc, SizeChange { owner, by, cause });
+        }
         self.sizes.clear();
-        for request in &self.requests {
-            let by = request.size_change();
-            match self.sizes.last_mut() {
-                Some(last) if last.owner == request.owner => last.by = last.by.saturating_add(by),
-                _ => self.sizes.push(SizeChange {
-                    owner: request.owner,
-                    by,
-                    cause: request.cause,
-                }),
+        self.sizes
+            .extend(self.requests.iter().map(|request| SizeChange {
+                owner: request.owner,
+                by: request.size_change(),
+                cause: request.cause,
+            }));
+        self.sizes.sort_unstable_by_key(|size| size.owner);
+        self.sizes.dedup_by(|size, before| {
+            let same = size.owner == before.owner;
+            if same {
+                before.by = before.by.wrapping_add(size.by);
             }
+            same
+        });
+        let sizes = std::mem::take(&mut self.sizes);
+        for size in &sizes {
+            self.write_head(doc, *size);
         }
-        if !self.sizes.is_sorted_by_key(|size| size.owner) {
-            self.sizes.sort_unstable_by_key(|size| size.owner);
-            self.sizes.dedup_by(|size, before| {
-                let same = size.owner == before.owner;
-                if same {
-                    before.by = before.by.saturating_add(size.by);
-                }
-                same
-            });
+        self.sizes = sizes;
+    }
+
+    #[inline]
+    fn write_head<'a, D: Doc<'a>>(&mut self, doc: D, size: SizeChange) {
+        if size.by == 0 {
+            return;
         }
-        for &SizeChange { owner, by, cause } in &self.sizes {
-            if by == 0 {
-                continue;
-            }
-            let from = self.text.len();
-            if let Some(end) = doc.write_resized_head(owner, by, &mut self.text) {
-                let text = (from, self.text.len());
-                push(&mut self.splices, owner..end, text, cause);
-            }
+        let from = self.text.len();
+        if let Some(end) = doc.write_resized_head(size.owner, size.by, &mut self.text) {
+            let text = (from, self.text.len());
+            push(&mut self.splices, size.owner..end, text, size.cause);
         }
     }
 

@@ -43,7 +43,7 @@ pub enum LinePlace {
 impl<'a> Line<'a> {
     /// Finds the text in a record's map: under `key`, or by default under `log`, then
     /// `message`. With `Prefixes::Read`, a container runtime's prefix is split off.
-    #[inline]
+    #[inline(always)]
     pub fn find(
         doc: Msgpack<'a>,
         members: &[Member],
