@@ -8,10 +8,9 @@ use kube_audit_core::chunk::EntrySink;
 use kube_audit_core::input::audit_id;
 use kube_audit_core::options::{HostSettings, Options};
 use kube_audit_forward::net::{
-    Call, Client, ClientEvent, Count, Flushed, Node, NodeState, Observer,
+    Call, Client, ClientEvent, Count, Flushed, LostRecord, Node, NodeState, Observer,
 };
 use kube_audit_forward::options::{ForwardOptions, OWN};
-use kube_audit_forward::protocol::frames::RecordTooLarge;
 
 use super::batches::batches;
 use super::engine::Engine;
@@ -276,6 +275,9 @@ impl Observer for EventLog {
             ClientEvent::ConnectFailed { .. }
             | ClientEvent::ConnectionLost { .. }
             | ClientEvent::Silent { .. }
+            | ClientEvent::UsedOnce { .. }
+            | ClientEvent::NeverAcknowledged { .. }
+            | ClientEvent::FrameTooLarge { .. }
             | ClientEvent::FrameSplit { .. }
             | ClientEvent::FrameParked { .. } => LogLevel::Warn,
         };
@@ -286,10 +288,10 @@ impl Observer for EventLog {
         self.log.log(level, &message);
     }
 
-    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
+    fn record_lost(&self, reason: &LostRecord, entry: &[u8]) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         let which = audit_id(entry).map_or(String::new(), |id| format!("; auditID `{id}`"));
-        let message = format!("lost a record: {error}{which}");
+        let message = format!("lost a record: {reason}{which}");
         self.log.log(LogLevel::Error, &message);
     }
 
