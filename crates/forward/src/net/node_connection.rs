@@ -37,7 +37,7 @@ pub(super) struct NodeConnection {
     turn: usize,
 }
 
-/// What a node has shown on earlier connections.
+/// Knowledge about a node from its connections.
 struct Memory {
     health: Health,
     capacity: Capacity,
@@ -555,7 +555,7 @@ pub(super) struct Disconnected {
     pub(super) to: String,
     /// Frames that were in flight.
     pub(super) lost: LostFrames,
-    /// What the end taught about the node.
+    /// Event for the log, if the end taught something about the node.
     pub(super) learnt: Option<ClientEvent>,
 }
 

@@ -13,7 +13,7 @@ const REJECTED_FOR: Duration = Duration::from_secs(3600);
 /// accept more, and frames of a few records each would cost more than they save.
 pub const MIN_LIMIT: usize = 32 << 10;
 
-/// What a node has shown of the frame sizes that it accepts, in bytes of entries.
+/// Frame sizes that a node has accepted and rejected, in bytes of entries.
 ///
 /// A rejected size sets a [limit](Capacity::limit). It begins at the largest
 /// accepted size, or at [`MIN_LIMIT`], and doubles with each acknowledgement of a

@@ -43,7 +43,7 @@ pub enum Attempt {
     Again,
 }
 
-/// How a connection with frames in flight ended.
+/// End of a connection with frames in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The peer refused a frame with a reply.
@@ -56,7 +56,7 @@ pub enum Ending {
         /// State of the node, as another one.
         node: NodeRecord,
     },
-    /// In a way that says nothing about the frames.
+    /// Any other end, which says nothing about the frames.
     Unclear,
 }
 
@@ -141,7 +141,7 @@ struct FrameState {
     /// Index of the frame's batch.
     batch: usize,
     range: FrameRange,
-    /// How often a connection was lost over the frame in a way that it explains.
+    /// Number of connections that ended because of this frame, as far as is known.
     rejections: u32,
     exposure: Exposure,
     status: FrameStatus,
@@ -325,7 +325,7 @@ impl ChunkInFlight {
         });
     }
 
-    /// Moves a frame behind the others of the chunk; returns its new index.
+    /// Moves a frame to the end of the chunk; returns its new index.
     pub(super) fn move_back(&mut self, place: usize) -> usize {
         if place < self.frames.len() {
             let frame = self.frames.remove(place);

@@ -40,7 +40,7 @@ pub struct LostFrames {
     pub oldest: Option<FrameId>,
     /// The frame that was partly written.
     pub unwritten: Option<FrameId>,
-    /// How the connection ended.
+    /// End of the connection.
     pub ending: Ending,
 }
 
@@ -266,7 +266,7 @@ mod tests {
     use super::super::chunk::Size;
     use super::*;
 
-    /// An send_queue with chunks of these numbers of frames, one byte and record each;
+    /// A queue with chunks of these numbers of frames, one byte and record each;
     /// the ids count up from 0.
     fn send_queue(chunks: &[usize]) -> SendQueue {
         let mut send_queue = SendQueue::default();
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(send_all(&mut send_queue), sent(&[0], Attempt::Again));
     }
 
-    /// What a node does that fails over everything is nobody's fault but its own.
+    /// Losses of a node that fails over everything say nothing about its frames.
     #[test]
     fn a_node_that_fails_is_no_evidence() {
         let mut send_queue = send_queue(&[1]);
