@@ -676,6 +676,8 @@ fn case_59_a_long_outage() {
     let address = closed_port();
     let mut config = config(&address);
     config.memory = 10_000;
+    // Each chunk is flushed in vain, and the backoff must stay shorter than `deliver`.
+    config.flush_wait = Duration::from_millis(20);
     let host = Host::start(config);
     let chunks: Vec<_> = (0..100).map(|number| entry(number, 1000)).collect();
     let end = Instant::now() + Duration::from_secs(1);

@@ -357,6 +357,7 @@ fn case_46_a_record_above_the_receivers_limit_is_given_back() {
         let peer = limited(limit, closes);
         let mut config = config(&peer.endpoint());
         config.limits.ack_timeout = Duration::from_millis(50);
+        config.flush_wait = Duration::from_millis(200);
         let host = Host::start(config);
         let records = [chunk(0..40, 8000), entry(40, 70_000), chunk(41..160, 8000)].concat();
         let mut number = 1000;
@@ -390,7 +391,9 @@ fn allergic(poison: u32) -> Peer {
 #[test]
 fn one_record_that_a_receiver_cannot_store_is_isolated() {
     let peer = allergic(500);
-    let host = Host::start(config(&peer.endpoint()));
+    let mut config = config(&peer.endpoint());
+    config.flush_wait = Duration::from_millis(200);
+    let host = Host::start(config);
     // Frames of that size are accepted.
     host.deliver(&chunk(10_000..11_000, 0));
     let records = chunk(0..1000, 0);
@@ -423,6 +426,7 @@ fn a_rejected_record_is_given_up_only_if_told_so() {
     let peer = allergic(5);
     let mut config = config(&peer.endpoint());
     config.give_up_after = NonZeroU32::new(2);
+    config.flush_wait = Duration::from_millis(200);
     let host = Host::start(config);
     let records = chunk(0..10, 0);
     let mut number = 2000;
