@@ -53,6 +53,7 @@ impl Cause {
         Cause::Shape,
     ];
 
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -162,6 +163,19 @@ struct Splice {
     order: u32,
 }
 
+impl Splice {
+    /// The number of bytes that go.
+    fn removed(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// The number of bytes that come.
+    fn added(&self) -> usize {
+        let (from, to) = self.text;
+        to.saturating_sub(from)
+    }
+}
+
 impl Edits {
     /// Forgets all edits.
     #[inline]
@@ -242,7 +256,10 @@ impl Edits {
                 start: offset.saturating_add(splice.start),
                 end: offset.saturating_add(splice.end),
                 owner: text,
-                text: (texts + splice.text.0, texts + splice.text.1),
+                text: (
+                    texts.saturating_add(splice.text.0),
+                    texts.saturating_add(splice.text.1),
+                ),
                 kind: RequestKind::Part,
                 cause: splice.cause,
                 order: self.next_order(),
@@ -390,7 +407,7 @@ impl Edits {
                 let is_empty = start == owner.saturating_add(1) || emptied == Some(owner);
                 if is_empty && begun != Some(owner) {
                     begun = Some(owner);
-                    text.0 += D::SEPARATOR.len();
+                    text.0 = text.0.saturating_add(D::SEPARATOR.len());
                 }
             }
             push(splices, start..end, text, cause);
@@ -409,9 +426,9 @@ impl Edits {
             splice.start = splice.start.max(free).min(length);
             splice.end = splice.end.max(splice.start).min(length);
             free = splice.end;
-            let comes = (splice.text.1 - splice.text.0).cast_signed();
-            let goes = (splice.end - splice.start).cast_signed();
-            self.growth = self.growth.saturating_add(comes.saturating_sub(goes));
+            let by = splice.added().cast_signed();
+            let by = by.saturating_sub(splice.removed().cast_signed());
+            self.growth = self.growth.saturating_add(by);
             self.causes |= splice.cause.bit();
         }
     }
@@ -436,13 +453,13 @@ fn run_of_removals<'a, D: Doc<'a>>(
     others: &[Request],
 ) -> (usize, Option<usize>) {
     let mut next = doc.next_start(first.end);
-    let mut run = 0;
+    let mut run = 0usize;
     for other in others {
         if other.kind != RequestKind::Remove || next != Some(other.start) {
             break;
         }
         next = doc.next_start(other.end);
-        run += 1;
+        run = run.saturating_add(1);
     }
     (run, next)
 }
@@ -504,8 +521,8 @@ impl Plan<'_> {
         let mut change = ByteChange::default();
         if self.has(cause) {
             for splice in self.splices.iter().filter(|splice| splice.cause == cause) {
-                change.removed += splice.end - splice.start;
-                change.added += splice.text.1 - splice.text.0;
+                change.removed = change.removed.saturating_add(splice.removed());
+                change.added = change.added.saturating_add(splice.added());
             }
         }
         change

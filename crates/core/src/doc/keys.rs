@@ -18,6 +18,11 @@ pub struct Key {
 }
 
 impl Key {
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "what goes wrong here does so while a table of names is compiled"
+    )]
     const fn new(name: &'static str) -> Key {
         let name = name.as_bytes();
         assert!(name.len() + 4 < KEY_BLOCK);
@@ -39,6 +44,11 @@ pub struct Keys<const N: usize> {
 
 impl<const N: usize> Keys<N> {
     /// For these names.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "what goes wrong here does so while a table of names is compiled"
+    )]
     pub const fn new(names: [&'static str; N]) -> Keys<N> {
         let mut keys = [const { Key::new("") }; N];
         let mut lengths = 0;
@@ -54,7 +64,9 @@ impl<const N: usize> Keys<N> {
     /// The place of a name; `N` if it has none.
     #[inline(never)]
     fn find(&self, name: &[u8]) -> usize {
-        if name.len() >= KEY_BLOCK || self.lengths >> name.len() & 1 == 0 {
+        let length = u32::try_from(name.len()).ok();
+        let bit = length.and_then(|length| 1u32.checked_shl(length));
+        if bit.is_none_or(|bit| self.lengths & bit == 0) {
             return N;
         }
         let place = self.keys.iter().position(|key| key.name == name);
@@ -101,7 +113,7 @@ impl<const N: usize> Walk<N> {
         if let Some(key) = self.keys.keys.get(which)
             && let Some((start, value)) = tree.expected_member(&mut self.map, key)
         {
-            self.expected += 1;
+            self.expected = which.saturating_add(1);
             return Ok(Some(KnownMember {
                 which,
                 start,
@@ -113,7 +125,7 @@ impl<const N: usize> Walk<N> {
         };
         let which = self.keys.find(&member.key.value());
         if which < N {
-            self.expected = which + 1;
+            self.expected = which.saturating_add(1);
         }
         Ok(Some(KnownMember {
             which,
