@@ -135,7 +135,7 @@ impl<K: Copy + Eq> Assembly<K> {
                 return Assembled::Alone;
             }
             let mut pieces = Pieces::default();
-            self.held += pieces.add(piece);
+            self.held = self.held.saturating_add(pieces.add(piece));
             self.groups.push(Group {
                 tag: tag.to_vec(),
                 key,
@@ -146,7 +146,7 @@ impl<K: Copy + Eq> Assembly<K> {
         };
         match self.groups.get_mut(at) {
             Some(group) if goes_on && group.pieces.count < self.limits.pieces => {
-                self.held += group.pieces.add(piece);
+                self.held = self.held.saturating_add(group.pieces.add(piece));
                 Assembled::Withheld
             }
             _ => Assembled::After(self.forget(at)),
@@ -189,7 +189,7 @@ impl Pieces {
         let before = self.size();
         self.text.extend_from_slice(piece.text);
         self.records.extend_from_slice(piece.record);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.size().saturating_sub(before)
     }
 }

@@ -41,24 +41,22 @@ impl Prefix {
         if time < 20 {
             return None;
         }
-        let rest = &line[time + 1..];
-        let stream = match rest {
-            [b's', b't', b'd', b'o', b'u', b't', b' ', ..] => Stream::Stdout,
-            [b's', b't', b'd', b'e', b'r', b'r', b' ', ..] => Stream::Stderr,
-            _ => return None,
+        let rest = line.get(time.saturating_add(1)..)?;
+        let (stream, tags) = if let Some(tags) = rest.strip_prefix(b"stdout ") {
+            (Stream::Stdout, tags)
+        } else {
+            (Stream::Stderr, rest.strip_prefix(b"stderr ")?)
         };
         // The first of the tags between colons says whether the line is whole.
-        let piece = match rest.get(7)? {
-            b'F' => PiecePlace::Last,
-            b'P' => PiecePlace::Inside,
+        let piece = match tags {
+            [b'F', b' ' | b':', ..] => PiecePlace::Last,
+            [b'P', b' ' | b':', ..] => PiecePlace::Inside,
             _ => return None,
         };
-        let tags = rest[7..].iter().take(64).position(|&b| b == b' ')?;
-        if !matches!(rest.get(8), Some(b' ' | b':')) {
-            return None;
-        }
+        let tags_end = tags.iter().take(64).position(|&b| b == b' ')?;
+        let text = tags.get(tags_end.saturating_add(1)..)?;
         Some(Prefix {
-            length: time + 1 + 7 + tags + 1,
+            length: line.len().saturating_sub(text.len()),
             time,
             stream,
             piece,
