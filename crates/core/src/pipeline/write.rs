@@ -138,7 +138,7 @@ impl Writer {
 
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
-    #[inline]
+    #[inline(always)]
     pub fn content<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
@@ -501,7 +501,16 @@ impl Surroundings {
 }
 
 /// Asks for the edits of a record that make its text the event as planned.
+#[inline(always)]
 fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits) {
+    let is_all = kept.front == kept.within.start && kept.within.end == line.text.len();
+    if !(is_all && plan.is_empty() && line.place == LinePlace::InRecord) {
+        embed_changed(line, kept, plan, edits);
+    }
+}
+
+#[inline(never)]
+fn embed_changed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits) {
     let Surroundings { front, within } = kept;
     let text = line.text;
     let Member { value, end, .. } = line.member;
@@ -554,7 +563,7 @@ fn finish<'a, D: Doc<'a>>(
             .checked_add_signed(plan.members_gained(map.at));
         !members.is_empty() && left == Some(0)
     };
-    if plan.has(Cause::Enrich) && is_emptied() {
+    if enrich.removes_keys() && is_emptied() {
         stats::count(&mut stats.emptied);
         sink.leave_out(place.original);
     } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {

@@ -85,6 +85,12 @@ impl Enrich {
         }
     }
 
+    /// Returns whether a record may lose keys, and so all of them.
+    #[inline]
+    pub fn removes_keys(&self) -> bool {
+        self.options.keys != KeyRule::KeepAll
+    }
+
     /// Asks for the edits of a record's map.
     #[inline]
     pub fn apply<'a, D: Doc<'a>>(
