@@ -103,7 +103,11 @@ impl<'a> Tokens<'a> {
 ///
 /// Numbers become what Fluent Bit's own JSON parser makes of them: integers where
 /// they fit into 64 bits, floats otherwise.
-pub fn json_to_msgpack(json: Json<'_>, at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn json_to_msgpack(
+    json: Json<'_>,
+    at: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     // In msgpack the number of members comes before them: count first.
     let mut counts: Vec<usize> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
@@ -170,7 +174,11 @@ fn write_number(number: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
 ///
 /// Binary data becomes a string, an extension a string of its bytes in
 /// hexadecimal digits; a number that JSON cannot express becomes null.
-pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn msgpack_to_json(
+    tree: Msgpack<'_>,
+    at: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     /// An open container: what closes it, what is still to come, whether a value comes next.
     struct Open {
         close: u8,

@@ -2,7 +2,7 @@
 
 /// Appends the value of a string's raw text. An invalid escape becomes U+FFFD,
 /// as in Go's decoder.
-pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
     let next = |rest| memchr::memchr(b'\\', rest).and_then(|at| rest.split_at_checked(at));
     while let Some((before, escape)) = next(rest) {
@@ -45,7 +45,7 @@ fn unescape_unicode(text: &[u8]) -> (char, usize) {
 }
 
 /// Appends text with the escapes that JSON requires. Invalid UTF-8 becomes U+FFFD.
-pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid().as_bytes();
         let mut from = 0;

@@ -36,7 +36,7 @@ impl Key {
 
 /// Names in the order in which they are expected.
 #[derive(Debug)]
-pub struct Keys<const N: usize> {
+pub(crate) struct Keys<const N: usize> {
     keys: [Key; N],
     /// A bit for each length that a name has.
     lengths: u32,
@@ -49,7 +49,7 @@ impl<const N: usize> Keys<N> {
         clippy::arithmetic_side_effects,
         reason = "what goes wrong here does so while a table of names is compiled"
     )]
-    pub const fn new(names: [&'static str; N]) -> Keys<N> {
+    pub(crate) const fn new(names: [&'static str; N]) -> Keys<N> {
         let mut keys = [const { Key::new("") }; N];
         let mut lengths = 0;
         let mut at = 0;
@@ -76,7 +76,7 @@ impl<const N: usize> Keys<N> {
 
 /// One member of a map.
 #[derive(Clone, Copy, Debug)]
-pub struct KnownMember {
+pub(crate) struct KnownMember {
     /// The place of its name among the known ones; their number if it is another.
     pub which: usize,
     /// Start of the key.
@@ -87,7 +87,7 @@ pub struct KnownMember {
 
 /// Goes through the members of a map.
 #[derive(Debug)]
-pub struct Walk<const N: usize> {
+pub(crate) struct Walk<const N: usize> {
     keys: &'static Keys<N>,
     /// The place of the name that is expected next.
     expected: usize,
@@ -97,7 +97,7 @@ pub struct Walk<const N: usize> {
 
 impl<const N: usize> Walk<N> {
     /// From the first member on.
-    pub fn new(keys: &'static Keys<N>, map: Container) -> Walk<N> {
+    pub(crate) fn new(keys: &'static Keys<N>, map: Container) -> Walk<N> {
         Walk {
             keys,
             expected: 0,
@@ -108,7 +108,10 @@ impl<const N: usize> Walk<N> {
     /// The next member; like [`Doc::next_member`] otherwise.
     // Always inline: otherwise the result is returned through the stack field by field.
     #[inline(always)]
-    pub fn next<'a, T: Doc<'a>>(&mut self, tree: T) -> Result<Option<KnownMember>, Malformed> {
+    pub(crate) fn next<'a, T: Doc<'a>>(
+        &mut self,
+        tree: T,
+    ) -> Result<Option<KnownMember>, Malformed> {
         let which = self.expected;
         if let Some(key) = self.keys.keys.get(which)
             && let Some((start, value)) = tree.expected_member(&mut self.map, key)

@@ -18,7 +18,7 @@ const BLOCK: usize = 64;
 /// Finds the end, after the closing quote, of the string whose content begins at `from`,
 /// and whether it has escapes. `None` if it does not end.
 #[inline]
-pub fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+pub(crate) fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
     // Most values are so short that the first step sees their end: that much is
     // worth having at each place that asks.
     if let Some(block) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
@@ -35,7 +35,7 @@ pub fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
 }
 
 /// Room for a comma or bracket, the longest key of an event, its quotes and a colon.
-pub const KEY_BLOCK: usize = TWICE;
+pub(crate) const KEY_BLOCK: usize = TWICE;
 
 /// The first bytes of a block, which are recognised at one look.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Front {
 /// The quote that ends the string whose content begins at the third byte; `None`
 /// where it is further away, or a backslash comes first.
 #[inline]
-pub fn closing_quote(block: &[u8; KEY_BLOCK]) -> Option<usize> {
+pub(crate) fn closing_quote(block: &[u8; KEY_BLOCK]) -> Option<usize> {
     let at = index((quotes_and_backslashes_of_two(block) & !0b11).trailing_zeros());
     (block.get(at) == Some(&b'"')).then_some(at)
 }
@@ -134,7 +134,7 @@ fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
 
 /// Finds the end, after the closing bracket, of the object or array that opens at `at`.
 /// Brackets are counted without regard to their kind. `None` if it does not end.
-pub fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
     dispatch!(Level::new(), simd => container_end_with(simd, bytes, at))
 }
 
@@ -257,7 +257,7 @@ impl Masks {
 }
 
 /// The places of a byte in a short text.
-pub fn places(text: &[u8], byte: u8) -> impl Iterator<Item = usize> {
+pub(crate) fn places(text: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     (0..text.len())
         .step_by(BLOCK)
         .zip(text.chunks(BLOCK))

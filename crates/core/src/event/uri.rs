@@ -6,7 +6,7 @@ use crate::doc::scan;
 
 /// Percent-decodes a path to bytes. A path with a malformed escape stays
 /// as it is, and a `+` is a `+`.
-pub fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
     let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
     let mut decoded = Vec::new();
     let mut rest = path;
@@ -30,7 +30,7 @@ pub fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The part of a request URI in front of the query.
-pub fn without_query(uri: &[u8]) -> &[u8] {
+pub(super) fn without_query(uri: &[u8]) -> &[u8] {
     let query = memchr::memchr(b'?', uri).unwrap_or(uri.len());
     uri.get(..query).unwrap_or(uri)
 }
@@ -38,7 +38,7 @@ pub fn without_query(uri: &[u8]) -> &[u8] {
 /// The parts of a resource request's decoded path, as the API server's request
 /// info reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResourcePath<'a> {
+pub(super) struct ResourcePath<'a> {
     /// API group, empty for the core group.
     pub group: &'a [u8],
     /// Namespace; a namespace object is in itself.
@@ -53,7 +53,7 @@ pub struct ResourcePath<'a> {
 
 impl<'a> ResourcePath<'a> {
     /// Reads `/api/{version}/…` or `/apis/{group}/{version}/…`; `None` for any other path.
-    pub fn parse(path: &'a [u8]) -> Option<ResourcePath<'a>> {
+    pub(super) fn parse(path: &'a [u8]) -> Option<ResourcePath<'a>> {
         // The longest form: apis/group/version/watch/namespaces/ns/resource/name/subresource.
         const LONGEST: usize = 9;
         let path = trim_slashes(path);

@@ -5,7 +5,7 @@ use crate::input::assemble::PiecePlace;
 
 /// The front of a container runtime's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix {
+pub(crate) struct Prefix {
     /// Its length in bytes, with the blank before the text.
     pub length: usize,
     /// The length of the time at its beginning.
@@ -18,7 +18,7 @@ pub struct Prefix {
 
 /// A stream of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -27,12 +27,12 @@ pub enum Stream {
 
 impl Prefix {
     /// The time at the front of the line that the prefix was read from.
-    pub fn time(&self, line: &[u8]) -> Option<EventTime> {
+    pub(crate) fn time(&self, line: &[u8]) -> Option<EventTime> {
         EventTime::parse(line.get(..self.time)?)
     }
 
     /// Reads the front of a line; `None` if the line has none.
-    pub fn read(line: &[u8]) -> Option<Prefix> {
+    pub(crate) fn read(line: &[u8]) -> Option<Prefix> {
         let dates = |i: usize, b: u8| line.get(i) == Some(&b);
         if !line.first()?.is_ascii_digit() || !dates(4, b'-') || !dates(10, b'T') {
             return None;

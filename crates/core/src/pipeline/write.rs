@@ -20,7 +20,7 @@ use crate::stage::{Flow, Job, Stages};
 use crate::stats::{self, RuleStats, Stats};
 
 /// Applies stages, shape and enrichment, and hands records to the sink.
-pub struct Writer {
+pub(super) struct Writer {
     pub settings: Settings,
     pub stages: Stages,
     pub stats: Stats,
@@ -45,7 +45,7 @@ struct Built {
 
 /// A record, and the place of its events in it.
 #[derive(Clone, Copy)]
-pub struct Place<'p> {
+pub(super) struct Place<'p> {
     pub original: Original<'p>,
     /// The record's map.
     pub map: &'p MapView<'p>,
@@ -72,7 +72,7 @@ struct Body<'b, 'a, D> {
 }
 
 impl Writer {
-    pub fn new(settings: Settings, enrich: Enrich) -> Writer {
+    pub(super) fn new(settings: Settings, enrich: Enrich) -> Writer {
         Writer {
             settings,
             stages: Stages::default(),
@@ -84,7 +84,7 @@ impl Writer {
         }
     }
 
-    pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+    pub(super) fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
         self.stats.rules.clear();
         if let Some(ruleset) = &ruleset {
             let rules = ruleset.rule_count().saturating_add(1);
@@ -96,7 +96,7 @@ impl Writer {
 
     /// Handles a record whose text may hold events.
     #[inline(never)]
-    pub fn text(
+    pub(super) fn text(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
@@ -115,7 +115,7 @@ impl Writer {
 
     /// Handles a text that was put together, if it holds events; returns whether it does.
     #[inline(never)]
-    pub fn assembled(
+    pub(super) fn assembled(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
@@ -139,7 +139,7 @@ impl Writer {
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
     #[inline(always)]
-    pub fn content<'a, D: Doc<'a>>(
+    pub(super) fn content<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -404,7 +404,7 @@ impl Writer {
 
     /// Handles a record whose body is not a map.
     #[cold]
-    pub fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+    pub(super) fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
         stats::count(&mut self.stats.non_audit);
         match self.settings.non_audit {
             OnOther::Keep => sink.keep(original),
@@ -413,13 +413,13 @@ impl Writer {
     }
 
     /// Handles a record that holds no audit event.
-    pub fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         stats::count(&mut self.stats.non_audit);
         self.pass(self.settings.non_audit, place, sink);
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
-    pub fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         stats::count(&mut self.stats.malformed);
         self.pass(self.settings.on_error, place, sink);
     }

@@ -71,14 +71,17 @@ impl Enrichment {
 }
 
 /// The stage, with its options and a source of random bytes for UUIDs.
-pub struct Enrich {
+pub(crate) struct Enrich {
     options: Enrichment,
     random: Box<dyn FnMut() -> [u8; 16] + Send>,
 }
 
 impl Enrich {
     /// Makes the stage from its options.
-    pub fn new(options: Enrichment, random: impl FnMut() -> [u8; 16] + Send + 'static) -> Enrich {
+    pub(crate) fn new(
+        options: Enrichment,
+        random: impl FnMut() -> [u8; 16] + Send + 'static,
+    ) -> Enrich {
         Enrich {
             options,
             random: Box::new(random),
@@ -87,13 +90,13 @@ impl Enrich {
 
     /// Returns whether a record may lose keys, and so all of them.
     #[inline]
-    pub fn removes_keys(&self) -> bool {
+    pub(crate) fn removes_keys(&self) -> bool {
         self.options.keys != KeyRule::KeepAll
     }
 
     /// Asks for the edits of a record's map.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(
+    pub(crate) fn apply<'a, D: Doc<'a>>(
         &mut self,
         doc: D,
         map: Range<usize>,
