@@ -87,17 +87,7 @@ pub(crate) fn count(counter: &mut u64) {
 /// Adds a number of bytes to a counter.
 #[inline]
 pub(crate) fn count_bytes(counter: &mut u64, bytes: usize) {
-    *counter = counter.saturating_add(as_u64(bytes));
-}
-
-/// A number of bytes or of things in memory, as counters hold it.
-#[inline]
-#[expect(
-    clippy::as_conversions,
-    reason = "no machine has addresses of more than 64 bits"
-)]
-pub(crate) fn as_u64(number: usize) -> u64 {
-    number as u64
+    *counter = counter.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
 }
 
 /// Lists the counters that are not zero in one line; `None` if all are.

@@ -31,11 +31,12 @@ fn by_record(
         start = end;
         let tag = template.tag(chunk_tag, entry);
         let place = *places.entry(tag).or_insert_with_key(|tag| {
+            let place = batches.len();
             batches.push(Batch {
                 tag: tag.clone(),
                 ..Batch::default()
             });
-            batches.len() - 1
+            place
         });
         if let Some(batch) = batches.get_mut(place) {
             batch.entries.extend_from_slice(entry);

@@ -69,7 +69,9 @@ impl Engine {
             self.pipeline.set_ruleset(Some(ruleset));
         }
         let result = self.pipeline.chunk(tag, chunk, sink);
-        self.broken_chunks += u64::from(result.is_err());
+        if result.is_err() {
+            self.broken_chunks = self.broken_chunks.saturating_add(1);
+        }
         self.report_trouble(log);
         result
     }

@@ -27,7 +27,8 @@ pub struct PolicyWatch {
 struct WatchedFile {
     path: std::path::PathBuf,
     interval: Duration,
-    next_look: Instant,
+    /// The time of the last look.
+    looked: Instant,
     /// The state in which the file was compiled last, with success or without.
     seen: FileState,
     /// The changed file that the last look found.
@@ -66,7 +67,7 @@ impl PolicyWatch {
                 file = interval.map(|interval| WatchedFile {
                     path,
                     interval,
-                    next_look: Instant::now() + interval,
+                    looked: Instant::now(),
                     seen: read.state,
                     candidate: None,
                     unreadable: None,
@@ -105,10 +106,10 @@ impl PolicyWatch {
     pub fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
         let file = self.file.as_mut()?;
         let now = Instant::now();
-        if now < file.next_look {
+        if now.duration_since(file.looked) < file.interval {
             return None;
         }
-        file.next_look = now + file.interval;
+        file.looked = now;
         let path = file.path.clone();
         let error = match file.look() {
             Ok(None) => return None,

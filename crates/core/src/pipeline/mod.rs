@@ -123,7 +123,8 @@ impl Pipeline {
     }
 
     fn count_withheld(&mut self) {
-        self.writer.stats.withheld = stats::as_u64(self.assembly.withheld());
+        let withheld = u64::try_from(self.assembly.withheld());
+        self.writer.stats.withheld = withheld.unwrap_or(u64::MAX);
     }
 
     /// Takes each of the records by itself. They were counted when they came.
