@@ -7,7 +7,11 @@ use kube_audit_forward::protocol::frames::Batch;
 
 /// Groups entries into one batch for each tag. Batches are in the order in which
 /// their tags come up, and entries keep their order within a batch.
-pub fn batches(sink: EntrySink, template: Option<&TagTemplate>, chunk_tag: &[u8]) -> Vec<Batch> {
+pub(crate) fn batches(
+    sink: EntrySink,
+    template: Option<&TagTemplate>,
+    chunk_tag: &[u8],
+) -> Vec<Batch> {
     let EntrySink { entries, ends, .. } = sink;
     let tag = match template {
         None => chunk_tag.to_vec(),
