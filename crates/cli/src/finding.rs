@@ -141,26 +141,26 @@ macro_rules! codes {
     ($($code:ident $severity:ident $name:literal $meaning:literal)*) => {
         /// Sort of a finding. Names never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Code {
+        pub(crate) enum Code {
             $(#[doc = $meaning] $code,)*
         }
 
         impl Code {
             /// All codes.
-            pub const ALL: &[Code] = &[$(Code::$code,)*];
+            pub(crate) const ALL: &[Code] = &[$(Code::$code,)*];
 
             /// Returns the name in reports.
-            pub fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $(Code::$code => $name,)* }
             }
 
             /// Returns the severity.
-            pub fn severity(self) -> Severity {
+            pub(crate) fn severity(self) -> Severity {
                 match self { $(Code::$code => Severity::$severity,)* }
             }
 
             /// Returns the meaning, in a few words.
-            pub fn meaning(self) -> &'static str {
+            pub(crate) fn meaning(self) -> &'static str {
                 match self { $(Code::$code => $meaning,)* }
             }
         }
