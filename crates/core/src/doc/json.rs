@@ -4,6 +4,10 @@
 //! it only skips: there it follows strings and brackets and nothing else. That
 //! is enough to cut a value out, and costs one pass. Nesting is counted, not
 //! recursed into.
+//!
+//! Every event takes the way through here, so sums are not checked: they are of a place that
+//! was found in the buffer and of a few bytes, and no buffer reaches the end of the address
+//! space. A place outside of the buffer reads nothing.
 
 use std::ops::Range;
 
@@ -44,7 +48,7 @@ impl<'a> Json<'a> {
     /// Finds the end of the string whose opening quote is at `at`, and whether it has escapes.
     #[inline]
     fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
-        scan::string_end(self.0, at.saturating_add(1)).ok_or(Malformed)
+        scan::string_end(self.0, at.wrapping_add(1)).ok_or(Malformed)
     }
 
     /// The end of the object or array that opens at `at`.
@@ -88,24 +92,24 @@ impl<'a> Json<'a> {
     fn compact_member(self, map: &mut Container) -> Option<Member<'a>> {
         // The opening bracket comes directly before the first member.
         let (from, before) = match map.count {
-            0 => (map.next.saturating_sub(1), b'{'),
+            0 => (map.next.wrapping_sub(1), b'{'),
             _ => (map.next, b','),
         };
         let block = self.0.get(from..)?.first_chunk::<{ scan::KEY_BLOCK }>()?;
         let quote = scan::closing_quote(block)?;
-        let value = from.saturating_add(quote).saturating_add(2);
+        let value = from.wrapping_add(quote).wrapping_add(2);
         let compact = block.starts_with(&[before, b'"'])
-            && block.get(quote.saturating_add(1)) == Some(&b':')
+            && block.get(quote.wrapping_add(1)) == Some(&b':')
             && self.0.get(value)? > &b' ';
         if !compact {
             return None;
         }
-        map.count = map.count.saturating_add(1);
+        map.count = map.count.wrapping_add(1);
         Some(Member {
-            start: from.saturating_add(1),
+            start: from.wrapping_add(1),
             key: Text {
                 raw: block.get(2..quote)?,
-                at: from.saturating_add(2),
+                at: from.wrapping_add(2),
                 escaped: false,
             },
             value,
@@ -145,7 +149,7 @@ impl<'a> Json<'a> {
             }
             at = self.solid(at.saturating_add(1));
         }
-        container.count = container.count.saturating_add(1);
+        container.count = container.count.wrapping_add(1);
         Ok(Some(at))
     }
 }
@@ -194,7 +198,7 @@ impl<'a> Doc<'a> for Json<'a> {
             return Err(Malformed);
         }
         let (end, escaped) = self.string_end(at)?;
-        let (from, to) = (at.saturating_add(1), end.saturating_sub(1));
+        let (from, to) = (at.wrapping_add(1), end.wrapping_sub(1));
         Ok((
             Text {
                 raw: self.0.get(from..to).ok_or(Malformed)?,
@@ -224,7 +228,7 @@ impl<'a> Doc<'a> for Json<'a> {
     #[inline(always)]
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
         if self.0.get(map.next) == Some(&b'}') {
-            map.next = map.next.saturating_add(1);
+            map.next = map.next.wrapping_add(1);
             return Ok(None);
         }
         match self.compact_member(map) {
@@ -236,7 +240,7 @@ impl<'a> Doc<'a> for Json<'a> {
     #[inline(always)]
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
         // The opening bracket comes directly before the first member.
-        let from = map.next.saturating_sub(usize::from(map.count == 0));
+        let from = map.next.wrapping_sub(usize::from(map.count == 0));
         let rest = self.0.get(from..)?;
         let length = key.in_json.of(rest.first_chunk()?)?;
         if map.count > 0 && rest.first() != Some(&b',') {
@@ -246,8 +250,8 @@ impl<'a> Doc<'a> for Json<'a> {
         if rest.get(length)? <= &b' ' {
             return None;
         }
-        map.count = map.count.saturating_add(1);
-        Some((from.saturating_add(1), from.saturating_add(length)))
+        map.count = map.count.wrapping_add(1);
+        Some((from.wrapping_add(1), from.wrapping_add(length)))
     }
 
     #[inline]

@@ -116,7 +116,7 @@ impl<const N: usize> Walk<N> {
         if let Some(key) = self.keys.keys.get(which)
             && let Some((start, value)) = tree.expected_member(&mut self.map, key)
         {
-            self.expected = which.saturating_add(1);
+            self.expected = which.wrapping_add(1);
             return Ok(Some(KnownMember {
                 which,
                 start,
@@ -128,7 +128,7 @@ impl<const N: usize> Walk<N> {
         };
         let which = self.keys.find(&member.key.value());
         if which < N {
-            self.expected = which.saturating_add(1);
+            self.expected = which.wrapping_add(1);
         }
         Ok(Some(KnownMember {
             which,

@@ -316,6 +316,16 @@ pub fn write_str_head(out: &mut Vec<u8>, length: usize) {
     }
 }
 
+/// Appends the head of binary data.
+pub fn write_bin_head(out: &mut Vec<u8>, length: usize) {
+    let [.., a, b, c, d] = length.to_be_bytes();
+    match length {
+        0..=0xff => out.extend_from_slice(&[0xc4, d]),
+        0x100..=0xffff => out.extend_from_slice(&[0xc5, c, d]),
+        _ => out.extend_from_slice(&[0xc6, a, b, c, d]),
+    }
+}
+
 /// Appends the head of a map.
 pub fn write_map_head(out: &mut Vec<u8>, members: usize) {
     write_container_head(out, members, [0x80, 0xde, 0xdf]);

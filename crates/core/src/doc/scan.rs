@@ -23,12 +23,12 @@ pub(crate) fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
     // worth having at each place that asks.
     if let Some(block) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
         let found = quotes_and_backslashes_of_two(block);
-        let at = from.saturating_add(index(found.trailing_zeros()));
+        let at = from.wrapping_add(index(found.trailing_zeros()));
         if found != 0 && bytes.get(at) == Some(&b'"') {
-            return Some((at.saturating_add(1), false));
+            return Some((at.wrapping_add(1), false));
         }
         if found == 0 {
-            return long_string_end(bytes, from.saturating_add(TWICE));
+            return long_string_end(bytes, from.wrapping_add(TWICE));
         }
     }
     long_string_end(bytes, from)
@@ -258,17 +258,17 @@ impl Masks {
 
 /// The places of a byte in a short text.
 pub(crate) fn places(text: &[u8], byte: u8) -> impl Iterator<Item = usize> {
-    (0..text.len())
-        .step_by(BLOCK)
-        .zip(text.chunks(BLOCK))
-        .flat_map(move |(start, part)| {
+    text.chunks(BLOCK)
+        .enumerate()
+        .flat_map(move |(number, part)| {
+            let start = number.wrapping_mul(BLOCK);
             // The filling differs from the byte.
             let block = filled_up(part, !byte);
             let mut left = dispatch!(Level::baseline(), simd => {
                 u8x64::from_slice(simd, &block).simd_eq(byte).to_bitmask()
             });
             std::iter::from_fn(move || {
-                let place = start.saturating_add(index(left.trailing_zeros()));
+                let place = start.wrapping_add(index(left.trailing_zeros()));
                 left &= left.checked_sub(1)?;
                 Some(place)
             })
@@ -300,12 +300,13 @@ fn quotes_and_backslashes(bytes: &[u8; LANES]) -> u32 {
 #[expect(clippy::as_conversions, reason = "there are 16 lanes")]
 fn equal_bytes(a: &[u8; KEY_BLOCK], b: &[u8; KEY_BLOCK]) -> u32 {
     dispatch!(Level::baseline(), simd => {
-        let (a, _) = a.as_chunks::<LANES>();
-        let (b, _) = b.as_chunks::<LANES>();
-        a.iter().zip(b).zip([0, LANES]).fold(0, |equal, ((a, b), shift)| {
-            let lanes = u8x16::from_slice(simd, a).simd_eq(u8x16::from_slice(simd, b));
-            equal | (lanes.to_bitmask() as u32) << shift
-        })
+        let half = |a: &[u8; LANES], b: &[u8; LANES]| {
+            u8x16::from_slice(simd, a).simd_eq(u8x16::from_slice(simd, b)).to_bitmask() as u32
+        };
+        match (a.as_chunks(), b.as_chunks()) {
+            (([a, c], _), ([b, d], _)) => half(a, b) | half(c, d) << LANES,
+            _ => 0,
+        }
     })
 }
 

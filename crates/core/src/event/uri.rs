@@ -62,8 +62,8 @@ impl<'a> ResourcePath<'a> {
         let ends = scan::places(path, b'/').chain([path.len()]);
         for (slot, end) in parts.iter_mut().zip(ends) {
             *slot = path.get(start..end)?;
-            start = end.saturating_add(1);
-            count = count.saturating_add(1);
+            start = end.wrapping_add(1);
+            count = count.wrapping_add(1);
         }
         let parts = parts.get(..count)?;
         if parts.len() < 3 {
@@ -96,15 +96,11 @@ impl<'a> ResourcePath<'a> {
     }
 }
 
-fn trim_slashes(path: &[u8]) -> &[u8] {
-    let is_other = |b: &u8| *b != b'/';
-    match (
-        path.iter().position(is_other),
-        path.iter().rposition(is_other),
-    ) {
-        (Some(first), Some(last)) => path.get(first..=last).unwrap_or_default(),
-        _ => &[],
+fn trim_slashes(mut path: &[u8]) -> &[u8] {
+    while let [b'/', rest @ ..] | [rest @ .., b'/'] = path {
+        path = rest;
     }
+    path
 }
 
 #[cfg(test)]
