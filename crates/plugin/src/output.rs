@@ -9,10 +9,9 @@ use kube_audit_core::input::audit_id;
 use kube_audit_core::options::{CommonOptions, HostSettings, Options};
 use kube_audit_core::stats::{Stats, summary};
 use kube_audit_forward::net::{
-    Call, Client, ClientEvent, Count, Flushed, Node, NodeState, Observer, PrepareError,
+    Call, Client, ClientEvent, Count, Flushed, LostRecord, Node, NodeState, Observer, PrepareError,
 };
 use kube_audit_forward::options::ForwardOptions;
-use kube_audit_forward::protocol::frames::RecordTooLarge;
 
 use super::batches::batches;
 use super::delivery::{self, Delivery};
@@ -208,6 +207,9 @@ impl Observer for EventLog {
             ClientEvent::ConnectFailed { .. }
             | ClientEvent::ConnectionLost { .. }
             | ClientEvent::Silent { .. }
+            | ClientEvent::UsedOnce { .. }
+            | ClientEvent::NeverAcknowledged { .. }
+            | ClientEvent::FrameTooLarge { .. }
             | ClientEvent::FrameSplit { .. }
             | ClientEvent::FrameParked { .. } => LogLevel::Warn,
         };
@@ -218,10 +220,10 @@ impl Observer for EventLog {
         self.log.log(level, &message);
     }
 
-    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
+    fn record_lost(&self, reason: &LostRecord, entry: &[u8]) {
         self.delivery.lost(1);
         let which = audit_id(entry).map_or(String::new(), |id| format!("; auditID `{id}`"));
-        let message = format!("lost a record: {error}{which}");
+        let message = format!("lost a record: {reason}{which}");
         self.log.log(LogLevel::Error, &message);
     }
 

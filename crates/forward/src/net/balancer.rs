@@ -196,7 +196,7 @@ mod tests {
         Balancer::new(&nodes, delivery)
     }
 
-    /// How many of so many frames each node gets.
+    /// Returns how many of `frames` frames each node gets.
     fn spread(balancer: &mut Balancer, statuses: &[NodeStatus], frames: usize) -> Vec<usize> {
         let mut counts = vec![0; statuses.len()];
         for _ in 0..frames {

@@ -168,7 +168,9 @@ impl Client {
         let overdue = state.chunk_table.is_overdue(key);
         let flushed = match state.chunk_table.state(key) {
             ChunkState::Taken(ChunkStatus::Delivered) => Flushed::Delivered,
-            ChunkState::Taken(ChunkStatus::Parked) => Flushed::Retry(Reason::GivenBack),
+            ChunkState::Taken(ChunkStatus::Parked) | ChunkState::Released => {
+                Flushed::Retry(Reason::GivenBack)
+            }
             _ if state.phase == Phase::Ended => Flushed::Retry(Reason::Ended),
             ChunkState::Queued | ChunkState::Invited if overdue => Flushed::Retry(Reason::Full),
             ChunkState::Taken(ChunkStatus::Sending) if overdue => Flushed::Retry(Reason::UnderWay),

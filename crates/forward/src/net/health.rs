@@ -27,6 +27,8 @@ const PACE: Duration = Duration::from_secs(1);
 pub(super) enum Failure {
     /// The node cannot be reached, or a connection was lost.
     Failed,
+    /// The node did not acknowledge a frame in time.
+    Silent,
     /// Node and client refuse each other: key, user or TLS settings are wrong.
     Denied,
 }
@@ -38,6 +40,10 @@ pub(super) struct Health {
     failures: u32,
     /// True if the node acknowledged a frame after its last failure.
     proven: bool,
+    /// True if the last failure was a time-out of an acknowledgement.
+    silent: bool,
+    /// True once the node has acknowledged any frame.
+    ever_acknowledged: bool,
     not_before: Option<Instant>,
     /// Time at which the attempts so far would end at a rate of one per [`PACE`].
     paced: Option<Instant>,
@@ -52,9 +58,10 @@ impl Health {
         jitter: impl FnOnce(Duration) -> Duration,
     ) {
         let backoff = match failure {
-            Failure::Failed => &BACKOFF,
+            Failure::Failed | Failure::Silent => &BACKOFF,
             Failure::Denied => &DENIED,
         };
+        self.silent = failure == Failure::Silent;
         let retry = now + jitter(backoff.delay(self.failures));
         let paced = self.paced.map_or(now, |paced| paced.max(now)) + PACE;
         let allowed = paced.checked_sub(PACE * BURST).unwrap_or(now);
@@ -68,6 +75,8 @@ impl Health {
     pub(super) fn acknowledged(&mut self) {
         self.failures = 0;
         self.proven = true;
+        self.silent = false;
+        self.ever_acknowledged = true;
     }
 
     /// Returns the earliest time of the next attempt.
@@ -78,6 +87,17 @@ impl Health {
     /// Returns true if the node has failed since its last acknowledgement.
     pub(super) fn has_failed(&self) -> bool {
         self.failures > 0
+    }
+
+    /// Returns true if the last failure was a time-out of an acknowledgement, and none
+    /// has come since.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Returns true if the node has ever acknowledged a frame.
+    pub(super) fn has_ever_acknowledged(&self) -> bool {
+        self.ever_acknowledged
     }
 
     /// Returns true if the node has acknowledged a frame since its last failure.
