@@ -31,14 +31,14 @@ Exit status:
     override_usage = "kube-audit <COMMAND>",
     after_help = EXIT_STATUS
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
 /// A command of the tool.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     Check(Check),
     Eval(Eval),
     Explain(Explain),
@@ -54,7 +54,7 @@ pub enum Command {
 /// Bit (classic or YAML) or an audit policy. Each finding is one line,
 /// FILE:LINE:COLUMN: SEVERITY[CODE]: what was found and what would be right.
 #[derive(Args, Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// Form of the report: lines of text, or one JSON document.
     ///
     /// The JSON document has `findings`, each with severity, code, file, line, column, path
@@ -76,7 +76,7 @@ pub struct Check {
 
 /// Shows the decision of a policy on each event, one JSON object per line.
 #[derive(Args, Debug)]
-pub struct Eval {
+pub(crate) struct Eval {
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -87,7 +87,7 @@ pub struct Eval {
 ///
 /// Shows why earlier rules do not match, which rule decides, and what is cut.
 #[derive(Args, Debug)]
-pub struct Explain {
+pub(crate) struct Explain {
     #[command(flatten)]
     pub policy: PolicyArgs,
     /// Form of the answers: text, or one JSON object per line.
@@ -101,7 +101,7 @@ pub struct Explain {
 ///
 /// Events go to standard output, or to the file of -o; the summary goes to standard error.
 #[derive(Args, Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     #[command(flatten)]
     pub policy: PolicyArgs,
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
@@ -122,7 +122,7 @@ pub struct Replay {
 ///
 /// The text is what the audit sidecar of the cluster gets, byte for byte.
 #[derive(Args, Debug)]
-pub struct Render {
+pub(crate) struct Render {
     /// Variable that KKP puts into filters; may be repeated.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
@@ -139,14 +139,14 @@ pub struct Render {
 
 /// Writes shell completions or man pages, for packages.
 #[derive(Args, Debug)]
-pub struct Generate {
+pub(crate) struct Generate {
     #[command(subcommand)]
     pub what: Generated,
 }
 
 /// File that the tool makes about itself.
 #[derive(Debug, Subcommand)]
-pub enum Generated {
+pub(crate) enum Generated {
     /// Completions for a shell, to standard output.
     Completions {
         #[arg(value_enum)]
@@ -162,7 +162,7 @@ pub enum Generated {
 /// Policy that a command works with.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     /// Audit policy; - is standard input.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     policy: Option<OsString>,
@@ -173,14 +173,14 @@ pub struct PolicyArgs {
 
 impl PolicyArgs {
     /// Returns the policy that is named, if one is.
-    pub fn choice(self) -> Option<Choice> {
+    pub(crate) fn choice(self) -> Option<Choice> {
         self.policy
             .map(Choice::File)
             .or(self.preset.map(Choice::Preset))
     }
 
     /// Returns the policy, which `command` cannot do without.
-    pub fn required(self, command: &str) -> Result<Choice, Failure> {
+    pub(crate) fn required(self, command: &str) -> Result<Choice, Failure> {
         self.choice().ok_or_else(|| {
             Failure::Usage(format!("{command} needs --policy FILE or --preset NAME"))
         })
@@ -189,7 +189,7 @@ impl PolicyArgs {
 
 /// Files of events, and where answers go.
 #[derive(Args, Debug)]
-pub struct Events {
+pub(crate) struct Events {
     #[command(flatten)]
     pub out: Out,
     /// Files of events; standard input for - or none.
@@ -199,7 +199,7 @@ pub struct Events {
 
 /// Destination of the output.
 #[derive(Args, Debug)]
-pub struct Out {
+pub(crate) struct Out {
     /// File to write to instead of standard output.
     #[arg(short = 'o', long = "out-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out_file: Option<PathBuf>,
@@ -207,7 +207,7 @@ pub struct Out {
 
 /// Form of answers.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Text for people.
     #[default]
     Text,
@@ -217,7 +217,7 @@ pub enum Format {
 
 /// Form of what `replay` writes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ReplayForm {
+pub(crate) enum ReplayForm {
     /// The event alone.
     Event,
     /// The record with the event and the keys beside it.

@@ -14,7 +14,7 @@ use super::args::{Events, Explain, Format};
 use super::output::Output;
 use super::{Exit, Failure, input};
 
-pub fn run(arguments: Explain) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
     let Explain {
         policy,
         format,

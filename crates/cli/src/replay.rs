@@ -19,7 +19,7 @@ use super::{Exit, Failure, input};
 /// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-pub fn run(arguments: Replay) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: Replay) -> Result<Exit, Failure> {
     let Replay {
         policy,
         records,

@@ -65,13 +65,29 @@ impl Stats {
     /// The counters of a rule; `None` means no rule.
     pub fn rule(&mut self, rule: Option<u32>) -> Option<&mut RuleStats> {
         let last = self.rules.len().checked_sub(1)?;
-        self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
+        let place = match rule {
+            Some(rule) => usize::try_from(rule).ok()?,
+            None => last,
+        };
+        self.rules.get_mut(place)
     }
 
     /// Lists the counters that are not zero: `records: 13, events kept: 10, …`.
     pub fn summary(&self) -> String {
         summary(&SERIES, self).unwrap_or_else(|| "no records".to_owned())
     }
+}
+
+/// Adds one to a counter.
+#[inline]
+pub(crate) fn count(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}
+
+/// Adds a number of bytes to a counter.
+#[inline]
+pub(crate) fn count_bytes(counter: &mut u64, bytes: usize) {
+    *counter = counter.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
 }
 
 /// Lists the counters that are not zero in one line; `None` if all are.

@@ -98,7 +98,7 @@ impl Delivery {
                 self.sent.fetch_add(1, Ordering::Relaxed);
                 (&self.resent, 1)
             }
-            Count::FrameAcked(records) => (&self.acked, records as u64),
+            Count::FrameAcked(records) => (&self.acked, u64::try_from(records).unwrap_or(u64::MAX)),
             Count::FrameSplit => (&self.split, 1),
             Count::ConnectionMade => (&self.connections, 1),
             Count::ConnectionLost => (&self.connections_lost, 1),

@@ -11,7 +11,7 @@ use super::policy_watch::PolicyWatch;
 use super::{Metric, OptionError, Patterns, metrics};
 
 /// Rewrites chunks by the policy in force.
-pub struct Engine {
+pub(crate) struct Engine {
     pipeline: Pipeline,
     watch: Option<PolicyWatch>,
     /// Chunks with bytes that are not a record.
@@ -24,7 +24,7 @@ pub struct Engine {
 impl Engine {
     /// Loads the policy and compiles the patterns. `patterns` are the host's regular
     /// expressions, `None` if it was built without them.
-    pub fn new(
+    pub(crate) fn new(
         options: CommonOptions,
         patterns: Option<&dyn Patterns>,
         log: &dyn Log,
@@ -58,7 +58,7 @@ impl Engine {
 
     /// Rewrites the records of a chunk into the sink. At bytes that are not a record it
     /// stops: `Err` is their position, and the sink decides about the rest.
-    pub fn chunk(
+    pub(crate) fn chunk(
         &mut self,
         tag: &[u8],
         chunk: &[u8],
@@ -69,29 +69,31 @@ impl Engine {
             self.pipeline.set_ruleset(Some(ruleset));
         }
         let result = self.pipeline.chunk(tag, chunk, sink);
-        self.broken_chunks += u64::from(result.is_err());
+        if result.is_err() {
+            self.broken_chunks = self.broken_chunks.saturating_add(1);
+        }
         self.report_trouble(log);
         result
     }
 
     /// Gives the sink the pieces of split lines that are withheld under a tag.
     #[cfg(feature = "output")]
-    pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
+    pub(crate) fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
         self.pipeline.release(tag, sink);
     }
 
     /// The counters since the start.
-    pub fn stats(&self) -> &Stats {
+    pub(crate) fn stats(&self) -> &Stats {
         self.pipeline.stats()
     }
 
     /// Visits the counters as metrics.
-    pub fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+    pub(crate) fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         metrics::visit_stats(self.stats(), visit);
     }
 
     /// Logs the counts, and what is lost with the engine.
-    pub fn close(&self, log: &dyn Log) {
+    pub(crate) fn close(&self, log: &dyn Log) {
         log.log(LogLevel::Info, &self.stats().summary());
         let withheld = self.stats().withheld;
         if withheld > 0 {

@@ -61,7 +61,7 @@ impl Output {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form, chunk.len());
                 if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*events.log) {
-                    events.lost_bytes(chunk.len() - at);
+                    events.lost_bytes(chunk.len().saturating_sub(at));
                 }
                 // A retry brings the whole chunk again, so no piece may be held back for
                 // a later chunk.
@@ -80,10 +80,10 @@ impl Output {
                 batches(sink, tag.as_ref(), host_tag)
             }
         };
-        let client = Client::start(config, prepare, Arc::clone(&events) as Arc<dyn Observer>)
-            .map_err(|error| {
-                OptionError::other("the output cannot start", error.to_string()).with_source(error)
-            })?;
+        let observer: Arc<dyn Observer> = events.clone();
+        let client = Client::start(config, prepare, observer).map_err(|error| {
+            OptionError::other("the output cannot start", error.to_string()).with_source(error)
+        })?;
         Ok(Output {
             client,
             engine,
@@ -187,7 +187,8 @@ impl EventLog {
     }
 
     fn lost_bodiless(&self, records: usize) {
-        self.delivery.lost(records as u64);
+        self.delivery
+            .lost(u64::try_from(records).unwrap_or(u64::MAX));
         let message = format!("lost {records} records of a chunk: they do not contain a map");
         self.log.log(LogLevel::Error, &message);
     }

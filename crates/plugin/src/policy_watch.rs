@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 8 << 20;
 /// A changed file is taken when two looks, one interval apart, find the same state and the
 /// same bytes: half of a file that is still being written may be a valid policy that
 /// drops everything.
-pub struct PolicyWatch {
+pub(crate) struct PolicyWatch {
     /// The file to look at, unless the policy comes from elsewhere or is never read again.
     file: Option<WatchedFile>,
 }
@@ -27,7 +27,8 @@ pub struct PolicyWatch {
 struct WatchedFile {
     path: std::path::PathBuf,
     interval: Duration,
-    next_look: Instant,
+    /// The time of the last look.
+    looked: Instant,
     /// The state in which the file was compiled last, with success or without.
     seen: FileState,
     /// The changed file that the last look found.
@@ -39,7 +40,7 @@ struct WatchedFile {
 impl PolicyWatch {
     /// Loads the policy for the first time. `interval` is the time between two looks at
     /// its file, `None` to never read it again.
-    pub fn start(
+    pub(crate) fn start(
         source: PolicySource,
         interval: Option<Duration>,
         log: &dyn Log,
@@ -66,7 +67,7 @@ impl PolicyWatch {
                 file = interval.map(|interval| WatchedFile {
                     path,
                     interval,
-                    next_look: Instant::now() + interval,
+                    looked: Instant::now(),
                     seen: read.state,
                     candidate: None,
                     unreadable: None,
@@ -102,13 +103,13 @@ impl PolicyWatch {
 
     /// Returns the policy anew if its file has changed. A file that cannot be used is
     /// logged and leaves the last good policy in force.
-    pub fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
+    pub(crate) fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
         let file = self.file.as_mut()?;
         let now = Instant::now();
-        if now < file.next_look {
+        if now.duration_since(file.looked) < file.interval {
             return None;
         }
-        file.next_look = now + file.interval;
+        file.looked = now;
         let path = file.path.clone();
         let error = match file.look() {
             Ok(None) => return None,

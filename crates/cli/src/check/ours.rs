@@ -12,10 +12,10 @@ use super::policy;
 use super::section::check;
 
 /// The plugin's name.
-pub const NAME: &str = "kube_audit";
+pub(super) const NAME: &str = "kube_audit";
 
 /// Checks all sections of ours.
-pub fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+pub(super) fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     second_output(pipeline, findings);
     let ours = pipeline.sections.iter().filter(|section| section.is(NAME));
     for section in ours {

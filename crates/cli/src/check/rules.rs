@@ -8,7 +8,7 @@ use super::ours;
 use super::pipeline::{Kind, Pipeline, Property, Section};
 
 /// Checks a pipeline.
-pub fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+pub(super) fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     ours::all(pipeline, findings);
     names_and_matches(pipeline, findings);
     unmatched(pipeline, findings);

@@ -8,7 +8,7 @@ use kube_audit_forward::options::{ForwardOptions, Remark};
 
 /// The outcome for a section whose options are right.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Checked {
+pub(super) struct Checked {
     /// What would be a warning in the log, but for the policy's own.
     pub remarks: Vec<Remark>,
     /// The text of `Policy`, decoded; it is valid.
@@ -17,7 +17,7 @@ pub struct Checked {
 
 /// Checks a whole section, with the options that the host keeps to itself. Files and
 /// environment variables are not looked at.
-pub fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
+pub(super) fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
     let options = Options::section(kind, properties)?;
     options.check_host_values()?;
     let remarks = match kind {

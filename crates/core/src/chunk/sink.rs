@@ -260,7 +260,7 @@ impl Sink for EntrySink {
             self.ends.push(self.entries.len());
         } else {
             self.entries.truncate(start);
-            self.bodiless += 1;
+            self.bodiless = self.bodiless.saturating_add(1);
         }
     }
 }

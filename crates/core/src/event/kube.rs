@@ -29,6 +29,14 @@ macro_rules! fields {
             const COUNT: usize = $name::ALL.len() - 1;
             const KEYS: &'static Keys<{ $name::COUNT }> = &Keys::new([$($key,)*]);
         }
+
+        impl From<$name> for usize {
+            #[inline(always)]
+            #[expect(clippy::as_conversions, reason = "the number of a variant")]
+            fn from(field: $name) -> usize {
+                field as usize
+            }
+        }
     };
 }
 
@@ -61,11 +69,10 @@ impl Field {
     /// Returns whether the level decides if the field is logged, or is the field itself.
     #[inline]
     pub fn depends_on_level(self) -> bool {
-        const THESE: u32 = 1 << Field::Level as u32
-            | 1 << Field::RequestObject as u32
-            | 1 << Field::ResponseObject as u32
-            | 1 << Field::Annotations as u32;
-        THESE >> self as u32 & 1 != 0
+        matches!(
+            self,
+            Field::Level | Field::RequestObject | Field::ResponseObject | Field::Annotations
+        )
     }
 }
 
@@ -141,15 +148,20 @@ impl<const N: usize> Default for FieldTexts<'_, N> {
 
 impl<'a, const N: usize> FieldTexts<'a, N> {
     #[inline(always)]
-    fn set(&mut self, place: usize, text: Option<Text<'a>>) {
-        if let Some(place) = self.0.get_mut(place) {
+    fn set(&mut self, place: impl Into<usize>, text: Option<Text<'a>>) {
+        if let Some(place) = self.0.get_mut(place.into()) {
             *place = text;
         }
     }
 
+    #[inline(always)]
+    fn get(&self, place: impl Into<usize>) -> Option<Text<'a>> {
+        self.0.get(place.into()).copied().flatten()
+    }
+
     /// The value of a string, empty where there is none.
-    fn value(&self, place: usize) -> Cow<'a, [u8]> {
-        let text = self.0.get(place).copied().flatten();
+    fn value(&self, place: impl Into<usize>) -> Cow<'a, [u8]> {
+        let text = self.get(place);
         text.map_or(Cow::Borrowed(&[]), |text| text.value())
     }
 }
@@ -170,6 +182,13 @@ struct GroupSpan {
     start: usize,
     end: usize,
     escaped: bool,
+}
+
+impl GroupSpan {
+    #[inline]
+    fn raw<'a>(&self, document: &'a [u8]) -> &'a [u8] {
+        document.get(self.start..self.end).unwrap_or_default()
+    }
 }
 
 /// The content of a map.
@@ -308,7 +327,7 @@ impl<'a> MapView<'a> {
             if let Some(Text { raw, at, escaped }) = group {
                 scratch.groups.push(GroupSpan {
                     start: at,
-                    end: at + raw.len(),
+                    end: at.saturating_add(raw.len()),
                     escaped,
                 });
             }
@@ -336,7 +355,7 @@ impl<'a> MapView<'a> {
     /// A field whose value is a string.
     #[inline(always)]
     fn text(&self, field: Field) -> Option<Text<'a>> {
-        self.texts.0.get(field as usize).copied().flatten()
+        self.texts.get(field)
     }
 
     /// Tells events and lists of them from other maps.
@@ -376,8 +395,7 @@ impl<'a> MapView<'a> {
     /// own: they have the API version of the list.
     pub fn item_of_list(&mut self, list_version: Option<Text<'a>>) -> Event<'_, 'a> {
         let own = self.api_version();
-        self.texts
-            .set(Field::ApiVersion as usize, own.or(list_version));
+        self.texts.set(Field::ApiVersion, own.or(list_version));
         Event { view: self }
     }
 }
@@ -447,7 +465,7 @@ impl<'v, 'a> Event<'v, 'a> {
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
         let view = self.view;
-        let verb = view.texts.value(Field::Verb as usize);
+        let verb = view.texts.value(Field::Verb);
         let name = view
             .user
             .name
@@ -460,13 +478,13 @@ impl<'v, 'a> Event<'v, 'a> {
         let groups = match few.get_mut(..spans.len()) {
             Some(few) if !spans.iter().any(|span| span.escaped) => {
                 for (group, span) in few.iter_mut().zip(spans) {
-                    *group = &document[span.start..span.end];
+                    *group = span.raw(document);
                 }
                 &*few
             }
             _ => {
                 let text = |span: &GroupSpan| Text {
-                    raw: &document[span.start..span.end],
+                    raw: span.raw(document),
                     at: span.start,
                     escaped: span.escaped,
                 };
@@ -488,13 +506,13 @@ impl<'v, 'a> Event<'v, 'a> {
                 },
             });
         };
-        let version = reference.value(RefField::ApiVersion as usize);
+        let version = reference.value(RefField::ApiVersion);
         let logged = LoggedRef {
-            group: reference.value(RefField::ApiGroup as usize),
-            resource: reference.value(RefField::Resource as usize),
-            subresource: reference.value(RefField::Subresource as usize),
-            namespace: reference.value(RefField::Namespace as usize),
-            name: reference.value(RefField::Name as usize),
+            group: reference.value(RefField::ApiGroup),
+            resource: reference.value(RefField::Resource),
+            subresource: reference.value(RefField::Subresource),
+            namespace: reference.value(RefField::Namespace),
+            name: reference.value(RefField::Name),
         };
         let mut resource = Resource {
             group: &logged.group,
@@ -509,7 +527,7 @@ impl<'v, 'a> Event<'v, 'a> {
             .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
             && let Some(slash) = memchr::memrchr(b'/', &version)
         {
-            resource.group = &version[..slash];
+            resource.group = version.get(..slash).unwrap_or_default();
         }
         let path;
         // These have no body to fill anything from; lists name objects by field selectors.

@@ -16,7 +16,7 @@ use crate::input::recognise::{Carrier, Content, Line, LinePlace, Prefixes};
 use crate::policy::Ruleset;
 use crate::stage::Condition;
 use crate::stage::enrich::Enrich;
-use crate::stats::Stats;
+use crate::stats::{self, Stats};
 
 pub use settings::{EventTimeSource, Format, OnOther, OutputShape, Settings};
 
@@ -104,7 +104,7 @@ impl Pipeline {
             };
             match record.kind {
                 RecordKind::Log(time) => {
-                    self.writer.stats.records += 1;
+                    stats::count(&mut self.writer.stats.records);
                     self.record(original, time, Take::Assemble(tag), sink);
                 }
                 RecordKind::GroupMarker => sink.keep(original),
@@ -123,7 +123,8 @@ impl Pipeline {
     }
 
     fn count_withheld(&mut self) {
-        self.writer.stats.withheld = self.assembly.withheld() as u64;
+        let withheld = u64::try_from(self.assembly.withheld());
+        self.writer.stats.withheld = withheld.unwrap_or(u64::MAX);
     }
 
     /// Takes each of the records by itself. They were counted when they came.

@@ -17,10 +17,10 @@ use crate::policy::{Decision, Ruleset};
 use crate::stage::enrich::Enrich;
 use crate::stage::select::{Subject, Whole};
 use crate::stage::{Flow, Job, Stages};
-use crate::stats::{RuleStats, Stats};
+use crate::stats::{self, RuleStats, Stats};
 
 /// Applies stages, shape and enrichment, and hands records to the sink.
-pub struct Writer {
+pub(super) struct Writer {
     pub settings: Settings,
     pub stages: Stages,
     pub stats: Stats,
@@ -45,7 +45,7 @@ struct Built {
 
 /// A record, and the place of its events in it.
 #[derive(Clone, Copy)]
-pub struct Place<'p> {
+pub(super) struct Place<'p> {
     pub original: Original<'p>,
     /// The record's map.
     pub map: &'p MapView<'p>,
@@ -72,7 +72,7 @@ struct Body<'b, 'a, D> {
 }
 
 impl Writer {
-    pub fn new(settings: Settings, enrich: Enrich) -> Writer {
+    pub(super) fn new(settings: Settings, enrich: Enrich) -> Writer {
         Writer {
             settings,
             stages: Stages::default(),
@@ -84,7 +84,7 @@ impl Writer {
         }
     }
 
-    pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+    pub(super) fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
         self.stats.rules.clear();
         if let Some(ruleset) = &ruleset {
             let rules = ruleset.rule_count().saturating_add(1);
@@ -96,7 +96,7 @@ impl Writer {
 
     /// Handles a record whose text may hold events.
     #[inline(never)]
-    pub fn text(
+    pub(super) fn text(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
@@ -115,7 +115,7 @@ impl Writer {
 
     /// Handles a text that was put together, if it holds events; returns whether it does.
     #[inline(never)]
-    pub fn assembled(
+    pub(super) fn assembled(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
@@ -139,7 +139,7 @@ impl Writer {
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
     #[inline(always)]
-    pub fn content<'a, D: Doc<'a>>(
+    pub(super) fn content<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -374,7 +374,7 @@ impl Writer {
         item: Range<usize>,
         sink: &mut impl Sink,
     ) {
-        self.stats.malformed += 1;
+        stats::count(&mut self.stats.malformed);
         if self.settings.on_error == OnOther::Drop {
             return;
         }
@@ -404,8 +404,8 @@ impl Writer {
 
     /// Handles a record whose body is not a map.
     #[cold]
-    pub fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
-        self.stats.non_audit += 1;
+    pub(super) fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.non_audit);
         match self.settings.non_audit {
             OnOther::Keep => sink.keep(original),
             OnOther::Drop => sink.leave_out(original),
@@ -413,14 +413,14 @@ impl Writer {
     }
 
     /// Handles a record that holds no audit event.
-    pub fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
-        self.stats.non_audit += 1;
+    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.non_audit);
         self.pass(self.settings.non_audit, place, sink);
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
-    pub fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
-        self.stats.malformed += 1;
+    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.malformed);
         self.pass(self.settings.on_error, place, sink);
     }
 
@@ -450,7 +450,9 @@ impl Writer {
     /// it if they do not.
     fn holds(&mut self, whole: Whole<'_>, fields: &[(AnyDoc<'_>, &[Member])]) -> bool {
         let holds = self.stages.select.holds(&Subject { whole, fields });
-        self.stats.excluded_others += u64::from(!holds);
+        if !holds {
+            stats::count(&mut self.stats.excluded_others);
+        }
         holds
     }
 
@@ -562,7 +564,7 @@ fn finish<'a, D: Doc<'a>>(
         !members.is_empty() && left == Some(0)
     };
     if enrich.removes_keys() && is_emptied() {
-        stats.emptied += 1;
+        stats::count(&mut stats.emptied);
         sink.leave_out(place.original);
     } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
         sink.keep(place.original);
@@ -578,17 +580,18 @@ fn finish<'a, D: Doc<'a>>(
 #[inline]
 fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision>, plan: Plan<'_>) {
     if plan.has(Cause::Level) || plan.has(Cause::ManagedFields) {
-        stats.stripped += 1;
-        stats.level_bytes += plan.bytes(Cause::Level).removed as u64;
-        stats.managed_fields_bytes += plan.bytes(Cause::ManagedFields).removed as u64;
+        let managed = plan.bytes(Cause::ManagedFields).removed;
+        stats::count(&mut stats.stripped);
+        stats::count_bytes(&mut stats.level_bytes, plan.bytes(Cause::Level).removed);
+        stats::count_bytes(&mut stats.managed_fields_bytes, managed);
     }
     let enriched = plan.bytes(Cause::Enrich);
     let length = plan
         .length_of(event.range().len())
         .saturating_add(enriched.removed)
-        .saturating_sub(enriched.added) as u64;
-    stats.bytes_out += length;
+        .saturating_sub(enriched.added);
+    stats::count_bytes(&mut stats.bytes_out, length);
     if let Some(rule) = decision.and_then(|decision| stats.rule(decision.rule)) {
-        rule.bytes_out += length;
+        stats::count_bytes(&mut rule.bytes_out, length);
     }
 }

@@ -9,12 +9,12 @@ use crate::stage::Job;
 
 /// The annotations that the API server records at level `Request` and above:
 /// the JSON patches of mutating webhooks, which may hold secrets.
-pub const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
+pub(crate) const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
 
 /// Asks for the edits that bring an event down to the level of the rule, or to its own
 /// where that is lower. A `level` that the API server does not know stays as it is.
 #[inline]
-pub fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
+pub(crate) fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
     let Some(decision) = &job.decision else {
         return Ok(());
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::doc::Doc;
 use crate::policy::{Decision, Level, Ruleset};
 use crate::stage::{DroppedBy, Flow, Job};
+use crate::stats;
 
 /// The policy in force, if there is one.
 #[derive(Default)]
@@ -26,8 +27,8 @@ impl Decide {
                 ruleset.decide(attributes)
             });
         if let Some(rule) = job.stats.rule(decision.rule) {
-            rule.events += 1;
-            rule.bytes_in += job.event.range().len() as u64;
+            stats::count(&mut rule.events);
+            stats::count_bytes(&mut rule.bytes_in, job.event.range().len());
         }
         job.decision = Some(decision);
         match is_logged(&decision, job) {

@@ -157,10 +157,14 @@ impl Cuts {
         };
         for member in &scratch.members {
             let goes = plan.removal_of(member.start) == Some(Cause::Level);
-            let bytes = if goes { member.end - member.value } else { 0 };
+            let bytes = if goes { member.value..member.end } else { 0..0 }.len();
             match member.field {
-                Field::RequestObject => cuts.request_object += bytes,
-                Field::ResponseObject => cuts.response_object += bytes,
+                Field::RequestObject => {
+                    cuts.request_object = cuts.request_object.saturating_add(bytes);
+                }
+                Field::ResponseObject => {
+                    cuts.response_object = cuts.response_object.saturating_add(bytes);
+                }
                 Field::Annotations => cuts.annotations = removed_members(doc, member.value, plan)?,
                 _ => {}
             }

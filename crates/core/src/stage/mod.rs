@@ -30,7 +30,7 @@ use crate::doc::msgpack::Msgpack;
 use crate::doc::{Doc, Malformed};
 use crate::event::kube::{Event, Member, Scratch};
 use crate::policy::Decision;
-use crate::stats::Stats;
+use crate::stats::{self, Stats};
 
 use decide::Decide;
 use select::Select;
@@ -88,16 +88,16 @@ impl Stages {
     /// is given `flow`, and may answer `Continue` to keep what the policy would drop.
     #[inline]
     pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
-        job.stats.events += 1;
-        job.stats.bytes_in += job.event.range().len() as u64;
+        stats::count(&mut job.stats.events);
+        stats::count_bytes(&mut job.stats.bytes_in, job.event.range().len());
         let mut flow = self.decide.apply(job);
         if flow == Flow::Continue {
             flow = self.select.apply(job);
         }
         match flow {
             Flow::Continue => cut::apply(job)?,
-            Flow::Drop(DroppedBy::Policy) => job.stats.dropped += 1,
-            Flow::Drop(DroppedBy::Condition) => job.stats.excluded_events += 1,
+            Flow::Drop(DroppedBy::Policy) => stats::count(&mut job.stats.dropped),
+            Flow::Drop(DroppedBy::Condition) => stats::count(&mut job.stats.excluded_events),
         }
         Ok(flow)
     }

@@ -20,7 +20,7 @@ use kube_audit_core::policy::{Level, Parsed, Policy, Rule, Ruleset, Syntax, Warn
 use kube_audit_core::text::{Node, Path, Value, shown};
 
 /// True if a document is a policy, or was meant to be one.
-pub fn looks_like(document: &Node) -> bool {
+pub(super) fn looks_like(document: &Node) -> bool {
     let of_audit = |node: &Node| {
         node.text()
             .is_some_and(|text| text.starts_with("audit.k8s.io"))
@@ -31,7 +31,7 @@ pub fn looks_like(document: &Node) -> bool {
 }
 
 /// Checks a policy: the text as kube-apiserver reads it, then the tree as it is written.
-pub fn check(
+pub(super) fn check(
     name: &str,
     content: &str,
     syntax: Syntax,
