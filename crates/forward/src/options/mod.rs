@@ -313,7 +313,7 @@ mod tests {
         );
         assert_eq!(options.tag, TagTemplate::parse("new").ok());
         assert_eq!(options.config.limits.acks, Acks::Waived);
-        assert_eq!(options.remarks.len(), 1);
+        assert_eq!(options.remarks.len(), 2);
         assert!(
             !format!("{options:?}").contains("\"p\""),
             "no secret in debug output"
@@ -427,7 +427,7 @@ mod tests {
         check(
             &[("Tag", "$a['b")],
             &some,
-            "`Tag` is `$a['b`: `$a['b` is no key",
+            "`Tag` is `$a['b`: `$a['b` is not a key",
         );
         check(
             &[("Ack_Window", "0")],
