@@ -27,6 +27,6 @@
     )
 )]
 // On its way into the list above.
-#![warn(clippy::multiple_unsafe_ops_per_block)]
+#![deny(clippy::multiple_unsafe_ops_per_block)]
 
 mod ffi;

@@ -29,7 +29,7 @@ pub(super) struct EngineApi {
 }
 
 impl EngineApi {
-    /// Those of this process.
+    /// Functions of this process.
     pub(super) fn get() -> Result<&'static EngineApi, Refusal> {
         static ENGINE: OnceCell<EngineApi> = OnceCell::new();
         ENGINE.get_or_try_init(|| {

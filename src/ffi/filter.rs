@@ -41,7 +41,7 @@ fn lock(live: &Mutex<Live>) -> MutexGuard<'_, Live> {
 
 /// The exported object. The host copies it after the library's constructors ran.
 ///
-/// It starts out refusing: in every layout the first callback of a start is one of
+/// The object starts out refusing: in every layout the first callback of a start is one of
 /// the first two. [`construct`] fills it for a host that is known.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "the host's rule for the name")]

@@ -132,20 +132,20 @@ pub(super) type Function<Nullable> = <Nullable as IntoIterator>::Item;
 
 /// The Fluent Bit that loaded the library.
 pub(super) struct Host {
-    /// Its version.
+    /// Version of the host.
     pub version: Version,
     /// The layout of the filter plugin object that it copies.
     pub filter_plugin: FilterPluginLayout,
-    /// Its log.
+    /// Log of the host.
     pub log_print: Function<abi::flb_log_print_fn>,
-    /// Its functions for filters.
+    /// Functions for filters.
     pub filter: FilterApi,
-    /// Its functions for outputs.
+    /// Functions for outputs.
     #[cfg(feature = "output")]
     pub output: OutputApi,
-    /// Its functions for metrics, from 2.0.0 on, unless it was built without them.
+    /// Functions for metrics, from 2.0.0 on, unless it was built without them.
     pub metrics: Option<MetricsApi>,
-    /// Its regular expressions, unless it was built without them.
+    /// Regular expressions, unless the host was built without them.
     pub regex: Option<RegexApi>,
 }
 
@@ -183,7 +183,7 @@ pub(super) struct RegexApi {
 }
 
 impl Host {
-    /// Its regular expressions, as the plugins take them.
+    /// Regular expressions of the host, as the plugins take them.
     pub(super) fn patterns(&self) -> Option<&dyn Patterns> {
         self.regex.as_ref().map(|regex| regex as &dyn Patterns)
     }

@@ -11,9 +11,9 @@ use super::finding::{Code, Findings};
 
 /// A file's name and its text as UTF-8.
 pub(crate) struct TextFile {
-    /// Its name in messages.
+    /// Name in messages.
     pub name: String,
-    /// Its text.
+    /// Text of the document.
     pub text: String,
 }
 

@@ -87,7 +87,7 @@ struct Explanation {
     cuts: Option<Cuts>,
 }
 
-/// Why a rule does not match.
+/// Reason why a rule does not match.
 struct Reason {
     rule: usize,
     line: usize,
@@ -275,7 +275,7 @@ fn resource_name(resource: &Resource<'_>) -> String {
     }
 }
 
-/// Why a selector fails, with what the request has and what the rule asks for.
+/// Reason why a selector fails, with what the request has and what the rule asks for.
 fn words(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> String {
     let resource = match &attributes.target {
         Target::Resource(resource) => Some(resource),

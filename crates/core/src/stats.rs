@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// What a pipeline has done since it was made.
+/// Counters of a pipeline since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Log records read, each once.
@@ -43,7 +43,7 @@ pub struct Stats {
     pub rules: Vec<RuleStats>,
 }
 
-/// What became of the events that one rule decided.
+/// Counters of the events that one rule decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuleStats {
     /// Events.
@@ -100,7 +100,7 @@ pub fn summary<S>(table: &[Series<S>], counters: &S) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// How the value of a series may change.
+/// Direction in which the value of a series may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// The value grows, from 0 at the start of the instance.
@@ -119,11 +119,11 @@ pub struct Series<S: 'static> {
     pub name: &'static str,
     /// One sentence on the metric.
     pub help: &'static str,
-    /// How the value may change.
+    /// Counter or gauge.
     pub kind: MetricKind,
     /// Names and values of the labels that tell the series of a metric apart.
     pub labels: &'static [Label<'static>],
-    /// What precedes the value in a line of text.
+    /// Words that precede the value in a line of text.
     pub words: &'static str,
     value: fn(&S) -> u64,
 }

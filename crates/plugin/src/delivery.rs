@@ -7,7 +7,7 @@ use kube_audit_forward::net::{Count, Node, NodeState};
 
 use super::metrics::{Metric, visit_series};
 
-/// What the client of an output has done since its start.
+/// Counters of an output's client since its start.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     sent: AtomicU64,

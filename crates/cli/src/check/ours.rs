@@ -141,7 +141,7 @@ fn is_receiver(property: &Property) -> bool {
         .any(|def| def.is(&property.key))
 }
 
-/// What the plugin would get, with `1` for each variable: it can be a part of most values.
+/// Value that the plugin would get, with `1` for each variable: it can be a part of most values.
 fn properties(known: &[&Property]) -> Properties {
     let pair = |property: &&Property| {
         let value = without_variables(&property.value);

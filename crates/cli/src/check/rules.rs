@@ -473,7 +473,7 @@ fn backlogs(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     }
 }
 
-/// What Fluent Bit 1.9 to 5.1 reads in its service section; anything else it passes over.
+/// Keys that Fluent Bit 1.9 to 5.1 reads in its service section; it ignores others.
 const SERVICE_KEYS: [&str; 53] = [
     "Coro_Stack_Size",
     "Daemon",

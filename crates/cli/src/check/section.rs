@@ -9,7 +9,7 @@ use kube_audit_forward::options::{ForwardOptions, Remark};
 /// The outcome for a section whose options are right.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Checked {
-    /// What would be a warning in the log, but for the policy's own.
+    /// Warnings that the plugin would log, except those about the policy.
     pub remarks: Vec<Remark>,
     /// The text of `Policy`, decoded; it is valid.
     pub inline_policy: Option<String>,

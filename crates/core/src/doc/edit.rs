@@ -88,7 +88,7 @@ struct Request {
     text: (usize, usize),
     kind: RequestKind,
     cause: Cause,
-    /// Its number among the requests.
+    /// Number of the request among all.
     order: u32,
 }
 

@@ -37,13 +37,13 @@ impl Default for Limits {
 /// A piece of an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece<'a> {
-    /// Its text.
+    /// Text of the piece, without prefix.
     pub text: &'a [u8],
     /// The record that it came in.
     pub record: &'a [u8],
     /// The time when it was written.
     pub time: EventTime,
-    /// Its place in the event.
+    /// Place of the piece in the event.
     pub place: PiecePlace,
 }
 

@@ -6,7 +6,7 @@ use crate::input::assemble::PiecePlace;
 /// The front of a container runtime's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix {
-    /// Its length in bytes, with the blank before the text.
+    /// Length in bytes, with the blank before the text.
     pub length: usize,
     /// The length of the time at its beginning.
     time: usize,

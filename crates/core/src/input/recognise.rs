@@ -36,7 +36,7 @@ pub(crate) struct Line<'a> {
 pub(crate) enum LinePlace {
     /// The record's.
     InRecord,
-    /// Its own: it was put together from several records.
+    /// In a buffer of its own: the line was put together from several records.
     Assembled,
 }
 

@@ -14,13 +14,13 @@ use super::table;
 /// The options that filter and output have in common.
 #[derive(Debug)]
 pub struct CommonOptions {
-    /// Where the policy comes from; `None` for no policy.
+    /// Source of the policy; `None` without one.
     pub policy: Option<PolicySource>,
-    /// How often a policy file is looked at; `None` for never again.
+    /// Time between two looks at the policy file; `None` to read it once.
     pub policy_reload: Option<Duration>,
     /// Conditions that events and records must meet to stay.
     pub conditions: Vec<ConditionOption>,
-    /// How records are read and written.
+    /// Reading and writing of records.
     pub settings: Settings,
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What Go's `html/template` escapes in text, after the `&`.
+/// Names that Go's `html/template` writes after the `&` for characters that it escapes.
 const ENTITIES: [(&str, char); 7] = [
     ("#34;", '"'),
     ("#39;", '\''),

@@ -1,4 +1,4 @@
-//! Where the text of a policy comes from.
+//! Source of a policy's text.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use super::error::{OptionError, Problem};
 use super::read::Options;
 use super::table::{self, OptionDef};
 
-/// Where the text of a policy comes from.
+/// Source of a policy's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicySource {
     /// One of the policies that come with the plugin.

@@ -535,7 +535,7 @@ fn embed_changed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mu
 /// The way in which a record is written.
 #[derive(Clone, Copy)]
 struct Written {
-    /// Its time, if that is not its own.
+    /// New time of the record, if it changes.
     time: Option<EventTime>,
     extent: Extent,
 }

@@ -30,9 +30,9 @@ pub struct ForwardOptions {
 
 /// The receivers of a section.
 enum Receivers<'o> {
-    /// Those in the section itself.
+    /// Receivers in the section itself.
     Here(Vec<Node>),
-    /// Those in the file that `Upstream` names.
+    /// Receivers in the file that `Upstream` names.
     File(Given<'o>),
 }
 
