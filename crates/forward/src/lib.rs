@@ -16,7 +16,9 @@
         clippy::todo,
         clippy::unimplemented,
         clippy::indexing_slicing,
-        clippy::string_slice
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
     )
 )]
 
