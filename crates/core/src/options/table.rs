@@ -357,8 +357,12 @@ options! {
     CONNECT_TIMEOUT = OptionDef::new("Connect_Timeout", OUTPUT, Duration).default("5s");
     /// The limit for a write without progress.
     WRITE_TIMEOUT = OptionDef::new("Write_Timeout", OUTPUT, Duration).default("10s");
-    /// The limit for an acknowledgement.
-    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("30s");
+    /// The time without any acknowledgement on a connection after which its frames are sent
+    /// again; it doubles with each time-out in a row, up to eight times the value.
+    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("60s");
+    /// The number of rejections after which a single record that a receiver does not store is
+    /// lost, with an error in the log; without it the record is retried for ever.
+    GIVE_UP_AFTER = OptionDef::new("Give_Up_After", OUTPUT, Number(1..=1000));
     /// The silence of a node after which another one gets its frames too.
     FAILOVER_AFTER = OptionDef::new("Failover_After", OUTPUT, Duration).default("3s");
     /// How long a connection stays open that is not used.
