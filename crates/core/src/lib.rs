@@ -19,6 +19,7 @@
 #![cfg_attr(
     not(test),
     deny(
+        unreachable_pub,
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,

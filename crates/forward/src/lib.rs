@@ -10,13 +10,16 @@
 #![cfg_attr(
     not(test),
     deny(
+        unreachable_pub,
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::panic,
         clippy::todo,
         clippy::unimplemented,
         clippy::indexing_slicing,
-        clippy::string_slice
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
     )
 )]
 

@@ -110,7 +110,7 @@ impl Balancer {
             group.iter().copied().rev().max_by_key(|node| {
                 self.shares
                     .get(*node)
-                    .map(|share| share.credit + share.weight)
+                    .map(|share| share.credit.saturating_add(share.weight))
             })
         };
         best(&self.candidates(statuses))
@@ -124,12 +124,12 @@ impl Balancer {
         let mut total = 0;
         for other in self.candidates(statuses) {
             if let Some(share) = self.shares.get_mut(other) {
-                share.credit += share.weight;
-                total += share.weight;
+                share.credit = share.credit.saturating_add(share.weight);
+                total = share.weight.saturating_add(total);
             }
         }
         if let Some(share) = self.shares.get_mut(node) {
-            share.credit -= total;
+            share.credit = share.credit.saturating_sub(total);
         }
     }
 

@@ -146,7 +146,7 @@ impl ChunkTable {
             }
             None => {
                 let key = ChunkKey(self.next_key);
-                self.next_key += 1;
+                self.next_key = self.next_key.wrapping_add(1);
                 self.items.push_back(Item {
                     key,
                     arrival: Arrival::First,
@@ -355,7 +355,7 @@ impl ChunkTable {
 
     /// Finds a chunk of an earlier call that no call waits for.
     fn find(&mut self, tag: &[u8], chunk: &[u8]) -> Option<&mut Item> {
-        let length = tag.len() + chunk.len();
+        let length = tag.len().saturating_add(chunk.len());
         let waits = |item: &Item| item.call == Call::Ended;
         let known = |item: &Item| item.fingerprint.is_some_and(|known| known.length == length);
         if !self.items.iter().any(|item| waits(item) && known(item)) {
@@ -376,7 +376,7 @@ impl ChunkTable {
             hasher.finish()
         });
         Fingerprint {
-            length: tag.len() + chunk.len(),
+            length: tag.len().saturating_add(chunk.len()),
             hash,
         }
     }
@@ -387,7 +387,7 @@ impl ChunkTable {
         loop {
             let held = self.items.iter().filter(|item| item.is_held());
             let held: usize = held.map(|item| item.bytes).sum();
-            if held == 0 || held + wanted <= self.memory {
+            if held == 0 || held.saturating_add(wanted) <= self.memory {
                 return true;
             }
             let idle = |item: &&mut Item| item.state == PARKED && item.call == Call::Ended;

@@ -20,6 +20,7 @@ use crate::protocol::compression::Compression;
 use crate::protocol::handshake::{Auth, Handshake, Progress};
 use crate::protocol::session::{Limits, Reuse, Session};
 use crate::protocol::wire::{ExtraOption, Frame};
+use crate::time::after;
 
 /// Opens connections to one node.
 pub(super) struct Opener {
@@ -83,7 +84,7 @@ impl Opener {
         let mut connection = Connection {
             stream,
             stage: Stage::Securing {
-                deadline: now + self.timers.tls,
+                deadline: after(now, self.timers.tls),
                 handshake,
             },
             to,

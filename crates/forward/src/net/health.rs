@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::time::after;
+
 /// Delays after failures: at once after the first one, then 100 ms, 200 ms, … up
 /// to 30 s, each shortened by jitter, by half at most.
 const BACKOFF: Backoff = Backoff {
@@ -62,9 +64,9 @@ impl Health {
             Failure::Denied => &DENIED,
         };
         self.silent = failure == Failure::Silent;
-        let retry = now + jitter(backoff.delay(self.failures));
-        let paced = self.paced.map_or(now, |paced| paced.max(now)) + PACE;
-        let allowed = paced.checked_sub(PACE * BURST).unwrap_or(now);
+        let retry = after(now, jitter(backoff.delay(self.failures)));
+        let paced = after(self.paced.map_or(now, |paced| paced.max(now)), PACE);
+        let allowed = paced.checked_sub(PACE.saturating_mul(BURST)).unwrap_or(now);
         self.paced = Some(paced);
         self.not_before = Some(retry.max(allowed));
         self.failures = self.failures.saturating_add(1);

@@ -26,6 +26,7 @@ use crate::protocol::chunk::{Attempt, Company, Ending, Next, NodeRecord, Size};
 use crate::protocol::send_queue::LostFrames;
 use crate::protocol::session::{Limits, ProtocolError, Reuse, Timeout};
 use crate::protocol::wire::Frame;
+use crate::time::after;
 
 /// A node with at most one connection.
 pub(super) struct NodeConnection {
@@ -204,7 +205,7 @@ impl NodeConnection {
                         acknowledged: None,
                         reused: false,
                         used: now,
-                        rotate_at: now + rng.jitter(config.rotate_after),
+                        rotate_at: after(now, rng.jitter(config.rotate_after)),
                     });
                 }
                 Some(NodeEvent::Ready { to })
@@ -219,7 +220,7 @@ impl NodeConnection {
                     return Some(NodeEvent::Lost(error));
                 }
                 if ready.gives_up_at(config).is_some_and(|at| now >= at) {
-                    let silence = 2 * config.failover_after;
+                    let silence = config.failover_after.saturating_mul(2);
                     return Some(NodeEvent::Lost(Timeout::Ack(silence).into()));
                 }
                 if ready.is_busy() || now < ready.retires_at(config) {
@@ -395,14 +396,14 @@ impl NodeConnection {
         match &self.link {
             Link::Idle => hope,
             Link::Connecting { since, .. } | Link::Establishing { since, .. } => {
-                if now < *since + config.suspect_after {
+                if now < after(*since, config.suspect_after) {
                     hope
                 } else {
                     NodeStatus::Down
                 }
             }
             Link::Ready(ready) => match ready.connection.stalled_since() {
-                Some(since) if now >= since + config.suspect_after => NodeStatus::Suspect,
+                Some(since) if now >= after(since, config.suspect_after) => NodeStatus::Suspect,
                 _ if now >= ready.rotate_at => NodeStatus::Pending,
                 Some(_) if !self.is_trusted(config) => NodeStatus::OnTrial,
                 _ => NodeStatus::Up,
@@ -509,7 +510,7 @@ impl NodeConnection {
 
     /// Returns when the node next has to be looked at, after `now`.
     pub(super) fn deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
-        let slow = |since: &Instant| Some(*since + config.suspect_after);
+        let slow = |since: &Instant| Some(after(*since, config.suspect_after));
         let deadlines = match &self.link {
             Link::Idle => vec![self.memory.health.not_before()],
             Link::Connecting { dial, since } => vec![dial.deadline(), slow(since)],
@@ -518,8 +519,8 @@ impl NodeConnection {
                 let stalled = ready.connection.stalled_since();
                 vec![
                     ready.connection.deadline(),
-                    stalled.map(|since| since + config.suspect_after),
-                    stalled.map(|since| since + self.longest_silence(config)),
+                    stalled.map(|since| after(since, config.suspect_after)),
+                    stalled.map(|since| after(since, self.longest_silence(config))),
                     ready.gives_up_at(config),
                     Some(ready.retires_at(config)),
                 ]
@@ -599,12 +600,12 @@ impl Ready {
     /// others got its frames.
     fn gives_up_at(&self, config: &Config) -> Option<Instant> {
         let stalled = self.connection.stalled_since()?;
-        (!self.rerouted.is_empty()).then(|| stalled + 2 * config.failover_after)
+        (!self.rerouted.is_empty()).then(|| after(stalled, config.failover_after.saturating_mul(2)))
     }
 
     /// Returns when the connection is closed unless frames are in flight.
     fn retires_at(&self, config: &Config) -> Instant {
-        self.rotate_at.min(self.used + config.idle_timeout)
+        self.rotate_at.min(after(self.used, config.idle_timeout))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::protocol::frames::{BatchError, RecordTooLarge};
 use crate::protocol::handshake::HandshakeError;
 use crate::protocol::session::{ProtocolError, Timeout};
 use crate::protocol::wire::WireError;
+use crate::time::after;
 
 /// Receiver of events and counts. Called on the client's thread, between I/O, so
 /// its methods should return quickly.
@@ -356,8 +357,8 @@ impl Reporter {
         }
         let key = (discriminant(event), event.subject().to_owned());
         let suppressed = match self.kinds.get_mut(&key) {
-            Some(kind) if now < kind.reported + QUIET => {
-                kind.suppressed += 1;
+            Some(kind) if now < after(kind.reported, QUIET) => {
+                kind.suppressed = kind.suppressed.saturating_add(1);
                 return;
             }
             Some(kind) => kind.suppressed,
@@ -365,7 +366,7 @@ impl Reporter {
         };
         // Peers come and go, so kinds without recent events are dropped.
         self.kinds
-            .retain(|_, kind| kind.suppressed > 0 || now < kind.reported + QUIET);
+            .retain(|_, kind| kind.suppressed > 0 || now < after(kind.reported, QUIET));
         self.kinds.insert(
             key,
             Kind {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::time::after;
+
 /// Time after which a connection that ended is not blamed on its last acknowledgement.
 const RIGHT_AFTER: Duration = Duration::from_secs(1);
 
@@ -43,7 +45,7 @@ impl ReuseHistory {
     /// Records that the receiver closed a connection that was never reused, after
     /// its last acknowledgement. Returns true if that explains the end.
     pub(super) fn closed(&mut self, acknowledged: Instant, now: Instant) -> bool {
-        let explains = now <= acknowledged + RIGHT_AFTER;
+        let explains = now <= after(acknowledged, RIGHT_AFTER);
         if explains {
             self.closed = self.closed.saturating_add(1);
             self.last = Some(now);
@@ -53,7 +55,7 @@ impl ReuseHistory {
 
     /// Returns how the next connection is to be used.
     pub(super) fn usage(&self, now: Instant) -> Use {
-        let is_fresh = self.last.is_some_and(|last| now < last + REMEMBERED);
+        let is_fresh = self.last.is_some_and(|last| now < after(last, REMEMBERED));
         match self.closed {
             0 => Use::Window,
             EVIDENCE.. if is_fresh => Use::Once,

@@ -21,6 +21,7 @@ use crate::protocol::chunk::{Attempt, ChunkKey, ChunkStatus, Consequence};
 use crate::protocol::frames::{Batch, cut};
 use crate::protocol::send_queue::{Order, SendQueue};
 use crate::protocol::session::Timeout;
+use crate::time::after;
 
 /// Longest time that a stopping client waits for acknowledgements. Well below the
 /// 5 s that Fluent Bit grants for its shutdown by default.
@@ -91,7 +92,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             while self.step(now) {}
             self.report_nodes();
             if phase == Phase::Stopping {
-                let end = *end.get_or_insert(now + DRAIN);
+                let end = *end.get_or_insert(after(now, DRAIN));
                 let busy =
                     self.send_queue.is_active() && self.nodes.iter().any(NodeConnection::is_ready);
                 if !busy || now >= end {
@@ -151,7 +152,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 self.reporter.record_lost(&error.into(), entry);
             }
             if !cut.frames.is_empty() {
-                bytes += batch.entries.len();
+                bytes = batch.entries.len().saturating_add(bytes);
                 parts.push((batch, cut.frames));
             }
         }

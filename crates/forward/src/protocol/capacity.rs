@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::time::after;
+
 /// Time for which an acknowledged size counts: receivers are restarted with other
 /// limits.
 const ACCEPTED_FOR: Duration = Duration::from_secs(600);
@@ -48,7 +50,9 @@ impl Capacity {
     /// Returns the size above which frames should be split before they are sent;
     /// `None` if no size was rejected.
     pub fn limit(&self, now: Instant) -> Option<usize> {
-        let (rejected, _) = self.rejected.filter(|(_, at)| now < *at + REJECTED_FOR)?;
+        let (rejected, _) = self
+            .rejected
+            .filter(|(_, at)| now < after(*at, REJECTED_FOR))?;
         let accepted = self.accepted(now).min(rejected);
         let doubled = accepted.saturating_mul(2);
         let limit = if doubled < rejected {
@@ -72,7 +76,9 @@ impl Capacity {
     }
 
     fn accepted(&self, now: Instant) -> usize {
-        let known = self.accepted.filter(|(_, at)| now < *at + ACCEPTED_FOR);
+        let known = self
+            .accepted
+            .filter(|(_, at)| now < after(*at, ACCEPTED_FOR));
         known.map_or(0, |(bytes, _)| bytes)
     }
 }

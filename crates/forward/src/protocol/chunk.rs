@@ -405,7 +405,7 @@ impl ChunkInFlight {
                 if frame.rejections == 0 || self.unproven_splits >= UNPROVEN_SPLITS {
                     return Consequence::Resend;
                 }
-                self.unproven_splits += 1;
+                self.unproven_splits = self.unproven_splits.saturating_add(1);
             }
             frame.rejections = frame.rejections.saturating_add(1);
             let rejections = frame.rejections;

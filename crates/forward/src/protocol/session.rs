@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::FrameId;
 use super::wire::{Acks, Frame, Inbox, Reply, WireError};
+use crate::time::after;
 
 /// Window and timers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +161,7 @@ impl Session {
         if length == 0 {
             return;
         }
-        self.written += length;
+        self.written = self.written.saturating_add(length);
         self.moved = now;
         if !self.is_writing() && self.in_flight.len() == 1 {
             self.waiting_since = now;
@@ -190,7 +191,7 @@ impl Session {
             let Reply::Ack(id) = reply else {
                 return Err(ProtocolError::Refused);
             };
-            let arrived = self.in_flight.len() - leaving;
+            let arrived = self.in_flight.len().saturating_sub(leaving);
             let place = self
                 .in_flight
                 .iter()
@@ -268,7 +269,7 @@ impl Session {
     fn write_deadline(&self) -> Option<Instant> {
         // Without acknowledgements a frame in flight is one that is still buffered.
         let unsettled = self.limits.acks == Acks::Waived && !self.in_flight.is_empty();
-        (self.is_writing() || unsettled).then(|| self.moved + self.limits.write_timeout)
+        (self.is_writing() || unsettled).then(|| after(self.moved, self.limits.write_timeout))
     }
 
     /// Every acknowledgement restarts the clock, so that a slow peer has time for every
@@ -282,7 +283,7 @@ impl Session {
             (0, _) => self.waiting_since,
             (_, since) => since.min(self.waiting_since),
         };
-        Some(since + self.limits.ack_timeout)
+        Some(after(since, self.limits.ack_timeout))
     }
 
     /// Updates the overtaken frames after the acknowledgement of the frame that was
@@ -291,7 +292,7 @@ impl Session {
         let (frames, since) = self.overtaken;
         self.overtaken = match frames {
             0 => (place, now),
-            _ if place < frames => (frames - 1, since),
+            _ if place < frames => (frames.saturating_sub(1), since),
             _ => (place, since),
         };
     }
