@@ -4,16 +4,16 @@
 //!
 //! | stage | file | does |
 //! |---|---|---|
-//! | decide | [`decide`] | asks the policy for level and omitted stages |
-//! | select | [`select`] | drops what `Regex` and `Exclude` do not let through |
-//! | cut | [`cut`] | asks for what the level leaves out to be removed |
+//! | decide | `decide` | asks the policy for level and omitted stages |
+//! | select | `select` | drops what `Regex` and `Exclude` do not let through |
+//! | cut | `cut` | asks for what the level leaves out to be removed |
 //!
-//! The last stage, [`enrich`], is about the record that the event ends up in, and is
+//! The last stage, `enrich`, is about the record that the event ends up in, and is
 //! applied when that is written. Stages only ask for [edits](crate::doc::edit); what they
 //! amount to is settled once, after all of them.
 //!
 //! A stage that is added is a file with its options, its `apply` and its tests, a line in
-//! [`Stages::apply`], and its counters in [`stats`](crate::stats).
+//! [`Stages::apply`], and its counters in [`stats`].
 
 pub(crate) mod cut;
 pub(crate) mod decide;
