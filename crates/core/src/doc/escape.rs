@@ -6,21 +6,25 @@ pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
     while let Some(slash) = memchr::memchr(b'\\', rest) {
         out.extend_from_slice(&rest[..slash]);
-        let (plain, length) = match rest.get(slash + 1) {
-            Some(b'n') => ('\n', 2),
-            Some(b't') => ('\t', 2),
-            Some(b'r') => ('\r', 2),
-            Some(b'b') => ('\u{8}', 2),
-            Some(b'f') => ('\u{c}', 2),
-            Some(b'u') => unescape_unicode(&rest[slash..]),
-            Some(&b) if b.is_ascii() => (char::from(b), 2),
-            Some(_) => (char::REPLACEMENT_CHARACTER, 1),
-            None => (char::REPLACEMENT_CHARACTER, 1),
-        };
+        let (plain, length) = read_escape(&rest[slash..]);
         out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
         rest = &rest[slash + length..];
     }
     out.extend_from_slice(rest);
+}
+
+/// Reads the escape that a text begins with: its value, and how many bytes it takes.
+pub fn read_escape(text: &[u8]) -> (char, usize) {
+    match text.get(1) {
+        Some(b'n') => ('\n', 2),
+        Some(b't') => ('\t', 2),
+        Some(b'r') => ('\r', 2),
+        Some(b'b') => ('\u{8}', 2),
+        Some(b'f') => ('\u{c}', 2),
+        Some(b'u') => unescape_unicode(text),
+        Some(&b) if b.is_ascii() => (char::from(b), 2),
+        _ => (char::REPLACEMENT_CHARACTER, 1),
+    }
 }
 
 /// Reads `\uXXXX`, or a surrogate pair of two; what was read, and how many bytes it took.
