@@ -31,6 +31,16 @@ impl<'a> Json<'a> {
         at
     }
 
+    /// The last position at or before `at` with no white space in front of it.
+    fn solid_end(self, mut at: usize) -> usize {
+        while let Some(before) = at.checked_sub(1)
+            && let Some(b' ' | b'\n' | b'\r' | b'\t') = self.0.get(before)
+        {
+            at = before;
+        }
+        at
+    }
+
     /// The end of a string whose opening quote stands at `at`, and whether it has escapes.
     #[inline]
     fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
@@ -241,23 +251,41 @@ impl<'a> Doc<'a> for Json<'a> {
         self.step(list, b']')
     }
 
+    const HAS_SIZES: bool = false;
+    const SEPARATOR: &'static [u8] = b",";
+
+    fn next_start(self, end: usize) -> Option<usize> {
+        let comma = self.solid(end);
+        (self.0.get(comma) == Some(&b',')).then(|| self.solid(comma + 1))
+    }
+
+    fn previous_end(self, start: usize) -> Option<usize> {
+        let before = self.solid_end(start);
+        let comma = before.checked_sub(1)?;
+        (self.0.get(comma) == Some(&b',')).then(|| self.solid_end(comma))
+    }
+
+    fn members_end(self, map: &Range<usize>) -> usize {
+        self.solid_end(map.end.saturating_sub(1))
+    }
+
+    fn write_resized_head(self, _: usize, _: isize, _: &mut Vec<u8>) -> Option<usize> {
+        None
+    }
+
     fn write_text(out: &mut Vec<u8>, text: &[u8]) {
         out.push(b'"');
         escape(text, out);
         out.push(b'"');
     }
 
-    fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]) {
-        if !first {
-            out.push(b',');
-        }
-        Self::write_text(out, key);
-        out.push(b':');
-        Self::write_text(out, value);
+    fn write_text_part(out: &mut Vec<u8>, text: &[u8]) {
+        escape(text, out);
     }
 
-    fn recount(self, _: usize, _: usize, _: &mut Vec<u8>) -> Option<Range<usize>> {
-        None
+    fn write_key(out: &mut Vec<u8>, key: &[u8]) {
+        Self::write_text(out, key);
+        out.push(b':');
     }
 }
 

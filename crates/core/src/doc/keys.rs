@@ -175,7 +175,8 @@ mod tests {
             let mut msgpack = vec![0x85];
             let mut members = Vec::new();
             for name in names.into_iter().chain(["last"]) {
-                Msgpack::write_member(&mut msgpack, false, name.as_bytes(), room.as_bytes());
+                Msgpack::write_key(&mut msgpack, name.as_bytes());
+                Msgpack::write_text(&mut msgpack, room.as_bytes());
                 members.push(format!("\"{name}\":\"{room}\""));
             }
             let tree = Msgpack(&msgpack);

@@ -8,15 +8,15 @@
 //! copy what it does not touch.
 
 pub(crate) mod convert;
-pub(crate) mod edit;
+pub mod edit;
 pub(crate) mod escape;
-pub(crate) mod json;
+pub mod json;
 pub(crate) mod keys;
-pub(crate) mod msgpack;
-pub mod path;
+pub mod msgpack;
 pub(crate) mod scan;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::doc::escape::unescape;
 use crate::doc::keys::Key;
@@ -131,16 +131,27 @@ pub trait Doc<'a>: Copy {
     /// The next item; `None` behind the last one, with [`Container::next`] at the list's end.
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed>;
 
-    /// Writes a string value.
+    /// Whether maps, lists and texts announce their size in a head, as in msgpack. Where
+    /// they do not, [`SEPARATOR`](Doc::SEPARATOR) stands between members.
+    const HAS_SIZES: bool;
+    /// The bytes between two members.
+    const SEPARATOR: &'static [u8];
+    /// Where the member or item begins that follows the one that ends at `end`; `None`
+    /// after the last one, and where the form has sizes.
+    fn next_start(self, end: usize) -> Option<usize>;
+    /// Where the member or item ends that comes before the one that begins at `start`;
+    /// `None` before the first one, and where the form has sizes.
+    fn previous_end(self, start: usize) -> Option<usize>;
+    /// Where the members of a map end.
+    fn members_end(self, map: &Range<usize>) -> usize;
+    /// Appends the head of the map, list or text that begins at `at` with its size
+    /// changed; returns where the present head ends, or `None` where there is none.
+    fn write_resized_head(self, at: usize, by: isize, out: &mut Vec<u8>) -> Option<usize>;
+
+    /// Appends a string value.
     fn write_text(out: &mut Vec<u8>, text: &[u8]);
-    /// Writes a member with a string value; `first` when the map has none before it.
-    fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]);
-    /// How the header of the map at `at` changes when it has `members` members:
-    /// the bytes it occupies and what goes there, or `None` where the form has no count.
-    fn recount(
-        self,
-        at: usize,
-        members: usize,
-        out: &mut Vec<u8>,
-    ) -> Option<std::ops::Range<usize>>;
+    /// Appends a part of a string value: as it stands between the quotes of JSON, or as it is.
+    fn write_text_part(out: &mut Vec<u8>, text: &[u8]);
+    /// Appends a key, up to where its value begins.
+    fn write_key(out: &mut Vec<u8>, key: &[u8]);
 }

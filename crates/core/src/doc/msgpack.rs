@@ -267,20 +267,44 @@ impl<'a> Doc<'a> for Msgpack<'a> {
         Ok(Some(list.next))
     }
 
+    const HAS_SIZES: bool = true;
+    const SEPARATOR: &'static [u8] = b"";
+
+    fn next_start(self, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn previous_end(self, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn members_end(self, map: &Range<usize>) -> usize {
+        map.end
+    }
+
+    fn write_resized_head(self, at: usize, by: isize, out: &mut Vec<u8>) -> Option<usize> {
+        let head = self.head(at).ok()?;
+        let resized = |size: usize| size.checked_add_signed(by);
+        match head.kind {
+            HeadKind::Str(size) => write_str_head(out, resized(size)?),
+            HeadKind::Map(size) => write_map_head(out, resized(size)?),
+            HeadKind::Array(size) => write_array_head(out, resized(size)?),
+            _ => return None,
+        }
+        Some(head.content)
+    }
+
     fn write_text(out: &mut Vec<u8>, text: &[u8]) {
         write_str_head(out, text.len());
         out.extend_from_slice(text);
     }
 
-    fn write_member(out: &mut Vec<u8>, _first: bool, key: &[u8], value: &[u8]) {
-        Self::write_text(out, key);
-        Self::write_text(out, value);
+    fn write_text_part(out: &mut Vec<u8>, text: &[u8]) {
+        out.extend_from_slice(text);
     }
 
-    fn recount(self, at: usize, members: usize, out: &mut Vec<u8>) -> Option<Range<usize>> {
-        let head = self.head(at).ok()?;
-        write_map_head(out, members);
-        Some(at..head.content)
+    fn write_key(out: &mut Vec<u8>, key: &[u8]) {
+        Self::write_text(out, key);
     }
 }
 

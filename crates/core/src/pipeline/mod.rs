@@ -7,7 +7,7 @@ use crate::policy::{Level, Ruleset};
 use crate::chunk::record::{EventTime, Record, RecordKind};
 use crate::chunk::sink::Sink;
 use crate::doc::convert;
-use crate::doc::edit::Edits;
+use crate::doc::edit::{Cause, Edits};
 use crate::doc::json::Json;
 use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{Doc, Malformed, Text};
@@ -15,7 +15,7 @@ use crate::event::kube::{DocumentKind, Event, Scratch, Slot};
 use crate::input::assemble::{Partials, Piece, Pieces};
 use crate::input::cri::Prefix;
 use crate::input::recognise::{TextDocument, list_items};
-use crate::stage::cut::{self, Cut};
+use crate::stage::cut::LevelCut as Cut;
 use crate::stage::enrich::{Enrichment, uuid_v4};
 use crate::stage::select::{self, Condition, Document, Subject, Whole};
 use crate::stats::Tally;
@@ -396,7 +396,9 @@ impl Rewriter {
         } = holder;
         let edits = &mut self.buffers.record_edits;
         edits.clear();
-        edits.replace(slot.value..slot.end, |out| Msgpack::write_text(out, item));
+        edits.replace_value(slot.value..slot.end, Cause::Shape, |out| {
+            Msgpack::write_text(out, item)
+        });
         // The map was read before, so that it can be read again.
         let _ = self.finish_record(source, record, map, None, true, sink);
     }
@@ -431,8 +433,12 @@ impl Rewriter {
             ..
         } = &mut self.buffers;
         edits.clear();
-        let stripped = cut::plan(Json(line), event, &scratch.slots, cut, None, edits)?.stripped;
-        let length = edits.length_of(&document);
+        if let Some(cut) = cut {
+            cut.apply(Json(line), event, &scratch.slots, edits)?;
+        }
+        let plan = edits.settle(Json(line));
+        let stripped = plan.has(Cause::Level) || plan.has(Cause::ManagedFields);
+        let length = plan.length_of(document.len());
         let whole = within == (0..line.len());
         match self.settings.output_shape {
             OutputShape::Keep | OutputShape::Json => {
@@ -451,22 +457,26 @@ impl Rewriter {
                     ..
                 } = &mut self.buffers;
                 record_edits.clear();
-                let same = event_edits.is_empty() && front.len() + within.len() == line.len();
-                let length = front.len() + event_edits.length_of(&within);
+                let same =
+                    event_edits.plan().is_empty() && front.len() + within.len() == line.len();
+                let event_plan = event_edits.plan();
+                let length = front.len() + event_plan.length_of(within.len());
                 if *joined {
-                    record_edits.replace(slot.value..slot.end, |out| {
+                    record_edits.replace_value(slot.value..slot.end, Cause::Shape, |out| {
                         msgpack::write_str_head(out, length);
                         out.extend_from_slice(front);
-                        event_edits.apply(line, within, out);
+                        event_plan.apply(line, within, out);
                     });
                 } else if !same {
                     // The text stands in the record: what is edited in it is edited there.
                     let text = slot.end - line.len();
-                    record_edits
-                        .replace(slot.value..text, |out| msgpack::write_str_head(out, length));
-                    record_edits.cut(text + front.len()..text + within.start);
-                    record_edits.adopt(event_edits, text);
-                    record_edits.cut(text + within.end..slot.end);
+                    for part in [front.len()..within.start, within.end..line.len()] {
+                        if !part.is_empty() {
+                            let part = text + part.start..text + part.end;
+                            record_edits.replace_part(slot.value, part, Cause::Shape, |_| ());
+                        }
+                    }
+                    record_edits.embed(slot.value, text, event_plan);
                 }
                 self.finish_record(source, record, map, time, !whole, sink)?;
             }
@@ -475,7 +485,10 @@ impl Rewriter {
                 let mut body = std::mem::take(&mut self.buffers.body);
                 text.clear();
                 body.clear();
-                self.buffers.event_edits.apply(line, document, &mut text);
+                self.buffers
+                    .event_edits
+                    .plan()
+                    .apply(line, document, &mut text);
                 let built = self.unfold(&text, source, slot, &mut body);
                 let done =
                     built.and_then(|()| self.finish_built(source, record, &body, time, sink));
@@ -541,10 +554,16 @@ impl Rewriter {
         edits.clear();
         let enrichment = &self.settings.enrichment;
         let as_json = self.settings.output_shape == OutputShape::Json;
-        let enrich = (!as_json && !enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
-        let plan = cut::plan(Msgpack(source), event, &scratch.slots, cut, enrich, edits)?;
-        let length = edits.length_of(&document);
-        if plan.emptied {
+        if let Some(cut) = cut {
+            cut.apply(Msgpack(source), event, &scratch.slots, edits)?;
+        }
+        let emptied =
+            !as_json && enrich(enrichment, &uuid, Msgpack(source), event, scratch, edits)?;
+        let plan = edits.settle(Msgpack(source));
+        let stripped = plan.has(Cause::Level) || plan.has(Cause::ManagedFields);
+        let length = plan.length_of(document.len());
+        let unchanged = plan.is_empty();
+        if emptied {
             self.tally.emptied += 1;
             sink.drop(source, record);
         } else if as_json {
@@ -552,20 +571,23 @@ impl Rewriter {
             let mut body = std::mem::take(&mut self.buffers.body);
             text.clear();
             body.clear();
-            self.buffers.event_edits.apply(source, document, &mut text);
+            self.buffers
+                .event_edits
+                .plan()
+                .apply(source, document, &mut text);
             let built = self.fold(&text, &mut body);
             let done = built.and_then(|()| self.finish_built(source, record, &body, time, sink));
             self.buffers.text = text;
             self.buffers.body = body;
             done?;
-        } else if edits.is_empty() && time.is_none() && is_record {
+        } else if unchanged && time.is_none() && is_record {
             sink.keep(source, record);
         } else {
             sink.emit(source, record, time, |out| {
-                edits.apply(source, document, out)
+                edits.plan().apply(source, document, out)
             });
         }
-        self.count_kept(rule, plan.stripped, length);
+        self.count_kept(rule, stripped, length);
         Ok(())
     }
 
@@ -575,7 +597,8 @@ impl Rewriter {
         convert::msgpack_to_json(Msgpack(event), 0, &mut json)?;
         let key = self.settings.log_key.as_deref().unwrap_or("log");
         msgpack::write_map_head(body, 1);
-        Msgpack::write_member(body, true, key.as_bytes(), &json);
+        Msgpack::write_key(body, key.as_bytes());
+        Msgpack::write_text(body, &json);
         Ok(())
     }
 
@@ -690,11 +713,11 @@ impl Rewriter {
         if emptied {
             self.tally.emptied += 1;
             sink.drop(source, record);
-        } else if edits.is_empty() && time.is_none() && !one_of_many {
+        } else if edits.plan().is_empty() && time.is_none() && !one_of_many {
             sink.keep(source, record);
         } else {
             sink.emit(source, record, time, |out| {
-                edits.apply(source, map.at..map.end, out)
+                edits.plan().apply(source, map.at..map.end, out)
             });
         }
         Ok(())
@@ -724,7 +747,7 @@ impl Rewriter {
             sink.drop(source, record);
         } else {
             sink.emit(source, record, time, |out| {
-                edits.apply(body, 0..body.len(), out)
+                edits.plan().apply(body, 0..body.len(), out)
             });
         }
         Ok(())
@@ -832,17 +855,21 @@ impl Rewriter {
         } = &mut self.buffers;
         edits.clear();
         let enrichment = &self.settings.enrichment;
-        let enrich = (!enrichment.is_empty()).then(|| (enrichment, &uuid[..]));
-        let plan = cut::plan(Json(line), event, &scratch.slots, cut, enrich, edits)?;
-        let length = edits.length_of(&(event.at..event.end));
-        if plan.emptied {
+        if let Some(cut) = cut {
+            cut.apply(Json(line), event, &scratch.slots, edits)?;
+        }
+        let emptied = enrich(enrichment, &uuid, Json(line), event, scratch, edits)?;
+        let plan = edits.settle(Json(line));
+        let stripped = plan.has(Cause::Level) || plan.has(Cause::ManagedFields);
+        let length = plan.length_of(event.end - event.at);
+        if emptied {
             self.tally.emptied += 1;
         } else {
             out.extend_from_slice(&line[..front]);
-            edits.apply(line, within, out);
+            plan.apply(line, within, out);
             out.push(b'\n');
         }
-        self.count_kept(rule, plan.stripped, length);
+        self.count_kept(rule, stripped, length);
         Ok(())
     }
 
@@ -936,24 +963,22 @@ impl Rewriter {
 
 /// Plans what the enrichment does to a map that was read into `scratch`; says
 /// whether that leaves nothing of it.
-fn enrich<'a>(
+fn enrich<'a, D: Doc<'a>>(
     enrichment: &Enrichment,
-    uuid: &[u8],
-    tree: Msgpack<'a>,
+    uuid: &[u8; 36],
+    doc: D,
     map: &Event<'a>,
     scratch: &Scratch,
     edits: &mut Edits,
 ) -> Result<bool, Malformed> {
-    if enrichment.is_empty() {
-        return Ok(false);
+    if !enrichment.is_empty() {
+        enrichment.apply(doc, map.at..map.end, &scratch.slots, uuid, edits)?;
     }
-    let plan = cut::plan(
-        tree,
-        map,
-        &scratch.slots,
-        None,
-        Some((enrichment, uuid)),
-        edits,
-    )?;
-    Ok(plan.emptied)
+    edits.settle(doc);
+    let gained = edits.plan().members_gained(map.at);
+    let left = scratch.slots.len().checked_add_signed(gained);
+    Ok(!enrichment.is_empty() && !scratch.slots.is_empty() && left == Some(0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use crate::policy::{Policy, Ruleset, Syntax};
 
+use super::*;
+use crate::chunk::{ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime};
+use crate::doc::Doc;
 use crate::doc::convert::{json_to_msgpack, msgpack_to_json};
 use crate::doc::json::Json;
 use crate::doc::msgpack::{Msgpack, write_map_head};
-use crate::doc::Doc;
-use super::*;
+use crate::stage::{Effect, FieldPath, KeyPattern, KeyRule, Pattern, Place};
 
 /// Secrets at `Metadata`, configmaps at `Request`, leases not at all, the rest in
 /// full without managed fields; `RequestReceived` is omitted.
@@ -68,7 +70,8 @@ fn map(members: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     write_map_head(&mut out, members.len());
     for (key, value) in members {
-        Msgpack::write_member(&mut out, false, key.as_bytes(), value.as_bytes());
+        Msgpack::write_key(&mut out, key.as_bytes());
+        Msgpack::write_text(&mut out, value.as_bytes());
     }
     out
 }

@@ -2,13 +2,13 @@
 
 use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
 
-use crate::doc::edit::Edits;
+use crate::doc::edit::{Cause, Edits, Plan};
 use crate::doc::json::Json;
 use crate::doc::{Doc, Kind, Malformed};
 use crate::event::kube::{Event, Field, Scratch};
 use crate::input::cri::Prefix;
 use crate::input::recognise::TextDocument;
-use crate::stage::cut::{self, Cut};
+use crate::stage::cut::LevelCut;
 
 /// A policy's answer for one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn examine(
 ) -> Result<(), NotEvaluated> {
     for_each_event(line, |event, scratch| {
         let evaluation = evaluate_event(event, line, scratch, ruleset);
-        let cut = evaluation.logged.map(|_| Cut {
+        let cut = evaluation.logged.map(|_| LevelCut {
             level: evaluation.decision.level,
             omit_managed_fields: evaluation.decision.omit_managed_fields,
         });
@@ -114,38 +114,29 @@ fn for_each_event<'l>(
 }
 
 impl Cuts {
-    fn of(line: &[u8], event: &Event<'_>, scratch: &Scratch, cut: Cut) -> Result<Cuts, Malformed> {
-        let tree = Json(line);
-        let document = event.at..event.end;
+    fn of(
+        line: &[u8],
+        event: &Event<'_>,
+        scratch: &Scratch,
+        cut: LevelCut,
+    ) -> Result<Cuts, Malformed> {
+        let doc = Json(line);
         let mut edits = Edits::default();
-        let mut left_by = |cut| {
-            edits.clear();
-            cut::plan(tree, event, &scratch.slots, Some(cut), None, &mut edits)?;
-            Ok(edits.length_of(&document))
-        };
-        let bytes_out = left_by(cut)?;
-        let with_managed_fields = left_by(Cut {
-            omit_managed_fields: false,
-            ..cut
-        })?;
+        cut.apply(doc, event, &scratch.slots, &mut edits)?;
+        let plan = edits.settle(doc);
+        let bytes_in = event.end - event.at;
         let mut cuts = Cuts {
-            managed_fields: with_managed_fields - bytes_out,
-            bytes_in: document.len(),
-            bytes_out,
+            managed_fields: plan.bytes(Cause::ManagedFields).removed,
+            bytes_in,
+            bytes_out: plan.length_of(bytes_in),
             ..Cuts::default()
         };
-        let level = event
-            .level()
-            .map_or(cut.level, |level| level.min(cut.level));
         for slot in &scratch.slots {
-            let goes = cut::body_goes(slot.field, level);
-            let bytes = if goes { slot.end - slot.value } else { 0 };
+            let goes = plan.removal_of(slot.start) == Some(Cause::Level);
             match slot.field {
-                Field::RequestObject => cuts.request_object += bytes,
-                Field::ResponseObject => cuts.response_object += bytes,
-                Field::Annotations if level < Level::Request => {
-                    cuts.annotations = request_level_annotations(tree, slot.value)?;
-                }
+                Field::RequestObject if goes => cuts.request_object += slot.end - slot.value,
+                Field::ResponseObject if goes => cuts.response_object += slot.end - slot.value,
+                Field::Annotations => cuts.annotations = removed_members(doc, slot.value, plan)?,
                 _ => {}
             }
         }
@@ -153,15 +144,15 @@ impl Cuts {
     }
 }
 
-fn request_level_annotations(tree: Json<'_>, at: usize) -> Result<Vec<String>, Malformed> {
+/// The names of a map's members that are removed.
+fn removed_members(doc: Json<'_>, at: usize, plan: Plan<'_>) -> Result<Vec<String>, Malformed> {
     let mut names = Vec::new();
-    if tree.kind(at)? == Kind::Map {
-        let mut map = tree.open_map(at)?;
-        while let Some(member) = tree.next_member(&mut map)? {
-            map.next = tree.end(member.value)?;
-            let name = member.key.value();
-            if name.starts_with(cut::REQUEST_LEVEL_ANNOTATIONS) {
-                names.push(String::from_utf8_lossy(&name).into_owned());
+    if doc.kind(at)? == Kind::Map {
+        let mut map = doc.open_map(at)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            map.next = doc.end(member.value)?;
+            if plan.removal_of(member.start).is_some() {
+                names.push(String::from_utf8_lossy(&member.key.value()).into_owned());
             }
         }
     }
