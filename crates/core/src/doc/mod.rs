@@ -13,6 +13,7 @@ pub(crate) mod escape;
 pub mod json;
 pub(crate) mod keys;
 pub mod msgpack;
+pub mod path;
 pub(crate) mod scan;
 
 use std::borrow::Cow;

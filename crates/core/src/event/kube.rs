@@ -397,6 +397,41 @@ impl<'a> Event<'a> {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
     }
 
+    /// What the request asked for.
+    pub fn requested(&self) -> Requested<'a> {
+        let verb = self.texts.value(Field::Verb as usize);
+        let Some(reference) = self.object_ref else {
+            let path = path_of(self.text(Field::RequestUri));
+            let url = ResourcePath::parse(&path).unwrap_or_default();
+            let owned = |part: &[u8]| Cow::Owned(part.to_vec());
+            return Requested {
+                verb,
+                group: owned(url.group),
+                resource: owned(url.resource),
+                subresource: owned(url.subresource),
+                name: owned(url.name),
+            };
+        };
+        let mut group = reference.value(RefField::ApiGroup as usize);
+        // v1alpha1 has the group in front of the version.
+        if self
+            .text(Field::ApiVersion)
+            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
+        {
+            let version = reference.value(RefField::ApiVersion as usize);
+            if let Some(slash) = memchr::memrchr(b'/', &version) {
+                group = Cow::Owned(version.get(..slash).unwrap_or_default().to_vec());
+            }
+        }
+        Requested {
+            verb,
+            group,
+            resource: reference.value(RefField::Resource as usize),
+            subresource: reference.value(RefField::Subresource as usize),
+            name: reference.value(RefField::Name as usize),
+        }
+    }
+
     /// Calls `use_attributes` with what the API server's evaluator saw of the request.
     ///
     /// The server decides before it fills empty fields of `objectRef` from the
@@ -485,6 +520,21 @@ impl<'a> Event<'a> {
             target: Target::Resource(resource),
         })
     }
+}
+
+/// What a request asked for, as logged; where there is no `objectRef`, as its path says.
+#[derive(Clone, Debug, Default)]
+pub struct Requested<'a> {
+    /// Verb.
+    pub verb: Cow<'a, [u8]>,
+    /// API group, empty for the core group.
+    pub group: Cow<'a, [u8]>,
+    /// Resource name.
+    pub resource: Cow<'a, [u8]>,
+    /// Subresource.
+    pub subresource: Cow<'a, [u8]>,
+    /// Object name.
+    pub name: Cow<'a, [u8]>,
 }
 
 /// The values of an `objectRef`, as logged.

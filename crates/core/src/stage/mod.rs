@@ -3,6 +3,7 @@
 pub(crate) mod cut;
 pub(crate) mod enrich;
 pub(crate) mod explain;
+pub mod redact;
 pub(crate) mod select;
 
 pub use enrich::{Enrichment, KeyPattern, KeyRule};

@@ -1,0 +1,383 @@
+//! Redaction: secrets are replaced by a mark, and the structure of the event stays.
+//!
+//! | module | duty |
+//! |---|---|
+//! | [`settings`] | redactors, their modes, and what users add |
+//! | [`mark`] | the mark, and the keyed one |
+//! | [`names`], [`catalogue`] | names and places that say that a value is a secret |
+//! | [`net`], [`lines`], [`words`], [`uri`], [`message`] | secrets inside texts |
+//! | [`walk`] | from container to container through a part of the event |
+//! | [`roles`], [`object`], [`patch`], [`annotation`] | the rules: what becomes of each value |
+//! | [`places`] | places that users name |
+//! | [`hide`] | what is to be hidden, and the edits that come of it |
+//!
+//! Inside what is known to be a secret all goes that is not known to be harmless; elsewhere
+//! all stays that is not known to be a secret. Nothing is removed, and nothing is decoded
+//! and written anew.
+
+mod annotation;
+mod catalogue;
+mod form;
+mod hide;
+mod lines;
+mod mark;
+mod message;
+mod names;
+mod net;
+mod object;
+mod patch;
+mod places;
+mod roles;
+mod scan;
+mod settings;
+mod spans;
+mod uri;
+mod walk;
+mod words;
+
+use std::ops::Range;
+
+use crate::doc::edit::Edits;
+use crate::doc::json::Json;
+use crate::doc::msgpack::Msgpack;
+use crate::doc::{Doc, Kind, Malformed};
+use crate::event::kube::{Event, Field, Slot};
+
+use catalogue::{Catalogue, Places};
+use form::Form;
+use hide::{Content, Hide};
+use places::Found;
+use roles::{Class, Role};
+use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
+
+pub use hide::{ANNOTATION, Counts};
+pub use settings::{Mode, Place, Redactor, ResourcePattern, Settings, SettingsError};
+
+/// Hides the secrets of events. Keeps its buffers from event to event.
+#[derive(Debug)]
+pub struct Redaction {
+    settings: Settings,
+    catalogue: Catalogue,
+    finder: Finder,
+}
+
+/// What was found in an event, and buffers for finding it.
+#[derive(Debug, Default)]
+struct Finder {
+    hides: Vec<Hide>,
+    /// What stays whatever a redactor says.
+    stays: Vec<Range<usize>>,
+    found: Vec<Found>,
+    levels: Levels,
+    spare: Vec<u8>,
+}
+
+/// What a request is about, as far as the redaction asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target<'t> {
+    verb: &'t [u8],
+    group: &'t [u8],
+    resource: &'t [u8],
+    subresource: &'t [u8],
+    name: &'t [u8],
+    /// Places of the catalogue that objects of the resource have.
+    places: Option<Places<'t>>,
+}
+
+impl Target<'_> {
+    /// What objects without kind are, in requests about this resource.
+    fn class(&self) -> Class {
+        match (self.group, self.resource, self.subresource) {
+            (b"", b"secrets", b"") => Class::Secret,
+            (b"", b"configmaps", b"") => Class::ConfigMap,
+            (b"", b"serviceaccounts", b"token") => Class::TokenRequest,
+            (b"authentication.k8s.io", b"tokenreviews", b"") => Class::TokenReview,
+            _ => Class::None,
+        }
+    }
+
+    /// True for the tokens of OpenShift whose names are the tokens themselves.
+    fn names_are_tokens(&self) -> bool {
+        self.group == b"oauth.openshift.io"
+            && matches!(
+                self.resource,
+                b"oauthaccesstokens" | b"oauthauthorizetokens"
+            )
+    }
+}
+
+/// A form of documents that can be redacted.
+pub trait Redactable<'a>: Doc<'a> {
+    /// The same document, in whichever form.
+    fn form(self) -> FormOf<'a>;
+}
+
+/// A document in either form.
+#[derive(Clone, Copy, Debug)]
+pub struct FormOf<'a>(Form<'a>);
+
+impl<'a> Redactable<'a> for Json<'a> {
+    fn form(self) -> FormOf<'a> {
+        FormOf(Form::Json(self))
+    }
+}
+
+impl<'a> Redactable<'a> for Msgpack<'a> {
+    fn form(self) -> FormOf<'a> {
+        FormOf(Form::Msgpack(self))
+    }
+}
+
+impl Redaction {
+    /// Prepares the redaction.
+    pub fn new(settings: Settings) -> Redaction {
+        Redaction {
+            settings,
+            catalogue: Catalogue::default(),
+            finder: Finder::default(),
+        }
+    }
+
+    /// Asks for the edits that hide the secrets of an event, and says in the event what
+    /// was hidden. `slots` are the members of the event that are left.
+    pub fn apply<'a, D: Redactable<'a>>(
+        &mut self,
+        doc: D,
+        event: &Event<'a>,
+        slots: impl Iterator<Item = Slot> + Clone,
+        edits: &mut Edits,
+    ) -> Result<Counts, Malformed> {
+        let Redaction {
+            settings,
+            catalogue,
+            finder,
+        } = self;
+        finder.find(settings, catalogue, doc.form().0, event, slots.clone())?;
+        if finder.hides.is_empty() {
+            return Ok(Counts::default());
+        }
+        let counts = hide::edit(doc, &finder.hides, settings.key.as_ref(), edits)?;
+        if counts.is_empty() {
+            return Ok(counts);
+        }
+        let is_map = |slot: &Slot| matches!(doc.kind(slot.value), Ok(Kind::Map));
+        let annotations = slots
+            .filter(|slot| slot.field == Field::Annotations && is_map(slot))
+            .map(|slot| slot.value..slot.end)
+            .last();
+        hide::annotate(doc, event.at..event.end, annotations, &counts, edits)?;
+        Ok(counts)
+    }
+}
+
+impl Finder {
+    /// Finds what is to be hidden in an event.
+    fn find<'a>(
+        &mut self,
+        settings: &Settings,
+        catalogue: &Catalogue,
+        form: Form<'a>,
+        event: &Event<'a>,
+        slots: impl Iterator<Item = Slot>,
+    ) -> Result<(), Malformed> {
+        self.hides.clear();
+        self.stays.clear();
+        let requested = event.requested();
+        let target = Target {
+            verb: &requested.verb,
+            group: &requested.group,
+            resource: &requested.resource,
+            subresource: &requested.subresource,
+            name: &requested.name,
+            places: catalogue.places(&requested.group, &requested.resource),
+        };
+        let class = target.class();
+        let is_classed = class.is_classed();
+        for slot in slots {
+            let mut walk = Walk::new(settings, &target, form, &mut self.hides, &mut self.levels);
+            let role = match slot.field {
+                Field::RequestUri => {
+                    hide_uri(&mut walk, &slot, &mut self.spare)?;
+                    continue;
+                }
+                Field::ObjectRef => {
+                    hide_name(&mut walk, &slot)?;
+                    continue;
+                }
+                Field::RequestObject | Field::ResponseObject => {
+                    walk.body(&slot);
+                    self.user_places(settings, form, &slot, &target)?;
+                    continue;
+                }
+                Field::User | Field::ImpersonatedUser => Role::User,
+                Field::UserAgent => Role::Net,
+                Field::ResponseStatus => Role::Status { is_classed },
+                Field::Annotations => Role::EventAnnotations,
+                _ => continue,
+            };
+            match walk.run(Node::Real(slot.value), role, class) {
+                Err(Stop::Malformed) => return Err(Malformed),
+                Err(Stop::Deep) => hide_whole(form, &slot, &mut self.hides),
+                Ok(()) => {}
+            }
+        }
+        self.user_places_of_event(settings, form, event.at)?;
+        hide::settle(&mut self.hides, &self.stays);
+        Ok(())
+    }
+
+    /// Hides and keeps what users name in a body.
+    fn user_places(
+        &mut self,
+        settings: &Settings,
+        form: Form<'_>,
+        slot: &Slot,
+        target: &Target<'_>,
+    ) -> Result<(), Malformed> {
+        self.found.clear();
+        places::find_in_body(form, slot.value, &settings.paths, target, &mut self.found)?;
+        self.hide_found(settings, form)?;
+        self.found.clear();
+        places::find_in_body(form, slot.value, &settings.keeps, target, &mut self.found)?;
+        self.keep_found(form)
+    }
+
+    fn user_places_of_event(
+        &mut self,
+        settings: &Settings,
+        form: Form<'_>,
+        at: usize,
+    ) -> Result<(), Malformed> {
+        self.found.clear();
+        places::find_in_event(form, at, &settings.paths, &mut self.found)?;
+        self.hide_found(settings, form)?;
+        self.found.clear();
+        places::find_in_event(form, at, &settings.keeps, &mut self.found)?;
+        self.keep_found(form)
+    }
+
+    fn hide_found(&mut self, settings: &Settings, form: Form<'_>) -> Result<(), Malformed> {
+        let nothing = Target::default();
+        for found in &self.found {
+            let mut walk = Walk::new(settings, &nothing, form, &mut self.hides, &mut self.levels);
+            let leaves = Role::leaves(Redactor::Path);
+            match walk.run(Node::Real(found.value), leaves, Class::None) {
+                Err(Stop::Malformed) => return Err(Malformed),
+                // The body goes as a whole.
+                Err(Stop::Deep) | Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_found(&mut self, form: Form<'_>) -> Result<(), Malformed> {
+        for found in &self.found {
+            self.stays.push(found.value..form.end(found.value)?);
+        }
+        Ok(())
+    }
+}
+
+fn hide_uri<'a>(
+    walk: &mut Walk<'_, 'a>,
+    slot: &Slot,
+    spare: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let Some(text) = walk.form.text(slot.value)? else {
+        return Ok(());
+    };
+    let target = walk.target;
+    let hides_name = walk.hides_oauth_names();
+    walk.parts(slot.value, text, |uri, settings, spans| {
+        uri::hide(uri, target, settings, spare, spans);
+        if hides_name {
+            uri::hide_name(uri, target.name, spans);
+        }
+    });
+    Ok(())
+}
+
+fn hide_name(walk: &mut Walk<'_, '_>, slot: &Slot) -> Result<(), Malformed> {
+    if !walk.hides_oauth_names() || walk.form.kind(slot.value)? != Kind::Map {
+        return Ok(());
+    }
+    if let Some(name) = walk.member(slot.value, b"name")? {
+        // A name is a leaf: the walk cannot stop early.
+        let _ = walk.run(Node::Real(name), Role::LastSegment, Class::None);
+    }
+    Ok(())
+}
+
+/// Hides a value that is not looked into.
+fn hide_whole(form: Form<'_>, slot: &Slot, hides: &mut Vec<Hide>) {
+    let value = slot.value..slot.end;
+    hides.retain(|hide| hide.at.start < value.start || hide.at.end > value.end);
+    hides.push(Hide {
+        content: match form.kind(slot.value) {
+            Ok(Kind::Map) => Content::Map,
+            Ok(Kind::List) => Content::List,
+            _ => Content::Text,
+        },
+        at: value,
+        redactor: Redactor::Deep,
+    });
+}
+
+impl Walk<'_, '_> {
+    /// Goes through a body. One that cannot be walked through to its end goes as a whole.
+    fn body(&mut self, slot: &Slot) {
+        if self.try_body(slot).is_err() {
+            let form = self.form;
+            if let Some(hides) = self.collected() {
+                hide_whole(form, slot, hides);
+            }
+        }
+    }
+
+    fn try_body(&mut self, slot: &Slot) -> Result<(), Stop> {
+        let at = slot.value;
+        let class = self.target.class();
+        let is_request = slot.field == Field::RequestObject;
+        let role = match self.form.kind(at)? {
+            Kind::Map => {
+                let is_patch = is_request
+                    && (self.target.verb == b"patch" || self.is_of_wrong_kind(at, class)?);
+                Role::Object { is_patch }
+            }
+            Kind::List => Role::Object { is_patch: true },
+            Kind::Text => Role::Document(Document {
+                redactor: class.whole().unwrap_or(Redactor::Net),
+                of: Of::SameObject(class),
+                unreadable: if class.is_classed() {
+                    Unreadable::Hides
+                } else {
+                    Unreadable::IsText
+                },
+                is_webhook: false,
+            }),
+            Kind::Null | Kind::Other => match class.whole() {
+                Some(redactor) => Role::leaves(redactor),
+                None => return Ok(()),
+            },
+        };
+        self.run(Node::Real(at), role, class)
+    }
+
+    /// True if a request about Secrets or ConfigMaps sends something of another kind.
+    fn is_of_wrong_kind(&self, at: usize, class: Class) -> Result<bool, Malformed> {
+        if class.whole().is_none() {
+            return Ok(false);
+        }
+        let kind = match self.member(at, b"kind")? {
+            Some(kind) => self.form.text(kind)?,
+            None => None,
+        };
+        let kind = kind.map(|kind| kind.value()).unwrap_or_default();
+        let is_right =
+            kind.is_empty() || *kind == *b"DeleteOptions" || Class::of_kind(&kind) == class;
+        Ok(!is_right)
+    }
+}
+
+#[cfg(test)]
+mod tests;
