@@ -348,7 +348,8 @@ impl Walk<'_, '_> {
             Kind::Text => Role::Document(Document {
                 redactor: class.whole().unwrap_or(Redactor::Net),
                 of: Of::SameObject(class),
-                unreadable: if class.is_classed() {
+                // Text that is no object is not data of a ConfigMap.
+                unreadable: if class.is_classed() && class != Class::ConfigMap {
                     Unreadable::Hides
                 } else {
                     Unreadable::IsText

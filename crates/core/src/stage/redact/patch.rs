@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use crate::doc::{Kind, Malformed};
 use crate::stage::redact::hide::Content;
-use crate::stage::redact::roles::{Class, Role};
+use crate::stage::redact::roles::{Class, Members, Role};
 use crate::stage::redact::walk::{Node, Stop, Walk, is_index};
-use crate::stage::redact::words::{is_harmless_command, is_path};
+use crate::stage::redact::words::{is_harmless, is_harmless_command};
 use crate::stage::redact::{Mode, Redactor};
 
 /// Pairs of path and value that one operation may have: those that count in Go are the
@@ -29,6 +29,14 @@ impl Walk<'_, '_> {
         }
         let form = self.form;
         let (paths, values) = self.count_pairs(at)?;
+        if paths == 0 {
+            let role = match unknown {
+                // It is not an operation.
+                Role::Generic => Role::Object { is_patch: true },
+                leaves => leaves,
+            };
+            return self.run(node, role, class);
+        }
         if paths.saturating_mul(values) > MOST_PAIRS {
             return self.run(node, Role::leaves(Redactor::Deep), class);
         }
@@ -38,12 +46,14 @@ impl Walk<'_, '_> {
             let value = Node::Real(member.value);
             match (&*member.key.value(), form.kind(member.value)?) {
                 (b"op" | b"path" | b"from", Kind::Text) => {}
-                (b"value", _) if paths == 0 => {
-                    self.set_path(std::iter::once(Cow::Borrowed(&b""[..])), member.value);
-                    self.run(Node::Step(0), Role::Object { is_patch: true }, class)?;
-                }
                 (b"value", _) => self.values(at, member.value, unknown, class)?,
-                _ => self.run(value, unknown, class)?,
+                (key, kind) => {
+                    let role = match unknown {
+                        Role::Generic => self.role_by_name(Members::default(), key, kind, value)?,
+                        leaves => leaves,
+                    };
+                    self.run(value, role, class)?;
+                }
             }
         }
         Ok(())
@@ -122,7 +132,7 @@ impl Walk<'_, '_> {
         let value = text.value();
         let redactor = if is_nameless_value {
             Redactor::Named
-        } else if is_word && !value.starts_with(b"-") && !is_plain_script(&value) {
+        } else if is_word && !value.starts_with(b"-") && !is_plain_word(&value, last) {
             Redactor::Args
         } else {
             return Ok(());
@@ -134,12 +144,13 @@ impl Walk<'_, '_> {
     }
 }
 
-/// True if each word of a text is harmless.
-fn is_plain_script(text: &[u8]) -> bool {
-    let words = text.split(u8::is_ascii_whitespace);
-    words
-        .filter(|word| !word.is_empty())
-        .all(|word| is_harmless_command(word) || is_path(word))
+/// True if a word of a command, which stands at this index, cannot be a secret. What
+/// stands before it is not known, unless it is the first.
+fn is_plain_word(text: &[u8], index: Option<&[u8]>) -> bool {
+    let mut words = text
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty());
+    index == Some(b"0") && is_harmless_command(text) || words.all(is_harmless)
 }
 
 /// The name that a step of a JSON pointer spells.

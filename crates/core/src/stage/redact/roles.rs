@@ -409,10 +409,11 @@ impl Walk<'_, '_> {
             _ => Redactor::ConfigMap,
         };
         let by_key = self.settings.mode(redactor) == Mode::Named;
+        let is_leaf = !matches!(kind, Kind::Map | Kind::List);
         match (key, kind) {
-            (b"metadata", _) => Role::Metadata,
-            (b"apiVersion" | b"kind" | b"immutable", _) => Role::Skip,
-            (b"type", _) if whole == Class::Secret => Role::Skip,
+            (b"metadata", Kind::Map) => Role::Metadata,
+            (b"apiVersion" | b"kind" | b"immutable", _) if is_leaf => Role::Skip,
+            (b"type", _) if is_leaf && whole == Class::Secret => Role::Skip,
             _ if is_directive(key) => Role::Skip,
             (_, Kind::Map) if by_key => Role::Entries,
             _ => Role::Leaves {
@@ -442,7 +443,7 @@ impl Walk<'_, '_> {
     }
 
     /// What a member is whose name and value are all that is known.
-    fn role_by_name(
+    pub fn role_by_name(
         &mut self,
         members: Members,
         key: &[u8],
