@@ -4,8 +4,10 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use kube_audit_core::chunk::{ChunkSink, EntrySink};
-use kube_audit_core::pipeline::{EventTimeSource, Fate, Format, OutputShape, Rewriter, Settings};
+use kube_audit_core::chunk::{ChunkSink, EntrySink, LineSink, write_line_record};
+use kube_audit_core::pipeline::{
+    EventTimeSource, Format, OnOther, OutputShape, Pipeline, Settings,
+};
 use kube_audit_core::policy::{Level, Policy, Ruleset, Syntax};
 use kube_audit_core::stage::{Enrichment, Evaluation, KeyPattern, KeyRule, evaluate};
 use kube_audit_forward::protocol::handshake::{
@@ -30,8 +32,8 @@ static RULESET: LazyLock<Arc<Ruleset>> = LazyLock::new(|| {
     Arc::new(Ruleset::compile(&parsed.policy))
 });
 
-fn rewriter(settings: Settings, policy: bool) -> Rewriter {
-    Rewriter::new(settings, policy.then(|| Arc::clone(&RULESET)), || [0; 16])
+fn pipeline(settings: Settings, policy: bool) -> Pipeline {
+    Pipeline::new(settings, policy.then(|| Arc::clone(&RULESET)), || [0; 16])
 }
 
 fn shape(output_shape: OutputShape) -> Settings {
@@ -42,10 +44,10 @@ fn shape(output_shape: OutputShape) -> Settings {
 }
 
 /// Rewrites a chunk; `None` when something in it is no record.
-fn rewrite(rewriter: &mut Rewriter, chunk: &[u8]) -> Option<Vec<u8>> {
+fn rewrite(pipeline: &mut Pipeline, chunk: &[u8]) -> Option<Vec<u8>> {
     let mut sink = ChunkSink::new(chunk, chunk.len());
-    let result = rewriter.chunk(b"tag", chunk, &mut sink);
-    rewriter.release(b"tag", &mut sink);
+    let result = pipeline.chunk(b"tag", chunk, &mut sink);
+    pipeline.release(b"tag", &mut sink);
     let out = sink.finish().unwrap_or_else(|| chunk.to_vec());
     result.is_ok().then_some(out)
 }
@@ -56,11 +58,11 @@ pub fn chunk(data: &[u8]) {
         return;
     };
     // Without a policy and options nothing changes, but for lists and split lines.
-    let mut idle = rewriter(Settings::default(), false);
+    let mut idle = pipeline(Settings::default(), false);
     let untouched = rewrite(&mut idle, chunk);
     let whole = untouched.is_some();
-    if idle.tally().events + idle.tally().non_audit + idle.tally().malformed == idle.tally().records
-        && idle.tally().events == 0
+    if idle.stats().events + idle.stats().non_audit + idle.stats().malformed == idle.stats().records
+        && idle.stats().events == 0
     {
         assert_eq!(untouched.as_deref().unwrap_or(chunk), chunk);
     }
@@ -75,14 +77,14 @@ pub fn chunk(data: &[u8]) {
         ][usize::from(choice >> 2 & 3)],
         log_key: None,
         non_audit: if choice & 16 == 0 {
-            Fate::Keep
+            OnOther::Keep
         } else {
-            Fate::Drop
+            OnOther::Drop
         },
         on_error: if choice & 32 == 0 {
-            Fate::Keep
+            OnOther::Keep
         } else {
-            Fate::Drop
+            OnOther::Drop
         },
         event_time: if choice & 64 == 0 {
             EventTimeSource::Keep
@@ -96,19 +98,19 @@ pub fn chunk(data: &[u8]) {
         },
     };
     let enriched = choice & 128 != 0;
-    let mut first = rewriter(settings.clone(), true);
+    let mut first = pipeline(settings.clone(), true);
     if let Some(once) = rewrite(&mut first, chunk) {
-        let mut second = rewriter(settings, true);
+        let mut second = pipeline(settings, true);
         let twice = rewrite(&mut second, &once).expect("what goes out can be read again");
         // What is left of an event is decided again in the same way. An event of a
         // list loses what the list said of it, so that lists are left out here.
-        let lists = first.tally().events > first.tally().records;
+        let lists = first.stats().events > first.stats().records;
         if !enriched && !lists && choice & 15 == 0 {
             assert_eq!(once, twice, "a second pass changes nothing");
         }
     }
     let mut entries = EntrySink::default();
-    let result = rewriter(Settings::default(), true).chunk(b"tag", chunk, &mut entries);
+    let result = pipeline(Settings::default(), true).chunk(b"tag", chunk, &mut entries);
     assert_eq!(result.is_ok(), whole);
     assert_eq!(
         entries.ends.last().copied().unwrap_or(0),
@@ -124,21 +126,31 @@ fn enrichment() -> Enrichment {
     }
 }
 
-/// A line of a log: an event comes out as a slow and obvious reading of it says.
-pub fn line(data: &[u8]) {
+/// What becomes of lines, as lines again.
+fn run_lines<'l>(pipeline: &mut Pipeline, lines: impl Iterator<Item = &'l [u8]>) -> Vec<u8> {
+    let mut sink = LineSink::default();
+    for line in lines {
+        let mut chunk = Vec::new();
+        write_line_record(line, &mut chunk);
+        let result = pipeline.chunk(b"", &chunk, &mut sink);
+        result.expect("a line is a record");
+    }
+    pipeline.release(b"", &mut sink);
+    sink.lines
+}
+
+/// The text of a record: an event comes out as a slow and obvious reading of it says.
+pub fn event(data: &[u8]) {
     if data.contains(&b'\n') {
         return;
     }
-    let mut out = Vec::new();
-    rewriter(Settings::default(), true).line(data, &mut out);
-    rewriter(
-        Settings {
-            enrichment: enrichment(),
-            ..Settings::default()
-        },
-        true,
-    )
-    .line(data, &mut Vec::new());
+    let line = || std::iter::once(data);
+    let out = run_lines(&mut pipeline(Settings::default(), true), line());
+    let enriched = Settings {
+        enrichment: enrichment(),
+        ..Settings::default()
+    };
+    run_lines(&mut pipeline(enriched, true), line());
 
     let mut evaluations: Vec<Evaluation> = Vec::new();
     let evaluated = evaluate(data, &RULESET, |evaluation| evaluations.push(evaluation)).is_ok();
@@ -171,13 +183,13 @@ pub fn line(data: &[u8]) {
     assert_eq!(got, want);
 
     // As text turned into a map, and as a map, it is the same.
-    let Some(map) = rewrite(&mut rewriter(shape(OutputShape::Map), false), &record(data)) else {
+    let Some(map) = rewrite(&mut pipeline(shape(OutputShape::Map), false), &record(data)) else {
         return;
     };
-    let direct = rewrite(&mut rewriter(shape(OutputShape::Map), true), &record(data));
-    let mut on_map = rewriter(Settings::default(), true);
+    let direct = rewrite(&mut pipeline(shape(OutputShape::Map), true), &record(data));
+    let mut on_map = pipeline(Settings::default(), true);
     let later = rewrite(&mut on_map, &map);
-    if on_map.tally().events == 1 && evaluations.len() == 1 {
+    if on_map.stats().events == 1 && evaluations.len() == 1 {
         assert_eq!(direct, later);
     }
 }
@@ -185,7 +197,11 @@ pub fn line(data: &[u8]) {
 /// An event as the policy leaves it, done on a tree.
 fn obvious(mut event: Value, evaluation: &Evaluation) -> Option<Value> {
     let level = evaluation.logged?;
-    if let Some(value) = event.get_mut("level") {
+    let is_known = |value: &Value| {
+        let name = value.as_str().map(str::as_bytes);
+        name.and_then(Level::from_name).is_some()
+    };
+    if let Some(value) = event.get_mut("level").filter(|value| is_known(value)) {
         *value = level.name().into();
     }
     let fields = event.as_object_mut()?;
@@ -249,22 +265,15 @@ fn record(text: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Lines of a container runtime: whatever they are, none is lost.
+/// Lines of a container runtime: whatever they are, none is lost, and each is counted once.
 pub fn cri(data: &[u8]) {
-    let mut rewriter = rewriter(Settings::default(), false);
-    let mut out = Vec::new();
-    let mut lines = 0;
-    for line in data.split(|&b| b == b'\n') {
-        rewriter.line(line, &mut out);
-        lines += 1;
-    }
-    rewriter.release_lines(&mut out);
-    assert_eq!(rewriter.withheld(), 0);
-    let back = out.split(|&b| b == b'\n').count() - 1;
-    let lists = rewriter.tally().events;
-    assert!(back + lists as usize >= 1 || lines == 0 || rewriter.tally().records as usize >= lines);
-    if rewriter.tally().events == 0 {
-        let mut want: Vec<&[u8]> = data.split(|&b| b == b'\n').collect();
+    let mut pipeline = pipeline(Settings::default(), false);
+    let lines = || data.split(|&b| b == b'\n');
+    let out = run_lines(&mut pipeline, lines());
+    let stats = pipeline.stats();
+    assert_eq!((stats.withheld, stats.records), (0, lines().count() as u64));
+    if stats.events == 0 {
+        let mut want: Vec<&[u8]> = lines().collect();
         let mut got: Vec<&[u8]> = out.split(|&b| b == b'\n').collect();
         got.pop();
         want.sort_unstable();
@@ -277,7 +286,7 @@ pub fn cri(data: &[u8]) {
 pub fn policy(data: &[u8]) {
     for syntax in [Syntax::File, Syntax::Inline] {
         if let Ok(parsed) = Policy::parse("fuzz", data, syntax) {
-            let ruleset = Ruleset::compile(&parsed.policy);
+            let ruleset = Arc::new(Ruleset::compile(&parsed.policy));
             let event = br#"{"auditID":"a","stage":"Panic","level":"Request","verb":"get","user":{"username":"u"},"objectRef":{"resource":"pods","namespace":"n"}}"#;
             evaluate(event, &ruleset, |_| ()).expect("the event is one");
         }

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use kube_audit_core::chunk::ChunkSink;
-use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Preset, Ruleset, Syntax};
 use policy_support::{Request, json_lines};
 
@@ -77,7 +77,7 @@ fn filtering(level: &str, line: &str, count: usize) -> usize {
     let policy = Policy::parse("test", policy.as_bytes(), Syntax::File)
         .unwrap()
         .policy;
-    let mut rewriter = Rewriter::new(
+    let mut pipeline = Pipeline::new(
         Settings::default(),
         Some(Arc::new(Ruleset::compile(&policy))),
         || [0; 16],
@@ -85,7 +85,7 @@ fn filtering(level: &str, line: &str, count: usize) -> usize {
     let chunk = chunk(line, count);
     let mut run = || {
         let mut sink = ChunkSink::new(&chunk, chunk.len());
-        rewriter.chunk(b"tag", &chunk, &mut sink).unwrap();
+        pipeline.chunk(b"tag", &chunk, &mut sink).unwrap();
         black_box(sink.finish());
     };
     // Buffers grow once.

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::read::GzDecoder;
-use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::chunk::{LineSink, write_line_record};
+use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Ruleset, Stage, Syntax};
 use kube_audit_core::stage::{Cuts, evaluate, examine};
 use serde_json::{Value, json};
@@ -144,11 +145,14 @@ fn events_are_left_as_the_server_leaves_them() {
             let Some(expected) = about(&expected, &id) else {
                 continue;
             };
-            let mut rewriter =
-                Rewriter::new(Settings::default(), Some(ruleset.clone()), || [0; 16]);
+            let mut pipeline =
+                Pipeline::new(Settings::default(), Some(ruleset.clone()), || [0; 16]);
             for (input, want) in inputs.iter().zip(expected["out"].as_array().unwrap()) {
-                let mut out = Vec::new();
-                rewriter.line(input.as_bytes(), &mut out);
+                let mut sink = LineSink::default();
+                let mut chunk = Vec::new();
+                write_line_record(input.as_bytes(), &mut chunk);
+                pipeline.chunk(b"", &chunk, &mut sink).unwrap();
+                let out = sink.lines;
                 let got = (!out.is_empty()).then(|| serde_json::from_slice::<Value>(&out).unwrap());
                 let want = usize::try_from(want.as_i64().unwrap())
                     .ok()

@@ -30,8 +30,8 @@ fn chunks() {
 }
 
 #[test]
-fn lines() {
-    replay("line", bodies::line);
+fn events() {
+    replay("event", bodies::event);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let choice = choice
         .ok_or_else(|| Failure::Usage("explain needs --policy FILE or --preset NAME".to_owned()))?;
     let policy = choice.load()?;
-    let ruleset = Ruleset::compile(&policy.policy);
+    let ruleset = Arc::new(Ruleset::compile(&policy.policy));
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
     input::for_each_line(&files, |place, line| {
@@ -69,7 +70,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
 /// Examines a line; where it is a record of Fluent Bit's, the text under `log`.
 fn examine_record(
     line: &[u8],
-    ruleset: &Ruleset,
+    ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
     match examine(line, ruleset, &mut answer) {

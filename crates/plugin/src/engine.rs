@@ -1,12 +1,12 @@
-//! What filter and output share: the rewriter, the policy it applies, and the log
+//! What filter and output share: the pipeline, the policy it applies, and the log
 //! lines about what it meets.
 
 use std::time::{Duration, Instant};
 
 use kube_audit_core::chunk::Sink;
 use kube_audit_core::options::CommonOptions;
-use kube_audit_core::pipeline::Rewriter;
-use kube_audit_core::stats::Tally;
+use kube_audit_core::pipeline::Pipeline;
+use kube_audit_core::stats::Stats;
 
 use super::policy_watch::PolicyWatch;
 use super::{Log, LogLevel, Metric, OptionError, Patterns};
@@ -16,7 +16,7 @@ const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Rewrites chunks by the policy in force.
 pub struct Engine {
-    rewriter: Rewriter,
+    pipeline: Pipeline,
     watch: Option<PolicyWatch>,
     /// Chunks with a place that is no record.
     broken_chunks: u64,
@@ -48,10 +48,10 @@ impl Engine {
             let _ = getrandom::fill(&mut bytes);
             bytes
         };
-        let mut rewriter = Rewriter::new(options.settings, ruleset, random);
-        rewriter.set_conditions(conditions);
+        let mut pipeline = Pipeline::new(options.settings, ruleset, random);
+        pipeline.set_conditions(conditions);
         Ok(Engine {
-            rewriter,
+            pipeline,
             watch,
             broken_chunks: 0,
             said: 0,
@@ -69,9 +69,9 @@ impl Engine {
         log: &dyn Log,
     ) -> Result<(), usize> {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
-            self.rewriter.set_ruleset(Some(ruleset));
+            self.pipeline.set_ruleset(Some(ruleset));
         }
-        let result = self.rewriter.chunk(tag, chunk, sink);
+        let result = self.pipeline.chunk(tag, chunk, sink);
         self.broken_chunks += u64::from(result.is_err());
         self.report_trouble(log);
         result
@@ -79,45 +79,23 @@ impl Engine {
 
     /// Gives the sink what is withheld under a tag, because nothing more can come.
     pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
-        self.rewriter.release(tag, sink);
+        self.pipeline.release(tag, sink);
     }
 
     /// What was done so far.
-    pub fn tally(&self) -> &Tally {
-        self.rewriter.tally()
+    pub fn stats(&self) -> &Stats {
+        self.pipeline.stats()
     }
 
     /// The same for the host's metrics.
     pub fn metrics(&self) -> Vec<Metric> {
-        Metric::of_tally(self.tally())
-    }
-
-    /// Pieces of split lines that wait for the last one.
-    pub fn withheld(&self) -> usize {
-        self.rewriter.withheld()
+        Metric::of_stats(self.stats())
     }
 
     /// Says what was done, and what is lost with the engine.
     pub fn close(&self, log: &dyn Log) {
-        let tally = self.tally();
-        let kept = tally.kept();
-        let excluded = tally.excluded_events + tally.excluded_others;
-        log.log(
-            LogLevel::Info,
-            &format!(
-                "{} records, {} audit events: {kept} kept ({} stripped), {} dropped by policy; {} other records, {} unreadable, {} dropped because no key was to stay, {excluded} by `Regex` or `Exclude`; {} bytes of events in, {} out",
-                tally.records,
-                tally.events,
-                tally.stripped,
-                tally.dropped,
-                tally.non_audit,
-                tally.malformed,
-                tally.emptied,
-                tally.bytes_in,
-                tally.bytes_out,
-            ),
-        );
-        let withheld = self.withheld();
+        log.log(LogLevel::Info, &self.stats().summary());
+        let withheld = self.stats().withheld;
         if withheld > 0 {
             let message =
                 format!("{withheld} pieces of split lines whose last piece never came are lost");
@@ -127,8 +105,8 @@ impl Engine {
 
     /// Says that there are bad records: at once, and then once a minute at most.
     fn report_trouble(&mut self, log: &dyn Log) {
-        let tally = self.rewriter.tally();
-        let trouble = tally.malformed + self.broken_chunks;
+        let stats = self.pipeline.stats();
+        let trouble = stats.malformed + self.broken_chunks;
         if trouble == self.said {
             return;
         }
@@ -138,7 +116,7 @@ impl Engine {
         }
         let message = format!(
             "{} records look like audit events and cannot be read, {} chunks hold something that is no record ({} in all since the last such line)",
-            tally.malformed,
+            stats.malformed,
             self.broken_chunks,
             trouble - self.said
         );

@@ -52,13 +52,7 @@ impl Filter {
 
     /// What it has counted.
     pub fn metrics(&self) -> Vec<Metric> {
-        let mut metrics = self.engine.metrics();
-        metrics.push(Metric::gauge(
-            "line_pieces_withheld",
-            "Pieces of split lines that wait for their last piece.",
-            self.engine.withheld() as u64,
-        ));
-        metrics
+        self.engine.metrics()
     }
 
     /// Says in the log what the instance did, and ends it.

@@ -17,10 +17,13 @@ pub mod path;
 pub(crate) mod scan;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use crate::doc::escape::unescape;
+use crate::doc::json::Json;
 use crate::doc::keys::Key;
+use crate::doc::msgpack::Msgpack;
 
 /// The document cannot be read on; nothing after this point can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +84,12 @@ impl<'a> Text<'a> {
     }
 }
 
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.value()))
+    }
+}
+
 /// An opened map or list.
 #[derive(Clone, Copy, Debug)]
 pub struct Container {
@@ -103,11 +112,32 @@ pub struct Member<'a> {
     pub value: usize,
 }
 
+/// A document in one of the two forms, for what is not worth compiling twice.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyDoc<'a> {
+    /// JSON text.
+    Json(Json<'a>),
+    /// A msgpack value.
+    Msgpack(Msgpack<'a>),
+}
+
+impl<'a> From<Json<'a>> for AnyDoc<'a> {
+    fn from(doc: Json<'a>) -> AnyDoc<'a> {
+        AnyDoc::Json(doc)
+    }
+}
+
+impl<'a> From<Msgpack<'a>> for AnyDoc<'a> {
+    fn from(doc: Msgpack<'a>) -> AnyDoc<'a> {
+        AnyDoc::Msgpack(doc)
+    }
+}
+
 /// A document form.
 ///
 /// After each [`next_member`](Doc::next_member) or [`next_item`](Doc::next_item)
 /// the caller sets [`Container::next`] to the end of the value.
-pub trait Doc<'a>: Copy {
+pub trait Doc<'a>: Copy + Into<AnyDoc<'a>> {
     /// The buffer that positions refer to.
     fn bytes(self) -> &'a [u8];
     /// The kind of the value at a position.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::pipeline::{EventTimeSource, Fate, Format, OutputShape, Settings};
+use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape, Settings};
 use crate::stage::{Enrichment, KeyPattern, KeyRule};
 use crate::text::suggest;
 
@@ -214,7 +214,7 @@ impl<'p> Options<'p> {
 
     /// The options that filter and output have in common.
     pub fn common(&self) -> Result<CommonOptions, OptionError> {
-        const FATES: [(&str, Fate); 2] = [("keep", Fate::Keep), ("drop", Fate::Drop)];
+        const OUTCOMES: [(&str, OnOther); 2] = [("keep", OnOther::Keep), ("drop", OnOther::Drop)];
         let settings = Settings {
             format: self.choice(
                 "format",
@@ -234,8 +234,8 @@ impl<'p> Options<'p> {
                     ("json", OutputShape::Json),
                 ],
             )?,
-            non_audit: self.choice("non_audit", &FATES)?,
-            on_error: self.choice("on_error", &FATES)?,
+            non_audit: self.choice("non_audit", &OUTCOMES)?,
+            on_error: self.choice("on_error", &OUTCOMES)?,
             event_time: self.choice(
                 "event_time",
                 &[

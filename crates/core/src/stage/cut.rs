@@ -4,67 +4,56 @@ use crate::policy::Level;
 
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Kind, Malformed};
-use crate::event::kube::{Event, Field, Slot};
+use crate::event::kube::Field;
+use crate::stage::Job;
 
 /// The annotations that the API server records at level `Request` and above:
 /// the JSON patches of mutating webhooks, which may hold secrets.
 pub const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
 
-/// How much of an event is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LevelCut {
-    /// The level of the rule; an event's own level is never raised to it.
-    pub level: Level,
-    /// Whether `managedFields` go.
-    pub omit_managed_fields: bool,
-}
-
-impl LevelCut {
-    /// Asks for the edits that bring an event down to its level. A `level` that is not
-    /// one of the API server's stays as it is.
-    pub fn apply<'a, D: Doc<'a>>(
-        self,
-        doc: D,
-        event: &Event<'a>,
-        members: &[Slot],
-        edits: &mut Edits,
-    ) -> Result<(), Malformed> {
-        let own = event.level();
-        let level = own.map_or(self.level, |own| own.min(self.level));
-        for member in members
-            .iter()
-            .filter(|member| member.field.depends_on_level())
-        {
-            let goes = match member.field {
-                Field::RequestObject => level < Level::Request,
-                Field::ResponseObject => level < Level::RequestResponse,
-                Field::Annotations => {
-                    level < Level::Request && remove_annotations(doc, member.value, edits)?
-                }
-                _ => false,
-            };
-            if goes {
-                edits.remove_member(event.at, member.start..member.end, Cause::Level);
-                continue;
+/// Asks for the edits that bring an event down to the level of the rule, or to its own
+/// where that is lower. A `level` that the API server does not know stays as it is.
+#[inline]
+pub fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
+    let Some(decision) = &job.decision else {
+        return Ok(());
+    };
+    let Job {
+        doc, event, edits, ..
+    } = job;
+    let own = event.level();
+    let level = own.map_or(decision.level, |own| own.min(decision.level));
+    let members = job.scratch.members.iter();
+    for member in members.filter(|member| member.field.depends_on_level()) {
+        let goes = match member.field {
+            Field::RequestObject => level < Level::Request,
+            Field::ResponseObject => level < Level::RequestResponse,
+            Field::Annotations => {
+                level < Level::Request && remove_annotations(*doc, member.value, edits)?
             }
-            match member.field {
-                Field::Level if own.is_some_and(|own| own != level) => {
-                    edits.replace_value(member.value..member.end, Cause::LevelName, |out| {
-                        D::write_text(out, level.name().as_bytes());
-                    });
-                }
-                // The body of a patch is the patch itself, not an object.
-                Field::RequestObject if self.omit_managed_fields && !event.is_patch() => {
-                    remove_managed_fields(doc, member.value, edits)?;
-                }
-                Field::ResponseObject if self.omit_managed_fields => {
-                    remove_managed_fields(doc, member.value, edits)?;
-                }
-                _ => {}
-            }
+            _ => false,
+        };
+        if goes {
+            edits.remove_member(event.start(), member.start..member.end, Cause::Level);
+            continue;
         }
-        Ok(())
+        match member.field {
+            Field::Level if own.is_some_and(|own| own != level) => {
+                edits.replace_value(member.value..member.end, Cause::LevelName, |out| {
+                    D::write_text(out, level.name().as_bytes());
+                });
+            }
+            // The body of a patch is the patch itself, not an object.
+            Field::RequestObject if decision.omit_managed_fields && !event.is_patch() => {
+                remove_managed_fields(*doc, member.value, edits)?;
+            }
+            Field::ResponseObject if decision.omit_managed_fields => {
+                remove_managed_fields(*doc, member.value, edits)?;
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// Removes the annotations of level `Request`; returns whether that leaves none.

@@ -1,23 +1,24 @@
-//! Keys added to and removed from a record, as Fluent Bit's `record_modifier` does it.
+//! The last stage: keys added to and removed from a record, as Fluent Bit's
+//! `record_modifier` does it.
 
 use std::ops::Range;
 
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Malformed};
-use crate::event::kube::Slot;
+use crate::event::kube::Member;
 
-/// What is added to and removed from each record.
+/// Keys that each record gets and loses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Enrichment {
     /// Keys and values appended to the record, whether or not it has the key.
     pub records: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Which of the record's own keys stay.
+    /// The record's own keys that stay.
     pub keys: KeyRule,
     /// The key under which each record gets a random UUID.
     pub uuid_key: Option<Vec<u8>>,
 }
 
-/// Which of a record's own keys stay.
+/// A choice among a record's own keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KeyRule {
     /// All.
@@ -62,7 +63,7 @@ impl KeyPattern {
 }
 
 impl Enrichment {
-    /// Whether records stay as they are.
+    /// Returns whether records stay as they are.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.keys == KeyRule::KeepAll && self.uuid_key.is_none()
     }
@@ -72,7 +73,7 @@ impl Enrichment {
         &self,
         doc: D,
         map: Range<usize>,
-        members: &[Slot],
+        members: &[Member],
         uuid: &[u8; 36],
         edits: &mut Edits,
     ) -> Result<(), Malformed> {
@@ -98,7 +99,7 @@ impl Enrichment {
 }
 
 impl KeyRule {
-    /// Whether a key of the record stays.
+    /// Returns whether a key of the record stays.
     fn keep(&self, key: &[u8]) -> bool {
         let matches = |patterns: &[KeyPattern]| patterns.iter().any(|pattern| pattern.matches(key));
         match self {
