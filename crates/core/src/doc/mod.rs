@@ -7,6 +7,7 @@
 //! Positions are byte offsets into the document's buffer, so that a rewriter can
 //! copy what it does not touch.
 
+mod any;
 pub(crate) mod convert;
 pub mod edit;
 pub(crate) mod escape;

@@ -432,8 +432,8 @@ impl<'v, 'a> Event<'v, 'a> {
 
     /// What the request asked for.
     pub fn requested(&self) -> Requested<'a> {
-        let verb = self.texts.value(Field::Verb as usize);
-        let Some(reference) = self.object_ref else {
+        let verb = self.view.texts.value(Field::Verb as usize);
+        let Some(reference) = self.view.object_ref else {
             let path = path_of(self.text(Field::RequestUri));
             let url = ResourcePath::parse(&path).unwrap_or_default();
             let owned = |part: &[u8]| Cow::Owned(part.to_vec());

@@ -15,6 +15,7 @@ use crate::input::cri::Stream;
 use crate::input::recognise::{Carrier, Content, Line, LinePlace, Prefixes};
 use crate::policy::Ruleset;
 use crate::stage::Condition;
+use crate::stage::redact::{self, Redaction};
 use crate::stats::Stats;
 
 pub use settings::{EventTimeSource, Format, OnOther, OutputShape, Settings};
@@ -66,11 +67,25 @@ impl Pipeline {
 
     /// Puts another policy in force. The counters by rule start again from 0.
     pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+        self.writer.set_ruleset(ruleset);
+        self.outline_views();
+    }
+
+    /// Hides the secrets of events; `None` leaves them in.
+    pub fn set_redaction(&mut self, settings: Option<redact::Settings>) {
+        let settings = settings.filter(|settings| !settings.hides_nothing());
+        self.writer.stages.redact = settings.map(Redaction::new);
+        self.outline_views();
+    }
+
+    /// Leaves user and object of events unread if no stage asks for them.
+    fn outline_views(&mut self) {
+        let stages = &self.writer.stages;
+        let outline = stages.decide.ruleset.is_none() && stages.redact.is_none();
         let Views { record, text, item } = &mut self.views;
         for scratch in [record, text, item] {
-            scratch.outline = ruleset.is_none();
+            scratch.outline = outline;
         }
-        self.writer.set_ruleset(ruleset);
     }
 
     /// Makes events and records stay only if all of these hold.

@@ -73,7 +73,7 @@ pub fn examine(
     ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
-    let stages = Stages {
+    let mut stages = Stages {
         decide: Decide {
             ruleset: Some(Arc::clone(ruleset)),
         },

@@ -13,7 +13,7 @@ const SNAPSHOTS: [&[u8]; 3] = [
     b"openshift.io/encoded-deployment-config",
 ];
 
-/// Annotations of objects that hold a copy of the object in a packed form.
+/// Annotations of objects that hold a copy of the object in a packed doc.
 const PACKED: [&[u8]; 2] = [
     b"banzaicloud.com/last-applied",
     b"objectset.rio.cattle.io/applied",

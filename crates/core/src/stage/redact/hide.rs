@@ -38,18 +38,30 @@ pub enum Content {
 
 /// How many values each redactor has hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u32; Redactor::ALL.len()]);
+pub struct Counts([u64; Redactor::ALL.len()]);
 
 impl Counts {
     /// Adds to the count of a redactor.
-    pub fn add(&mut self, redactor: Redactor, count: u32) {
+    pub fn add(&mut self, redactor: Redactor, count: u64) {
         if let Some(place) = self.0.get_mut(redactor as usize) {
             *place = place.saturating_add(count);
         }
     }
 
+    /// Adds other counts.
+    pub fn add_all(&mut self, other: &Counts) {
+        for (redactor, count) in other.iter() {
+            self.add(redactor, count);
+        }
+    }
+
+    /// The count of a redactor.
+    pub fn of(&self, redactor: Redactor) -> u64 {
+        self.0.get(redactor as usize).copied().unwrap_or_default()
+    }
+
     /// The redactors that have hidden something, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (Redactor, u32)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (Redactor, u64)> + '_ {
         let counts = Redactor::ALL.into_iter().zip(self.0);
         counts.filter(|(_, count)| *count > 0)
     }
@@ -66,8 +78,8 @@ impl Counts {
         let mut counts: Vec<(&str, u64)> = earlier.unwrap_or_default();
         for (redactor, count) in self.iter() {
             match counts.iter_mut().find(|(name, _)| *name == redactor.name()) {
-                Some((_, sum)) => *sum = sum.saturating_add(count.into()),
-                None => counts.push((redactor.name(), count.into())),
+                Some((_, sum)) => *sum = sum.saturating_add(count),
+                None => counts.push((redactor.name(), count)),
             }
         }
         counts.sort_unstable();

@@ -17,7 +17,6 @@
 
 mod annotation;
 mod catalogue;
-mod form;
 mod hide;
 mod lines;
 mod mark;
@@ -28,6 +27,7 @@ mod object;
 mod patch;
 mod places;
 mod roles;
+mod scalar;
 mod scan;
 mod settings;
 mod spans;
@@ -37,14 +37,13 @@ mod words;
 
 use std::ops::Range;
 
-use crate::doc::edit::Edits;
-use crate::doc::json::Json;
-use crate::doc::msgpack::Msgpack;
-use crate::doc::{Doc, Kind, Malformed};
-use crate::event::kube::{Event, Field, Slot};
+use crate::doc::{AnyDoc, Doc, Kind, Malformed};
+use crate::event::kube::{Event, Field, Member};
+use crate::policy::Level;
+use crate::stage::Job;
+use crate::stage::cut::{self, LeftOut};
 
 use catalogue::{Catalogue, Places};
-use form::Form;
 use hide::{Content, Hide};
 use places::Found;
 use roles::{Class, Role};
@@ -106,28 +105,6 @@ impl Target<'_> {
     }
 }
 
-/// A form of documents that can be redacted.
-pub trait Redactable<'a>: Doc<'a> {
-    /// The same document, in whichever form.
-    fn form(self) -> FormOf<'a>;
-}
-
-/// A document in either form.
-#[derive(Clone, Copy, Debug)]
-pub struct FormOf<'a>(Form<'a>);
-
-impl<'a> Redactable<'a> for Json<'a> {
-    fn form(self) -> FormOf<'a> {
-        FormOf(Form::Json(self))
-    }
-}
-
-impl<'a> Redactable<'a> for Msgpack<'a> {
-    fn form(self) -> FormOf<'a> {
-        FormOf(Form::Msgpack(self))
-    }
-}
-
 impl Redaction {
     /// Prepares the redaction.
     pub fn new(settings: Settings) -> Redaction {
@@ -138,35 +115,67 @@ impl Redaction {
         }
     }
 
-    /// Asks for the edits that hide the secrets of an event, and says in the event what
-    /// was hidden. `slots` are the members of the event that are left.
-    pub fn apply<'a, D: Redactable<'a>>(
-        &mut self,
-        doc: D,
-        event: &Event<'a>,
-        slots: impl Iterator<Item = Slot> + Clone,
-        edits: &mut Edits,
-    ) -> Result<Counts, Malformed> {
+    /// Asks for the edits that hide the secrets of what the level leaves of an event, and
+    /// that say in the event what was hidden.
+    pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
         let Redaction {
             settings,
             catalogue,
             finder,
         } = self;
-        finder.find(settings, catalogue, doc.form().0, event, slots.clone())?;
+        let left = Left::of(job);
+        finder.find(settings, catalogue, job.doc.into(), job.event, &left)?;
         if finder.hides.is_empty() {
-            return Ok(Counts::default());
+            return Ok(());
         }
-        let counts = hide::edit(doc, &finder.hides, settings.key.as_ref(), edits)?;
-        if counts.is_empty() {
-            return Ok(counts);
+        let counts = hide::edit(job.doc, &finder.hides, settings.key.as_ref(), job.edits)?;
+        if !counts.is_empty() {
+            hide::annotate(
+                job.doc,
+                job.event.range(),
+                left.annotations(job.doc)?,
+                &counts,
+                job.edits,
+            )?;
+            job.stats.redacted += 1;
+            job.stats.values_redacted.add_all(&counts);
         }
-        let is_map = |slot: &Slot| matches!(doc.kind(slot.value), Ok(Kind::Map));
-        let annotations = slots
-            .filter(|slot| slot.field == Field::Annotations && is_map(slot))
-            .map(|slot| slot.value..slot.end)
-            .last();
-        hide::annotate(doc, event.at..event.end, annotations, &counts, edits)?;
-        Ok(counts)
+        Ok(())
+    }
+}
+
+/// What the cut leaves of an event.
+#[derive(Clone, Copy)]
+struct Left<'j> {
+    members: &'j [Member],
+    level: Level,
+}
+
+impl<'j> Left<'j> {
+    fn of<'a, D: Doc<'a>>(job: &Job<'j, 'a, D>) -> Left<'j> {
+        Left {
+            members: &job.scratch.members,
+            level: cut::level_left(job).unwrap_or(Level::RequestResponse),
+        }
+    }
+
+    fn members(&self) -> impl Iterator<Item = Member> + 'j {
+        let level = self.level;
+        let members = self.members.iter().copied();
+        members.filter(move |member| !cut::leaves_out(member.field, level))
+    }
+
+    /// Where the annotations are, if any are left.
+    fn annotations<'a, D: Doc<'a>>(&self, doc: D) -> Result<Option<Range<usize>>, Malformed> {
+        for member in self.members.iter().rev() {
+            let is_map = doc.kind(member.value)? == Kind::Map;
+            if member.field == Field::Annotations && is_map {
+                let goes = self.level < Level::Request
+                    && cut::annotations_left_out(doc, member.value)? == LeftOut::All;
+                return Ok((!goes).then_some(member.value..member.end));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -176,9 +185,9 @@ impl Finder {
         &mut self,
         settings: &Settings,
         catalogue: &Catalogue,
-        form: Form<'a>,
-        event: &Event<'a>,
-        slots: impl Iterator<Item = Slot>,
+        doc: AnyDoc<'a>,
+        event: Event<'_, 'a>,
+        left: &Left<'_>,
     ) -> Result<(), Malformed> {
         self.hides.clear();
         self.stays.clear();
@@ -193,35 +202,35 @@ impl Finder {
         };
         let class = target.class();
         let is_classed = class.is_classed();
-        for slot in slots {
-            let mut walk = Walk::new(settings, &target, form, &mut self.hides, &mut self.levels);
-            let role = match slot.field {
+        for member in left.members() {
+            let mut walk = Walk::new(settings, &target, doc, &mut self.hides, &mut self.levels);
+            let role = match member.field {
                 Field::RequestUri => {
-                    hide_uri(&mut walk, &slot, &mut self.spare)?;
+                    hide_uri(&mut walk, &member, &mut self.spare)?;
                     continue;
                 }
                 Field::ObjectRef => {
-                    hide_name(&mut walk, &slot)?;
+                    hide_name(&mut walk, &member)?;
                     continue;
                 }
                 Field::RequestObject | Field::ResponseObject => {
-                    walk.body(&slot);
-                    self.user_places(settings, form, &slot, &target)?;
+                    walk.body(&member);
+                    self.user_places(settings, doc, &member, &target)?;
                     continue;
                 }
                 Field::User | Field::ImpersonatedUser => Role::User,
                 Field::UserAgent => Role::Net,
                 Field::ResponseStatus => Role::Status { is_classed },
-                Field::Annotations => Role::EventAnnotations,
+                Field::Annotations => Role::EventAnnotations { level: left.level },
                 _ => continue,
             };
-            match walk.run(Node::Real(slot.value), role, class) {
+            match walk.run(Node::Real(member.value), role, class) {
                 Err(Stop::Malformed) => return Err(Malformed),
-                Err(Stop::Deep) => hide_whole(form, &slot, &mut self.hides),
+                Err(Stop::Deep) => hide_whole(doc, &member, &mut self.hides),
                 Ok(()) => {}
             }
         }
-        self.user_places_of_event(settings, form, event.at)?;
+        self.user_places_of_event(settings, doc, event.start())?;
         hide::settle(&mut self.hides, &self.stays);
         Ok(())
     }
@@ -230,36 +239,36 @@ impl Finder {
     fn user_places(
         &mut self,
         settings: &Settings,
-        form: Form<'_>,
-        slot: &Slot,
+        doc: AnyDoc<'_>,
+        member: &Member,
         target: &Target<'_>,
     ) -> Result<(), Malformed> {
         self.found.clear();
-        places::find_in_body(form, slot.value, &settings.paths, target, &mut self.found)?;
-        self.hide_found(settings, form)?;
+        places::find_in_body(doc, member.value, &settings.paths, target, &mut self.found)?;
+        self.hide_found(settings, doc)?;
         self.found.clear();
-        places::find_in_body(form, slot.value, &settings.keeps, target, &mut self.found)?;
-        self.keep_found(form)
+        places::find_in_body(doc, member.value, &settings.keeps, target, &mut self.found)?;
+        self.keep_found(doc)
     }
 
     fn user_places_of_event(
         &mut self,
         settings: &Settings,
-        form: Form<'_>,
+        doc: AnyDoc<'_>,
         at: usize,
     ) -> Result<(), Malformed> {
         self.found.clear();
-        places::find_in_event(form, at, &settings.paths, &mut self.found)?;
-        self.hide_found(settings, form)?;
+        places::find_in_event(doc, at, &settings.paths, &mut self.found)?;
+        self.hide_found(settings, doc)?;
         self.found.clear();
-        places::find_in_event(form, at, &settings.keeps, &mut self.found)?;
-        self.keep_found(form)
+        places::find_in_event(doc, at, &settings.keeps, &mut self.found)?;
+        self.keep_found(doc)
     }
 
-    fn hide_found(&mut self, settings: &Settings, form: Form<'_>) -> Result<(), Malformed> {
+    fn hide_found(&mut self, settings: &Settings, doc: AnyDoc<'_>) -> Result<(), Malformed> {
         let nothing = Target::default();
         for found in &self.found {
-            let mut walk = Walk::new(settings, &nothing, form, &mut self.hides, &mut self.levels);
+            let mut walk = Walk::new(settings, &nothing, doc, &mut self.hides, &mut self.levels);
             let leaves = Role::leaves(Redactor::Path);
             match walk.run(Node::Real(found.value), leaves, Class::None) {
                 Err(Stop::Malformed) => return Err(Malformed),
@@ -270,9 +279,9 @@ impl Finder {
         Ok(())
     }
 
-    fn keep_found(&mut self, form: Form<'_>) -> Result<(), Malformed> {
+    fn keep_found(&mut self, doc: AnyDoc<'_>) -> Result<(), Malformed> {
         for found in &self.found {
-            self.stays.push(found.value..form.end(found.value)?);
+            self.stays.push(found.value..doc.end(found.value)?);
         }
         Ok(())
     }
@@ -280,15 +289,15 @@ impl Finder {
 
 fn hide_uri<'a>(
     walk: &mut Walk<'_, 'a>,
-    slot: &Slot,
+    member: &Member,
     spare: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
-    let Some(text) = walk.form.text(slot.value)? else {
+    let Some(text) = walk.doc.string(member.value)? else {
         return Ok(());
     };
     let target = walk.target;
     let hides_name = walk.hides_oauth_names();
-    walk.parts(slot.value, text, |uri, settings, spans| {
+    walk.parts(member.value, text, |uri, settings, spans| {
         uri::hide(uri, target, settings, spare, spans);
         if hides_name {
             uri::hide_name(uri, target.name, spans);
@@ -297,11 +306,11 @@ fn hide_uri<'a>(
     Ok(())
 }
 
-fn hide_name(walk: &mut Walk<'_, '_>, slot: &Slot) -> Result<(), Malformed> {
-    if !walk.hides_oauth_names() || walk.form.kind(slot.value)? != Kind::Map {
+fn hide_name(walk: &mut Walk<'_, '_>, member: &Member) -> Result<(), Malformed> {
+    if !walk.hides_oauth_names() || walk.doc.kind(member.value)? != Kind::Map {
         return Ok(());
     }
-    if let Some(name) = walk.member(slot.value, b"name")? {
+    if let Some(name) = walk.member(member.value, b"name")? {
         // A name is a leaf: the walk cannot stop early.
         let _ = walk.run(Node::Real(name), Role::LastSegment, Class::None);
     }
@@ -309,11 +318,11 @@ fn hide_name(walk: &mut Walk<'_, '_>, slot: &Slot) -> Result<(), Malformed> {
 }
 
 /// Hides a value that is not looked into.
-fn hide_whole(form: Form<'_>, slot: &Slot, hides: &mut Vec<Hide>) {
-    let value = slot.value..slot.end;
+fn hide_whole(doc: AnyDoc<'_>, member: &Member, hides: &mut Vec<Hide>) {
+    let value = member.value..member.end;
     hides.retain(|hide| hide.at.start < value.start || hide.at.end > value.end);
     hides.push(Hide {
-        content: match form.kind(slot.value) {
+        content: match doc.kind(member.value) {
             Ok(Kind::Map) => Content::Map,
             Ok(Kind::List) => Content::List,
             _ => Content::Text,
@@ -325,20 +334,20 @@ fn hide_whole(form: Form<'_>, slot: &Slot, hides: &mut Vec<Hide>) {
 
 impl Walk<'_, '_> {
     /// Goes through a body. One that cannot be walked through to its end goes as a whole.
-    fn body(&mut self, slot: &Slot) {
-        if self.try_body(slot).is_err() {
-            let form = self.form;
+    fn body(&mut self, member: &Member) {
+        if self.try_body(member).is_err() {
+            let doc = self.doc;
             if let Some(hides) = self.collected() {
-                hide_whole(form, slot, hides);
+                hide_whole(doc, member, hides);
             }
         }
     }
 
-    fn try_body(&mut self, slot: &Slot) -> Result<(), Stop> {
-        let at = slot.value;
+    fn try_body(&mut self, member: &Member) -> Result<(), Stop> {
+        let at = member.value;
         let class = self.target.class();
-        let is_request = slot.field == Field::RequestObject;
-        let role = match self.form.kind(at)? {
+        let is_request = member.field == Field::RequestObject;
+        let role = match self.doc.kind(at)? {
             Kind::Map => {
                 let is_patch = is_request
                     && (self.target.verb == b"patch" || self.is_of_wrong_kind(at, class)?);
@@ -370,7 +379,7 @@ impl Walk<'_, '_> {
             return Ok(false);
         }
         let kind = match self.member(at, b"kind")? {
-            Some(kind) => self.form.text(kind)?,
+            Some(kind) => self.doc.string(kind)?,
             None => None,
         };
         let kind = kind.map(|kind| kind.value()).unwrap_or_default();

@@ -71,11 +71,11 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn read(walk: &Walk<'_, 'a>, at: usize) -> Result<Facts<'a>, Malformed> {
-        let form = walk.form;
+        let doc = walk.doc;
         let mut facts = Facts::default();
-        let mut map = form.open_map(at)?;
-        while let Some(member) = form.next_member(&mut map)? {
-            let (text, end) = form.value(member.value)?;
+        let mut map = doc.open_map(at)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            let (text, end) = doc.value(member.value)?;
             map.next = end;
             let key = member.key.value();
             match &*key {
@@ -83,13 +83,13 @@ impl<'a> Facts<'a> {
                 b"apiVersion" => facts.api_version = text,
                 b"name" => facts.name = text,
                 b"key" => facts.key = text,
-                b"items" => facts.has_items |= form.kind(member.value)? == Kind::List,
+                b"items" => facts.has_items |= doc.kind(member.value)? == Kind::List,
                 b"columnDefinitions" => facts.columns = Some(member.value),
                 b"data" | b"stringData" | b"binaryData" => {
-                    facts.has_data |= form.kind(member.value)? != Kind::Null;
+                    facts.has_data |= doc.kind(member.value)? != Kind::Null;
                 }
                 b"secretName" | b"secretRef" | b"remoteRef" => {
-                    facts.has_reference |= form.kind(member.value)? != Kind::Null;
+                    facts.has_reference |= doc.kind(member.value)? != Kind::Null;
                 }
                 _ => {}
             }
@@ -217,18 +217,18 @@ impl Walk<'_, '_> {
         let Some(columns) = columns.filter(|_| self.settings.is_on(Redactor::Named)) else {
             return Ok(());
         };
-        if self.form.kind(columns)? != Kind::List {
+        if self.doc.kind(columns)? != Kind::List {
             return Ok(());
         }
-        let mut list = self.form.open_list(columns)?;
-        while let Some(column) = self.form.next_item(&mut list)? {
-            list.next = self.form.end(column)?;
-            let name = match self.form.kind(column)? {
+        let mut list = self.doc.open_list(columns)?;
+        while let Some(column) = self.doc.next_item(&mut list)? {
+            list.next = self.doc.end(column)?;
+            let name = match self.doc.kind(column)? {
                 Kind::Map => self.member(column, b"name")?,
                 _ => None,
             };
             let name = match name {
-                Some(name) => self.form.text(name)?,
+                Some(name) => self.doc.string(name)?,
                 None => None,
             };
             let is_secret =

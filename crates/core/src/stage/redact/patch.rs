@@ -27,7 +27,7 @@ impl Walk<'_, '_> {
         if self.kind(node)? != Kind::Map {
             return self.run(node, unknown, class);
         }
-        let form = self.form;
+        let doc = self.doc;
         let (paths, values) = self.count_pairs(at)?;
         if paths == 0 {
             let role = match unknown {
@@ -40,11 +40,11 @@ impl Walk<'_, '_> {
         if paths.saturating_mul(values) > MOST_PAIRS {
             return self.run(node, Role::leaves(Redactor::Deep), class);
         }
-        let mut map = form.open_map(at)?;
-        while let Some(member) = form.next_member(&mut map)? {
-            map.next = form.end(member.value)?;
+        let mut map = doc.open_map(at)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            map.next = doc.end(member.value)?;
             let value = Node::Real(member.value);
-            match (&*member.key.value(), form.kind(member.value)?) {
+            match (&*member.key.value(), doc.kind(member.value)?) {
                 (b"op" | b"path" | b"from", Kind::Text) => {}
                 (b"value", _) => self.values(at, member.value, unknown, class)?,
                 (key, kind) => {
@@ -61,12 +61,12 @@ impl Walk<'_, '_> {
 
     /// How many paths and values an operation has.
     fn count_pairs(&self, operation: usize) -> Result<(usize, usize), Malformed> {
-        let form = self.form;
+        let doc = self.doc;
         let (mut paths, mut values) = (0, 0);
-        let mut map = form.open_map(operation)?;
-        while let Some(member) = form.next_member(&mut map)? {
-            map.next = form.end(member.value)?;
-            let is_path = member.key.is(b"path") && form.kind(member.value)? == Kind::Text;
+        let mut map = doc.open_map(operation)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            map.next = doc.end(member.value)?;
+            let is_path = member.key.is(b"path") && doc.kind(member.value)? == Kind::Text;
             paths += usize::from(is_path);
             values += usize::from(member.key.is(b"value"));
         }
@@ -81,10 +81,10 @@ impl Walk<'_, '_> {
         unknown: Role,
         class: Class,
     ) -> Result<(), Stop> {
-        let form = self.form;
-        let mut map = form.open_map(operation)?;
-        while let Some(member) = form.next_member(&mut map)? {
-            let (path, end) = form.value(member.value)?;
+        let doc = self.doc;
+        let mut map = doc.open_map(operation)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            let (path, end) = doc.value(member.value)?;
             map.next = end;
             let Some(path) = path.filter(|_| member.key.is(b"path")) else {
                 continue;
@@ -99,7 +99,7 @@ impl Walk<'_, '_> {
     }
 
     fn value_at_path(&mut self, value: usize, unknown: Role, class: Class) -> Result<(), Stop> {
-        let is_map = self.form.kind(value)? == Kind::Map;
+        let is_map = self.doc.kind(value)? == Kind::Map;
         let first_is_index = self.steps().next().map(is_index);
         match first_is_index {
             None if is_map => self.run(Node::Real(value), Role::Object { is_patch: true }, class),
@@ -117,7 +117,7 @@ impl Walk<'_, '_> {
     /// Hides a string whose name stands in the object that is patched: the value of a
     /// variable or header, or a word of a command.
     fn text_without_name(&mut self, at: usize) -> Result<(), Stop> {
-        let (Some(text), end) = self.form.value(at)? else {
+        let (Some(text), end) = self.doc.value(at)? else {
             return Ok(());
         };
         let last = self.steps().next_back();

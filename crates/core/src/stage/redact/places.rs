@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use crate::doc::path::Path;
-use crate::doc::{Container, Kind, Malformed};
+use crate::doc::{AnyDoc, Container, Kind, Malformed};
 use crate::stage::redact::Target;
-use crate::stage::redact::form::Form;
 use crate::stage::redact::settings::{Place, ResourcePattern};
 
 /// Containers that may be open at once; bodies that are deeper go as a whole.
@@ -41,7 +40,7 @@ pub struct Found {
 
 /// Looks for places in the body at a position.
 pub fn find_in_body(
-    form: Form<'_>,
+    doc: AnyDoc<'_>,
     at: usize,
     places: &[Place],
     target: &Target<'_>,
@@ -51,12 +50,8 @@ pub fn find_in_body(
     if wanted.is_empty() {
         return Ok(());
     }
-    let mut search = Search {
-        form,
-        wanted,
-        found,
-    };
-    match form.kind(at)? {
+    let mut search = Search { doc, wanted, found };
+    match doc.kind(at)? {
         Kind::Map => search.object(at),
         Kind::List => search.patch(at),
         _ => Ok(()),
@@ -65,7 +60,7 @@ pub fn find_in_body(
 
 /// Looks for places in the event at a position.
 pub fn find_in_event(
-    form: Form<'_>,
+    doc: AnyDoc<'_>,
     at: usize,
     places: &[Place],
     found: &mut Vec<Found>,
@@ -74,12 +69,7 @@ pub fn find_in_event(
     if wanted.is_empty() {
         return Ok(());
     }
-    Search {
-        form,
-        wanted,
-        found,
-    }
-    .below(at, Vec::new())
+    Search { doc, wanted, found }.below(at, Vec::new())
 }
 
 fn wanted(places: &[Place], fits: impl Fn(&ResourcePattern) -> bool) -> Vec<(usize, &Path)> {
@@ -91,7 +81,7 @@ fn wanted(places: &[Place], fits: impl Fn(&ResourcePattern) -> bool) -> Vec<(usi
 }
 
 struct Search<'s, 'a> {
-    form: Form<'a>,
+    doc: AnyDoc<'a>,
     wanted: Vec<(usize, &'s Path)>,
     found: &'s mut Vec<Found>,
 }
@@ -99,14 +89,14 @@ struct Search<'s, 'a> {
 impl<'a> Search<'_, 'a> {
     /// Looks into an object, the items of a list of them, or the objects of a table.
     fn object(&mut self, at: usize) -> Result<(), Malformed> {
-        let form = self.form;
+        let doc = self.doc;
         let (mut is_list, mut is_table) = (false, false);
         let (mut items, mut rows) = (None, None);
-        let mut map = form.open_map(at)?;
-        while let Some(member) = form.next_member(&mut map)? {
-            let (text, end) = form.value(member.value)?;
+        let mut map = doc.open_map(at)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            let (text, end) = doc.value(member.value)?;
             map.next = end;
-            let is_list_value = form.kind(member.value)? == Kind::List;
+            let is_list_value = doc.kind(member.value)? == Kind::List;
             match &*member.key.value() {
                 b"kind" => {
                     let kind = text.unwrap_or_default().value();
@@ -121,12 +111,12 @@ impl<'a> Search<'_, 'a> {
         match (items.filter(|_| is_list), rows.filter(|_| is_table)) {
             (Some(items), _) => self.each(items, |search, item| search.below(item, Vec::new())),
             (None, Some(rows)) => self.each(rows, |search, row| {
-                if search.form.kind(row)? != Kind::Map {
+                if search.doc.kind(row)? != Kind::Map {
                     return Ok(());
                 }
-                let mut map = search.form.open_map(row)?;
-                while let Some(member) = search.form.next_member(&mut map)? {
-                    map.next = search.form.end(member.value)?;
+                let mut map = search.doc.open_map(row)?;
+                while let Some(member) = search.doc.next_member(&mut map)? {
+                    map.next = search.doc.end(member.value)?;
                     if member.key.is(b"object") {
                         search.below(member.value, Vec::new())?;
                     }
@@ -142,9 +132,9 @@ impl<'a> Search<'_, 'a> {
         list: usize,
         mut look: impl FnMut(&mut Self, usize) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
-        let mut list = self.form.open_list(list)?;
-        while let Some(item) = self.form.next_item(&mut list)? {
-            list.next = self.form.end(item)?;
+        let mut list = self.doc.open_list(list)?;
+        while let Some(item) = self.doc.next_item(&mut list)? {
+            list.next = self.doc.end(item)?;
             look(self, item)?;
         }
         Ok(())
@@ -153,13 +143,13 @@ impl<'a> Search<'_, 'a> {
     /// Looks into the operations of a JSON patch, whose values stand at their paths.
     fn patch(&mut self, at: usize) -> Result<(), Malformed> {
         self.each(at, |search, operation| {
-            if search.form.kind(operation)? != Kind::Map {
+            if search.doc.kind(operation)? != Kind::Map {
                 return Ok(());
             }
             let (mut paths, mut values) = (Vec::new(), Vec::new());
-            let mut map = search.form.open_map(operation)?;
-            while let Some(member) = search.form.next_member(&mut map)? {
-                let (text, end) = search.form.value(member.value)?;
+            let mut map = search.doc.open_map(operation)?;
+            while let Some(member) = search.doc.next_member(&mut map)? {
+                let (text, end) = search.doc.value(member.value)?;
                 map.next = end;
                 if member.key.is(b"value") {
                     values.push(member.value);
@@ -195,26 +185,26 @@ impl<'a> Search<'_, 'a> {
 
     /// Looks at a value, which stands under these names, and at what is in it.
     fn below(&mut self, value: usize, mut names: Vec<Cow<'a, [u8]>>) -> Result<(), Malformed> {
-        let form = self.form;
+        let doc = self.doc;
         let base = names.len();
         let mut open: Vec<(Container, Kind, usize)> = Vec::new();
         let mut next = Some(value);
         loop {
             if let Some(at) = next.take() {
-                let kind = form.kind(at)?;
+                let kind = doc.kind(at)?;
                 let place = self.place_of(&names);
                 if let Some(place) = place {
                     self.found.push(Found { place, value: at });
                 }
                 let container = match kind {
-                    Kind::Map if place.is_none() => Some(form.open_map(at)?),
-                    Kind::List if place.is_none() => Some(form.open_list(at)?),
+                    Kind::Map if place.is_none() => Some(doc.open_map(at)?),
+                    Kind::List if place.is_none() => Some(doc.open_list(at)?),
                     _ => None,
                 };
                 match container.filter(|_| open.len() < DEEPEST) {
                     Some(container) => open.push((container, kind, 0)),
                     None => {
-                        let end = form.end(at)?;
+                        let end = doc.end(at)?;
                         leave(&mut open, &mut names, base, end);
                     }
                 }
@@ -223,10 +213,10 @@ impl<'a> Search<'_, 'a> {
                 return Ok(());
             };
             let child = match kind {
-                Kind::Map => form
+                Kind::Map => doc
                     .next_member(container)?
                     .map(|member| (member.key.value(), member.value)),
-                _ => form.next_item(container)?.map(|item| {
+                _ => doc.next_item(container)?.map(|item| {
                     let name = index.to_string().into_bytes();
                     *index += 1;
                     (Cow::Owned(name), item)

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use crate::doc::{Kind, Malformed};
+use crate::policy::Level;
+use crate::stage::cut;
 use crate::stage::redact::annotation;
 use crate::stage::redact::catalogue::Content;
 use crate::stage::redact::names::{is_secret_key, may_be_path};
@@ -148,8 +150,10 @@ pub enum Role {
     /// A user of the event, and its extra fields.
     User,
     Extra,
-    /// The annotations of the event.
-    EventAnnotations,
+    /// The annotations of an event that is logged at this level.
+    EventAnnotations {
+        level: Level,
+    },
     /// A path or name whose last segment is a secret.
     LastSegment,
 }
@@ -236,16 +240,16 @@ impl Walk<'_, '_> {
     }
 
     fn has_secret_name(&self, at: usize) -> Result<bool, Malformed> {
-        let name = self.form.text(at)?;
+        let name = self.doc.string(at)?;
         Ok(name.is_some_and(|name| self.settings.names.is_secret_name(&name.value())))
     }
 
     /// The value of a member of a map; of a key that repeats, the last one.
     pub fn member(&self, map: usize, key: &[u8]) -> Result<Option<usize>, Malformed> {
         let mut found = None;
-        let mut map = self.form.open_map(map)?;
-        while let Some(member) = self.form.next_member(&mut map)? {
-            map.next = self.form.end(member.value)?;
+        let mut map = self.doc.open_map(map)?;
+        while let Some(member) = self.doc.next_member(&mut map)? {
+            map.next = self.doc.end(member.value)?;
             if member.key.is(key) {
                 found = Some(member.value);
             }
@@ -349,7 +353,10 @@ impl Walk<'_, '_> {
             Role::Entries => Role::Lines(Redactor::ConfigMap),
             Role::Metadata => self.role_in_metadata(key, kind),
             Role::Annotations => annotation::role_of_object(self.settings, key, kind, class),
-            Role::EventAnnotations => annotation::role_of_event(self.settings, key, kind, class),
+            Role::EventAnnotations { level } if cut::annotation_goes(key, level) => Role::Skip,
+            Role::EventAnnotations { .. } => {
+                annotation::role_of_event(self.settings, key, kind, class)
+            }
             Role::EnvItem { is_secret } => match key {
                 b"value" if is_secret => Role::leaves(Redactor::Env),
                 b"value" => Role::Net,
@@ -526,10 +533,10 @@ impl Walk<'_, '_> {
         let Node::Real(at) = node else {
             return Ok(false);
         };
-        let mut list = self.form.open_list(at)?;
-        while let Some(item) = self.form.next_item(&mut list)? {
-            list.next = self.form.end(item)?;
-            if self.form.kind(item)? != Kind::Text {
+        let mut list = self.doc.open_list(at)?;
+        while let Some(item) = self.doc.next_item(&mut list)? {
+            list.next = self.doc.end(item)?;
+            if self.doc.kind(item)? != Kind::Text {
                 return Ok(false);
             }
         }
@@ -540,7 +547,7 @@ impl Walk<'_, '_> {
         let Node::Real(at) = node else {
             return Ok(false);
         };
-        let text = self.form.text(at)?;
+        let text = self.doc.string(at)?;
         Ok(text.is_some_and(|text| is_path(&text.value())))
     }
 }

@@ -5,33 +5,45 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::doc::convert;
-use crate::event::kube::{DocumentKind, Scratch};
+use crate::doc::edit::Edits;
+use crate::doc::json::Json;
+use crate::doc::msgpack::Msgpack;
+use crate::event::kube::{MapView, Recognised, Scratch};
+use crate::stats::Stats;
 
 mod leaks;
 
 use leaks::leaks;
 
 /// Redacts the event, or each of a list of them, in a document.
-fn redact<'a, D: Redactable<'a>>(redaction: &mut Redaction, doc: D) -> Vec<u8> {
-    let mut scratch = Scratch::default();
-    let mut list = Event::default();
-    list.read(doc, 0, &mut scratch).unwrap();
-    let mut edits = Edits::default();
-    let mut apply = |event: &Event<'a>, scratch: &Scratch| {
-        let slots = scratch.slots.iter().copied();
-        redaction.apply(doc, event, slots, &mut edits).unwrap();
+fn redact<'a, D: Doc<'a>>(redaction: &mut Redaction, doc: D) -> Vec<u8> {
+    let (mut view, mut scratch) = (MapView::default(), Scratch::default());
+    view.read(doc, 0, &mut scratch).unwrap();
+    let (mut edits, mut stats) = (Edits::default(), Stats::default());
+    let mut apply = |event: Event<'_, 'a>, scratch: &Scratch| {
+        let mut job = Job {
+            doc,
+            event,
+            scratch,
+            record: None,
+            decision: None,
+            edits: &mut edits,
+            stats: &mut stats,
+        };
+        redaction.apply(&mut job).unwrap();
     };
-    if let DocumentKind::EventList(items) = list.document_kind() {
-        let mut items = doc.open_list(items).unwrap();
-        while let Some(item) = doc.next_item(&mut items).unwrap() {
-            let mut event = Event::default();
-            event.read(doc, item, &mut scratch).unwrap();
-            event.inherit(list.api_version());
-            items.next = event.end;
-            apply(&event, &scratch);
+    match view.recognise() {
+        Recognised::EventList(items) => {
+            let mut items = doc.open_list(items).unwrap();
+            while let Some(at) = doc.next_item(&mut items).unwrap() {
+                let mut item = MapView::default();
+                item.read(doc, at, &mut scratch).unwrap();
+                items.next = item.end;
+                apply(item.item_of_list(view.api_version()), &scratch);
+            }
         }
-    } else {
-        apply(&list, &scratch);
+        Recognised::Event(event) => apply(event, &scratch),
+        Recognised::Other => panic!("not an event"),
     }
     let mut out = Vec::new();
     let plan = edits.settle(doc);
@@ -419,10 +431,8 @@ fn hostile_bodies_do_no_harm() {
     ] {
         let line = event("patch", "/secrets", json!({"requestObject": "BODY"})).to_string();
         let line = line.replace("\"BODY\"", body);
-        let mut scratch = Scratch::default();
-        let mut event = Event::default();
-        let doc = Json(line.as_bytes());
-        if event.read(doc, 0, &mut scratch).is_ok() {
+        let (mut view, mut scratch) = (MapView::default(), Scratch::default());
+        if view.read(Json(line.as_bytes()), 0, &mut scratch).is_ok() {
             let out = redact_line(&Settings::default(), &line);
             assert!(!out.contains("\"x\""), "{out}");
         }

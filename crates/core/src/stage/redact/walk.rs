@@ -7,11 +7,12 @@
 use std::borrow::Cow;
 
 use crate::doc::escape::unescape;
-use crate::doc::{Container, Kind, Malformed, Text};
-use crate::stage::redact::form::{Form, Scalar};
+use crate::doc::json::Json;
+use crate::doc::{AnyDoc, Container, Kind, Malformed, Text};
 use crate::stage::redact::hide::{Content, Hide};
 use crate::stage::redact::mark::is_mark;
 use crate::stage::redact::roles::{Class, Role};
+use crate::stage::redact::scalar::Scalar;
 use crate::stage::redact::scan::is_json;
 use crate::stage::redact::spans::{RawPlaces, Spans};
 use crate::stage::redact::words::{self, Command};
@@ -123,7 +124,7 @@ pub struct Walk<'r, 'a> {
     /// What the request is about.
     pub target: &'r Target<'r>,
     /// The document.
-    pub form: Form<'a>,
+    pub doc: AnyDoc<'a>,
     findings: Findings<'r>,
     /// Its own buffers.
     pub level: &'r mut Level,
@@ -137,7 +138,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     pub fn new(
         settings: &'r Settings,
         target: &'r Target<'r>,
-        form: Form<'a>,
+        doc: AnyDoc<'a>,
         hides: &'r mut Vec<Hide>,
         levels: &'r mut Levels,
     ) -> Walk<'r, 'a> {
@@ -146,7 +147,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         Walk {
             settings,
             target,
-            form,
+            doc,
             findings: Findings::Collect(hides),
             level,
             deeper,
@@ -180,7 +181,7 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     /// Goes to the next child of the innermost container, or closes it.
     fn step(&mut self) -> Result<(), Stop> {
-        let form = self.form;
+        let doc = self.doc;
         let (node, name) = {
             let steps = self.level.step_ends.len();
             let Some(frame) = self.level.stack.last_mut() else {
@@ -196,10 +197,10 @@ impl<'r, 'a> Walk<'r, 'a> {
                     };
                     (node, Name::Step(step))
                 }),
-                Cursor::Real(map) if frame.is_map => form
+                Cursor::Real(map) if frame.is_map => doc
                     .next_member(map)?
                     .map(|member| (Node::Real(member.value), Name::Key(member.start))),
-                Cursor::Real(list) => form
+                Cursor::Real(list) => doc
                     .next_item(list)?
                     .map(|item| (Node::Real(item), Name::Item)),
             };
@@ -212,7 +213,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         let (role, class) = self.role_of_child(name, node)?;
         if role == Role::Skip {
             if let Node::Real(at) = node {
-                let end = form.end(at)?;
+                let end = doc.end(at)?;
                 self.passed(end);
             }
         } else {
@@ -246,11 +247,11 @@ impl<'r, 'a> Walk<'r, 'a> {
     fn enter(&mut self, node: Node, role: Role, class: Class) -> Result<(), Stop> {
         let kind = self.kind(node)?;
         let (cursor, is_map) = match (node, kind) {
-            (Node::Real(at), Kind::Map) => (Cursor::Real(self.form.open_map(at)?), true),
-            (Node::Real(at), Kind::List) => (Cursor::Real(self.form.open_list(at)?), false),
+            (Node::Real(at), Kind::Map) => (Cursor::Real(self.doc.open_map(at)?), true),
+            (Node::Real(at), Kind::List) => (Cursor::Real(self.doc.open_list(at)?), false),
             (Node::Step(step), kind) => (Cursor::Step(Some(step)), kind == Kind::Map),
             (Node::Real(at), _) => {
-                let end = self.form.end(at)?;
+                let end = self.doc.end(at)?;
                 self.leaf(at, end, kind, role)?;
                 self.passed(end);
                 return Ok(());
@@ -277,7 +278,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     fn leaf(&mut self, at: usize, end: usize, kind: Kind, role: Role) -> Result<(), Stop> {
         if kind != Kind::Text {
             if let Role::Leaves { redactor, .. } = role {
-                match self.form.scalar(at)? {
+                match Scalar::read(self.doc, at)? {
                     Scalar::Empty => {}
                     Scalar::Number => self.hide(at..end, redactor, Content::Number),
                     Scalar::Bytes => self.hide(at..end, redactor, Content::Text),
@@ -285,7 +286,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             }
             return Ok(());
         }
-        let Some(text) = self.form.text(at)? else {
+        let Some(text) = self.doc.string(at)? else {
             return Ok(());
         };
         match role {
@@ -339,7 +340,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         field: Option<usize>,
     ) -> Result<(), Stop> {
         let field = match field {
-            Some(field) => self.form.text(field)?,
+            Some(field) => self.doc.string(field)?,
             None => None,
         };
         self.parts_after(at, text, field, |text, settings, spans| {
@@ -489,7 +490,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         let mut walk = Walk {
             settings: self.settings,
             target,
-            form: Form::Json(crate::doc::json::Json(json)),
+            doc: Json(json).into(),
             findings: Findings::Any(false),
             level,
             deeper,
@@ -504,7 +505,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     /// The kind of a value.
     pub fn kind(&self, node: Node) -> Result<Kind, Malformed> {
         match node {
-            Node::Real(at) => self.form.kind(at),
+            Node::Real(at) => self.doc.kind(at),
             Node::Step(step) if is_index(self.step_name(step)) => Ok(Kind::List),
             Node::Step(_) => Ok(Kind::Map),
         }
@@ -514,7 +515,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     pub fn name(&self, name: Name) -> Result<Cow<'a, [u8]>, Malformed> {
         Ok(match name {
             Name::Item => Cow::Borrowed(&[]),
-            Name::Key(at) => self.form.key(at)?.value(),
+            Name::Key(at) => self.doc.key(at)?.value(),
             Name::Step(step) => Cow::Owned(self.step_name(step).to_vec()),
         })
     }
