@@ -1,8 +1,6 @@
 //! What costs no allocation: a decision, an event that is dropped, a record that stays.
 #![expect(unsafe_code, reason = "counting calls of `malloc` is unsafe by nature")]
 
-mod policy_support;
-
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::hint::black_box;
@@ -11,7 +9,7 @@ use std::sync::Arc;
 use kube_audit_core::chunk::ChunkSink;
 use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Preset, Ruleset, Syntax};
-use policy_support::{Request, json_lines};
+use kube_audit_testkit::policy::{Request, json_lines};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };

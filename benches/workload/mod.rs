@@ -12,8 +12,8 @@ use kube_audit_core::policy::{Attributes, Policy, Preset, Ruleset, Syntax};
 use kube_audit_core::stage::Enrichment;
 use serde::Deserialize;
 
-use crate::audit_log::Events;
-use crate::policy_support::{Request, json_lines};
+use kube_audit_testkit::audit_log::Events;
+use kube_audit_testkit::policy::{Request, json_lines};
 
 /// About as much as the tail input hands over at once.
 const CHUNK: usize = 256 << 10;

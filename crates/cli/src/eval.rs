@@ -1,4 +1,4 @@
-//! `kube-audit eval`: what a policy says of each event.
+//! `kube-audit eval`: the decision of a policy on each event.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! `kube-audit explain`: why a policy does with an event what it does.
+//! `kube-audit explain`: the rule that decides on an event, and why others do not.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -87,10 +87,10 @@ fn examine_record(
     }
 }
 
-/// What is said of one event.
+/// The explanation of one event.
 struct Explanation {
     evaluation: Evaluation,
-    /// What the request was, in words.
+    /// The request, in words.
     request: String,
     /// The rules before the one that decides.
     before: Vec<Reason>,
@@ -252,7 +252,7 @@ impl Explanation {
     }
 }
 
-/// What a request was: "list pods in default by alice".
+/// Describes a request: "list pods in default by alice".
 fn request(attributes: &Attributes<'_>) -> String {
     let user = match &attributes.user {
         Some(user) => format!("by {}", text(user.name)),

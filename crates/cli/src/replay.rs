@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lexopt::{Arg, Parser, ValueExt};
 
 use kube_audit_core::chunk::{LineForm, LineSink, write_line_record};
-use kube_audit_core::options::Options;
+use kube_audit_core::options::{CommonOptions, Options};
 use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Ruleset};
 use kube_audit_core::stage::Enrichment;
@@ -16,7 +16,7 @@ use kube_audit_core::stats::{RuleStats, Stats};
 
 use super::{Failure, input, policy};
 
-/// How often progress is shown on a terminal.
+/// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
@@ -63,7 +63,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let read = input::for_each_line(&files, |_, line| {
         chunk.clear();
         write_line_record(line, &mut chunk);
-        // What was written as a record can be read as one.
+        // A line always makes a record that can be read.
         let _ = pipeline.chunk(TAG, &chunk, &mut sink);
         progress.show(pipeline.stats());
         let written = out.write_all(&sink.lines);
@@ -97,8 +97,8 @@ fn line_form(text: &str) -> Result<LineForm, Failure> {
 }
 
 fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
-    Options::new(records, &[])
-        .and_then(|options| options.common())
+    Options::filter(records)
+        .and_then(|options| CommonOptions::read(&options))
         .map(|options| options.settings.enrichment)
         .map_err(|error| Failure::Usage(format!("--record: {error}")))
 }

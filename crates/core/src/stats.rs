@@ -4,6 +4,7 @@
 //! end of an instance, the summary of `kube-audit replay` and the table in
 //! `docs/metrics.md` all come from there.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::stage::redact::{Counts, Redactor};
@@ -95,6 +96,9 @@ pub enum MetricKind {
     Gauge,
 }
 
+/// Name and value of a label.
+pub type Label<'a> = (&'static str, Cow<'a, str>);
+
 /// A counter or gauge: one series of a metric.
 #[derive(Debug)]
 pub struct Series {
@@ -105,7 +109,7 @@ pub struct Series {
     /// How the value may change.
     pub kind: MetricKind,
     /// Names and values of the labels that tell the series of a metric apart.
-    pub labels: &'static [(&'static str, &'static str)],
+    pub labels: &'static [Label<'static>],
     /// What precedes the value in a line of text.
     pub words: &'static str,
     value: fn(&Stats) -> u64,
@@ -133,7 +137,7 @@ impl Series {
         }
     }
 
-    const fn labelled(self, labels: &'static [(&'static str, &'static str)]) -> Series {
+    const fn labelled(self, labels: &'static [Label<'static>]) -> Series {
         Series { labels, ..self }
     }
 
@@ -167,21 +171,21 @@ pub static SERIES: [Series; 33] = [
         stats.records
     }),
     Series::counter("events_total", EVENTS, "events kept", Stats::kept)
-        .labelled(&[("outcome", "kept")]),
+        .labelled(&[("outcome", Cow::Borrowed("kept"))]),
     Series::counter(
         "events_total",
         EVENTS,
         "events dropped by the policy",
         |stats| stats.dropped,
     )
-    .labelled(&[("outcome", "dropped")]),
+    .labelled(&[("outcome", Cow::Borrowed("dropped"))]),
     Series::counter(
         "events_total",
         EVENTS,
         "events excluded by a pattern",
         |stats| stats.excluded_events,
     )
-    .labelled(&[("outcome", "excluded")]),
+    .labelled(&[("outcome", Cow::Borrowed("excluded"))]),
     Series::counter(
         "events_stripped_total",
         "Audit events kept that the policy took something out of.",
@@ -194,14 +198,14 @@ pub static SERIES: [Series; 33] = [
         "bytes cut by level",
         |stats| stats.level_bytes,
     )
-    .labelled(&[("cause", "level")]),
+    .labelled(&[("cause", Cow::Borrowed("level"))]),
     Series::counter(
         "event_bytes_cut_total",
         CUT,
         "bytes of managed fields cut",
         |stats| stats.managed_fields_bytes,
     )
-    .labelled(&[("cause", "managed_fields")]),
+    .labelled(&[("cause", Cow::Borrowed("managed_fields"))]),
     Series::counter(
         "events_redacted_total",
         "Audit events kept in which something was redacted.",

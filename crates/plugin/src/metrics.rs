@@ -1,71 +1,66 @@
-//! What an instance has counted, for the host's metrics.
+//! Counters and gauges of an instance, for the host's metrics.
 
-use std::borrow::Cow;
+pub use kube_audit_core::stats::{Label, MetricKind};
+use kube_audit_core::stats::{SERIES, Stats};
 
-pub use kube_audit_core::stats::MetricKind;
-use kube_audit_core::stats::{SERIES, Series, Stats};
+/// A plugin with metrics.
+pub trait Metrics {
+    /// Visits every metric: always the same ones, in the same order.
+    fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>));
+}
 
-/// One series. An instance has the same series in the same order all its life.
+/// One series with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Metric {
-    /// What is counted, with `_total` at the end of a counter's name.
+pub struct Metric<'a> {
+    /// The name without the plugin's, such as `events_total`; a counter's ends in `_total`.
     pub name: &'static str,
-    /// One sentence about it, never empty.
+    /// One sentence, never empty.
     pub help: &'static str,
-    /// What the value may do.
+    /// Counter or gauge.
     pub kind: MetricKind,
-    /// Name and value of a label besides the instance's own. All series of one name
-    /// have a label of the same name, or none.
-    pub label: Option<(&'static str, Cow<'static, str>)>,
+    /// Labels besides the instance's own; the series of one name have the same label names
+    /// in the same order.
+    pub labels: &'a [Label<'a>],
     /// The value now.
     pub value: u64,
 }
 
-impl Metric {
+impl Metric<'static> {
     /// A counter without labels.
-    pub(super) fn counter(name: &'static str, help: &'static str, value: u64) -> Metric {
+    pub(crate) fn counter(name: &'static str, help: &'static str, value: u64) -> Metric<'static> {
         Metric {
             name,
             help,
             kind: MetricKind::Counter,
-            label: None,
+            labels: &[],
             value,
         }
     }
 
     /// A gauge without labels.
-    pub(super) fn gauge(name: &'static str, help: &'static str, value: u64) -> Metric {
+    pub(crate) fn gauge(name: &'static str, help: &'static str, value: u64) -> Metric<'static> {
         Metric {
             kind: MetricKind::Gauge,
             ..Metric::counter(name, help, value)
         }
     }
 
-    /// The same with a label.
-    pub(super) fn labelled(
-        self,
-        name: &'static str,
-        value: impl Into<Cow<'static, str>>,
-    ) -> Metric {
-        Metric {
-            label: Some((name, value.into())),
-            ..self
-        }
+    /// The same series with these labels.
+    pub(crate) fn labelled<'a>(self, labels: &'a [Label<'a>]) -> Metric<'a> {
+        Metric { labels, ..self }
     }
+}
 
-    /// The counters of a pipeline.
-    pub(super) fn of_stats(stats: &Stats) -> Vec<Metric> {
-        let metric = |series: &Series| Metric {
+/// Visits the counters of a pipeline.
+pub(crate) fn visit_stats(stats: &Stats, visit: &mut dyn FnMut(&Metric<'_>)) {
+    for series in &SERIES {
+        visit(&Metric {
             name: series.name,
             help: series.help,
             kind: series.kind,
-            label: series
-                .labels
-                .first()
-                .map(|&(name, value)| (name, value.into())),
+            labels: series.labels,
             value: series.value(stats),
-        };
-        SERIES.iter().map(metric).collect()
+        });
     }
 }
 
@@ -82,17 +77,20 @@ mod tests {
             withheld: 2,
             ..Stats::default()
         };
-        let metrics = Metric::of_stats(&stats);
-        let value = |name, label: Option<&str>| {
-            let is_it = |metric: &&Metric| {
-                let value = metric.label.as_ref().map(|(_, value)| value.as_ref());
-                metric.name == name && value == label
-            };
-            metrics.iter().find(is_it).map(|metric| metric.value)
-        };
-        assert_eq!(value("records_total", None), Some(9));
-        assert_eq!(value("events_total", Some("kept")), Some(4));
-        assert_eq!(value("events_total", Some("dropped")), Some(3));
-        assert_eq!(value("line_pieces_withheld", None), Some(2));
+        let mut series = Vec::new();
+        visit_stats(&stats, &mut |metric| {
+            assert!(!metric.help.is_empty(), "{}", metric.name);
+            let labels = metric.labels.iter().map(|(_, value)| value.as_ref());
+            let name: Vec<&str> = [metric.name].into_iter().chain(labels).collect();
+            series.push((name.join(" "), metric.value));
+        });
+        for (name, value) in [
+            ("records_total", 9),
+            ("events_total kept", 4),
+            ("events_total dropped", 3),
+            ("line_pieces_withheld", 2),
+        ] {
+            assert!(series.contains(&(name.to_owned(), value)), "{series:?}");
+        }
     }
 }

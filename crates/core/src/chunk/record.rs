@@ -100,25 +100,25 @@ fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
 /// A record of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Where it begins.
+    /// Start of the record.
     pub at: usize,
-    /// Where its time stands.
+    /// Range of its time.
     pub time: Range<usize>,
-    /// Where its body begins; it goes up to the end of the record.
+    /// Start of its body, which goes up to the end of the record.
     pub body: usize,
-    /// Where it ends.
+    /// End of the record.
     pub end: usize,
-    /// What it is.
+    /// The kind of record.
     pub kind: RecordKind,
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A log record.
     Log(EventTime),
     /// The start or end of a group (Fluent Bit 3.1 and later): it belongs to the
-    /// host and is no log record.
+    /// host and is not a log record.
     GroupMarker,
 }
 

@@ -12,13 +12,13 @@ use crate::doc::{Doc, Kind};
 pub struct Original<'a> {
     /// The buffer that it is in.
     pub bytes: &'a [u8],
-    /// Where it is there.
+    /// Its place in the buffer.
     pub record: &'a Record,
-    /// Where it came from.
+    /// The origin of the buffer.
     pub origin: Origin,
 }
 
-/// Where a record came from.
+/// The origin of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// From the chunk in work.
@@ -65,9 +65,9 @@ pub trait Sink {
 #[derive(Debug)]
 pub struct ChunkSink<'a> {
     chunk: &'a [u8],
-    /// How much is asked for when the chunk changes.
+    /// Bytes to reserve when the chunk changes.
     capacity: usize,
-    /// Where the record in work begins.
+    /// Start of the record in work.
     position: usize,
     /// Up to where the chunk has been copied or left out.
     settled: usize,
@@ -159,7 +159,7 @@ impl Sink for ChunkSink<'_> {
     }
 }
 
-/// How an entry carries its time.
+/// The form of an entry's time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryTime {
     /// As the extension that keeps nanoseconds.
@@ -169,13 +169,13 @@ pub enum EntryTime {
     Seconds,
 }
 
-/// What becomes of the metadata of a record.
+/// The treatment of a record's metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EntryMetadata {
-    /// It is left out: `[time, map]`. Every receiver takes that.
+    /// Entries have none: `[time, map]`. Every receiver takes that.
     #[default]
     Drop,
-    /// It travels: `[[time, metadata], map]`. Fluent Bit 2.1 and later takes
+    /// Entries have it: `[[time, metadata], map]`. Fluent Bit 2.1 and later takes
     /// that; Fluentd 1.19 acknowledges and loses such entries.
     Retain,
 }
@@ -196,7 +196,7 @@ pub struct EntrySink {
     form: EntryForm,
     /// The entries.
     pub entries: Vec<u8>,
-    /// Where each of them ends.
+    /// The end of each entry.
     pub ends: Vec<usize>,
     /// Records left out because their body is not a map: receivers stop reading at such a
     /// record.
@@ -265,7 +265,7 @@ impl Sink for EntrySink {
     }
 }
 
-/// What a line of the output holds.
+/// The content of a line of output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineForm {
     /// The text under `log`, as it is.
@@ -305,7 +305,7 @@ impl LineSink {
         let start = self.lines.len();
         match text {
             Some(text) => self.lines.extend_from_slice(text),
-            // Only what nests too deeply has no form as JSON, and a line's record cannot.
+            // Only deep nesting cannot be converted, and the record of a line has none.
             None if convert::msgpack_to_json(doc, 0, &mut self.lines).is_err() => {
                 self.lines.truncate(start);
                 return;

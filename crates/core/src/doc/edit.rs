@@ -36,7 +36,7 @@ pub enum Cause {
     Detect,
     /// Options add and remove keys of the record.
     Enrich,
-    /// The event gets another shape: what stands around it goes.
+    /// The event gets another shape, without what is around it.
     Shape,
 }
 
@@ -63,9 +63,11 @@ impl Cause {
 #[derive(Debug, Default)]
 pub struct Edits {
     requests: Vec<Request>,
+    /// The number of requests so far, with those that yielded to others.
+    asked: u32,
     /// Bytes that edits put in, one after the other.
     text: Vec<u8>,
-    /// How much the sizes in heads change, while settling.
+    /// Changes of the sizes in heads, while settling.
     sizes: Vec<SizeChange>,
     splices: Vec<Splice>,
     /// By how much the document grows, and the causes, of what was settled.
@@ -78,9 +80,9 @@ pub struct Edits {
 struct Request {
     start: usize,
     end: usize,
-    /// Where the map, list or text begins that it changes; of a replacement, the value.
+    /// Start of the map, list or text that it changes; of a replacement, of the value.
     owner: usize,
-    /// What comes in, as a range of `Edits::text`.
+    /// The bytes that come in, as a range of `Edits::text`.
     text: (usize, usize),
     kind: RequestKind,
     cause: Cause,
@@ -88,7 +90,7 @@ struct Request {
     order: u32,
 }
 
-/// What a request does. Of the same range, the first of these wins.
+/// The effect of a request. For the same range, the first of these wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum RequestKind {
     /// A member or item goes.
@@ -111,7 +113,7 @@ impl Request {
         (self.start, is_range, Reverse(size), self.kind, self.order)
     }
 
-    /// Whether the request before it, which stays, makes it superfluous.
+    /// Returns whether the request before it, which stays, makes it superfluous.
     fn yields_to(&self, winner: &mut Request) -> bool {
         let within = match winner.kind {
             RequestKind::Append => false,
@@ -154,7 +156,7 @@ struct SizeChange {
 struct Splice {
     start: usize,
     end: usize,
-    /// What comes in, as a range of `Edits::text`.
+    /// The bytes that come in, as a range of `Edits::text`.
     text: (usize, usize),
     cause: Cause,
     order: u32,
@@ -165,6 +167,7 @@ impl Edits {
     #[inline]
     pub fn clear(&mut self) {
         self.requests.clear();
+        self.asked = 0;
         self.text.clear();
         self.splices.clear();
         self.growth = 0;
@@ -271,8 +274,9 @@ impl Edits {
         self.requests.push(request);
     }
 
-    fn next_order(&self) -> u32 {
-        u32::try_from(self.requests.len()).unwrap_or(u32::MAX)
+    fn next_order(&mut self) -> u32 {
+        self.asked = self.asked.saturating_add(1);
+        self.asked
     }
 
     /// Makes a plan of the edits asked for. More may be asked for afterwards, and settled
@@ -424,8 +428,8 @@ fn push(splices: &mut Vec<Splice>, at: Range<usize>, text: (usize, usize), cause
     });
 }
 
-/// How many of the requests after a removal remove the members that follow it at once,
-/// and where the member begins that follows them all, if there is one.
+/// Counts the requests after a removal that remove the members directly after it, and
+/// finds the start of the member that follows them all, if there is one.
 fn run_of_removals<'a, D: Doc<'a>>(
     doc: D,
     first: &Request,
@@ -477,13 +481,13 @@ pub struct Plan<'e> {
 }
 
 impl Plan<'_> {
-    /// Whether the document stays as it is.
+    /// Returns whether the document stays as it is.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.splices.is_empty()
     }
 
-    /// Whether something is done for this cause.
+    /// Returns whether something is done for this cause.
     #[inline]
     pub fn has(&self, cause: Cause) -> bool {
         self.causes & cause.bit() != 0
@@ -541,7 +545,7 @@ impl Plan<'_> {
     }
 }
 
-/// How many bytes edits remove and add.
+/// Bytes that edits remove and add.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByteChange {
     /// Bytes of the document that go.

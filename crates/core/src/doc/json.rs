@@ -1,4 +1,4 @@
-//! JSON text: a tree form that is walked in place.
+//! JSON text, walked in place.
 //!
 //! The walk is strict where it looks at members and lenient inside values that
 //! it only skips: there it follows strings and brackets and nothing else. That
@@ -41,7 +41,7 @@ impl<'a> Json<'a> {
         at
     }
 
-    /// The end of a string whose opening quote stands at `at`, and whether it has escapes.
+    /// Finds the end of the string whose opening quote is at `at`, and whether it has escapes.
     #[inline]
     fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
         scan::string_end(self.0, at + 1).ok_or(Malformed)
@@ -80,13 +80,13 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// The next member, where it stands as the API server writes it: `{"key":` or
+    /// Reads the next member if it is written as the API server does it: `{"key":` or
     /// `,"key":` without white space, and with a short key that needs no escapes. One look
     /// at a block of bytes then tells all that [`next_member`](Doc::next_member) finds out
     /// step by step.
     #[inline(always)]
     fn compact_member(self, map: &mut Container) -> Option<Member<'a>> {
-        // In front of the first member stands the bracket that was opened.
+        // The opening bracket comes directly before the first member.
         let (from, before) = match map.count {
             0 => (map.next - 1, b'{'),
             _ => (map.next, b','),
@@ -112,7 +112,7 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// The next member, however it is written.
+    /// Reads the next member, however it is written.
     #[inline(never)]
     fn any_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
         let Some(start) = self.step(map, b'}')? else {
@@ -186,8 +186,8 @@ impl<'a> Doc<'a> for Json<'a> {
         }
     }
 
-    // Always inline: what is given back otherwise goes through memory in pieces, and
-    // waiting for that is most of the time.
+    // Always inline: otherwise the result is returned through the stack field by field,
+    // and waiting for that is most of the time.
     #[inline(always)]
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
         if self.byte(at)? != b'"' {
@@ -234,7 +234,7 @@ impl<'a> Doc<'a> for Json<'a> {
 
     #[inline(always)]
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
-        // In front of the first member stands the bracket that was opened.
+        // The opening bracket comes directly before the first member.
         let from = map.next - usize::from(map.count == 0);
         let rest = self.0.get(from..)?;
         let length = key.in_json.of(rest.first_chunk()?)?;

@@ -1,11 +1,8 @@
-//! Documents, read and edited in place.
+//! Documents, walked and edited in place, without building a tree.
 //!
-//! Walking a document without building it.
-//!
-//! An audit event reaches us as JSON text or as a msgpack map. Everything that
-//! looks into events is written once, against [`Doc`], and runs on both.
-//! Positions are byte offsets into the document's buffer, so that a rewriter can
-//! copy what it does not touch.
+//! An audit event arrives as JSON text or as a msgpack map. Everything that looks into
+//! events is written once, against [`Doc`], and works on both. Positions are byte offsets
+//! into the document's buffer, so that what is not [edited](edit) can be copied.
 
 mod any;
 pub(crate) mod convert;
@@ -26,12 +23,12 @@ use crate::doc::json::Json;
 use crate::doc::keys::Key;
 use crate::doc::msgpack::Msgpack;
 
-/// The document cannot be read on; nothing after this point can be trusted.
+/// The document cannot be read: it breaks off, or is not in its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed document")]
 pub struct Malformed;
 
-/// What kind of value stands at a position.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A string.
@@ -46,19 +43,19 @@ pub enum Kind {
     Other,
 }
 
-/// A string as it stands in the document.
+/// A string of a document.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Text<'a> {
     /// The bytes between the quotes, or the msgpack string.
     pub raw: &'a [u8],
-    /// Where `raw` stands in the document.
+    /// Position of `raw` in the document.
     pub at: usize,
-    /// Whether `raw` holds JSON escapes.
+    /// `raw` holds JSON escapes.
     pub escaped: bool,
 }
 
 impl<'a> Text<'a> {
-    /// Whether the string's value is `other`.
+    /// Returns whether the string's value is `other`.
     pub fn is(&self, other: &[u8]) -> bool {
         if self.escaped {
             *self.value() == *other
@@ -94,9 +91,9 @@ impl fmt::Display for Text<'_> {
 /// An opened map or list.
 #[derive(Clone, Copy, Debug)]
 pub struct Container {
-    /// Where its header or opening bracket stands.
+    /// Position of its head or opening bracket.
     pub at: usize,
-    /// Where the next member or item begins, or, behind the last one, the container's end.
+    /// Start of the next member or item; after the last one, the container's end.
     pub next: usize,
     /// Members or items still to come; JSON does not know, and counts those seen.
     pub count: usize,
@@ -105,11 +102,11 @@ pub struct Container {
 /// One member of a map.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// Where the key begins.
+    /// Start of the key.
     pub start: usize,
     /// The key; empty when it is not a string.
     pub key: Text<'a>,
-    /// Where the value begins.
+    /// Start of the value.
     pub value: usize,
 }
 
@@ -141,48 +138,50 @@ impl<'a> From<Msgpack<'a>> for AnyDoc<'a> {
 pub trait Doc<'a>: Copy + Into<AnyDoc<'a>> {
     /// The buffer that positions refer to.
     fn bytes(self) -> &'a [u8];
-    /// The kind of the value at a position.
+    /// Returns the kind of the value at a position.
     fn kind(self, at: usize) -> Result<Kind, Malformed>;
-    /// Where the value ends.
+    /// Finds the end of the value at a position.
     fn end(self, at: usize) -> Result<usize, Malformed>;
-    /// The string at a position, and its end.
+    /// Reads the string at a position, and its end.
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed>;
-    /// The value at a position where it is a string, and its end.
+    /// Reads the value at a position if it is a string, and its end.
     fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed>;
-    /// The key at the start of a member; empty when it is not a string.
+    /// Reads the key at the start of a member; empty if it is not a string.
     fn key(self, at: usize) -> Result<Text<'a>, Malformed>;
     /// Opens the map at a position.
     fn open_map(self, at: usize) -> Result<Container, Malformed>;
     /// Opens the list at a position.
     fn open_list(self, at: usize) -> Result<Container, Malformed>;
-    /// The next member; `None` behind the last one, with [`Container::next`] at the map's end.
+    /// Reads the next member; `None` after the last one, with [`Container::next`] at the
+    /// map's end.
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed>;
-    /// Where the next member and its value begin, if it is seen at one look that it has
-    /// this name.
+    /// Finds the start of the next member and of its value, if it has this name and that
+    /// is seen at one look.
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)>;
-    /// The next item; `None` behind the last one, with [`Container::next`] at the list's end.
+    /// Finds the next item; `None` after the last one, with [`Container::next`] at the
+    /// list's end.
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed>;
 
-    /// Whether maps, lists and texts announce their size in a head, as in msgpack. Where
-    /// they do not, [`SEPARATOR`](Doc::SEPARATOR) stands between members.
+    /// Maps, lists and texts announce their size in a head, as in msgpack. If they do not,
+    /// there is a [`SEPARATOR`](Doc::SEPARATOR) between members.
     const HAS_SIZES: bool;
     /// The bytes between two members.
     const SEPARATOR: &'static [u8];
-    /// Where the member or item begins that follows the one that ends at `end`; `None`
-    /// after the last one, and where the form has sizes.
+    /// Finds the start of the member or item after the one that ends at `end`; `None`
+    /// after the last one, and if the form has sizes.
     fn next_start(self, end: usize) -> Option<usize>;
-    /// Where the member or item ends that comes before the one that begins at `start`;
-    /// `None` before the first one, and where the form has sizes.
+    /// Finds the end of the member or item before the one that begins at `start`; `None`
+    /// before the first one, and if the form has sizes.
     fn previous_end(self, start: usize) -> Option<usize>;
-    /// Where the members of a map end.
+    /// Finds the end of a map's last member.
     fn members_end(self, map: &Range<usize>) -> usize;
     /// Appends the head of the map, list or text that begins at `at` with its size
-    /// changed; returns where the present head ends, or `None` where there is none.
+    /// changed; returns the end of the present head, or `None` if there is none.
     fn write_resized_head(self, at: usize, by: isize, out: &mut Vec<u8>) -> Option<usize>;
 
     /// Appends a string value.
     fn write_text(out: &mut Vec<u8>, text: &[u8]);
-    /// Appends a part of a string value: as it stands between the quotes of JSON, or as it is.
+    /// Appends a part of a string value: as between the quotes of JSON, or as it is.
     fn write_text_part(out: &mut Vec<u8>, text: &[u8]);
     /// Appends a key, up to where its value begins.
     fn write_key(out: &mut Vec<u8>, key: &[u8]);

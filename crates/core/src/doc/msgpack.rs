@@ -1,7 +1,7 @@
-//! msgpack: a tree form that is walked in place, and the few writers we need.
+//! msgpack, walked in place, and its writers.
 //!
-//! Nothing recurses: nested values are skipped with a count of what is still to
-//! come, which a hostile header cannot make larger than the buffer.
+//! Nothing recurses: nested values are skipped by counting what is still to come, and a
+//! hostile head cannot make that count larger than the buffer.
 
 use std::ops::Range;
 
@@ -12,16 +12,16 @@ use crate::doc::{Container, Doc, Kind, Malformed, Member, Text};
 #[derive(Clone, Copy, Debug)]
 pub struct Msgpack<'a>(pub &'a [u8]);
 
-/// The head of a value: what it is, and where its content begins.
+/// The head of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head {
-    /// What the value is.
+    /// The kind of value, and its size.
     pub kind: HeadKind,
-    /// Where the bytes behind the head begin.
+    /// Position of the bytes after the head.
     pub content: usize,
 }
 
-/// What the head of a value announces.
+/// The announcement in the head of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HeadKind {
     /// nil.
@@ -117,7 +117,7 @@ impl<'a> Msgpack<'a> {
         })
     }
 
-    /// The bytes behind a head that announces `length` of them.
+    /// Returns the bytes after a head that announces `length` of them.
     pub fn content(self, head: Head, length: usize) -> Result<&'a [u8], Malformed> {
         self.0
             .get(head.content..)
@@ -125,7 +125,7 @@ impl<'a> Msgpack<'a> {
             .ok_or(Malformed)
     }
 
-    /// The string behind a head, and its end, where the head is that of a string.
+    /// Reads the string after a head, and its end, if the head is that of a string.
     fn string(self, head: Head) -> Result<Option<(Text<'a>, usize)>, Malformed> {
         let HeadKind::Str(length) = head.kind else {
             return Ok(None);

@@ -58,7 +58,7 @@ fields! {
 }
 
 impl Field {
-    /// Whether the level at which an event is logged has a say in it.
+    /// Returns whether the level decides if the field is logged, or is the field itself.
     #[inline]
     pub fn depends_on_level(self) -> bool {
         const THESE: u32 = 1 << Field::Level as u32
@@ -70,7 +70,7 @@ impl Field {
 }
 
 fields! {
-    /// What a user is made of.
+    /// The fields of a user.
     enum UserField {
         Username = "username",
         Uid = "uid",
@@ -80,7 +80,7 @@ fields! {
 }
 
 fields! {
-    /// What the reference of an object is made of.
+    /// The fields of an object reference.
     enum RefField {
         Resource = "resource",
         Namespace = "namespace",
@@ -96,13 +96,13 @@ fields! {
 /// One member at the top level of a map.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
-    /// Which field it is.
+    /// The field that it is.
     pub field: Field,
-    /// Where its key begins.
+    /// Start of the key.
     pub start: usize,
-    /// Where its value begins.
+    /// Start of the value.
     pub value: usize,
-    /// Where its value ends.
+    /// End of the value.
     pub end: usize,
 }
 
@@ -110,9 +110,9 @@ pub struct Member {
 /// repeats, the last one counts, as in Go's decoder.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MapView<'a> {
-    /// Where the map begins.
+    /// Start of the map.
     pub at: usize,
-    /// Where it ends.
+    /// End of the map.
     pub end: usize,
     texts: FieldTexts<'a, { Field::COUNT }>,
     user: UserView<'a>,
@@ -120,12 +120,12 @@ pub struct MapView<'a> {
     items: Option<usize>,
 }
 
-/// What is needed of `user`; its groups are kept beside it.
+/// The parts of `user` that a policy needs; its groups are kept beside it.
 #[derive(Clone, Copy, Debug, Default)]
 struct UserView<'a> {
     name: Option<Text<'a>>,
-    /// Whether there is a UID, group or extra: without any and without a name
-    /// authentication failed.
+    /// There is a UID, group or extra: without any and without a name, authentication
+    /// failed.
     more: bool,
 }
 
@@ -172,7 +172,7 @@ struct GroupSpan {
     escaped: bool,
 }
 
-/// What a map holds.
+/// The content of a map.
 #[derive(Clone, Copy, Debug)]
 pub enum Recognised<'v, 'a> {
     /// An audit event.
@@ -383,12 +383,12 @@ impl<'v, 'a> Event<'v, 'a> {
         self.view.text(field)
     }
 
-    /// Where the event's map begins.
+    /// Start of the event's map.
     pub fn start(&self) -> usize {
         self.view.at
     }
 
-    /// Where the event is in its document.
+    /// Range of the event in its document.
     pub fn range(&self) -> Range<usize> {
         self.view.at..self.view.end
     }
@@ -425,7 +425,7 @@ impl<'v, 'a> Event<'v, 'a> {
         self.text(Field::RequestReceivedTimestamp)
     }
 
-    /// Whether the request is a patch, whose body is no object of its own.
+    /// Returns whether the request is a patch, whose body is not an object of its own.
     pub fn is_patch(&self) -> bool {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
     }

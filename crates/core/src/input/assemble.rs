@@ -41,9 +41,9 @@ pub struct Piece<'a> {
     pub text: &'a [u8],
     /// The record that it came in.
     pub record: &'a [u8],
-    /// When it was written.
+    /// The time when it was written.
     pub time: EventTime,
-    /// Where in its event it is.
+    /// Its place in the event.
     pub place: PiecePlace,
 }
 
@@ -63,7 +63,7 @@ pub struct Pieces {
     pub text: Vec<u8>,
     /// The records, one after the other.
     pub records: Vec<u8>,
-    /// How many records they are.
+    /// The number of records.
     pub count: usize,
 }
 
@@ -73,7 +73,7 @@ impl Pieces {
     }
 }
 
-/// What to do with the record of a piece.
+/// The fate of the record of a piece.
 #[derive(Debug)]
 pub enum Assembled {
     /// Take it by itself.
@@ -97,7 +97,7 @@ pub struct Assembly<K> {
 struct Group<K> {
     tag: Vec<u8>,
     key: K,
-    /// When the first piece was written.
+    /// The time when the first piece was written.
     begun: EventTime,
     pieces: Pieces,
 }
@@ -112,7 +112,7 @@ impl<K: Copy + Eq> Assembly<K> {
         }
     }
 
-    /// Whether nothing is withheld.
+    /// Returns whether nothing is withheld.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }

@@ -6,13 +6,13 @@ use crate::input::assemble::PiecePlace;
 /// The front of a container runtime's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// How many bytes it takes, with the blank before the text.
+    /// Its length in bytes, with the blank before the text.
     pub length: usize,
-    /// How many of them are the time.
+    /// The length of the time at its beginning.
     time: usize,
-    /// Which of the container's streams the text came from.
+    /// The container's stream that the text came from.
     pub stream: Stream,
-    /// Where in a text that was split the line is.
+    /// The line's place in a text that was split.
     pub piece: PiecePlace,
 }
 

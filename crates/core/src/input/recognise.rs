@@ -9,7 +9,7 @@ use crate::doc::{Doc, Kind, Malformed, Text};
 use crate::event::kube::{Event, MapView, Member, Recognised, Scratch};
 use crate::input::cri::Prefix;
 
-/// Where the events of a record are.
+/// The part of a record that holds its events.
 #[derive(Clone, Copy, Debug)]
 pub enum Carrier<'a> {
     /// The record's map is the event, or a list of events.
@@ -25,18 +25,18 @@ pub struct Line<'a> {
     pub member: Member,
     /// The text.
     pub text: &'a [u8],
-    /// What a container runtime wrote in front, if it did.
+    /// The prefix of a container runtime, if there is one.
     pub prefix: Option<Prefix>,
-    /// Where the text is.
+    /// The buffer that the text is in.
     pub place: LinePlace,
 }
 
-/// Where the text of a record is.
+/// The buffer that the text of a record is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinePlace {
-    /// In the record.
+    /// The record's.
     InRecord,
-    /// In a buffer of its own: it was put together from several records.
+    /// Its own: it was put together from several records.
     Assembled,
 }
 
@@ -75,13 +75,13 @@ impl<'a> Line<'a> {
             .unwrap_or((&[], self.text))
     }
 
-    /// When the line was written, if its prefix tells.
+    /// The time in the line's prefix.
     pub fn time(&self) -> Option<EventTime> {
         self.prefix?.time(self.text)
     }
 }
 
-/// Whether prefixes of container runtimes are looked for.
+/// The treatment of container runtimes' prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefixes {
     /// A prefix is split off.
@@ -103,7 +103,7 @@ fn text_member<'a>(
     })
 }
 
-/// What a map or text holds.
+/// The content of a map or text.
 pub enum Content<'v, 'a> {
     /// An event.
     Event(Event<'v, 'a>),
@@ -119,7 +119,7 @@ pub enum Content<'v, 'a> {
 pub struct EventList<'a> {
     /// `apiVersion` of the list, which is that of its items.
     pub version: Option<Text<'a>>,
-    /// Where the items are.
+    /// The ranges of its items.
     pub items: Vec<Range<usize>>,
 }
 
@@ -159,7 +159,7 @@ impl<'v, 'a> Content<'v, 'a> {
     }
 }
 
-/// Where the items of a list are; all of them must be maps.
+/// Finds the items of a list; all of them must be maps.
 fn list_items<'a, D: Doc<'a>>(doc: D, at: usize) -> Result<Vec<Range<usize>>, Malformed> {
     let mut items = Vec::new();
     let mut list = doc.open_list(at)?;

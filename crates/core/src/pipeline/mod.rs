@@ -40,7 +40,7 @@ struct Views {
     item: Scratch,
 }
 
-/// How a record is taken.
+/// The way in which a record is taken.
 #[derive(Clone, Copy)]
 enum Take<'t> {
     /// With the pieces of its event that came before it under this tag.
@@ -93,7 +93,7 @@ impl Pipeline {
         self.writer.stages.select.conditions = conditions;
     }
 
-    /// What was done so far.
+    /// Counters of what was done so far.
     pub fn stats(&self) -> &Stats {
         &self.writer.stats
     }

@@ -1,8 +1,8 @@
-//! How records are read and written, as options say.
+//! Settings of a pipeline, as options give them.
 
 use crate::stage::Enrichment;
 
-/// How records are read and written.
+/// Forms in which records are read and written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// The form of the input.

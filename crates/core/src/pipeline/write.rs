@@ -45,7 +45,7 @@ struct Built {
     scratch: Scratch,
 }
 
-/// Where in its record an event is.
+/// A record, and the place of its events in it.
 #[derive(Clone, Copy)]
 pub struct Place<'p> {
     pub original: Original<'p>,
@@ -56,7 +56,7 @@ pub struct Place<'p> {
     pub carrier: Carrier<'p>,
 }
 
-/// How much of what its carrier holds an event is.
+/// The share of an event in what its carrier holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
     /// All of it.
@@ -468,7 +468,7 @@ impl Built {
     }
 }
 
-/// What of a line stays around an event: up to `front`, and in `within`, which holds the event.
+/// The parts of a line that stay: up to `front`, and `within`, which holds the event.
 struct Surroundings {
     front: usize,
     within: Range<usize>,
@@ -517,7 +517,7 @@ fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits)
     edits.embed(value, offset, plan);
 }
 
-/// What the writing of any record needs.
+/// Everything that the writing of a record needs.
 struct Finish<'w> {
     enrichment: &'w Enrichment,
     random: &'w mut Random,

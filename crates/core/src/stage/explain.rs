@@ -27,7 +27,7 @@ pub struct Evaluation {
     pub logged: Option<Level>,
 }
 
-/// What is cut from an event that is kept.
+/// The parts that are cut from an event that is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cuts {
     /// Bytes of `requestObject`.

@@ -50,18 +50,18 @@ pub struct Job<'j, 'a, D> {
     pub record: Option<(Msgpack<'j>, &'j [Member])>,
     /// The policy's decision, once it is made; `None` without a policy.
     pub decision: Option<Decision>,
-    /// What stages want changed in the event.
+    /// Edits of the event that stages ask for.
     pub edits: &'j mut Edits,
     /// Counters.
     pub stats: &'j mut Stats,
 }
 
-/// What becomes of an event after a stage.
+/// The course of an event after a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// It goes on to the next stage.
+    /// The event goes on to the next stage.
     Continue,
-    /// It is dropped.
+    /// The event is dropped.
     Drop(DroppedBy),
 }
 

@@ -18,15 +18,15 @@ pub trait Pattern: Send {
 
 /// Something that must hold for an event or record, or else it is dropped.
 pub struct Condition {
-    /// What a match means.
+    /// The meaning of a match.
     pub effect: Effect,
-    /// Where matches are looked for.
+    /// The text that is matched.
     pub place: Place,
     /// The pattern.
     pub pattern: Box<dyn Pattern>,
 }
 
-/// What finding a pattern means.
+/// The meaning of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Keeps only what matches.
@@ -88,7 +88,7 @@ impl FieldPath {
         Some(FieldPath { key, steps })
     }
 
-    /// Where the value is in a document with these top-level members.
+    /// Finds the value in a document with these top-level members.
     fn find<'a, D: Doc<'a>>(&self, doc: D, members: &[Member]) -> Result<Option<usize>, Malformed> {
         // As everywhere: of a key that repeats, the last one counts.
         let named = |member: &&Member| doc.key(member.start).is_ok_and(|key| key.is(&self.key));

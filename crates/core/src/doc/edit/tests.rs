@@ -404,6 +404,27 @@ proptest! {
     }
 
     #[test]
+    fn more_edits_can_be_asked_for_after_settling(
+        tree in trees(),
+        asks in asks(),
+        split in any::<Index>(),
+    ) {
+        // Parts that were merged are one, however they were asked for.
+        let mut asks = asks;
+        asks.retain(|ask| !matches!(ask, Ask::Part(..)));
+        let (before, after) = asks.split_at(split.index(asks.len() + 1));
+        let mut bytes = Vec::new();
+        msgpack(&tree, Style::Compact, &mut bytes);
+        let doc = Msgpack(&bytes);
+        let (mut once, mut twice) = (Edits::default(), Edits::default());
+        ask(doc, &asks, &mut once);
+        ask(doc, before, &mut twice);
+        settled(doc, &mut twice);
+        ask(doc, after, &mut twice);
+        prop_assert_eq!(settled(doc, &mut once), settled(doc, &mut twice));
+    }
+
+    #[test]
     fn a_plan_for_a_text_applies_inside_the_record(
         tree in trees(),
         style in styles(),
