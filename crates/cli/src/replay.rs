@@ -9,9 +9,8 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use kube_audit_core::chunk::{LineForm, LineSink, write_line_record};
 use kube_audit_core::options::{CommonOptions, Options};
-use kube_audit_core::pipeline::{Pipeline, Settings};
+use kube_audit_core::pipeline::Pipeline;
 use kube_audit_core::policy::{Policy, Ruleset};
-use kube_audit_core::stage::Enrichment;
 use kube_audit_core::stats::{RuleStats, Stats};
 
 use super::{Failure, input, policy};
@@ -21,7 +20,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let mut choice = None;
-    let mut records = Vec::new();
+    let mut options = Vec::new();
     let mut form = None;
     let mut quiet = false;
     let mut files = Vec::new();
@@ -31,30 +30,32 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
             Arg::Long("preset") => {
                 choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
             }
-            Arg::Long("record") => records.push(("record".to_owned(), parser.value()?.string()?)),
+            Arg::Long(name) if OPTIONS.contains(&name) => {
+                let name = name.replace('-', "_");
+                options.push((name, parser.value()?.string()?));
+            }
             Arg::Long("output") => form = Some(line_form(&parser.value()?.string()?)?),
             Arg::Short('q') | Arg::Long("quiet") => quiet = true,
             Arg::Value(file) => files.push(file),
             _ => return Err(arg.unexpected().into()),
         }
     }
-    let enrichment = enrichment(&records)?;
+    let options = Options::filter(&options)
+        .and_then(|options| CommonOptions::read(&options))
+        .map_err(|error| Failure::Usage(error.to_string()))?;
     let parsed = choice.map(|choice| choice.load()).transpose()?;
     let policy = parsed.map(|parsed| parsed.policy);
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));
     // Keys beside the event are seen in the record only.
-    let form = form.unwrap_or(match enrichment.is_empty() {
+    let form = form.unwrap_or(match options.settings.enrichment.is_empty() {
         true => LineForm::Event,
         false => LineForm::Record,
     });
-    let settings = Settings {
-        enrichment,
-        ..Settings::default()
-    };
     // No option here asks for a UUID.
-    let mut pipeline = Pipeline::new(settings, ruleset, || [0; 16]);
+    let mut pipeline = Pipeline::new(options.settings, ruleset, || [0; 16]);
+    pipeline.set_redaction(Some(options.redaction));
     let mut sink = LineSink::new(form);
 
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
@@ -83,6 +84,19 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     read.map(|()| ExitCode::SUCCESS)
 }
 
+/// The options of the filter that the command takes too, each with its name.
+const OPTIONS: [&str; 9] = [
+    "record",
+    "redact",
+    "redact-path",
+    "redact-paths",
+    "redact-keep",
+    "redact-keeps",
+    "redact-names",
+    "redact-key",
+    "redact-unreadable",
+];
+
 /// All lines have the same tag: the pieces of a split line may be in two files.
 const TAG: &[u8] = b"";
 
@@ -94,13 +108,6 @@ fn line_form(text: &str) -> Result<LineForm, Failure> {
             "--output is `{text}`: use event or record"
         ))),
     }
-}
-
-fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
-    Options::filter(records)
-        .and_then(|options| CommonOptions::read(&options))
-        .map(|options| options.settings.enrichment)
-        .map_err(|error| Failure::Usage(format!("--record: {error}")))
 }
 
 /// A line on a terminal that shows how far the work is.

@@ -161,7 +161,7 @@ macro_rules! redacted {
             concat!("values redacted by ", $name),
             |stats| stats.values_redacted.of(Redactor::$redactor),
         )
-        .labelled(&[("redactor", $name)])
+        .labelled(&[("redactor", Cow::Borrowed($name))])
     };
 }
 
@@ -321,7 +321,7 @@ mod tests {
             stats.values_redacted.add(redactor, 5);
             let changed = SERIES.iter().filter(|series| series.value(&stats) > 0);
             let labels: Vec<_> = changed.map(|series| series.labels).collect();
-            assert_eq!(labels, [[("redactor", redactor.name())]]);
+            assert_eq!(labels, [[("redactor", Cow::Borrowed(redactor.name()))]]);
         }
     }
 

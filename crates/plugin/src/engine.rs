@@ -47,6 +47,8 @@ impl Engine {
         };
         let mut pipeline = Pipeline::new(options.settings, ruleset, random);
         pipeline.set_conditions(conditions);
+        log.log(LogLevel::Info, &options.redaction.summary());
+        pipeline.set_redaction(Some(options.redaction));
         Ok(Engine {
             pipeline,
             watch,

@@ -18,7 +18,7 @@ use crate::stage::Condition;
 use crate::stage::redact::{self, Redaction};
 use crate::stats::Stats;
 
-pub use settings::{EventTimeSource, Format, OnOther, OutputShape, Settings};
+pub use settings::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Settings};
 
 use write::{Place, Writer};
 

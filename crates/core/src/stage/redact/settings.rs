@@ -271,6 +271,35 @@ impl Settings {
         self.mode(redactor) != Mode::Off
     }
 
+    /// What is on, in one line for the log.
+    pub fn summary(&self) -> String {
+        if self.hides_nothing() {
+            return "redaction is off: secrets in events are passed on".to_owned();
+        }
+        let default = Settings::default();
+        let built_in = Redactor::ALL.into_iter();
+        let built_in = built_in.filter(|redactor| !redactor.modes().is_empty());
+        let changed = built_in
+            .filter(|redactor| self.mode(*redactor) != default.mode(*redactor))
+            .map(|redactor| format!(", {}={}", redactor.name(), self.mode(redactor).name()));
+        let changed: String = changed.collect();
+        let (paths, keeps) = (self.paths.len(), self.keeps.len());
+        let more = [
+            (paths, "places of Redact_Path"),
+            (keeps, "places of Redact_Keep"),
+        ];
+        let more = more.iter().filter(|(count, _)| *count > 0);
+        let more: String = more
+            .map(|(count, what)| format!(", {count} {what}"))
+            .collect();
+        let key = if self.key.is_some() {
+            ", marks with a key"
+        } else {
+            ""
+        };
+        format!("redaction is on{changed}{more}{key}")
+    }
+
     /// True if nothing is hidden at all.
     pub fn hides_nothing(&self) -> bool {
         let mut built_in = Redactor::ALL
@@ -393,16 +422,14 @@ fn is_version(text: &str) -> bool {
 pub enum SettingsError {
     /// Nothing between two commas.
     #[error(
-        "has an empty word between its commas; write `on`, `off`, or redactors such as `env=named`"
+        "there is an empty word; write `on`, `off`, or redactors such as `env=named`, with commas between them"
     )]
     EmptyWord,
     /// More than one base.
-    #[error(
-        "has `on` or `off` more than once; one of them may stand at the front, for all redactors"
-    )]
+    #[error("`on` or `off`, for all redactors, may be there once")]
     TwoBases,
     /// A word that is not a redactor.
-    #[error("has the unknown word `{found}`; {meant}")]
+    #[error("`{found}` is not a redactor; {meant}")]
     Unknown {
         /// The word.
         found: String,
@@ -410,10 +437,10 @@ pub enum SettingsError {
         meant: String,
     },
     /// A redactor more than once.
-    #[error("names the redactor `{0}` twice")]
+    #[error("the redactor `{0}` is there twice")]
     Twice(&'static str),
     /// A mode that a redactor does not have.
-    #[error("has `{redactor}={found}`; `{redactor}` can be {modes}")]
+    #[error("`{redactor}` cannot be `{found}`; it can be {modes}")]
     Mode {
         /// The redactor.
         redactor: &'static str,
@@ -423,10 +450,10 @@ pub enum SettingsError {
         modes: String,
     },
     /// Not a resource and a pointer.
-    #[error("is `{0}`; it must be `RESOURCE POINTER`, such as `configmaps /data/password`")]
+    #[error("`{0}` must be `RESOURCE POINTER`, such as `configmaps /data/password`")]
     NotAPlace(String),
     /// Not a resource.
-    #[error("names the resource `{found}`: {reason}")]
+    #[error("the resource `{found}` is invalid: {reason}")]
     Resource {
         /// The text.
         found: String,
@@ -437,10 +464,10 @@ pub enum SettingsError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// A name that cannot be compared.
-    #[error("has the name `{0}`, which has no letters or more than {LONGEST}")]
+    #[error("the name `{0}` has no letters, or more than {LONGEST}")]
     Name(String),
     /// A key that can be guessed.
-    #[error("has {0} bytes; a key needs at least {SHORTEST_KEY}")]
+    #[error("it has {0} bytes; use at least {SHORTEST_KEY}")]
     ShortKey(usize),
 }
 
@@ -487,6 +514,18 @@ mod tests {
     }
 
     #[test]
+    fn the_summary_names_what_differs_from_the_defaults() {
+        let mut settings = Settings::parse("env=named, csr").unwrap();
+        settings.paths.push(Place::parse("* /a").unwrap());
+        assert_eq!(
+            settings.summary(),
+            "redaction is on, csr=on, env=named, 1 places of Redact_Path"
+        );
+        assert_eq!(Settings::default().summary(), "redaction is on");
+        assert!(Settings::parse("off").unwrap().summary().contains("is off"));
+    }
+
+    #[test]
     fn wrong_words_are_explained() {
         for (words, shown) in [
             ("env=some", "all, named, off"),
@@ -495,7 +534,7 @@ mod tests {
             ("on, off", "`on` or `off`"),
             ("secrets", "`secret`"),
             ("x", "annotation, args"),
-            ("path", "unknown word"),
+            ("path", "not a redactor"),
             ("", "empty word"),
         ] {
             let error = Settings::parse(words).unwrap_err().to_string();
