@@ -13,6 +13,11 @@ macro_rules! either {
 }
 
 impl<'a> AnyDoc<'a> {
+    /// The buffer that positions refer to.
+    pub fn bytes(self) -> &'a [u8] {
+        either!(self, doc => doc.bytes())
+    }
+
     /// The kind of the value at a position.
     pub fn kind(self, at: usize) -> Result<Kind, Malformed> {
         either!(self, doc => doc.kind(at))

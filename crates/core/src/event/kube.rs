@@ -127,6 +127,8 @@ struct UserView<'a> {
     /// There is a UID, group or extra: without any and without a name, authentication
     /// failed.
     more: bool,
+    /// Where extra fields begin and end; of users that repeat, from the first to the last.
+    extra: Option<(usize, usize)>,
 }
 
 /// The strings of an object, by the places of their names.
@@ -145,6 +147,11 @@ impl<'a, const N: usize> FieldTexts<'a, N> {
         if let Some(place) = self.0.get_mut(place) {
             *place = text;
         }
+    }
+
+    /// A string as it stands, empty where there is none.
+    fn text(&self, place: usize) -> Text<'a> {
+        self.0.get(place).copied().flatten().unwrap_or_default()
     }
 
     /// The value of a string, empty where there is none.
@@ -260,7 +267,10 @@ impl<'a> MapView<'a> {
         at: usize,
         scratch: &mut Scratch,
     ) -> Result<usize, Malformed> {
-        self.user = UserView::default();
+        self.user = UserView {
+            extra: self.user.extra,
+            ..UserView::default()
+        };
         scratch.groups.clear();
         if doc.kind(at)? != Kind::Map {
             return doc.end(at);
@@ -281,8 +291,14 @@ impl<'a> MapView<'a> {
                 UserField::Groups => self.read_groups(doc, value, scratch)?,
                 UserField::Extra if doc.kind(value)? == Kind::Map => {
                     let mut extra = doc.open_map(value)?;
-                    self.user.more |= doc.next_member(&mut extra)?.is_some();
-                    doc.end(value)?
+                    let has_some = doc.next_member(&mut extra)?.is_some();
+                    let end = doc.end(value)?;
+                    if has_some {
+                        self.user.more = true;
+                        let (first, _) = self.user.extra.unwrap_or((value, end));
+                        self.user.extra = Some((first, end));
+                    }
+                    end
                 }
                 _ => doc.end(value)?,
             };
@@ -430,19 +446,32 @@ impl<'v, 'a> Event<'v, 'a> {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
     }
 
+    /// `resource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
+    pub fn resource(&self) -> Option<Text<'a>> {
+        let reference = self.view.object_ref.as_ref()?;
+        Some(reference.text(RefField::Resource as usize))
+    }
+
+    /// `subresource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
+    pub fn subresource(&self) -> Option<Text<'a>> {
+        let reference = self.view.object_ref.as_ref()?;
+        Some(reference.text(RefField::Subresource as usize))
+    }
+
+    /// Where the extra fields of the user begin and end, if there are any.
+    pub fn extra(&self) -> Option<(usize, usize)> {
+        self.view.user.extra
+    }
+
     /// What the request asked for.
     pub fn requested(&self) -> Requested<'a> {
         let verb = self.view.texts.value(Field::Verb as usize);
         let Some(reference) = self.view.object_ref else {
             let path = path_of(self.text(Field::RequestUri));
-            let url = ResourcePath::parse(&path).unwrap_or_default();
             let owned = |part: &[u8]| Cow::Owned(part.to_vec());
-            return Requested {
-                verb,
-                group: owned(url.group),
-                resource: owned(url.resource),
-                subresource: owned(url.subresource),
-                name: owned(url.name),
+            return match path {
+                Cow::Borrowed(path) => Requested::at(verb, path, Cow::Borrowed),
+                Cow::Owned(path) => Requested::at(verb, &path, owned),
             };
         };
         let mut group = reference.value(RefField::ApiGroup as usize);
@@ -569,6 +598,24 @@ pub struct Requested<'a> {
     pub subresource: Cow<'a, [u8]>,
     /// Object name.
     pub name: Cow<'a, [u8]>,
+}
+
+impl<'a> Requested<'a> {
+    /// What the path of a request says.
+    fn at<'p>(
+        verb: Cow<'a, [u8]>,
+        path: &'p [u8],
+        part: impl Fn(&'p [u8]) -> Cow<'a, [u8]>,
+    ) -> Requested<'a> {
+        let url = ResourcePath::parse(path).unwrap_or_default();
+        Requested {
+            verb,
+            group: part(url.group),
+            resource: part(url.resource),
+            subresource: part(url.subresource),
+            name: part(url.name),
+        }
+    }
 }
 
 /// The values of an `objectRef`, as logged.

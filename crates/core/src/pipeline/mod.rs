@@ -20,7 +20,7 @@ use crate::stats::Stats;
 
 pub use settings::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Settings};
 
-use write::{Place, Writer};
+use write::{Joined, Place, Writer};
 
 /// Takes records through recognition and stages. Keeps its buffers and counts.
 pub struct Pipeline {
@@ -47,6 +47,8 @@ enum Take<'t> {
     Assemble(&'t [u8]),
     /// By itself.
     Alone,
+    /// As a piece of a line that cannot be put together.
+    Remains,
 }
 
 impl Pipeline {
@@ -130,7 +132,7 @@ impl Pipeline {
     /// Gives back the pieces of split events that are withheld under a tag.
     pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
         for pieces in self.assembly.release(tag) {
-            self.give_back(&pieces, sink);
+            self.give_back(&pieces, Take::Remains, sink);
         }
         self.count_withheld();
     }
@@ -139,8 +141,8 @@ impl Pipeline {
         self.writer.stats.withheld = self.assembly.withheld() as u64;
     }
 
-    /// Takes each of the records by itself. They were counted when they came.
-    fn give_back(&mut self, pieces: &Pieces, sink: &mut impl Sink) {
+    /// Takes each of the records. They were counted when they came.
+    fn give_back(&mut self, pieces: &Pieces, take: Take<'_>, sink: &mut impl Sink) {
         let mut at = 0;
         while let Ok(record) = Record::read(&pieces.records, at) {
             at = record.end;
@@ -150,7 +152,7 @@ impl Pipeline {
                 origin: Origin::Withheld,
             };
             if let RecordKind::Log(time) = record.kind {
-                self.record(original, time, Take::Alone, sink);
+                self.record(original, time, take, sink);
             }
         }
     }
@@ -199,6 +201,9 @@ impl Pipeline {
         let Some(line) = Line::find(doc, &scratch.members, key, prefixes) else {
             return writer.other(&place, sink);
         };
+        if matches!(take, Take::Remains) && writer.remains(&place, line, sink) {
+            return;
+        }
         let Take::Assemble(tag) = take else {
             return writer.text(&place, line, text, item, sink);
         };
@@ -212,7 +217,7 @@ impl Pipeline {
         let expired = assembly.expired(tag, time);
         if !expired.is_empty() {
             for pieces in &expired {
-                self.give_back(pieces, sink);
+                self.give_back(pieces, Take::Remains, sink);
             }
             return self.record(original, time, take, sink);
         }
@@ -228,6 +233,7 @@ impl Pipeline {
             Assembled::Withheld => return sink.leave_out(original),
             Assembled::After(pieces) => pieces,
         };
+        let mut take = Take::Remains;
         if prefix.piece == PiecePlace::Last {
             let whole = [front, &before.text, end].concat();
             let line = Line {
@@ -235,12 +241,14 @@ impl Pipeline {
                 place: LinePlace::Assembled,
                 ..line
             };
-            if writer.assembled(&place, line, text, item, sink) {
-                return;
+            match writer.assembled(&place, line, text, item, sink) {
+                Joined::Events => return,
+                Joined::Unreadable => {}
+                Joined::Other => take = Take::Alone,
             }
         }
-        self.give_back(&before, sink);
-        self.record(original, time, Take::Alone, sink);
+        self.give_back(&before, take, sink);
+        self.record(original, time, take, sink);
     }
 }
 

@@ -40,6 +40,14 @@ const SERVER: [&[u8]; 17] = [
     b"admission.k8s.io/",
 ];
 
+/// True if annotations of an event have the patch of a webhook among them.
+pub fn has_patch(annotations: &[u8]) -> bool {
+    memchr::memchr_iter(b'/', annotations).any(|slash| {
+        let front = annotations.get(..=slash).unwrap_or_default();
+        front.ends_with(REQUEST_LEVEL_ANNOTATIONS)
+    })
+}
+
 /// What an annotation of an object is.
 pub fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let hides_copies = settings.is_on(Redactor::LastApplied);

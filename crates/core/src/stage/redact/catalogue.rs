@@ -1,5 +1,6 @@
 //! Places of custom resources that hold secrets although their names do not say so.
 
+use crate::doc::Text;
 use crate::doc::path::Path;
 
 /// What is hidden at a place of the catalogue.
@@ -134,6 +135,17 @@ impl Default for Catalogue {
 }
 
 impl Catalogue {
+    /// True if a resource of this name may have places.
+    pub fn may_have(&self, resource: Option<Text<'_>>) -> bool {
+        let Some(resource) = resource.filter(|text| !text.escaped) else {
+            return true;
+        };
+        let is_it = |known: &&str| known.as_bytes() == resource.raw;
+        CATALOGUE
+            .iter()
+            .any(|(_, resources, ..)| resources.iter().any(|known| is_it(&known)))
+    }
+
     /// The places of one resource, if it has any.
     pub fn places(&self, group: &[u8], resource: &[u8]) -> Option<Places<'_>> {
         let (entry, paths) = self.entries.iter().find(|((in_group, resources, ..), _)| {

@@ -8,7 +8,9 @@
 //! | [`net`], [`lines`], [`words`], [`uri`], [`message`] | secrets inside texts |
 //! | [`walk`] | from container to container through a part of the event |
 //! | [`roles`], [`object`], [`patch`], [`annotation`] | the rules: what becomes of each value |
+//! | [`glance`] | quick looks: whether the rules have to be asked at all |
 //! | [`places`] | places that users name |
+//! | [`unreadable`] | text that cannot be read as an event |
 //! | [`hide`] | what is to be hidden, and the edits that come of it |
 //!
 //! Inside what is known to be a secret all goes that is not known to be harmless; elsewhere
@@ -17,6 +19,7 @@
 
 mod annotation;
 mod catalogue;
+mod glance;
 mod hide;
 mod lines;
 mod mark;
@@ -31,13 +34,14 @@ mod scalar;
 mod scan;
 mod settings;
 mod spans;
+pub(crate) mod unreadable;
 mod uri;
 mod walk;
 mod words;
 
 use std::ops::Range;
 
-use crate::doc::{AnyDoc, Doc, Kind, Malformed};
+use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
 use crate::event::kube::{Event, Field, Member};
 use crate::policy::Level;
 use crate::stage::Job;
@@ -50,6 +54,7 @@ use roles::{Class, Role};
 use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
 
 pub use hide::{ANNOTATION, Counts};
+pub use mark::MARK;
 pub use settings::{Mode, Place, Redactor, ResourcePattern, Settings, SettingsError};
 
 /// Hides the secrets of events. Keeps its buffers from event to event.
@@ -191,6 +196,11 @@ impl Finder {
     ) -> Result<(), Malformed> {
         self.hides.clear();
         self.stays.clear();
+        let has_places = !settings.paths.is_empty() || !settings.keeps.is_empty();
+        let suspects = Suspects::of(settings, catalogue, doc, event, left);
+        if suspects.is_empty() && !has_places {
+            return Ok(());
+        }
         let requested = event.requested();
         let target = Target {
             verb: &requested.verb,
@@ -202,7 +212,14 @@ impl Finder {
         };
         let class = target.class();
         let is_classed = class.is_classed();
-        for member in left.members() {
+        for (number, member) in left.members().enumerate() {
+            let is_body = matches!(member.field, Field::RequestObject | Field::ResponseObject);
+            if has_places && is_body {
+                self.user_places(settings, doc, &member, &target)?;
+            }
+            if !suspects.has(number) {
+                continue;
+            }
             let mut walk = Walk::new(settings, &target, doc, &mut self.hides, &mut self.levels);
             let role = match member.field {
                 Field::RequestUri => {
@@ -215,7 +232,6 @@ impl Finder {
                 }
                 Field::RequestObject | Field::ResponseObject => {
                     walk.body(&member);
-                    self.user_places(settings, doc, &member, &target)?;
                     continue;
                 }
                 Field::User | Field::ImpersonatedUser => Role::User,
@@ -230,7 +246,9 @@ impl Finder {
                 Ok(()) => {}
             }
         }
-        self.user_places_of_event(settings, doc, event.start())?;
+        if has_places {
+            self.user_places_of_event(settings, doc, event.start())?;
+        }
         hide::settle(&mut self.hides, &self.stays);
         Ok(())
     }
@@ -286,6 +304,99 @@ impl Finder {
         Ok(())
     }
 }
+
+/// The members of an event that may hold something to be hidden, by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Suspects(u64);
+
+impl Suspects {
+    /// Looks quickly at the members that are left.
+    fn of<'a>(
+        settings: &Settings,
+        catalogue: &Catalogue,
+        doc: AnyDoc<'a>,
+        event: Event<'_, 'a>,
+        left: &Left<'_>,
+    ) -> Suspects {
+        let mut suspects = Suspects::default();
+        let resource = event.resource();
+        let is_classed = match resource {
+            Some(resource) => Suspects::may_be_classed(resource, event.subresource()),
+            None => left.members().any(|member| {
+                let raw = doc.bytes().get(member.value..member.end);
+                member.field == Field::RequestUri && uri::may_be_of_api(raw.unwrap_or_default())
+            }),
+        };
+        let names_may_be_tokens =
+            resource.is_some_and(|text| text.escaped || text.raw.starts_with(b"oauth"));
+        for (number, member) in left.members().enumerate() {
+            let raw = || {
+                doc.bytes()
+                    .get(member.value..member.end)
+                    .unwrap_or_default()
+            };
+            let is_suspect = match member.field {
+                Field::RequestUri => {
+                    names_may_be_tokens
+                        || uri::may_hide(raw(), event.subresource(), settings)
+                        || glance::may_catch(raw())
+                }
+                Field::UserAgent => glance::may_catch(raw()),
+                Field::User => match event.extra() {
+                    Some((value, end)) => glance::may_hide(doc, value, end),
+                    None => false,
+                },
+                Field::ImpersonatedUser => glance::may_hide(doc, member.value, member.end),
+                Field::ObjectRef => names_may_be_tokens,
+                // Of a success it has no more than a code.
+                Field::ResponseStatus => raw().len() > SHORT_STATUS,
+                Field::Annotations => {
+                    is_classed
+                        || settings.mode(Redactor::Annotation) == Mode::All
+                        || left.level >= Level::Request && annotation::has_patch(raw())
+                        || glance::may_catch(raw())
+                }
+                Field::RequestObject | Field::ResponseObject => {
+                    is_classed
+                        || settings.names.has_more()
+                        || catalogue.may_have(resource)
+                        || !matches!(doc.kind(member.value), Ok(Kind::Map))
+                        || glance::may_hide(doc, member.value, member.end)
+                }
+                _ => false,
+            };
+            if is_suspect {
+                suspects.add(number);
+            }
+        }
+        suspects
+    }
+
+    /// True unless the resource is known to hold no secrets as such.
+    fn may_be_classed(resource: Text<'_>, subresource: Option<Text<'_>>) -> bool {
+        match resource.raw {
+            b"secrets" | b"configmaps" | b"tokenreviews" => true,
+            b"serviceaccounts" => subresource.is_some_and(|text| !text.raw.is_empty()),
+            _ => resource.escaped,
+        }
+    }
+
+    fn add(&mut self, number: usize) {
+        // Of more members than there are bits, the last bit stands for the rest.
+        self.0 |= 1 << number.min(63);
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.0 >> number.min(63) & 1 == 1
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The length of a `responseStatus` without a message.
+const SHORT_STATUS: usize = 48;
 
 fn hide_uri<'a>(
     walk: &mut Walk<'_, 'a>,

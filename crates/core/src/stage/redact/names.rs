@@ -5,6 +5,8 @@
 //! and `token` for references and versions; a name that somebody gave to a value (of an
 //! environment variable, a flag, a parameter) is judged loosely.
 
+use crate::stage::redact::glance;
+
 /// The longest name that can be compared, without separators.
 pub const LONGEST: usize = 64;
 
@@ -236,14 +238,30 @@ impl Names {
             || self.more.iter().any(|name| **name == *whole)
     }
 
+    /// True if there are names beside the built-in ones.
+    pub fn has_more(&self) -> bool {
+        !self.more.is_empty()
+    }
+
+    /// False if a name is that of no secret, as a quick look tells.
+    fn is_plausible(&self, name: &[u8]) -> bool {
+        self.has_more() || glance::ends_secret_name(name)
+    }
+
     /// True if a member of this name holds a secret. Of an annotation the part after `/` counts.
     pub fn is_secret_member(&self, key: &[u8]) -> bool {
+        if !self.is_plausible(key) {
+            return false;
+        }
         let plain = Plain::of(after_last(key, b"/"));
         self.has(&plain) || plain.ends_in(&SUFFIXES)
     }
 
     /// True if somebody who calls a value so means a secret.
     pub fn is_secret_name(&self, name: &[u8]) -> bool {
+        if !self.is_plausible(name) {
+            return false;
+        }
         let is_around = |byte: &u8| matches!(byte, b'-' | b']');
         let mut name = name;
         while let [first, rest @ ..] = name
@@ -277,6 +295,13 @@ pub fn may_be_path(key: &[u8]) -> bool {
 /// True for the member that is a name, not a secret, beside a reference to a Secret.
 pub fn is_secret_key(key: &[u8]) -> bool {
     Plain::of(key).is_one_of(&["secretkey"])
+}
+
+/// All names that are known to hold a secret.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = &'static str> {
+    let lists = [&EXACT[..], &SUFFIXES, &LOOSE_SUFFIXES, &HEADERS];
+    lists.into_iter().flatten().copied()
 }
 
 fn after_last<'a>(text: &'a [u8], separators: &[u8]) -> &'a [u8] {

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::stage::redact::Redactor;
+use crate::stage::redact::glance;
 use crate::stage::redact::scan::{find, follows, from, is_space, is_word, run, skip};
 use crate::stage::redact::spans::Spans;
 
@@ -30,6 +31,9 @@ const PEM_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
 
 /// Collects the parts of a text that are secrets by their form.
 pub fn catch(text: &[u8], spans: &mut Spans) {
+    if !glance::may_catch(text) {
+        return;
+    }
     let mut free = 0;
     for (at, byte) in text.iter().enumerate() {
         if at < free {
@@ -73,7 +77,7 @@ fn begins_word(text: &[u8], at: usize) -> bool {
 }
 
 /// The end of a JSON web token.
-fn web_token(text: &[u8], at: usize) -> Option<usize> {
+pub fn web_token(text: &[u8], at: usize) -> Option<usize> {
     if !from(text, at).starts_with(b"eyJ") || !begins_word(text, at) {
         return None;
     }
@@ -86,7 +90,7 @@ fn web_token(text: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The end of a private key in PEM.
-fn private_key(text: &[u8], at: usize) -> Option<usize> {
+pub fn private_key(text: &[u8], at: usize) -> Option<usize> {
     let label = at + from(text, at).starts_with(b"-----BEGIN ").then_some(11)?;
     let mut end = end_of_private_label(text, label)?;
     while let Some(next) = find(text, end, b"-----END ") {
@@ -107,7 +111,7 @@ fn end_of_private_label(text: &[u8], at: usize) -> Option<usize> {
     (is_private && from(text, end).starts_with(b"-----")).then_some(end + 5)
 }
 
-fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
+pub fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
     if !from(text, at).starts_with(PEM_IN_BASE64) {
         return None;
     }
@@ -130,7 +134,7 @@ fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The password in `scheme://user:password@`, whose colon after the scheme stands at a place.
-fn password_of_url(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
+pub fn password_of_url(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
     let user = at + from(text, at).starts_with(b"://").then_some(3)?;
     let scheme = text
         .get(..at)?
@@ -148,7 +152,7 @@ fn password_of_url(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
 }
 
 /// The word after the scheme of a header `Authorization`.
-fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
+pub fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
     const NAME: &[u8] = b"authorization";
     let name = from(text, at).get(..NAME.len())?;
     if !name.eq_ignore_ascii_case(NAME) {
@@ -178,8 +182,14 @@ fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
 }
 
 /// The end of a token that is known by its first letters.
-fn token(text: &[u8], at: usize) -> Option<usize> {
+pub fn token(text: &[u8], at: usize) -> Option<usize> {
     let rest = from(text, at);
+    if !matches!(
+        rest,
+        [b'g' | b'x' | b's' | b'r' | b'h' | b'd' | b'n' | b'A', ..]
+    ) {
+        return None;
+    }
     TOKENS
         .iter()
         .find_map(|&(front, one_of, after, least, others)| {

@@ -35,14 +35,21 @@ pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The places at which a text holds another, which do not overlap.
+/// The places at which a text holds another.
 pub fn find_all<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    memchr::memmem::find_iter(text, needle)
+    // Texts are short and searched once: preparing a search would cost more than it saves.
+    let is_rare = |byte: &u8| !byte.is_ascii_lowercase() && *byte != b' ';
+    let rare = needle.iter().position(is_rare).unwrap_or(0);
+    let byte = needle.get(rare).copied().unwrap_or_default();
+    memchr::memchr_iter(byte, text).filter_map(move |at| {
+        let begin = at.checked_sub(rare)?;
+        from(text, begin).starts_with(needle).then_some(begin)
+    })
 }
 
 /// The first place at or after `at` at which a text holds another.
 pub fn find(text: &[u8], at: usize, needle: &[u8]) -> Option<usize> {
-    Some(at + memchr::memmem::find(from(text, at), needle)?)
+    Some(at + find_all(from(text, at), needle).next()?)
 }
 
 /// The length of the JSON value that a text begins with, white space before it included;

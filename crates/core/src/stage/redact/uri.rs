@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::doc::Text;
+use crate::stage::redact::glance::ends_secret_name;
 use crate::stage::redact::names::Names;
 use crate::stage::redact::scan::{find, from, run};
 use crate::stage::redact::spans::Spans;
@@ -29,6 +31,50 @@ enum Query {
     /// Of a request that is passed on.
     Proxied,
     Other,
+}
+
+/// False if the raw text of a URI is known not to be a path of the API: `/healthz`.
+pub fn may_be_of_api(raw: &[u8]) -> bool {
+    let path = raw.strip_prefix(b"\"").unwrap_or(raw);
+    !matches!(path, [b'/', first, ..] if first.is_ascii_lowercase() && *first != b'a')
+}
+
+/// False if nothing in a URI is hidden because of names, as a quick look at its raw text
+/// tells. The net is not part of it.
+pub fn may_hide(raw: &[u8], subresource: Option<Text<'_>>, settings: &Settings) -> bool {
+    let is_special = subresource.is_some_and(|text| {
+        let special = [&b"exec"[..], b"attach", b"proxy", b"webhooks"];
+        text.escaped || special.contains(&text.raw)
+    });
+    if is_special || raw.starts_with(b"\"/api/v1/proxy/") || raw.starts_with(b"/api/v1/proxy/") {
+        return true;
+    }
+    let Some(question) = memchr::memchr(b'?', raw) else {
+        return false;
+    };
+    if settings.names.has_more() {
+        return true;
+    }
+    let query = from(raw, question);
+    // Letters need no percent-coding; who codes them hides something.
+    let codes_letter = |at| match from(query, at) {
+        [_, b'4'..=b'7', ..] => true,
+        [_, b'3', digit, ..] => digit.is_ascii_digit(),
+        _ => false,
+    };
+    memchr::memchr_iter(b'=', query).any(|at| {
+        let key = query.get(..at).unwrap_or_default();
+        ends_secret_name(key) || ends_secret_parameter(key)
+    }) || memchr::memchr_iter(b'%', query).any(codes_letter)
+}
+
+/// True for the names of parameters that are secret nowhere else.
+fn ends_secret_parameter(key: &[u8]) -> bool {
+    let names = [&b"sig"[..], b"code"];
+    names.iter().any(|name| {
+        let end = key.len().checked_sub(name.len());
+        end.is_some_and(|end| from(key, end).eq_ignore_ascii_case(name))
+    })
 }
 
 /// Collects the secrets in the URI of a request for `target`. `spare` is a buffer.
