@@ -27,7 +27,7 @@ use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::names::Names;
 use super::{DESCRIPTION, NAME, PluginKind, lent};
-use kube_audit_plugin::{Call, Log, LogLevel, OptionError, Outcome, Output};
+use kube_audit_plugin::{Call, Flushed, Log, LogLevel, OptionError, Output};
 
 const KIND: PluginKind = PluginKind::Output;
 /// The answer of FLBPluginRegister.
@@ -92,9 +92,9 @@ impl Live {
             Some(call) => self.output.resume(call, tag, chunk),
         };
         match outcome {
-            Outcome::Delivered => Step::Answer(abi::FLB_OK),
-            Outcome::Retry => Step::Answer(abi::FLB_RETRY),
-            Outcome::Waits(call) => {
+            Flushed::Delivered => Step::Answer(abi::FLB_OK),
+            Flushed::Retry(_) => Step::Answer(abi::FLB_RETRY),
+            Flushed::Waits(call) => {
                 self.flushes().waiting.push((call, coroutine));
                 Step::Pause(self.engine, call)
             }
@@ -264,6 +264,7 @@ unsafe fn start(
         settings,
         retry_limit,
         workers,
+        storage_limit,
     } = unsafe { read_output(host, ins) }?;
     log.set_level(section.log_level);
     log.start(host);
@@ -274,6 +275,11 @@ unsafe fn start(
     let set = |key: &CStr, value: &CStr| unsafe {
         (host.output.set_property)(ins, key.as_ptr(), value.as_ptr())
     };
+    if storage_limit.is_some_and(|limit| limit > 0) {
+        let line = "Fluent Bit 1.9 crashes when `storage.total_limit_size` is reached without \
+                    `storage.path`: set that in the service section, or remove the limit";
+        log.log(LogLevel::Warn, line);
+    }
     lift_retry_limit(host.version, retry_limit, log, set);
     forbid_workers(workers, log, set)?;
     let output = without_signals(|| {

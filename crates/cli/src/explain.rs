@@ -1,46 +1,43 @@
 //! `kube-audit explain`: the rule that decides on an event, and why others do not.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
 use kube_audit_core::policy::{
     Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
 };
+use kube_audit_core::stage::redact::{Finding, Redaction};
 use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, examine};
 
-use super::{Failure, Format, input, policy};
+use super::args::{Events, Explain, Format};
+use super::output::Output;
+use super::{Exit, Failure, filter_options, input};
 
-pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
-    let mut choice = None;
-    let mut format = Format::Text;
-    let mut files = Vec::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => {
-                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
-            }
-            Arg::Long("format") => format = Format::read(&parser.value()?.string()?)?,
-            Arg::Value(file) => files.push(file),
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
-    let choice = choice
-        .ok_or_else(|| Failure::Usage("explain needs --policy FILE or --preset NAME".to_owned()))?;
-    let policy = choice.load()?;
+pub fn run(arguments: Explain) -> Result<Exit, Failure> {
+    let Explain {
+        policy,
+        format,
+        redaction,
+        events: Events { out, files },
+    } = arguments;
+    let policy = policy.required("explain")?.load()?;
     let ruleset = Arc::new(Ruleset::compile(&policy.policy));
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut code = ExitCode::SUCCESS;
+    let options = filter_options(&redaction.properties())?;
+    let mut redaction = Some(Redaction::new(options.redaction));
+    let mut out = Output::open(&out)?;
+    let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
         let mut explanations = Vec::new();
-        let result = examine_record(line, &ruleset, |evaluation, attributes, cuts| {
-            explanations.push(Explanation::new(&policy, evaluation, attributes, cuts));
-        });
+        let result = examine_record(
+            line,
+            &ruleset,
+            &mut redaction,
+            |evaluation, attributes, cuts| {
+                explanations.push(Explanation::new(&policy, evaluation, attributes, cuts));
+            },
+        );
         let place = format!("{}:{}", place.file, place.line);
         let mut text = String::new();
         for explanation in &explanations {
@@ -50,7 +47,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
             }
         }
         if let Err(error) = result {
-            code = ExitCode::from(1);
+            exit = Exit::Failed;
             match format {
                 Format::Text => text += &format!("{place}: {error}\n"),
                 Format::Json => {
@@ -61,19 +58,20 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
                 }
             }
         }
-        out.write_all(text.as_bytes()).map_err(Failure::output)
+        out.write(text.as_bytes())
     })?;
-    out.flush().map_err(Failure::output)?;
-    Ok(code)
+    out.finish()?;
+    Ok(exit)
 }
 
 /// Examines a line; where it is a record of Fluent Bit's, the text under `log`.
 fn examine_record(
     line: &[u8],
     ruleset: &Arc<Ruleset>,
+    redaction: &mut Option<Redaction>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
-    match examine(line, ruleset, &mut answer) {
+    match examine(line, ruleset, redaction, &mut answer) {
         Err(NotEvaluated::NoEvent) => {}
         result => return result,
     }
@@ -82,7 +80,7 @@ fn examine_record(
         .iter()
         .find_map(|key| record.get(key)?.as_str());
     match text {
-        Some(text) => examine(text.trim_end().as_bytes(), ruleset, answer),
+        Some(text) => examine(text.trim_end().as_bytes(), ruleset, redaction, answer),
         None => Err(NotEvaluated::NoEvent),
     }
 }
@@ -116,7 +114,8 @@ impl Explanation {
     ) -> Explanation {
         let line_of = |rule: usize| policy.places.get(rule).map_or(0, |place| place.line);
         let rules = policy.policy.rules();
-        let decides = evaluation.decision.rule.map(|rule| rule as usize);
+        let decides = evaluation.decision.rule;
+        let decides = decides.and_then(|rule| usize::try_from(rule).ok());
         let before = rules
             .iter()
             .take(decides.unwrap_or(rules.len()))
@@ -171,6 +170,17 @@ impl Explanation {
             );
         }
         *out += &format!("  {}\n", self.outcome());
+        for Finding { pointer, redactor } in self.redacted() {
+            *out += &format!(
+                "  redacted: {pointer} ({}: {})\n",
+                redactor.name(),
+                redactor.reason()
+            );
+        }
+    }
+
+    fn redacted(&self) -> &[Finding] {
+        self.cuts.as_ref().map_or(&[], |cuts| &cuts.redacted)
     }
 
     fn outcome(&self) -> String {
@@ -246,6 +256,11 @@ impl Explanation {
                 "managedFields": cuts.managed_fields,
                 "annotations": cuts.annotations,
             })),
+            "redacted": self.redacted().iter().map(|finding| json!({
+                "pointer": finding.pointer,
+                "redactor": finding.redactor.name(),
+                "reason": finding.redactor.reason(),
+            })).collect::<Vec<_>>(),
             "bytesIn": self.cuts.as_ref().map(|cuts| cuts.bytes_in),
             "bytesOut": self.cuts.as_ref().map(|cuts| cuts.bytes_out),
         })
@@ -382,8 +397,9 @@ fn listed(items: &[impl AsRef<str>]) -> String {
             item => item.to_owned(),
         })
         .collect();
-    if items.len() > MOST {
-        shown.push(format!("… {} more", items.len() - MOST));
+    match items.len().saturating_sub(MOST) {
+        0 => {}
+        more => shown.push(format!("… {more} more")),
     }
     format!("[{}]", shown.join(", "))
 }

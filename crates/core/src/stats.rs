@@ -1,8 +1,9 @@
 //! Counters of what becomes of records and events.
 //!
-//! Each counter is defined once, in [`SERIES`]: the host's metrics, the log line at the
-//! end of an instance, the summary of `kube-audit replay` and the table in
-//! `docs/metrics.md` all come from there.
+//! Each counter is defined once, in a table of [`Series`]: the host's metrics, the log
+//! line at the end of an instance, the summary of `kube-audit replay` and the tables in
+//! `docs/metrics.md` all come from there. [`SERIES`] is the table of a pipeline; the
+//! output has one of its own for what it delivers.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -73,18 +74,20 @@ impl Stats {
         self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
     }
 
-    /// All that is not zero, in one line: `records: 13, events kept: 10, …`.
+    /// Lists the counters that are not zero: `records: 13, events kept: 10, …`.
     pub fn summary(&self) -> String {
-        let parts = SERIES.iter().filter_map(|series| {
-            let value = series.value(self);
-            (value > 0).then(|| format!("{}: {value}", series.words))
-        });
-        let parts: Vec<String> = parts.collect();
-        match parts.is_empty() {
-            true => "no records".to_owned(),
-            false => parts.join(", "),
-        }
+        summary(&SERIES, self).unwrap_or_else(|| "no records".to_owned())
     }
+}
+
+/// Lists the counters that are not zero in one line; `None` if all are.
+pub fn summary<S>(table: &[Series<S>], counters: &S) -> Option<String> {
+    let parts = table.iter().filter_map(|series| {
+        let value = series.value(counters);
+        (value > 0).then(|| format!("{}: {value}", series.words))
+    });
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// How the value of a series may change.
@@ -99,9 +102,9 @@ pub enum MetricKind {
 /// Name and value of a label.
 pub type Label<'a> = (&'static str, Cow<'a, str>);
 
-/// A counter or gauge: one series of a metric.
+/// A counter or gauge: one series of a metric, read from counters of type `S`.
 #[derive(Debug)]
-pub struct Series {
+pub struct Series<S: 'static> {
     /// The metric's name, with `_total` at the end of a counter's.
     pub name: &'static str,
     /// One sentence on the metric.
@@ -112,21 +115,22 @@ pub struct Series {
     pub labels: &'static [Label<'static>],
     /// What precedes the value in a line of text.
     pub words: &'static str,
-    value: fn(&Stats) -> u64,
+    value: fn(&S) -> u64,
 }
 
-impl Series {
+impl<S> Series<S> {
     /// The value now.
-    pub fn value(&self, stats: &Stats) -> u64 {
-        (self.value)(stats)
+    pub fn value(&self, counters: &S) -> u64 {
+        (self.value)(counters)
     }
 
-    const fn counter(
+    /// Defines a counter without labels.
+    pub const fn counter(
         name: &'static str,
         help: &'static str,
         words: &'static str,
-        value: fn(&Stats) -> u64,
-    ) -> Series {
+        value: fn(&S) -> u64,
+    ) -> Series<S> {
         Series {
             name,
             help,
@@ -137,11 +141,11 @@ impl Series {
         }
     }
 
-    const fn labelled(self, labels: &'static [Label<'static>]) -> Series {
+    const fn labelled(self, labels: &'static [Label<'static>]) -> Series<S> {
         Series { labels, ..self }
     }
 
-    const fn gauge(self) -> Series {
+    const fn gauge(self) -> Series<S> {
         Series {
             kind: MetricKind::Gauge,
             ..self
@@ -159,14 +163,14 @@ macro_rules! redacted {
             "values_redacted_total",
             "Values that were redacted in audit events, by redactor.",
             concat!("values redacted by ", $name),
-            |stats| stats.values_redacted.of(Redactor::$redactor),
+            |stats: &Stats| stats.values_redacted.of(Redactor::$redactor),
         )
         .labelled(&[("redactor", Cow::Borrowed($name))])
     };
 }
 
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series; 33] = [
+pub static SERIES: [Series<Stats>; 33] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -176,34 +180,34 @@ pub static SERIES: [Series; 33] = [
         "events_total",
         EVENTS,
         "events dropped by the policy",
-        |stats| stats.dropped,
+        |stats: &Stats| stats.dropped,
     )
     .labelled(&[("outcome", Cow::Borrowed("dropped"))]),
     Series::counter(
         "events_total",
         EVENTS,
         "events excluded by a pattern",
-        |stats| stats.excluded_events,
+        |stats: &Stats| stats.excluded_events,
     )
     .labelled(&[("outcome", Cow::Borrowed("excluded"))]),
     Series::counter(
         "events_stripped_total",
         "Audit events kept that the policy took something out of.",
         "events stripped",
-        |stats| stats.stripped,
+        |stats: &Stats| stats.stripped,
     ),
     Series::counter(
         "event_bytes_cut_total",
         CUT,
         "bytes cut by level",
-        |stats| stats.level_bytes,
+        |stats: &Stats| stats.level_bytes,
     )
     .labelled(&[("cause", Cow::Borrowed("level"))]),
     Series::counter(
         "event_bytes_cut_total",
         CUT,
         "bytes of managed fields cut",
-        |stats| stats.managed_fields_bytes,
+        |stats: &Stats| stats.managed_fields_bytes,
     )
     .labelled(&[("cause", Cow::Borrowed("managed_fields"))]),
     Series::counter(
@@ -234,51 +238,54 @@ pub static SERIES: [Series; 33] = [
         "records_non_audit_total",
         "Records that hold no audit event.",
         "records without an audit event",
-        |stats| stats.non_audit,
+        |stats: &Stats| stats.non_audit,
     ),
     Series::counter(
         "records_excluded_total",
         "Records without an audit event that a pattern excluded.",
         "other records excluded by a pattern",
-        |stats| stats.excluded_others,
+        |stats: &Stats| stats.excluded_others,
     ),
     Series::counter(
         "records_malformed_total",
         "Records that look like an audit event and cannot be read.",
         "unreadable records",
-        |stats| stats.malformed,
+        |stats: &Stats| stats.malformed,
     ),
     Series::counter(
         "records_emptied_total",
         "Records dropped because none of their keys was to stay.",
         "records dropped because no key was to stay",
-        |stats| stats.emptied,
+        |stats: &Stats| stats.emptied,
     ),
     Series::counter(
         "event_bytes_in_total",
         "Bytes of the audit events read.",
         "bytes of events in",
-        |stats| stats.bytes_in,
+        |stats: &Stats| stats.bytes_in,
     ),
     Series::counter(
         "event_bytes_out_total",
         "Bytes of the audit events kept.",
         "bytes of events out",
-        |stats| stats.bytes_out,
+        |stats: &Stats| stats.bytes_out,
     ),
     Series::counter(
         "line_pieces_withheld",
         "Pieces of split lines that wait for their last piece.",
         "pieces of split lines withheld",
-        |stats| stats.withheld,
+        |stats: &Stats| stats.withheld,
     )
     .gauge(),
 ];
 
-/// The table of all metrics in `docs/metrics.md`.
-pub fn markdown() -> String {
-    let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
-    for family in SERIES.chunk_by(|a, b| a.name == b.name) {
+/// Head of the tables in `docs/metrics.md`.
+pub const MARKDOWN_HEAD: &str = "| metric | kind | labels | meaning |\n|---|---|---|---|\n";
+
+/// Rows for `docs/metrics.md`, one for each metric of a table.
+pub fn markdown_rows<S>(table: &[Series<S>]) -> String {
+    let mut text = String::new();
+    for family in table.chunk_by(|a, b| a.name == b.name) {
         let Some(first) = family.first() else {
             continue;
         };
@@ -345,7 +352,7 @@ mod tests {
     fn the_documentation_has_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let page = std::fs::read_to_string(path).unwrap();
-        let table = markdown();
+        let table = [MARKDOWN_HEAD, &markdown_rows(&SERIES)].concat();
         assert!(
             page.contains(&table),
             "docs/metrics.md should contain\n{table}"

@@ -11,6 +11,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::doc::{AnyDoc, Kind, Malformed};
+
 /// A path of values in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
@@ -112,6 +114,44 @@ impl Path {
     }
 }
 
+/// The JSON pointer of the innermost value or key that holds the byte at `at`, in the
+/// value that begins at `top`.
+pub fn pointer_to(doc: AnyDoc<'_>, top: usize, at: usize) -> Result<String, Malformed> {
+    let mut pointer = String::new();
+    let mut here = top;
+    'down: loop {
+        match doc.kind(here)? {
+            Kind::Map => {
+                let mut map = doc.open_map(here)?;
+                while let Some(member) = doc.next_member(&mut map)? {
+                    map.next = doc.end(member.value)?;
+                    if (member.start..map.next).contains(&at) {
+                        let name = String::from_utf8_lossy(&member.key.value()).into_owned();
+                        pointer = pointer + "/" + &name.replace('~', "~0").replace('/', "~1");
+                        here = member.value;
+                        continue 'down;
+                    }
+                }
+            }
+            Kind::List => {
+                let mut list = doc.open_list(here)?;
+                let mut index = 0usize;
+                while let Some(item) = doc.next_item(&mut list)? {
+                    list.next = doc.end(item)?;
+                    if (item..list.next).contains(&at) {
+                        pointer = format!("{pointer}/{index}");
+                        here = item;
+                        continue 'down;
+                    }
+                    index += 1;
+                }
+            }
+            _ => {}
+        }
+        return Ok(pointer);
+    }
+}
+
 /// The name that a segment of a JSON pointer spells.
 fn unescape(segment: &str) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(segment.len());
@@ -190,6 +230,16 @@ mod tests {
         ] {
             let place: Vec<&str> = place.split(' ').collect();
             assert_eq!(Path::parse(path).unwrap().leads_to(&place), leads, "{path}");
+        }
+    }
+
+    #[test]
+    fn pointers_to_bytes() {
+        let text = br#"{"a":[1,{"b/c":"xyz"}],"d":{}}"#;
+        let doc = crate::doc::json::Json(text).into();
+        for (needle, pointer) in [(&b"yz"[..], "/a/1/b~1c"), (b"1,", "/a/0"), (b"{}", "/d")] {
+            let at = memchr::memmem::find(text, needle).unwrap();
+            assert_eq!(pointer_to(doc, 0, at).unwrap(), pointer);
         }
     }
 

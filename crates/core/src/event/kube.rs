@@ -359,22 +359,27 @@ impl<'a> MapView<'a> {
     ///
     /// An event is known by its type, or by audit ID, stage and level together: other
     /// products write the former two into logs of their own format.
+    #[inline]
     pub fn recognise(&self) -> Recognised<'_, 'a> {
-        let typed = self
-            .text(Field::ApiVersion)
-            .is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"));
+        let has = |field| self.text(field).is_some();
+        let typed = || {
+            self.text(Field::ApiVersion)
+                .is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"))
+        };
         let kind = |name: &[u8]| self.text(Field::Kind).is_some_and(|kind| kind.is(name));
-        if let (Some(items), true) = (self.items, typed)
+        if let Some(items) = self.items
             && kind(b"EventList")
+            && typed()
         {
             return Recognised::EventList(items);
         }
-        let has = |field| self.text(field).is_some();
-        let complete = has(Field::AuditId) && has(Field::Stage) && (typed || has(Field::Level));
-        if complete || typed && kind(b"Event") {
-            Recognised::Event(Event { view: self })
-        } else {
-            Recognised::Other
+        let is_event = match has(Field::AuditId) && has(Field::Stage) {
+            true => has(Field::Level) || typed(),
+            false => kind(b"Event") && typed(),
+        };
+        match is_event {
+            true => Recognised::Event(Event { view: self }),
+            false => Recognised::Other,
         }
     }
 

@@ -43,6 +43,7 @@ pub enum LinePlace {
 impl<'a> Line<'a> {
     /// Finds the text in a record's map: under `key`, or by default under `log`, then
     /// `message`. With `Prefixes::Read`, a container runtime's prefix is split off.
+    #[inline(always)]
     pub fn find(
         doc: Msgpack<'a>,
         members: &[Member],
@@ -91,15 +92,18 @@ pub enum Prefixes {
 }
 
 /// The last member of this name that is a text.
+#[inline]
 fn text_member<'a>(
     doc: Msgpack<'a>,
     members: &[Member],
     name: &[u8],
 ) -> Option<(Member, Text<'a>)> {
     members.iter().rev().find_map(|member| {
-        let key = doc.key(member.start).ok()?;
+        if doc.key(member.start).ok()?.raw != name {
+            return None;
+        }
         let text = doc.text(member.value).ok()?.0;
-        (key.raw == name).then_some((*member, text))
+        Some((*member, text))
     })
 }
 
@@ -125,7 +129,7 @@ pub struct EventList<'a> {
 
 impl<'v, 'a> Content<'v, 'a> {
     /// Recognises the map that was read into `view`.
-    #[inline]
+    #[inline(always)]
     pub fn of_map<D: Doc<'a>>(doc: D, view: &'v MapView<'a>) -> Content<'v, 'a> {
         match view.recognise() {
             Recognised::Event(event) => Content::Event(event),

@@ -41,6 +41,7 @@ mod words;
 
 use std::ops::Range;
 
+use crate::doc::path::pointer_to;
 use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
 use crate::event::kube::{Event, Field, Member};
 use crate::policy::Level;
@@ -181,6 +182,32 @@ impl<'j> Left<'j> {
             }
         }
         Ok(None)
+    }
+}
+
+/// A value or a part of one that was hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Where it is in the event: a JSON pointer.
+    pub pointer: String,
+    /// The redactor that hides it.
+    pub redactor: Redactor,
+}
+
+impl Redaction {
+    /// What was hidden in the event that was redacted last.
+    pub fn findings<'a, D: Doc<'a>>(
+        &self,
+        doc: D,
+        event: Event<'_, 'a>,
+    ) -> Result<Vec<Finding>, Malformed> {
+        let findings = self.finder.hides.iter().map(|hide| {
+            Ok(Finding {
+                pointer: pointer_to(doc.into(), event.start(), hide.at.start)?,
+                redactor: hide.redactor,
+            })
+        });
+        findings.collect()
     }
 }
 

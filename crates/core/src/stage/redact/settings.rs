@@ -93,6 +93,30 @@ impl Redactor {
         }
     }
 
+    /// What it hides, in a few words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Redactor::Annotation => "a webhook's patch, or what others than the API server wrote",
+            Redactor::Args => "a word of a command that may be a secret",
+            Redactor::ConfigMap => "data of a ConfigMap",
+            Redactor::Crd => "a place of a custom resource that holds secrets",
+            Redactor::Csr => "a certificate signing request",
+            Redactor::Deep => "nested too deeply, or malformed",
+            Redactor::Env => "the value of an environment variable",
+            Redactor::Exec => "a word of a command that is not known to be harmless",
+            Redactor::Extra => "an extra field of a user that holds a secret",
+            Redactor::LastApplied => "a copy of the object with something secret in it",
+            Redactor::Message => "a refused value that the message quotes",
+            Redactor::Named => "a member with the name of a secret",
+            Redactor::Net => "a secret by its form",
+            Redactor::Path => "a place of Redact_Path",
+            Redactor::Proxy => "a parameter of a request that is passed on",
+            Redactor::Secret => "data of a Secret",
+            Redactor::Token => "a token of a service account or user",
+            Redactor::Uri => "a parameter with the name of a secret",
+        }
+    }
+
     /// The redactor of a name.
     pub fn from_name(name: &str) -> Option<Redactor> {
         let is_named = |redactor: &Redactor| redactor.name() == name;
