@@ -82,6 +82,11 @@ impl Pipeline {
         self.outline_views();
     }
 
+    /// The redaction, unless it is off.
+    pub fn redaction(&self) -> Option<&Redaction> {
+        self.writer.stages.redact.as_ref()
+    }
+
     /// Leaves user and object of events unread if no stage asks for them.
     fn outline_views(&mut self) {
         let stages = &self.writer.stages;
@@ -254,5 +259,7 @@ impl Pipeline {
     }
 }
 
+#[cfg(test)]
+mod redaction_tests;
 #[cfg(test)]
 mod tests;

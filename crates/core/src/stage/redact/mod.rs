@@ -8,7 +8,7 @@
 //! | [`net`], [`lines`], [`words`], [`uri`], [`message`] | secrets inside texts |
 //! | [`walk`] | from container to container through a part of the event |
 //! | [`roles`], [`object`], [`patch`], [`annotation`] | the rules: what becomes of each value |
-//! | [`glance`] | quick looks: whether the rules have to be asked at all |
+//! | [`glance`], [`seen`] | quick looks: whether the rules have to be asked at all |
 //! | [`places`] | places that users name |
 //! | [`unreadable`] | text that cannot be read as an event |
 //! | [`hide`] | what is to be hidden, and the edits that come of it |
@@ -32,6 +32,7 @@ mod places;
 mod roles;
 mod scalar;
 mod scan;
+mod seen;
 mod settings;
 mod spans;
 pub(crate) mod unreadable;
@@ -52,6 +53,7 @@ use catalogue::{Catalogue, Places};
 use hide::{Content, Hide};
 use places::Found;
 use roles::{Class, Role};
+use seen::Seen;
 use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
 
 pub use hide::{ANNOTATION, Counts};
@@ -75,6 +77,27 @@ struct Finder {
     found: Vec<Found>,
     levels: Levels,
     spare: Vec<u8>,
+    familiar: Familiar,
+    /// How often each place of `Redact_Path` was used.
+    uses: Vec<PlaceUse>,
+}
+
+/// How often a place that a user names was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlaceUse {
+    /// Bodies or events that the place may be in.
+    pub seen: u64,
+    /// Values at the place.
+    pub matches: u64,
+}
+
+/// Values of members that hold nothing, as seen before.
+#[derive(Debug, Default)]
+struct Familiar {
+    uris: Seen,
+    user_agents: Seen,
+    extras: Seen,
+    annotations: Seen,
 }
 
 /// What a request is about, as far as the redaction asks.
@@ -114,11 +137,21 @@ impl Target<'_> {
 impl Redaction {
     /// Prepares the redaction.
     pub fn new(settings: Settings) -> Redaction {
+        let uses = vec![PlaceUse::default(); settings.paths.len()];
         Redaction {
             settings,
             catalogue: Catalogue::default(),
-            finder: Finder::default(),
+            finder: Finder {
+                uses,
+                ..Finder::default()
+            },
         }
+    }
+
+    /// The places of `Redact_Path`, and how often each was used.
+    pub fn places(&self) -> impl Iterator<Item = (&Place, PlaceUse)> {
+        let uses = self.finder.uses.iter().copied();
+        self.settings.paths.iter().zip(uses)
     }
 
     /// Asks for the edits that hide the secrets of what the level leaves of an event, and
@@ -224,7 +257,7 @@ impl Finder {
         self.hides.clear();
         self.stays.clear();
         let has_places = !settings.paths.is_empty() || !settings.keeps.is_empty();
-        let suspects = Suspects::of(settings, catalogue, doc, event, left);
+        let suspects = Suspects::of(settings, catalogue, doc, event, left, &mut self.familiar);
         if suspects.is_empty() && !has_places {
             return Ok(());
         }
@@ -290,6 +323,7 @@ impl Finder {
     ) -> Result<(), Malformed> {
         self.found.clear();
         places::find_in_body(doc, member.value, &settings.paths, target, &mut self.found)?;
+        self.count_uses(settings, |resource| resource.fits(target));
         self.hide_found(settings, doc)?;
         self.found.clear();
         places::find_in_body(doc, member.value, &settings.keeps, target, &mut self.found)?;
@@ -304,10 +338,22 @@ impl Finder {
     ) -> Result<(), Malformed> {
         self.found.clear();
         places::find_in_event(doc, at, &settings.paths, &mut self.found)?;
+        self.count_uses(settings, |resource| *resource == ResourcePattern::Event);
         self.hide_found(settings, doc)?;
         self.found.clear();
         places::find_in_event(doc, at, &settings.keeps, &mut self.found)?;
         self.keep_found(doc)
+    }
+
+    fn count_uses(&mut self, settings: &Settings, fits: impl Fn(&ResourcePattern) -> bool) {
+        for (place, used) in settings.paths.iter().zip(&mut self.uses) {
+            used.seen += u64::from(fits(&place.resource));
+        }
+        for found in &self.found {
+            if let Some(used) = self.uses.get_mut(found.place) {
+                used.matches += 1;
+            }
+        }
     }
 
     fn hide_found(&mut self, settings: &Settings, doc: AnyDoc<'_>) -> Result<(), Malformed> {
@@ -344,6 +390,7 @@ impl Suspects {
         doc: AnyDoc<'a>,
         event: Event<'_, 'a>,
         left: &Left<'_>,
+        familiar: &mut Familiar,
     ) -> Suspects {
         let mut suspects = Suspects::default();
         let resource = event.resource();
@@ -365,12 +412,18 @@ impl Suspects {
             let is_suspect = match member.field {
                 Field::RequestUri => {
                     names_may_be_tokens
-                        || uri::may_hide(raw(), event.subresource(), settings)
-                        || glance::may_catch(raw())
+                        || uri::is_special(event.subresource())
+                        || familiar.uris.look(raw(), |uri| {
+                            uri::may_hide(uri, settings) || glance::may_catch(uri)
+                        })
                 }
-                Field::UserAgent => glance::may_catch(raw()),
+                Field::UserAgent => familiar.user_agents.look(raw(), glance::may_catch),
                 Field::User => match event.extra() {
-                    Some((value, end)) => glance::may_hide(doc, value, end),
+                    Some((value, end)) => {
+                        let extra = doc.bytes().get(value..end).unwrap_or_default();
+                        let look = |_: &[u8]| glance::may_hide(doc, value, end);
+                        settings.names.has_more() || familiar.extras.look(extra, look)
+                    }
                     None => false,
                 },
                 Field::ImpersonatedUser => glance::may_hide(doc, member.value, member.end),
@@ -380,8 +433,9 @@ impl Suspects {
                 Field::Annotations => {
                     is_classed
                         || settings.mode(Redactor::Annotation) == Mode::All
-                        || left.level >= Level::Request && annotation::has_patch(raw())
-                        || glance::may_catch(raw())
+                        || familiar.annotations.look(raw(), |annotations| {
+                            annotation::has_patch(annotations) || glance::may_catch(annotations)
+                        })
                 }
                 Field::RequestObject | Field::ResponseObject => {
                     is_classed

@@ -324,6 +324,24 @@ impl Settings {
         format!("redaction is on{changed}{more}{key}")
     }
 
+    /// What users should know about these settings although it stops nothing: the option,
+    /// and the sentence.
+    pub fn remarks(&self) -> Vec<(&'static str, String)> {
+        let mut remarks = Vec::new();
+        if self.hides_nothing() {
+            let text = "secrets in bodies, URIs and messages pass: turn off single redactors \
+                        instead (`Redact env=named`)";
+            remarks.push(("Redact", text.to_owned()));
+        }
+        for place in &self.keeps {
+            if place.resource.is_of_secrets() {
+                let text = format!("`{place}` passes on data of Secrets");
+                remarks.push(("Redact_Keep", text));
+            }
+        }
+        remarks
+    }
+
     /// True if nothing is hidden at all.
     pub fn hides_nothing(&self) -> bool {
         let mut built_in = Redactor::ALL
@@ -360,6 +378,29 @@ pub enum ResourcePattern {
     },
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.resource {
+            ResourcePattern::Any => f.write_str("*")?,
+            ResourcePattern::Event => f.write_str("event")?,
+            ResourcePattern::One {
+                resource,
+                group,
+                subresource,
+            } => {
+                f.write_str(resource)?;
+                if !group.is_empty() {
+                    write!(f, ".{group}")?;
+                }
+                if !subresource.is_empty() {
+                    write!(f, "/{subresource}")?;
+                }
+            }
+        }
+        write!(f, " {}", self.path)
+    }
+}
+
 impl Place {
     /// Reads `RESOURCE POINTER`.
     pub fn parse(text: &str) -> Result<Place, SettingsError> {
@@ -381,6 +422,16 @@ impl Place {
 }
 
 impl ResourcePattern {
+    fn is_of_secrets(&self) -> bool {
+        match self {
+            ResourcePattern::Any => true,
+            ResourcePattern::Event => false,
+            ResourcePattern::One {
+                resource, group, ..
+            } => resource == "secrets" && group.is_empty(),
+        }
+    }
+
     fn parse(text: &str) -> Result<ResourcePattern, SettingsError> {
         match text {
             "*" => return Ok(ResourcePattern::Any),
@@ -547,6 +598,12 @@ mod tests {
         );
         assert_eq!(Settings::default().summary(), "redaction is on");
         assert!(Settings::parse("off").unwrap().summary().contains("is off"));
+        assert!(settings.remarks().is_empty());
+        settings
+            .keeps
+            .push(Place::parse("secrets /data/x").unwrap());
+        assert_eq!(settings.remarks()[0].0, "Redact_Keep");
+        assert_eq!(Settings::parse("off").unwrap().remarks()[0].0, "Redact");
     }
 
     #[test]
@@ -577,6 +634,7 @@ mod tests {
                 subresource: "status".into()
             }
         );
+        assert_eq!(place.to_string(), "pods.x.io/status /spec/*/a");
         assert_eq!(Place::parse_list("* /a; event /b;").unwrap().len(), 2);
         for (text, shown) in [
             ("pods spec.pin", "`/spec/pin`"),

@@ -39,14 +39,17 @@ pub fn may_be_of_api(raw: &[u8]) -> bool {
     !matches!(path, [b'/', first, ..] if first.is_ascii_lowercase() && *first != b'a')
 }
 
+/// True for subresources whose URIs are read in a way of their own.
+pub fn is_special(subresource: Option<Text<'_>>) -> bool {
+    subresource.is_some_and(|text| {
+        text.escaped || matches!(text.raw, b"exec" | b"attach" | b"proxy" | b"webhooks")
+    })
+}
+
 /// False if nothing in a URI is hidden because of names, as a quick look at its raw text
-/// tells. The net is not part of it.
-pub fn may_hide(raw: &[u8], subresource: Option<Text<'_>>, settings: &Settings) -> bool {
-    let is_special = subresource.is_some_and(|text| {
-        let special = [&b"exec"[..], b"attach", b"proxy", b"webhooks"];
-        text.escaped || special.contains(&text.raw)
-    });
-    if is_special || raw.starts_with(b"\"/api/v1/proxy/") || raw.starts_with(b"/api/v1/proxy/") {
+/// tells. The net is not part of it, nor are special subresources.
+pub fn may_hide(raw: &[u8], settings: &Settings) -> bool {
+    if raw.starts_with(b"\"/api/v1/proxy/") || raw.starts_with(b"/api/v1/proxy/") {
         return true;
     }
     let Some(question) = memchr::memchr(b'?', raw) else {
