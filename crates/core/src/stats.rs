@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::stage::redact::{Counts, Redactor};
+mod redactors;
+
+pub use redactors::{Counts, Redactor};
 
 /// What a pipeline has done since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

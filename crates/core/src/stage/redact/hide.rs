@@ -7,6 +7,7 @@ use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Malformed, Text, msgpack};
 use crate::stage::redact::Redactor;
 use crate::stage::redact::mark::{Key, is_mark, write_mark, write_mark_of_base64};
+pub use crate::stats::Counts;
 
 /// A place of a document that is to be hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,57 +37,21 @@ pub enum Content {
     List,
 }
 
-/// How many values each redactor has hidden.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Redactor::ALL.len()]);
-
-impl Counts {
-    /// Adds to the count of a redactor.
-    pub fn add(&mut self, redactor: Redactor, count: u64) {
-        if let Some(place) = self.0.get_mut(redactor as usize) {
-            *place = place.saturating_add(count);
+/// Appends counts as the annotation has them, with those of an `earlier` one if
+/// it is well-formed: `env=2,secret=3`.
+fn write_counts(counts: &Counts, earlier: &[u8], out: &mut Vec<u8>) {
+    let earlier = std::str::from_utf8(earlier).ok().and_then(read_counts);
+    let mut sums: Vec<(&str, u64)> = earlier.unwrap_or_default();
+    for (redactor, count) in counts.iter() {
+        match sums.iter_mut().find(|(name, _)| *name == redactor.name()) {
+            Some((_, sum)) => *sum = sum.saturating_add(count),
+            None => sums.push((redactor.name(), count)),
         }
     }
-
-    /// Adds other counts.
-    pub fn add_all(&mut self, other: &Counts) {
-        for (redactor, count) in other.iter() {
-            self.add(redactor, count);
-        }
-    }
-
-    /// The count of a redactor.
-    pub fn of(&self, redactor: Redactor) -> u64 {
-        self.0.get(redactor as usize).copied().unwrap_or_default()
-    }
-
-    /// The redactors that have hidden something, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (Redactor, u64)> + '_ {
-        let counts = Redactor::ALL.into_iter().zip(self.0);
-        counts.filter(|(_, count)| *count > 0)
-    }
-
-    /// True if nothing was hidden.
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
-    /// Appends the counts as the annotation has them, with those of an `earlier` one if
-    /// it is well-formed: `env=2,secret=3`.
-    fn write(&self, earlier: &[u8], out: &mut Vec<u8>) {
-        let earlier = std::str::from_utf8(earlier).ok().and_then(read_counts);
-        let mut counts: Vec<(&str, u64)> = earlier.unwrap_or_default();
-        for (redactor, count) in self.iter() {
-            match counts.iter_mut().find(|(name, _)| *name == redactor.name()) {
-                Some((_, sum)) => *sum = sum.saturating_add(count),
-                None => counts.push((redactor.name(), count)),
-            }
-        }
-        counts.sort_unstable();
-        for (at, (name, count)) in counts.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            out.extend_from_slice(format!("{comma}{name}={count}").as_bytes());
-        }
+    sums.sort_unstable();
+    for (at, (name, count)) in sums.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        out.extend_from_slice(format!("{comma}{name}={count}").as_bytes());
     }
 }
 
@@ -210,7 +175,7 @@ pub fn annotate<'a, D: Doc<'a>>(
 ) -> Result<(), Malformed> {
     let mut text = Vec::new();
     let Some(annotations) = annotations else {
-        counts.write(&[], &mut text);
+        write_counts(counts, &[], &mut text);
         edits.append_member(doc, event, b"annotations", Cause::Redact, |out| {
             if D::HAS_SIZES {
                 msgpack::write_map_head(out, 1);
@@ -236,11 +201,11 @@ pub fn annotate<'a, D: Doc<'a>>(
     match earlier {
         Some(value) => {
             let before = doc.value(value.start)?.0.unwrap_or_default();
-            counts.write(&before.value(), &mut text);
+            write_counts(counts, &before.value(), &mut text);
             edits.replace_value(value, Cause::Redact, |out| D::write_text(out, &text));
         }
         None => {
-            counts.write(&[], &mut text);
+            write_counts(counts, &[], &mut text);
             edits.append_member(doc, annotations, ANNOTATION, Cause::Redact, |out| {
                 D::write_text(out, &text);
             });
@@ -265,7 +230,7 @@ mod tests {
             ("env=1234567890", "env=2,secret=3"),
         ] {
             let mut out = Vec::new();
-            counts.write(earlier.as_bytes(), &mut out);
+            write_counts(&counts, earlier.as_bytes(), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), want);
         }
     }

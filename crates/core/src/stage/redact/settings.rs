@@ -5,94 +5,9 @@ use crate::stage::redact::mark::{Key, SHORTEST_KEY};
 use crate::stage::redact::names::{LONGEST, Names};
 use crate::text::suggest::nearest;
 
-/// Who hides a value. In the order of their names, which is that of the annotation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Redactor {
-    /// Annotations of events that others than the API server write.
-    Annotation,
-    /// Words of commands in bodies.
-    Args,
-    /// Data of ConfigMaps.
-    ConfigMap,
-    /// Places of custom resources whose names say nothing.
-    Crd,
-    /// Certificate signing requests.
-    Csr,
-    /// Bodies that are nested too deeply to be looked into.
-    Deep,
-    /// Values of environment variables.
-    Env,
-    /// Commands that are run in containers.
-    Exec,
-    /// Extra fields of users.
-    Extra,
-    /// Copies of an object in its annotations.
-    LastApplied,
-    /// Messages of failed requests.
-    Message,
-    /// Members with a secret name.
-    Named,
-    /// What is a secret by its form.
-    Net,
-    /// Paths that the user gave.
-    Path,
-    /// Queries of requests that are passed on.
-    Proxy,
-    /// Data of Secrets.
-    Secret,
-    /// Tokens of service accounts and token reviews.
-    Token,
-    /// Parameters of URIs.
-    Uri,
-}
+pub use crate::stats::Redactor;
 
 impl Redactor {
-    /// All redactors, in the order of their names.
-    pub const ALL: [Redactor; 18] = [
-        Redactor::Annotation,
-        Redactor::Args,
-        Redactor::ConfigMap,
-        Redactor::Crd,
-        Redactor::Csr,
-        Redactor::Deep,
-        Redactor::Env,
-        Redactor::Exec,
-        Redactor::Extra,
-        Redactor::LastApplied,
-        Redactor::Message,
-        Redactor::Named,
-        Redactor::Net,
-        Redactor::Path,
-        Redactor::Proxy,
-        Redactor::Secret,
-        Redactor::Token,
-        Redactor::Uri,
-    ];
-
-    /// The name in options, annotations and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Redactor::Annotation => "annotation",
-            Redactor::Args => "args",
-            Redactor::ConfigMap => "configmap",
-            Redactor::Crd => "crd",
-            Redactor::Csr => "csr",
-            Redactor::Deep => "deep",
-            Redactor::Env => "env",
-            Redactor::Exec => "exec",
-            Redactor::Extra => "extra",
-            Redactor::LastApplied => "last-applied",
-            Redactor::Message => "message",
-            Redactor::Named => "named",
-            Redactor::Net => "net",
-            Redactor::Path => "path",
-            Redactor::Proxy => "proxy",
-            Redactor::Secret => "secret",
-            Redactor::Token => "token",
-            Redactor::Uri => "uri",
-        }
-    }
-
     /// What it hides, in a few words.
     pub fn reason(self) -> &'static str {
         match self {
@@ -115,12 +30,6 @@ impl Redactor {
             Redactor::Token => "a token of a service account or user",
             Redactor::Uri => "a parameter with the name of a secret",
         }
-    }
-
-    /// The redactor of a name.
-    pub fn from_name(name: &str) -> Option<Redactor> {
-        let is_named = |redactor: &Redactor| redactor.name() == name;
-        Redactor::ALL.into_iter().find(is_named)
     }
 
     /// The modes that the option `Redact` can give it, the default first; empty for those
