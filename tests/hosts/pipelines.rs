@@ -119,7 +119,7 @@ fn events_are_those_of_the_server() {
                 .unwrap();
             let want = expected(id);
             let pipeline = tail(&input).file("policy.json", policy);
-            let options = [("policy_file", "{dir}/policy.json")];
+            let options = [("policy_file", "{dir}/policy.json"), ("redact", "off")];
             let finished = host.run(&pipeline.clone().filter(&options).file_output("out"));
             finished.assert_clean();
             assert!(
@@ -237,7 +237,7 @@ fn a_large_log_without_loss() {
     };
     in_each(OLDEST, |host| {
         let pipeline = tail(&bulk).file("policy.json", everything);
-        let options = [("policy_file", "{dir}/policy.json")];
+        let options = [("policy_file", "{dir}/policy.json"), ("redact", "off")];
         let filtered = host.run(&pipeline.clone().filter(&options).file_output("out"));
         assert!(lines(&filtered) == want, "{}: filter", host.name());
         let received = forwarded(host, pipeline, &options, want.len());

@@ -1,6 +1,6 @@
 //! Annotations of objects and events, and the extra fields of users.
 
-use crate::doc::Kind;
+use crate::doc::{AnyDoc, Kind, Malformed};
 use crate::stage::cut::REQUEST_LEVEL_ANNOTATIONS;
 use crate::stage::redact::roles::{Class, Role};
 use crate::stage::redact::walk::{Document, Of, Unreadable};
@@ -48,6 +48,25 @@ pub fn has_patch(annotations: &[u8]) -> bool {
     })
 }
 
+/// True if annotations of an event have one that the API server does not write itself.
+pub fn has_foreign(doc: AnyDoc<'_>, at: usize) -> bool {
+    let find = || {
+        let mut map = doc.open_map(at)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            map.next = doc.end(member.value)?;
+            if member.key.escaped || !is_of_server(member.key.raw) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    find().unwrap_or_else(|Malformed| true)
+}
+
+fn is_of_server(key: &[u8]) -> bool {
+    SERVER.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// What an annotation of an object is.
 pub fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let hides_copies = settings.is_on(Redactor::LastApplied);
@@ -88,8 +107,7 @@ pub fn role_of_event(settings: &Settings, key: &[u8], kind: Kind, class: Class) 
             is_webhook: true,
         });
     }
-    let is_of_server = SERVER.iter().any(|prefix| key.starts_with(prefix));
-    if !is_of_server && (mode == Mode::All || class.is_classed()) {
+    if !is_of_server(key) && (mode == Mode::All || class.is_classed()) {
         return Role::leaves(Redactor::Annotation);
     }
     Role::Net

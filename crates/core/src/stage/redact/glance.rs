@@ -14,6 +14,7 @@ use fearless_simd::{Level, dispatch, u8x32};
 
 use crate::doc::AnyDoc;
 use crate::doc::msgpack::{HeadKind, Msgpack};
+use crate::stage::redact::names::Names;
 use crate::stage::redact::net;
 use crate::stage::redact::scan::from;
 
@@ -85,8 +86,9 @@ pub fn may_catch(text: &[u8]) -> bool {
 pub fn may_hide(doc: AnyDoc<'_>, value: usize, end: usize) -> bool {
     let text = doc.bytes().get(value..end).unwrap_or_default();
     match doc {
-        AnyDoc::Json(_) => find_pairs(text, u8::MAX, |at| {
-            is_of_structure(text, at) || is_caught(text, at)
+        AnyDoc::Json(_) => find_pairs(text, u8::MAX, |at| match from(text, at) {
+            [b'"' | b'\\', ..] | [_, b'"', ..] => is_of_structure(text, at),
+            _ => is_caught(text, at),
         }),
         AnyDoc::Msgpack(_) => may_catch(text) || has_strings_of_structure(text),
     }
@@ -182,7 +184,7 @@ fn is_of_structure(text: &[u8], at: usize) -> bool {
         [b'"', b'\\', b'n' | b'r' | b't', ..] => true,
         [b'\\', b'/', ..] => true,
         [b'\\', b'u', digits @ ..] => !is_escape_of_server(digits),
-        [_, b'"', ..] => ends_secret_name(text.get(..=at).unwrap_or_default()),
+        [_, b'"', rest @ ..] => is_secret_in_json(text.get(..=at).unwrap_or_default(), rest),
         _ => false,
     }
 }
@@ -249,12 +251,9 @@ const ENDINGS: [(u8, &[&str]); 12] = [
     (b'r', &["bearer"]),
 ];
 
-/// The ending of names by which GKE calls a signed assertion.
-const ASSERTION: &str = "user-assertion";
-
 /// Names, kinds and annotations that are looked into, as they are written; a name ends in
 /// one of them.
-const WORDS: [(u8, &[&str]); 9] = [
+const WORDS: [(u8, &[&str]); 11] = [
     (b'v', &["env"]),
     (b's', &["args", "Status"]),
     (b'd', &["command", "/applied", "/last-applied"]),
@@ -262,22 +261,18 @@ const WORDS: [(u8, &[&str]); 9] = [
     (b'e', &["Table"]),
     (b't', &["TokenRequest", "CertificateSigningRequest"]),
     (b'w', &["TokenReview"]),
-    (b'n', &["/last-applied-configuration", ASSERTION]),
+    (b'n', &["/last-applied-configuration", "user-assertion"]),
+    (b'm', &["user-assertion.cloud.google.com"]),
+    (b'l', &["kapp.k14s.io/original"]),
     (b'g', &["/encoded-deployment-config"]),
 ];
 
-/// The other name of it.
-const GKE: &str = "user-assertion.cloud.google.com";
+/// A bit for each three letters that [`ENDINGS`] and [`WORDS`] end in. Case is not told
+/// apart: letters count by their lowest five bits.
+static LAST_THREE: [u64; 512] = last_three();
 
-/// The annotation that no other name resembles.
-const ORIGINAL: &str = "kapp.k14s.io/original";
-
-/// The last two letters of all [`ENDINGS`] and [`WORDS`]: by the last one, a bit for each
-/// that may come before it. Case is not told apart.
-const LAST_TWO: [u32; 32] = last_two();
-
-const fn last_two() -> [u32; 32] {
-    let mut pairs = [0; 32];
+const fn last_three() -> [u64; 512] {
+    let mut bits = [0; 512];
     let mut table = 0;
     while table < 2 {
         let rows: &[(u8, &[&str])] = if table == 0 { &ENDINGS } else { &WORDS };
@@ -286,35 +281,64 @@ const fn last_two() -> [u32; 32] {
             let mut word = 0;
             while word < rows[row].1.len() {
                 let bytes = rows[row].1[word].as_bytes();
-                let (last, before) = (bytes[bytes.len() - 1], bytes[bytes.len() - 2]);
-                pairs[(last & 31) as usize] |= 1 << (before & 31);
+                let length = bytes.len();
+                let three = [bytes[length - 3], bytes[length - 2], bytes[length - 1]];
+                let number = number_of(three);
+                bits[number / 64] |= 1 << (number % 64);
                 word += 1;
             }
             row += 1;
         }
         table += 1;
     }
-    // `user-assertion.cloud.google.com`, `kapp.k14s.io/original`.
-    pairs[(b'm' & 31) as usize] |= 1 << (b'o' & 31);
-    pairs[(b'l' & 31) as usize] |= 1 << (b'a' & 31);
-    pairs
+    bits
+}
+
+const fn number_of([a, b, c]: [u8; 3]) -> usize {
+    (a as usize & 31) << 10 | (b as usize & 31) << 5 | (c as usize & 31)
 }
 
 /// True if a text ends in a name that may be that of a secret.
 #[inline]
 pub fn ends_secret_name(text: &[u8]) -> bool {
-    let [.., before, last] = text else {
+    let Some(last) = text.last_chunk::<3>() else {
         return false;
     };
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric();
-    let known = LAST_TWO.get(usize::from(last & 31)).copied().unwrap_or(0);
-    let is_pair = known >> (before & 31) & 1 == 1;
-    // Separators are not told here.
-    (is_pair || !is_letter(*before) || !is_letter(*last)) && ends_secret_name_exactly(text)
+    let number = number_of(*last);
+    let bits = LAST_THREE.get(number / 64).copied().unwrap_or(0);
+    // Separators between letters are left to others.
+    let is_known = bits >> (number % 64) & 1 == 1;
+    (is_known || !last.iter().all(u8::is_ascii_alphanumeric)) && ends_secret_name_exactly(text)
+}
+
+/// True if a string of JSON, whose last letter `text` ends in and whose closing quote
+/// `rest` follows, is the name of a member or value that is secret, or a kind that matters.
+#[inline]
+fn is_secret_in_json(text: &[u8], rest: &[u8]) -> bool {
+    ends_secret_name(text) && is_secret_string(text, rest)
 }
 
 #[inline(never)]
+fn is_secret_string(text: &[u8], rest: &[u8]) -> bool {
+    let begin = memchr::memrchr(b'"', text).map_or(0, |quote| quote + 1);
+    let name = from(text, begin);
+    let after = rest.iter().find(|byte| !byte.is_ascii_whitespace());
+    let names = Names::default();
+    let is_secret = match after {
+        Some(b':') => names.is_secret_member(name),
+        _ => names.is_secret_name(name),
+    };
+    is_secret || ends_in_word(name)
+}
+
+/// The member of nearly every object, which resembles names of secrets.
+const METADATA: &[u8] = b"metadata";
+
+#[inline(never)]
 fn ends_secret_name_exactly(text: &[u8]) -> bool {
+    if text.ends_with(METADATA) || text.ends_with(b"status") {
+        return false;
+    }
     let mut name = text;
     while let [rest @ .., b'-' | b'_' | b'.' | b' ' | b']'] = name {
         name = rest;
@@ -322,19 +346,23 @@ fn ends_secret_name_exactly(text: &[u8]) -> bool {
     let Some(last) = name.last() else {
         return false;
     };
-    let of_last = |table: &[(u8, &'static [&'static str])], last: u8| {
-        let row = table.iter().find(|(letter, _)| *letter == last);
-        row.map_or(&[][..], |(_, words)| words)
-    };
-    let folded = last.to_ascii_lowercase();
-    of_last(&ENDINGS, folded)
+    words_for(&ENDINGS, last.to_ascii_lowercase())
         .iter()
         .any(|ending| ends_in(name, ending.as_bytes()))
-        || of_last(&WORDS, *last)
-            .iter()
-            .any(|word| name.ends_with(word.as_bytes()))
-        || name.ends_with(ORIGINAL.as_bytes())
-        || name.ends_with(GKE.as_bytes())
+        || ends_in_word(name)
+}
+
+fn ends_in_word(name: &[u8]) -> bool {
+    let last = name.last().copied().unwrap_or_default();
+    words_for(&WORDS, last)
+        .iter()
+        .any(|word| name.ends_with(word.as_bytes()))
+}
+
+/// The words of a table that end in a letter.
+fn words_for(table: &[(u8, &'static [&'static str])], last: u8) -> &'static [&'static str] {
+    let row = table.iter().find(|(letter, _)| *letter == last);
+    row.map_or(&[], |(_, words)| words)
 }
 
 /// True if a name ends so, without case and separators. `key` alone is not a name of a
@@ -356,7 +384,7 @@ fn ends_in(name: &[u8], ending: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::doc::json::Json;
-    use crate::stage::redact::names::{self, Names};
+    use crate::stage::redact::names;
 
     fn hides(json: &str) -> bool {
         may_hide(Json(json.as_bytes()).into(), 0, json.len())

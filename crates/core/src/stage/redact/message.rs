@@ -17,6 +17,21 @@ const LONGEST_VALUE: usize = 256;
 /// Values shorter than this are too common to be looked for further on.
 const SHORTEST_REPEATED: usize = 4;
 
+/// False if a `responseStatus` has nothing that a message hides, as a quick look at its
+/// raw text tells. The net is not part of it.
+pub fn may_hide(raw: &[u8], is_classed: bool) -> bool {
+    const SIGNS: [&[u8]; 5] = [
+        b"alue: ",
+        b"Forbidden: ",
+        b"unrecognized (",
+        b"valueUnstructured",
+        b"user-assertion",
+    ];
+    SIGNS.iter().any(|sign| find(raw, 0, sign).is_some())
+        || is_classed && find(raw, 0, b" denied ").is_some()
+        || memchr::memchr(b'\\', raw).is_some() && find(raw, 0, b"\\u00").is_some()
+}
+
 /// Collects the secrets in a message about a request; `is_classed` if its resource holds
 /// secrets as such.
 pub fn hide(text: &[u8], is_classed: bool, settings: &Settings, spans: &mut Spans) {

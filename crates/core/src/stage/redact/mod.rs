@@ -98,6 +98,8 @@ struct Familiar {
     user_agents: Seen,
     extras: Seen,
     annotations: Seen,
+    /// Of events whose annotations are judged by their names.
+    judged_annotations: Seen,
 }
 
 /// What a request is about, as far as the redaction asks.
@@ -429,13 +431,22 @@ impl Suspects {
                 Field::ImpersonatedUser => glance::may_hide(doc, member.value, member.end),
                 Field::ObjectRef => names_may_be_tokens,
                 // Of a success it has no more than a code.
-                Field::ResponseStatus => raw().len() > SHORT_STATUS,
+                Field::ResponseStatus => {
+                    raw().len() > SHORT_STATUS
+                        && (message::may_hide(raw(), is_classed) || glance::may_catch(raw()))
+                }
                 Field::Annotations => {
-                    is_classed
-                        || settings.mode(Redactor::Annotation) == Mode::All
-                        || familiar.annotations.look(raw(), |annotations| {
-                            annotation::has_patch(annotations) || glance::may_catch(annotations)
-                        })
+                    let judges_all = is_classed || settings.mode(Redactor::Annotation) == Mode::All;
+                    let seen = if judges_all {
+                        &mut familiar.judged_annotations
+                    } else {
+                        &mut familiar.annotations
+                    };
+                    seen.look(raw(), |annotations| {
+                        annotation::has_patch(annotations)
+                            || judges_all && annotation::has_foreign(doc, member.value)
+                            || glance::may_catch(annotations)
+                    })
                 }
                 Field::RequestObject | Field::ResponseObject => {
                     is_classed
