@@ -9,6 +9,7 @@ mod delivery;
 mod lifecycle;
 mod metrics;
 mod pipelines;
+mod redaction;
 mod select;
 mod shipped;
 mod shipped_inputs;

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use kube_audit_core::options::Properties;
 use kube_audit_core::policy::Preset;
 
 use super::Failure;
@@ -85,7 +86,8 @@ pub(crate) struct Eval {
 
 /// Explains the decision of a policy on each event.
 ///
-/// Shows why earlier rules do not match, which rule decides, and what is cut.
+/// Shows why earlier rules do not match, which rule decides, what is cut, and what is
+/// redacted and why.
 #[derive(Args, Debug)]
 pub(crate) struct Explain {
     #[command(flatten)]
@@ -94,7 +96,57 @@ pub(crate) struct Explain {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     #[command(flatten)]
+    pub redaction: RedactionArgs,
+    #[command(flatten)]
     pub events: Events,
+}
+
+/// What is redacted: options of the filter.
+#[derive(Args, Debug)]
+pub(crate) struct RedactionArgs {
+    /// Redactors to turn on or off, as with the filter's option `Redact`.
+    #[arg(long, value_name = "WORDS")]
+    redact: Option<String>,
+    /// Place to redact too, as with `Redact_Path`; may be repeated.
+    #[arg(long, value_name = "RESOURCE POINTER")]
+    redact_path: Vec<String>,
+    /// Place to leave as it is, as with `Redact_Keep`; may be repeated.
+    #[arg(long, value_name = "RESOURCE POINTER")]
+    redact_keep: Vec<String>,
+    /// More names that hold secrets, as with `Redact_Names`.
+    #[arg(long, value_name = "NAMES")]
+    redact_names: Option<String>,
+    /// Key for marks that differ by value, as with `Redact_Key`.
+    #[arg(long, value_name = "KEY")]
+    redact_key: Option<String>,
+    /// What to do with text that cannot be read: cut, keep or drop.
+    #[arg(long, value_name = "WORD")]
+    redact_unreadable: Option<String>,
+}
+
+impl RedactionArgs {
+    /// The same as options of a filter.
+    pub(crate) fn properties(self) -> Properties {
+        let once = [
+            ("Redact", self.redact),
+            ("Redact_Names", self.redact_names),
+            ("Redact_Key", self.redact_key),
+            ("Redact_Unreadable", self.redact_unreadable),
+        ];
+        let often = [
+            ("Redact_Path", self.redact_path),
+            ("Redact_Keep", self.redact_keep),
+        ];
+        let once = once
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let often = often.into_iter().flat_map(|(name, values)| {
+            values
+                .into_iter()
+                .map(move |value| (name.to_owned(), value))
+        });
+        once.chain(often).collect()
+    }
 }
 
 /// Writes the events that the filter would keep, and a summary by rule.
@@ -107,6 +159,8 @@ pub(crate) struct Replay {
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
     #[arg(long = "record", value_name = "KEY VALUE")]
     pub records: Vec<String>,
+    #[command(flatten)]
+    pub redaction: RedactionArgs,
     /// Form of the output: the text of each event alone, or the whole record as JSON, as a
     /// receiver gets it, which is the default with --record.
     #[arg(long = "output", value_enum)]

@@ -8,27 +8,36 @@ use serde_json::{Value, json};
 use kube_audit_core::policy::{
     Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
 };
+use kube_audit_core::stage::redact::{Finding, Redaction};
 use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, examine};
 
 use super::args::{Events, Explain, Format};
 use super::output::Output;
-use super::{Exit, Failure, input};
+use super::{Exit, Failure, filter_options, input};
 
 pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
     let Explain {
         policy,
         format,
+        redaction,
         events: Events { out, files },
     } = arguments;
     let policy = policy.required("explain")?.load()?;
     let ruleset = Arc::new(Ruleset::compile(&policy.policy));
+    let options = filter_options(&redaction.properties())?;
+    let mut redaction = Some(Redaction::new(options.redaction));
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
         let mut explanations = Vec::new();
-        let result = examine_record(line, &ruleset, |evaluation, attributes, cuts| {
-            explanations.push(Explanation::new(&policy, evaluation, attributes, cuts));
-        });
+        let result = examine_record(
+            line,
+            &ruleset,
+            &mut redaction,
+            |evaluation, attributes, cuts| {
+                explanations.push(Explanation::new(&policy, evaluation, attributes, cuts));
+            },
+        );
         let place = format!("{}:{}", place.file, place.line);
         let mut text = String::new();
         for explanation in &explanations {
@@ -59,9 +68,10 @@ pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
 fn examine_record(
     line: &[u8],
     ruleset: &Arc<Ruleset>,
+    redaction: &mut Option<Redaction>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
-    match examine(line, ruleset, &mut answer) {
+    match examine(line, ruleset, redaction, &mut answer) {
         Err(NotEvaluated::NoEvent) => {}
         result => return result,
     }
@@ -70,7 +80,7 @@ fn examine_record(
         .iter()
         .find_map(|key| record.get(key)?.as_str());
     match text {
-        Some(text) => examine(text.trim_end().as_bytes(), ruleset, answer),
+        Some(text) => examine(text.trim_end().as_bytes(), ruleset, redaction, answer),
         None => Err(NotEvaluated::NoEvent),
     }
 }
@@ -160,6 +170,17 @@ impl Explanation {
             );
         }
         *out += &format!("  {}\n", self.outcome());
+        for Finding { pointer, redactor } in self.redacted() {
+            *out += &format!(
+                "  redacted: {pointer} ({}: {})\n",
+                redactor.name(),
+                redactor.reason()
+            );
+        }
+    }
+
+    fn redacted(&self) -> &[Finding] {
+        self.cuts.as_ref().map_or(&[], |cuts| &cuts.redacted)
     }
 
     fn outcome(&self) -> String {
@@ -235,6 +256,11 @@ impl Explanation {
                 "managedFields": cuts.managed_fields,
                 "annotations": cuts.annotations,
             })),
+            "redacted": self.redacted().iter().map(|finding| json!({
+                "pointer": finding.pointer,
+                "redactor": finding.redactor.name(),
+                "reason": finding.redactor.reason(),
+            })).collect::<Vec<_>>(),
             "bytesIn": self.cuts.as_ref().map(|cuts| cuts.bytes_in),
             "bytesOut": self.cuts.as_ref().map(|cuts| cuts.bytes_out),
         })

@@ -38,6 +38,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, error::ErrorKind};
 
+use kube_audit_core::options::{CommonOptions, Options, Properties};
+
 use self::args::{Cli, Command};
 
 /// Exit status of the tool, as `kube-audit --help` documents it.
@@ -102,6 +104,13 @@ fn run() -> Result<Exit, Failure> {
                 .to_owned(),
         )),
     }
+}
+
+/// Reads options of a filter that commands take too.
+fn filter_options(options: &Properties) -> Result<CommonOptions, Failure> {
+    Options::filter(options)
+        .and_then(|options| CommonOptions::read(&options))
+        .map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Handles what `clap` returns instead of arguments: help, the version, or an error.

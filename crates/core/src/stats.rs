@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::stage::redact::{Counts, Redactor};
+
 /// Counters of a pipeline since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -27,6 +29,10 @@ pub struct Stats {
     pub level_bytes: u64,
     /// Bytes of managed fields that were cut.
     pub managed_fields_bytes: u64,
+    /// Events kept in which something was redacted.
+    pub redacted: u64,
+    /// Values that were redacted, by redactor.
+    pub values_redacted: Counts,
     /// Records that hold no audit event.
     pub non_audit: u64,
     /// Records that look like an audit event and cannot be read.
@@ -166,8 +172,21 @@ impl<S> Series<S> {
 const EVENTS: &str = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
 const CUT: &str = "Bytes that the policy cut from the audit events kept, by cause.";
 
+/// The series of values that one redactor has hidden.
+macro_rules! redacted {
+    ($redactor:ident, $name:literal) => {
+        Series::counter(
+            "values_redacted_total",
+            "Values that were redacted in audit events, by redactor.",
+            concat!("values redacted by ", $name),
+            |stats: &Stats| stats.values_redacted.of(Redactor::$redactor),
+        )
+        .labelled(&[("redactor", Cow::Borrowed($name))])
+    };
+}
+
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series<Stats>; 14] = [
+pub static SERIES: [Series<Stats>; 33] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -207,6 +226,30 @@ pub static SERIES: [Series<Stats>; 14] = [
         |stats: &Stats| stats.managed_fields_bytes,
     )
     .labelled(&[("cause", Cow::Borrowed("managed_fields"))]),
+    Series::counter(
+        "events_redacted_total",
+        "Audit events kept in which something was redacted.",
+        "events redacted",
+        |stats| stats.redacted,
+    ),
+    redacted!(Annotation, "annotation"),
+    redacted!(Args, "args"),
+    redacted!(ConfigMap, "configmap"),
+    redacted!(Crd, "crd"),
+    redacted!(Csr, "csr"),
+    redacted!(Deep, "deep"),
+    redacted!(Env, "env"),
+    redacted!(Exec, "exec"),
+    redacted!(Extra, "extra"),
+    redacted!(LastApplied, "last-applied"),
+    redacted!(Message, "message"),
+    redacted!(Named, "named"),
+    redacted!(Net, "net"),
+    redacted!(Path, "path"),
+    redacted!(Proxy, "proxy"),
+    redacted!(Secret, "secret"),
+    redacted!(Token, "token"),
+    redacted!(Uri, "uri"),
     Series::counter(
         "records_non_audit_total",
         "Records that hold no audit event.",
@@ -291,6 +334,17 @@ mod tests {
                 .iter()
                 .filter(|other| (other.name, other.labels) == (series.name, series.labels));
             assert_eq!(same.count(), 1, "{series:?}");
+        }
+    }
+
+    #[test]
+    fn each_redactor_has_a_series_of_its_name() {
+        for redactor in Redactor::ALL {
+            let mut stats = Stats::default();
+            stats.values_redacted.add(redactor, 5);
+            let changed = SERIES.iter().filter(|series| series.value(&stats) > 0);
+            let labels: Vec<_> = changed.map(|series| series.labels).collect();
+            assert_eq!(labels, [[("redactor", Cow::Borrowed(redactor.name()))]]);
         }
     }
 

@@ -1,6 +1,8 @@
 //! The part that filter and output share: the pipeline, the policy that it applies, and
 //! the log lines about records that cannot be read.
 
+use std::borrow::Cow;
+
 use kube_audit_core::chunk::Sink;
 use kube_audit_core::options::CommonOptions;
 use kube_audit_core::pipeline::Pipeline;
@@ -8,12 +10,14 @@ use kube_audit_core::stats::Stats;
 
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
-use super::{Metric, OptionError, Patterns, metrics};
+use super::{Metric, MetricKind, OptionError, Patterns, metrics};
 
 /// Rewrites chunks by the policy in force.
 pub(crate) struct Engine {
     pipeline: Pipeline,
     watch: Option<PolicyWatch>,
+    /// The places of `Redact_Path`, as labels.
+    places: Vec<String>,
     /// Chunks with bytes that are not a record.
     broken_chunks: u64,
     /// Bad records and chunks that were logged, and when the next line may follow.
@@ -47,9 +51,14 @@ impl Engine {
         };
         let mut pipeline = Pipeline::new(options.settings, ruleset, random);
         pipeline.set_conditions(conditions);
+        log.log(LogLevel::Info, &options.redaction.summary());
+        let places = options.redaction.paths.iter();
+        let places = places.map(ToString::to_string).collect();
+        pipeline.set_redaction(Some(options.redaction));
         Ok(Engine {
             pipeline,
             watch,
+            places,
             broken_chunks: 0,
             logged: 0,
             limit: LogLimit::default(),
@@ -90,11 +99,34 @@ impl Engine {
     /// Visits the counters as metrics.
     pub(crate) fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         metrics::visit_stats(self.stats(), visit);
+        let redaction = self.pipeline.redaction();
+        let used = redaction.iter().flat_map(|redaction| redaction.places());
+        for (place, (_, used)) in self.places.iter().zip(used) {
+            let labels = [("path", Cow::Borrowed(place.as_str()))];
+            visit(&Metric {
+                name: "redact_path_matches_total",
+                help: "Values at a place of Redact_Path that were redacted.",
+                kind: MetricKind::Counter,
+                labels: &labels,
+                value: used.matches,
+            });
+        }
     }
 
     /// Logs the counts, and what is lost with the engine.
     pub(crate) fn close(&self, log: &dyn Log) {
         log.log(LogLevel::Info, &self.stats().summary());
+        let redaction = self.pipeline.redaction();
+        for (place, used) in redaction.iter().flat_map(|redaction| redaction.places()) {
+            if used.seen > 0 && used.matches == 0 {
+                let message = format!(
+                    "`Redact_Path {place}` never matched, though {} bodies of the resource were \
+                     seen: check the pointer with `kube-audit explain`",
+                    used.seen
+                );
+                log.log(LogLevel::Warn, &message);
+            }
+        }
         let withheld = self.stats().withheld;
         if withheld > 0 {
             let message =

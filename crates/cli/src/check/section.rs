@@ -20,11 +20,17 @@ pub(super) struct Checked {
 pub(super) fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
     let options = Options::section(kind, properties)?;
     options.check_host_values()?;
-    let remarks = match kind {
+    let mut remarks = match kind {
         SectionKind::Output => ForwardOptions::check(&options)?,
         SectionKind::Filter | SectionKind::Node => Vec::new(),
     };
-    let inline_policy = match CommonOptions::read(&options)?.policy {
+    let common = CommonOptions::read(&options)?;
+    let of_redaction = common.redaction.remarks().into_iter();
+    remarks.extend(of_redaction.map(|(option, text)| Remark {
+        option,
+        text: format!("`{option}`: {text}"),
+    }));
+    let inline_policy = match common.policy {
         Some(PolicySource::Inline(text)) => {
             Policy::parse(table::POLICY.name, text.as_bytes(), Syntax::Inline)
                 .map_err(|error| OptionError::caused_by(table::POLICY, error))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::pipeline::Settings;
-use crate::stage::{Enrichment, KeyPattern, KeyRule};
+use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
 
 use super::conditions::ConditionOption;
 use super::error::OptionError;
@@ -20,6 +20,8 @@ pub struct CommonOptions {
     pub policy_reload: Option<Duration>,
     /// Conditions that events and records must meet to stay.
     pub conditions: Vec<ConditionOption>,
+    /// Hiding of secrets.
+    pub redaction: redact::Settings,
     /// Reading and writing of records.
     pub settings: Settings,
 }
@@ -33,6 +35,7 @@ impl CommonOptions {
             output_shape: options.choice(table::OUTPUT_SHAPE)?,
             non_audit: options.choice(table::NON_AUDIT)?,
             on_error: options.choice(table::ON_ERROR)?,
+            on_unreadable: options.choice(table::REDACT_UNREADABLE)?,
             event_time: options.choice(table::EVENT_TIME)?,
             enrichment: enrichment(options)?,
         };
@@ -41,6 +44,7 @@ impl CommonOptions {
             policy_reload: options
                 .duration_or_off(table::POLICY_RELOAD, Duration::from_secs(30))?,
             conditions: ConditionOption::read(options)?,
+            redaction: super::redact::read(options)?,
             settings,
         })
     }

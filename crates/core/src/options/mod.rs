@@ -7,6 +7,7 @@
 //! | `error` | an option that is wrong, as data and as a sentence |
 //! | `choice` | values that are one of a few words |
 //! | `common`, `policy`, `conditions` | the options that filter and output have in common |
+//! | `redact` | what is redacted |
 //! | `on_panic` | the fate of a chunk after an internal error |
 //! | `host` | options that the host keeps to itself |
 //! | `docs` | `docs/options.md`, written by a test |
@@ -22,6 +23,7 @@ mod host;
 mod on_panic;
 mod policy;
 mod read;
+mod redact;
 pub mod table;
 
 pub use choice::Choice;

@@ -12,7 +12,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape};
+use crate::pipeline::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
 use crate::text::suggest::nearest;
 
@@ -277,7 +277,32 @@ options! {
 
     /// Fate of a filter's chunk after an internal error of the plugin (a panic). An
     /// output asks Fluent Bit to hand the chunk over again.
-    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy, else `keep`");
+    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy or redaction, else `keep`");
+
+    // Redaction.
+
+    /// What is redacted, separated by commas: `on` or `off` for all redactors, and single
+    /// ones with their modes (`env=named, configmap=off`; `off, secret, token`). The
+    /// redactors are those of `docs/redaction.md`.
+    REDACT = OptionDef::new("Redact", BOTH, Text("on | off | NAME | NAME=MODE, …")).default("`on`");
+    /// A place whose values are redacted too: `databases.example.net /spec/users/*/code`.
+    /// RESOURCE is `plural.group/subresource` as in kubectl, `*` for any, or `event`; POINTER
+    /// is a JSON pointer in which `*` is any one member or item and `**` any number of them.
+    REDACT_PATH = OptionDef::new("Redact_Path", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    /// Several of `Redact_Path` in one value.
+    REDACT_PATHS = OptionDef::new("Redact_Paths", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    /// A place that stays as it came, whatever a redactor says.
+    REDACT_KEEP = OptionDef::new("Redact_Keep", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    /// Several of `Redact_Keep` in one value.
+    REDACT_KEEPS = OptionDef::new("Redact_Keeps", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    /// More names of members, variables, flags and parameters that hold a secret.
+    REDACT_NAMES = OptionDef::new("Redact_Names", BOTH, Text("NAME, NAME…"));
+    /// A key of at least 16 bytes that makes marks of equal values equal:
+    /// `REDACTED` and 16 digits of an HMAC-SHA256.
+    REDACT_KEY = OptionDef::new("Redact_Key", BOTH, Text("TEXT")).secret().entities(UndoIfEscaped);
+    /// What is done with text that looks like an audit event and cannot be read. `cut`: it
+    /// ends before the first body; `On_Error drop` drops it all the same.
+    REDACT_UNREADABLE = OptionDef::new("Redact_Unreadable", BOTH, Choice(words::<OnUnreadable>)).default("cut");
 
     // Selection.
 

@@ -10,11 +10,12 @@ use crate::doc::edit::{Cause, Edits, Plan};
 use crate::doc::json::Json;
 use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{AnyDoc, Doc, Malformed};
-use crate::event::kube::{Event, MapView, Member, Scratch};
+use crate::event::kube::{Event, Field, MapView, Member, Scratch};
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
-use crate::pipeline::settings::{EventTimeSource, OnOther, OutputShape, Settings};
+use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
 use crate::stage::enrich::Enrich;
+use crate::stage::redact::{MARK, unreadable};
 use crate::stage::select::{Subject, Whole};
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::{self, RuleStats, Stats};
@@ -52,6 +53,17 @@ pub(super) struct Place<'p> {
     /// The members of the record's map.
     pub members: &'p [Member],
     pub carrier: Carrier<'p>,
+}
+
+/// What the text is that pieces make together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// Events, which were handled.
+    Events,
+    /// Something that begins like an event and cannot be read.
+    Unreadable,
+    /// Something else.
+    Other,
 }
 
 /// The share of an event in what its carrier holds.
@@ -113,7 +125,7 @@ impl Writer {
         self.content(&place, Json(line.text), content, scratch, item, sink);
     }
 
-    /// Handles a text that was put together, if it holds events; returns whether it does.
+    /// Handles a text that was put together, if it holds events; returns what it is.
     #[inline(never)]
     pub(super) fn assembled(
         &mut self,
@@ -122,18 +134,20 @@ impl Writer {
         scratch: &mut Scratch,
         item: &mut Scratch,
         sink: &mut impl Sink,
-    ) -> bool {
+    ) -> Joined {
         let mut view = MapView::default();
         let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
-        if matches!(content, Content::Other | Content::Malformed) {
-            return false;
+        match content {
+            Content::Other => return Joined::Other,
+            Content::Malformed => return Joined::Unreadable,
+            Content::Event(_) | Content::List(_) => {}
         }
         let place = Place {
             carrier: Carrier::Text(line),
             ..*place
         };
         self.content(&place, Json(line.text), content, scratch, item, sink);
-        true
+        Joined::Events
     }
 
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
@@ -156,7 +170,7 @@ impl Writer {
                 }
             }
             Content::List(list) => self.list(place, doc, list, item, sink),
-            Content::Other => self.other(place, sink),
+            Content::Other => self.no_event(place, sink),
             Content::Malformed => self.malformed(place, sink),
         }
     }
@@ -412,6 +426,18 @@ impl Writer {
         }
     }
 
+    /// Handles text or a map that is not an event, unless it is the rest of one.
+    fn no_event(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        if let Carrier::Text(line) = place.carrier
+            && self.stages.redact.is_some()
+            && unreadable::is_rest_of_event(line.text, line.prefix.map(|prefix| prefix.piece))
+            && self.remains(place, line, sink)
+        {
+            return;
+        }
+        self.other(place, sink);
+    }
+
     /// Handles a record that holds no audit event.
     pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         stats::count(&mut self.stats.non_audit);
@@ -419,9 +445,136 @@ impl Writer {
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
+    #[cold]
     pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         stats::count(&mut self.stats.malformed);
-        self.pass(self.settings.on_error, place, sink);
+        match self.on_unreadable() {
+            OnUnreadable::Keep => self.pass(OnOther::Keep, place, sink),
+            OnUnreadable::Drop => sink.leave_out(place.original),
+            OnUnreadable::Cut => match place.carrier {
+                Carrier::Text(line) if unreadable::looks_like_event(line.text) => {
+                    self.salvage(place, line, sink);
+                }
+                Carrier::Text(_) => self.pass(OnOther::Keep, place, sink),
+                Carrier::Map => self.hide_members(place, sink),
+            },
+        }
+    }
+
+    /// Handles a piece of a split line that could not be put together; returns whether
+    /// that is all to be done, because the piece may hold secrets.
+    #[cold]
+    pub(super) fn remains(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let outcome = self.on_unreadable();
+        if outcome == OnUnreadable::Keep {
+            return false;
+        }
+        let place = &Place {
+            carrier: Carrier::Text(line),
+            ..*place
+        };
+        if outcome == OnUnreadable::Drop || unreadable::looks_like_event(line.text) {
+            self.malformed(place, sink);
+            return true;
+        }
+        stats::count(&mut self.stats.malformed);
+        let front = line.prefix.map_or(0, |prefix| prefix.length);
+        self.write_text(place, line, sink, |out| {
+            out.extend_from_slice(line.text.get(..front).unwrap_or_default());
+            out.extend_from_slice(MARK);
+        });
+        true
+    }
+
+    /// The outcome for text that cannot be read. Without redaction nothing is hidden.
+    fn on_unreadable(&self) -> OnUnreadable {
+        match (self.settings.on_error, &self.stages.redact) {
+            (OnOther::Drop, _) => OnUnreadable::Drop,
+            (OnOther::Keep, Some(_)) => self.settings.on_unreadable,
+            (OnOther::Keep, None) => OnUnreadable::Keep,
+        }
+    }
+
+    /// Judges the events in a text that can be read, and cuts the others.
+    fn salvage(&mut self, place: &Place<'_>, line: Line<'_>, sink: &mut impl Sink) {
+        let front = line.prefix.map_or(0, |prefix| prefix.length);
+        let text = line.text.get(front..).unwrap_or_default();
+        let doc = Json(line.text);
+        let mut scratch = Scratch::default();
+        let mut rest = Vec::new();
+        sink.leave_out(place.original);
+        for part in unreadable::events_in(text) {
+            let part = front.saturating_add(part.start)..front.saturating_add(part.end);
+            let mut view = MapView::default();
+            let whole = view.read(doc, part.start, &mut scratch).is_ok() && view.end <= part.end;
+            if whole
+                && let Content::Event(event) = Content::of_map(doc, &view)
+                && self
+                    .event(place, doc, event, &scratch, Extent::Item, sink)
+                    .is_ok()
+            {
+                continue;
+            }
+            rest.clear();
+            rest.extend_from_slice(line.text.get(..front).unwrap_or_default());
+            unreadable::cut(line.text.get(part).unwrap_or_default(), &mut rest);
+            self.write_text(place, line, sink, |out| out.extend_from_slice(&rest));
+        }
+    }
+
+    /// Writes a record with another text.
+    fn write_text(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        sink: &mut impl Sink,
+        text: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut value = Vec::new();
+        text(&mut value);
+        if !self.holds(Whole::Text(&value), &[]) {
+            return sink.leave_out(place.original);
+        }
+        self.record_edits.clear();
+        let member = line.member.value..line.member.end;
+        self.record_edits
+            .replace_value(member, Cause::Redact, |out| {
+                Msgpack::write_text(out, &value);
+            });
+        // The record was read before, so that its edits can be written.
+        if let Err(Malformed) = self.write_record(place, None, Extent::Item, sink) {
+            sink.leave_out(place.original);
+        }
+    }
+
+    /// Hides what may hold secrets in a map that cannot be read as an event.
+    fn hide_members(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        self.record_edits.clear();
+        for member in place.members {
+            let may_hold_secrets = matches!(
+                member.field,
+                Field::RequestUri
+                    | Field::ResponseStatus
+                    | Field::RequestObject
+                    | Field::ResponseObject
+                    | Field::Annotations
+                    | Field::Items
+            );
+            if may_hold_secrets {
+                self.record_edits
+                    .replace_value(member.value..member.end, Cause::Redact, |out| {
+                        Msgpack::write_text(out, MARK);
+                    });
+            }
+        }
+        if let Err(Malformed) = self.write_record(place, None, Extent::Whole, sink) {
+            sink.leave_out(place.original);
+        }
     }
 
     fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut impl Sink) {

@@ -10,6 +10,7 @@ use crate::input::cri::Prefix;
 use crate::input::recognise::Content;
 use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
 use crate::stage::decide::Decide;
+use crate::stage::redact::{Finding, Redaction};
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::Stats;
 
@@ -38,6 +39,8 @@ pub struct Cuts {
     pub annotations: Vec<String>,
     /// Bytes of `managedFields`.
     pub managed_fields: usize,
+    /// What is redacted.
+    pub redacted: Vec<Finding>,
     /// Bytes of the event as it was logged.
     pub bytes_in: usize,
     /// Bytes of what is left of it.
@@ -63,23 +66,27 @@ pub fn evaluate(
     ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation),
 ) -> Result<(), NotEvaluated> {
-    examine(line, ruleset, |evaluation, _, _| answer(evaluation))
+    examine(line, ruleset, &mut None, |evaluation, _, _| {
+        answer(evaluation)
+    })
 }
 
 /// Like [`evaluate`], together with the request as the policy saw it, and with what is cut
-/// from each event that is kept.
+/// and redacted in each event that is kept.
 pub fn examine(
     line: &[u8],
     ruleset: &Arc<Ruleset>,
+    redaction: &mut Option<Redaction>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
-    let stages = Stages {
+    let mut stages = Stages {
         decide: Decide {
             ruleset: Some(Arc::clone(ruleset)),
         },
+        redact: redaction.take(),
         ..Stages::default()
     };
-    for_each_event(line, |event, scratch| {
+    let result = for_each_event(line, |event, scratch| {
         let (mut edits, mut stats) = (Edits::default(), Stats::default());
         let mut job = Job {
             doc: Json(line),
@@ -105,14 +112,19 @@ pub fn examine(
             }),
         };
         let plan = edits.settle(Json(line));
-        let cuts = kept
+        let mut cuts = kept
             .then(|| Cuts::of(Json(line), event, scratch, plan))
             .transpose()?;
+        if let (Some(cuts), Some(redaction)) = (&mut cuts, &stages.redact) {
+            cuts.redacted = redaction.findings(Json(line), event)?;
+        }
         event.attributes(line, scratch, |attributes| {
             answer(evaluation, attributes, cuts);
         });
         Ok(())
-    })
+    });
+    *redaction = stages.redact;
+    result
 }
 
 fn for_each_event<'l>(

@@ -7,6 +7,7 @@
 //! | decide | [`decide`] | asks the policy for level and omitted stages |
 //! | select | [`select`] | drops what `Regex` and `Exclude` do not let through |
 //! | cut | [`cut`] | asks for what the level leaves out to be removed |
+//! | redact | [`redact`] | asks for the secrets in what is left to be hidden |
 //!
 //! The last stage, [`enrich`], is about the record that the event ends up in, and is
 //! applied when that is written. Stages only ask for [edits](crate::doc::edit); what they
@@ -19,6 +20,7 @@ pub(crate) mod cut;
 pub(crate) mod decide;
 pub(crate) mod enrich;
 pub(crate) mod explain;
+pub mod redact;
 pub(crate) mod select;
 
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
@@ -33,6 +35,7 @@ use crate::policy::Decision;
 use crate::stats::{self, Stats};
 
 use decide::Decide;
+use redact::Redaction;
 use select::Select;
 
 /// An event on its way through the stages.
@@ -78,6 +81,8 @@ pub struct Stages {
     pub decide: Decide,
     /// The conditions.
     pub select: Select,
+    /// The redaction; `None` if it is off.
+    pub redact: Option<Redaction>,
 }
 
 impl Stages {
@@ -87,7 +92,7 @@ impl Stages {
     /// nothing before they have answered: a detection is to be added after the selection,
     /// is given `flow`, and may answer `Continue` to keep what the policy would drop.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
+    pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
         stats::count(&mut job.stats.events);
         stats::count_bytes(&mut job.stats.bytes_in, job.event.range().len());
         let mut flow = self.decide.apply(job);
@@ -95,7 +100,12 @@ impl Stages {
             flow = self.select.apply(job);
         }
         match flow {
-            Flow::Continue => cut::apply(job)?,
+            Flow::Continue => {
+                cut::apply(job)?;
+                if let Some(redaction) = &mut self.redact {
+                    redaction.apply(job)?;
+                }
+            }
             Flow::Drop(DroppedBy::Policy) => stats::count(&mut job.stats.dropped),
             Flow::Drop(DroppedBy::Condition) => stats::count(&mut job.stats.excluded_events),
         }

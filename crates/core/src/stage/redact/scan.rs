@@ -1,0 +1,264 @@
+//! Small steps through a text.
+
+/// The text from a place on; empty behind its end.
+pub(super) fn from(text: &[u8], at: usize) -> &[u8] {
+    text.get(at..).unwrap_or_default()
+}
+
+/// The end of the run of bytes of a class that begins at a place.
+pub(super) fn run(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
+    let rest = from(text, at);
+    let length = rest.iter().position(|byte| !class(*byte));
+    at + length.unwrap_or(rest.len())
+}
+
+/// The place after a byte that may stand at a place.
+pub(super) fn skip(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
+    at + usize::from(text.get(at).is_some_and(|byte| class(*byte)))
+}
+
+/// True if a place is the beginning of a text or stands after a byte of a class.
+pub(super) fn follows(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> bool {
+    match at.checked_sub(1) {
+        Some(before) => text.get(before).is_some_and(|byte| class(*byte)),
+        None => true,
+    }
+}
+
+/// True for white space.
+pub(super) fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
+/// True for letters, digits and `_`.
+pub(super) fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The places at which a text holds another.
+pub(super) fn find_all<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    // Texts are short and searched once: preparing a search would cost more than it saves.
+    let is_rare = |byte: &u8| !byte.is_ascii_lowercase() && *byte != b' ';
+    let rare = needle.iter().position(is_rare).unwrap_or(0);
+    let byte = needle.get(rare).copied().unwrap_or_default();
+    memchr::memchr_iter(byte, text).filter_map(move |at| {
+        let begin = at.checked_sub(rare)?;
+        from(text, begin).starts_with(needle).then_some(begin)
+    })
+}
+
+/// The first place at or after `at` at which a text holds another.
+pub(super) fn find(text: &[u8], at: usize, needle: &[u8]) -> Option<usize> {
+    Some(at + find_all(from(text, at), needle).next()?)
+}
+
+/// The length of the JSON value that a text begins with, white space before it included;
+/// `None` if it is not valid JSON, or nested more than [`DEEPEST_JSON`] deep.
+pub(super) fn json_value(text: &[u8]) -> Option<usize> {
+    let space = |at: usize| {
+        run(text, at, |byte| {
+            matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+        })
+    };
+    let mut open = Open::default();
+    let mut at = space(0);
+    loop {
+        // A value, or the end of an empty container.
+        match *text.get(at)? {
+            bracket @ (b'{' | b'[') => {
+                at = space(at + 1);
+                if text.get(at) == Some(&closing(bracket)) {
+                    at += 1;
+                } else {
+                    open.push(bracket)?;
+                    if bracket == b'{' {
+                        at = member_name(text, at, space)?;
+                    }
+                    continue;
+                }
+            }
+            b'"' => at = string(text, at)?,
+            _ => at = scalar(text, at)?,
+        }
+        // What follows a value.
+        loop {
+            let Some(close) = open.closing() else {
+                return Some(at);
+            };
+            at = space(at);
+            match *text.get(at)? {
+                b',' => {
+                    at = space(at + 1);
+                    if close == b'}' {
+                        at = member_name(text, at, space)?;
+                    }
+                    break;
+                }
+                byte if byte == close => {
+                    open.pop();
+                    at += 1;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Containers of JSON that may be open at once.
+pub(super) const DEEPEST_JSON: usize = 1024;
+
+/// The containers that are open: a bit for each, set for objects.
+#[derive(Default)]
+struct Open {
+    objects: [u64; DEEPEST_JSON / 64],
+    depth: usize,
+}
+
+impl Open {
+    fn push(&mut self, bracket: u8) -> Option<()> {
+        let word = self.objects.get_mut(self.depth / 64)?;
+        let bit = 1 << (self.depth % 64);
+        if bracket == b'{' {
+            *word |= bit;
+        } else {
+            *word &= !bit;
+        }
+        self.depth += 1;
+        Some(())
+    }
+
+    fn pop(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
+
+    /// The bracket that closes the innermost.
+    fn closing(&self) -> Option<u8> {
+        let innermost = self.depth.checked_sub(1)?;
+        let word = self.objects.get(innermost / 64)?;
+        let is_object = word >> (innermost % 64) & 1 == 1;
+        Some(if is_object { b'}' } else { b']' })
+    }
+}
+
+/// True if a text is one JSON value and nothing else.
+pub(super) fn is_json(text: &[u8]) -> bool {
+    json_value(text).is_some_and(|end| from(text, end).iter().all(|byte| is_space(*byte)))
+}
+
+fn closing(bracket: u8) -> u8 {
+    if bracket == b'{' { b'}' } else { b']' }
+}
+
+/// The place of the value of the member whose name stands at a place.
+fn member_name(text: &[u8], at: usize, space: impl Fn(usize) -> usize) -> Option<usize> {
+    let colon = space(string(text, at)?);
+    (text.get(colon) == Some(&b':')).then(|| space(colon + 1))
+}
+
+fn string(text: &[u8], at: usize) -> Option<usize> {
+    if text.get(at) != Some(&b'"') {
+        return None;
+    }
+    let mut at = at + 1;
+    loop {
+        at = run(text, at, |byte| !matches!(byte, b'"' | b'\\' | 0..0x20));
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => match text.get(at + 1)? {
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
+                b'u' => {
+                    let digits = text.get(at + 2..at + 6)?;
+                    if !digits.iter().all(u8::is_ascii_hexdigit) {
+                        return None;
+                    }
+                    at += 6;
+                }
+                _ => return None,
+            },
+            _ => return None,
+        }
+    }
+}
+
+fn scalar(text: &[u8], at: usize) -> Option<usize> {
+    let end = run(text, at, |byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
+    });
+    let word = text.get(at..end)?;
+    let is_number = || {
+        let digits = word.strip_prefix(b"-").unwrap_or(word);
+        let exact = |byte: u8| byte.is_ascii_digit();
+        let mut at = run(digits, 0, exact);
+        let is_integer = at == 1 || at > 1 && digits.first() != Some(&b'0');
+        if digits.get(at) == Some(&b'.') {
+            let end = run(digits, at + 1, exact);
+            if end == at + 1 {
+                return false;
+            }
+            at = end;
+        }
+        if matches!(digits.get(at), Some(b'e' | b'E')) {
+            let from = skip(digits, at + 1, |byte| matches!(byte, b'+' | b'-'));
+            let end = run(digits, from, exact);
+            if end == from {
+                return false;
+            }
+            at = end;
+        }
+        is_integer && at == digits.len()
+    };
+    (matches!(word, b"true" | b"false" | b"null") || is_number()).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_read_strictly() {
+        for text in [
+            "{}",
+            "[]",
+            "1",
+            "-0.5e+3",
+            "true",
+            r#""a\u0026\n""#,
+            r#"{"a":[1,{"b":null}],"c":""}"#,
+            " [ 1 , 2 ] ",
+            "0",
+        ] {
+            assert!(is_json(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\"}",
+            "{\"a\":1,}",
+            "01",
+            "1.",
+            "tru",
+            "[1}",
+            "\"a",
+            "\"\\x\"",
+            "{} {}",
+            "{a:1}",
+            "\"\n\"",
+            "-",
+            "1e",
+            "nul",
+            "NaN",
+        ] {
+            assert!(!is_json(text.as_bytes()), "{text}");
+        }
+        assert_eq!(json_value(br#"{"a":1}: is wrong"#), Some(7));
+        assert_eq!(json_value(b"[]byte{0x2d}"), Some(2));
+    }
+
+    #[test]
+    fn deep_json_is_read_without_recursion() {
+        let nested = |depth| "[{\"a\":".repeat(depth) + "1" + &"}]".repeat(depth);
+        assert!(is_json(nested(DEEPEST_JSON / 2).as_bytes()));
+        assert!(!is_json(nested(1_000_000).as_bytes()));
+    }
+}
