@@ -472,13 +472,13 @@ impl<'v, 'a> Event<'v, 'a> {
     /// `resource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
     pub fn resource(&self) -> Option<Text<'a>> {
         let reference = self.view.object_ref.as_ref()?;
-        Some(reference.text(RefField::Resource as usize))
+        Some(reference.text(RefField::Resource))
     }
 
     /// `subresource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
     pub fn subresource(&self) -> Option<Text<'a>> {
         let reference = self.view.object_ref.as_ref()?;
-        Some(reference.text(RefField::Subresource as usize))
+        Some(reference.text(RefField::Subresource))
     }
 
     /// Where the extra fields of the user begin and end, if there are any.
@@ -488,7 +488,7 @@ impl<'v, 'a> Event<'v, 'a> {
 
     /// What the request asked for.
     pub fn requested(&self) -> Requested<'a> {
-        let verb = self.view.texts.value(Field::Verb as usize);
+        let verb = self.view.texts.value(Field::Verb);
         let Some(reference) = self.view.object_ref else {
             let path = path_of(self.text(Field::RequestUri));
             let owned = |part: &[u8]| Cow::Owned(part.to_vec());
@@ -497,13 +497,13 @@ impl<'v, 'a> Event<'v, 'a> {
                 Cow::Owned(path) => Requested::at(verb, &path, owned),
             };
         };
-        let mut group = reference.value(RefField::ApiGroup as usize);
+        let mut group = reference.value(RefField::ApiGroup);
         // v1alpha1 has the group in front of the version.
         if self
             .text(Field::ApiVersion)
             .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
         {
-            let version = reference.value(RefField::ApiVersion as usize);
+            let version = reference.value(RefField::ApiVersion);
             if let Some(slash) = memchr::memrchr(b'/', &version) {
                 group = Cow::Owned(version.get(..slash).unwrap_or_default().to_vec());
             }
@@ -511,9 +511,9 @@ impl<'v, 'a> Event<'v, 'a> {
         Requested {
             verb,
             group,
-            resource: reference.value(RefField::Resource as usize),
-            subresource: reference.value(RefField::Subresource as usize),
-            name: reference.value(RefField::Name as usize),
+            resource: reference.value(RefField::Resource),
+            subresource: reference.value(RefField::Subresource),
+            name: reference.value(RefField::Name),
         }
     }
 
