@@ -392,6 +392,11 @@ impl<'a> Event<'a> {
         self.text(Field::RequestReceivedTimestamp)
     }
 
+    /// `requestURI`, where the document has one.
+    pub fn request_uri(&self) -> Option<Text<'a>> {
+        self.text(Field::RequestUri)
+    }
+
     /// Whether the request is a patch, whose body is no object of its own.
     pub fn is_patch(&self) -> bool {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
@@ -403,6 +408,32 @@ impl<'a> Event<'a> {
     /// request's body, so that in later stages name and namespace come from the
     /// URL, as long as the URL and `objectRef` speak of the same thing.
     pub fn attributes<R>(
+        &self,
+        document: &'a [u8],
+        scratch: &Scratch,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
+        self.logged_attributes(document, scratch, |logged| {
+            let Target::Resource(mut resource) = logged.target else {
+                return use_attributes(logged);
+            };
+            let path;
+            // These have no body to fill anything from; lists name objects by field selectors.
+            let reads = matches!(logged.verb, b"get" | b"list" | b"watch");
+            if !reads && self.stage() != Some(Stage::RequestReceived) {
+                path = path_of(self.text(Field::RequestUri));
+                undo_back_fill(&mut resource, &path, logged.verb);
+            }
+            use_attributes(&Attributes {
+                target: Target::Resource(resource),
+                ..*logged
+            })
+        })
+    }
+
+    /// Calls `use_attributes` with the request as it was logged: namespace and name may
+    /// come from the request's body.
+    pub fn logged_attributes<R>(
         &self,
         document: &'a [u8],
         scratch: &Scratch,
@@ -471,13 +502,6 @@ impl<'a> Event<'a> {
             && let Some(slash) = memchr::memrchr(b'/', &version)
         {
             resource.group = &version[..slash];
-        }
-        let path;
-        // These have no body to fill anything from; lists name objects by field selectors.
-        let reads = matches!(&*verb, b"get" | b"list" | b"watch");
-        if !reads && self.stage() != Some(Stage::RequestReceived) {
-            path = path_of(self.text(Field::RequestUri));
-            undo_back_fill(&mut resource, &path, &verb);
         }
         use_attributes(&Attributes {
             user,

@@ -19,6 +19,7 @@ mod parse;
 mod preset;
 mod ruleset;
 mod schema;
+mod selectors;
 mod validate;
 
 pub use attributes::{Attributes, Resource, Target, User};
@@ -29,3 +30,4 @@ pub use model::{GroupResources, Policy, Rule, Selector};
 pub use parse::{Parsed, Syntax};
 pub use preset::{Preset, UnknownPreset};
 pub use ruleset::{Decision, Ruleset};
+pub(crate) use selectors::Selectors;

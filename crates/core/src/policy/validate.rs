@@ -32,6 +32,13 @@ pub(super) fn validate(doc: PolicyDoc) -> Result<Policy, Findings<ProblemKind>> 
     })
 }
 
+/// Validates a rule that is not part of a policy.
+pub(super) fn rule_alone(doc: RuleDoc, path: Path<'_>) -> (Rule, Findings<ProblemKind>) {
+    let mut problems = Findings::new();
+    let rule = rule(doc, path, &mut problems);
+    (rule, problems)
+}
+
 fn rule(doc: RuleDoc, path: Path<'_>, problems: &mut Findings<ProblemKind>) -> Rule {
     let level = level(&doc, path, problems);
     let urls_path = path.field("nonResourceURLs");
