@@ -1,6 +1,7 @@
 //! What is done to an event, a file for each stage.
 
 pub(crate) mod cut;
+pub mod detect;
 pub(crate) mod enrich;
 pub(crate) mod explain;
 pub(crate) mod select;
