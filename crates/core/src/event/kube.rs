@@ -495,13 +495,11 @@ impl<'a> Event<'a> {
             namespace: &logged.namespace,
             name: &logged.name,
         };
-        // v1alpha1 has the group in front of the version.
-        if self
-            .text(Field::ApiVersion)
-            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
-            && let Some(slash) = memchr::memrchr(b'/', &version)
-        {
-            resource.group = &version[..slash];
+        // v1alpha1 has the group in front of the version, and knows no other place for it.
+        let alpha = |version: Text<'_>| version.is(b"audit.k8s.io/v1alpha1");
+        if self.text(Field::ApiVersion).is_some_and(alpha) {
+            let group = memchr::memrchr(b'/', &version).and_then(|slash| version.get(..slash));
+            resource.group = group.unwrap_or_default();
         }
         use_attributes(&Attributes {
             user,

@@ -2,7 +2,7 @@
 //! way policies do.
 
 use super::decode::{self, RuleDoc, Text};
-use super::{Attributes, Level, Rule, validate};
+use super::{Attributes, Level, Rule, Selector, validate};
 use crate::text::{Node, Path};
 
 /// Selectors, as a rule of a policy has them.
@@ -51,6 +51,23 @@ impl Selectors {
     /// Says whether they look at who makes a request.
     pub(crate) fn names_users(&self) -> bool {
         !(self.0.users.is_empty() && self.0.user_groups.is_empty())
+    }
+
+    /// Says whether they are about requests for such a resource or path, whoever makes them.
+    pub(crate) fn concerns(&self, request: &Attributes<'_>) -> bool {
+        let rule = Rule {
+            users: Vec::new(),
+            user_groups: Vec::new(),
+            verbs: Vec::new(),
+            namespaces: Vec::new(),
+            ..self.0.clone()
+        };
+        rule.matches(request)
+    }
+
+    /// Returns the first selector that does not let a request through.
+    pub(crate) fn mismatch(&self, request: &Attributes<'_>) -> Option<Selector> {
+        self.0.mismatch(request)
     }
 
     /// Says whether they let a request through.

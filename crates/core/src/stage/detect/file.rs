@@ -516,3 +516,162 @@ impl Reader {
         self.problem(at, path, message);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        match Detections::parse("d", text.as_bytes()) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+        }
+    }
+
+    #[test]
+    fn texts_in_any_form() {
+        for text in [
+            "{}",
+            "kind: Detections\n",
+            "\u{feff}apiVersion: kube-audit/v1\nignore: []\n",
+            "{detections: [{id: a, verbs: ['get'], severity: low}]}",
+            r#"{"detections":[{"id":"a","verbs":["get"],"severity":"low"}]}"#,
+            "detections:\n- id: a\n  userGroups: [x]\n  results: [any, ok]\n  except:\n  - users: [z]\n",
+            "detections:\n- id: secret-read\n  severity: medium\n  except: [{namespaces: [demo]}]\n",
+        ] {
+            assert_eq!(problems(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn everything_wrong_has_its_place_and_what_would_be_right() {
+        for (text, want) in [
+            (
+                "{ignor: []}",
+                "d:1:2: ignor: unknown field; did you mean `ignore`?",
+            ),
+            (
+                "kind: Policy",
+                "d:1:7: kind: found `Policy`, expected `Detections`",
+            ),
+            ("- a", "d:1:1: found a list, expected a mapping"),
+            // A file that is just being written.
+            ("", "d:1:1: found null, expected a mapping"),
+            (
+                "detections: a",
+                "d:1:13: detections: found string `a`, expected a list: write `[\"a\"]`",
+            ),
+            (
+                "detections: [a]",
+                "d:1:14: detections[0].id: found string `a`, expected a mapping with `id`",
+            ),
+            (
+                "detections: [{verbs: [get]}]",
+                "d:1:14: detections[0].id: missing: every detection needs an id",
+            ),
+            (
+                "detections: [{id: Mine, verbs: [get]}]",
+                "d:1:19: detections[0].id: invalid id `Mine`: use up to 64 lower-case letters, digits and `-`",
+            ),
+            (
+                "detections: [{id: -a, verbs: [get]}]",
+                "d:1:19: detections[0].id: invalid id `-a`: it must not begin with `-`",
+            ),
+            (
+                "detections: [{id: high, verbs: [get]}]",
+                "d:1:19: detections[0].id: invalid id `high`: the option `Detect` has this word for something else",
+            ),
+            (
+                "detections: [{id: a, verbs: [get]}, {id: a, verbs: [get]}]",
+                "d:1:42: detections[1].id: `a` is defined twice: put both into one entry",
+            ),
+            (
+                "detections: [{id: secret-read, verbs: [get]}]",
+                "d:1:32: detections[0].verbs: `secret-read` is built in: only `severity` and `except` may be given, take another id for a detection of your own",
+            ),
+            (
+                "detections: [{id: secret-raed, severity: low}]",
+                "d:1:14: detections[0]: no built-in detection is called `secret-raed`; did you mean `secret-read`?",
+            ),
+            (
+                "detections: [{id: mine}]",
+                "d:1:14: detections[0]: `mine` would match every request: give at least one of users, userGroups, verbs, namespaces, resources, nonResourceURLs",
+            ),
+            (
+                "detections: [{id: a, verb: [get], users: [x]}]",
+                "d:1:22: detections[0].verb: unknown field; did you mean `verbs`?",
+            ),
+            (
+                "detections: [{id: a, users: [x], users: [y]}]",
+                "d:1:34: detections[0].users: set twice: remove one of the two",
+            ),
+            (
+                "detections: [{id: a, users: x}]",
+                "d:1:29: detections[0].users: found string `x`, expected a list: write `[\"x\"]`",
+            ),
+            (
+                "detections: [{id: a, users: [on]}]",
+                "d:1:30: detections[0].users[0]: found boolean `on`, expected a string: put it in quotes, `\"on\"`",
+            ),
+            (
+                "detections: [{id: a, users: [x], severity: hihg}]",
+                "d:1:44: detections[0].severity: unknown severity `hihg`: use `high` (one of low, medium, high, critical)",
+            ),
+            (
+                "detections: [{id: a, users: [x], results: [denid]}]",
+                "d:1:44: detections[0].results[0]: unknown result `denid`: use `denied` (one of ok, denied, failed, any)",
+            ),
+            (
+                "detections: [{id: a, users: [x], results: []}]",
+                "d:1:43: detections[0].results: an empty list matches nothing: leave it out for `ok`",
+            ),
+            (
+                "detections: [{id: a, users: [x], technique: ''}]",
+                "d:1:45: detections[0].technique: invalid technique ``: write one such as `T1609` or `T1552.007`",
+            ),
+            (
+                "detections: [{id: a, nonResourceURLs: [x]}]",
+                "d:1:40: detections[0].nonResourceURLs[0]: invalid value `x`: it must begin with `/`, or be `*` alone",
+            ),
+            (
+                "detections: [{id: a, resources: [{group: apps/v1}]}]",
+                "d:1:42: detections[0].resources[0].group: invalid value `apps/v1`: use `apps`, the lower-case name without a version",
+            ),
+            (
+                "detections: [{id: a, resources: [{groups: apps}]}]",
+                "d:1:35: detections[0].resources[0].groups: unknown field; did you mean `group`?",
+            ),
+            (
+                "ignore: [{}]",
+                "d:1:10: ignore[0]: it would match every request: give at least one of users, userGroups, verbs, namespaces, resources, nonResourceURLs",
+            ),
+            (
+                "ignore: [{severity: low, users: [x]}]",
+                "d:1:11: ignore[0].severity: unknown field of an exception, which has users, userGroups, verbs, namespaces, resources, nonResourceURLs",
+            ),
+            (
+                "ignore:\n- users:\n",
+                "d:2:8: ignore[0].users: found null, expected a list",
+            ),
+        ] {
+            let found = problems(text);
+            assert!(
+                found.iter().any(|problem| problem == want),
+                "{text}: {found:#?}\nlacks {want}"
+            );
+        }
+    }
+
+    #[test]
+    fn broken_texts_have_a_place() {
+        for text in ["{a", "a: [", "{\"a\":", "\u{1}", "a: &x [*x]"] {
+            let found = problems(text);
+            assert!(
+                found.len() == 1 && found[0].starts_with("d:1:"),
+                "{text}: {found:?}"
+            );
+        }
+        let error = Detections::parse("d", b"a: \xff").unwrap_err();
+        assert_eq!(error.to_string(), "d:1:4: not valid UTF-8");
+    }
+}

@@ -12,9 +12,6 @@ macro_rules! names {
         }
 
         impl $enum {
-            /// How many variants there are.
-            pub(super) const COUNT: usize = [$($enum::$variant,)* $enum::Other].len();
-
             /// Recognises a name; comparison is exact.
             pub(super) fn from_name(name: &[u8]) -> $enum {
                 match name {
@@ -65,6 +62,9 @@ names! {
 }
 
 impl Subresource {
+    /// How many variants there are.
+    pub(super) const COUNT: usize = Subresource::Other as usize + 1;
+
     /// Says whether kube-apiserver takes requests for it for long-running ones.
     pub(super) fn is_long_running(self) -> bool {
         use Subresource::*;
@@ -85,7 +85,7 @@ macro_rules! kinds {
 
         impl Kind {
             /// How many kinds there are.
-            pub(super) const COUNT: usize = [$(Kind::$kind,)* Kind::Other].len();
+            pub(super) const COUNT: usize = Kind::Other as usize + 1;
 
             /// Recognises a resource by its API group and plural name.
             pub(super) fn of(group: &[u8], resource: &[u8]) -> Kind {
