@@ -500,6 +500,8 @@ cases! {
         ["privileged-impersonation"] "get configmaps shop/a" {"as": (controller("x"))};
         ["privileged-impersonation"] "get configmaps shop/a"
             {"impersonatedUser": {"groups": ["system:masters"]}};
+        ["privileged-impersonation"] "get configmaps shop/a"
+            {"impersonatedUser": {"username": "system:node:n1"}};
         [] "get configmaps shop/a" {"as": "bob"};
         [] "get configmaps shop/a" {"as": "system:serviceaccount:shop:ci"};
         [] "get configmaps shop/a" {"impersonatedUser": {}};
