@@ -6,9 +6,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that lacks its input may stop")]
 
-mod audit_log;
-#[path = "../tests/policy_support/mod.rs"]
-mod policy_support;
 mod workload;
 
 use std::time::Instant;

@@ -6,16 +6,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that lacks its input may stop")]
 
-#[path = "../tests/policy_support/mod.rs"]
-mod policy_support;
-
 use std::hint::black_box;
 use std::time::Instant;
 
 use kube_audit_core::policy::{
     Attributes, GroupResources, Policy, Preset, Rule, Ruleset, Syntax, Target,
 };
-use policy_support::{Request, json_lines, vectors};
+use kube_audit_testkit::policy::{Request, json_lines, policy, vectors};
 use serde_json::{Value, json};
 
 const ROUNDS: usize = 40;
@@ -83,10 +80,7 @@ fn policies() -> Vec<(String, Policy)> {
         .map(|preset| (preset.name().to_owned(), preset.policy().unwrap()))
         .collect();
     for rules in [10, 100, 1000, 4000] {
-        policies.push((
-            format!("tenants-{rules}"),
-            policy_support::policy(&tenants(rules)),
-        ));
+        policies.push((format!("tenants-{rules}"), policy(&tenants(rules))));
     }
     if let Ok(files) = std::fs::read_dir(vectors().join("bench")) {
         let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();

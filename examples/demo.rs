@@ -5,10 +5,6 @@
 //! ```console
 //! $ cargo run --example demo
 //! ```
-#[path = "../tests/common/c_host.rs"]
-mod c_host;
-#[path = "../tests/common/library.rs"]
-mod library;
 
 use std::fs;
 use std::io::{BufReader, Write};
@@ -18,6 +14,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use kube_audit_testkit::{c_host, library};
 use rmpv::Value;
 use serde_json::Value as Json;
 

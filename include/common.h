@@ -2,11 +2,12 @@
  * Types of the Fluent Bit plugin ABI that never changed between 1.9.0 and
  * 5.1.1. LP64 only: x86_64 and aarch64 lay everything here out alike.
  *
- * The headers of this directory describe the layouts of the host as far as
- * the plugin reads or fills them. A struct that changed exists once per
- * layout; its suffix is the first release that has it. Every claim is a
+ * The headers of this directory declare the structs that the plugin fills or
+ * the host copies, and the host's functions. A struct that changed exists once
+ * per layout; its suffix is the first release that has it. Every claim is a
  * static assertion, so a C compiler checks the description, and the bindings
- * made from it (src/ffi/bindings.rs) check the Rust side.
+ * made from it (src/ffi/bindings.rs) check the Rust side. The host's instances,
+ * of which a few fields are read, are in tables of offsets: src/ffi/instance.
  */
 #ifndef KUBE_AUDIT_COMMON_H
 #define KUBE_AUDIT_COMMON_H
@@ -46,19 +47,6 @@ struct flb_kv {
 KA_SIZE(flb_kv, 32);
 KA_AT(flb_kv, _head, 16);
 
-/* Host, Port and IPv6 of a section. `name` is NULL when Host is not set. */
-struct flb_net_host {
-    int ipv6;
-    char *address;
-    int port;
-    char *name;
-    char *listen;
-    void *uri;
-};
-KA_SIZE(flb_net_host, 48);
-KA_AT(flb_net_host, port, 16);
-KA_AT(flb_net_host, name, 24);
-
 /* Severities of flb_log_print and of an instance's log_level. */
 #define FLB_LOG_ERROR 1
 #define FLB_LOG_WARN 2
@@ -88,7 +76,7 @@ typedef int cmt_gauge_set_fn(struct cmt_gauge *gauge, uint64_t timestamp, double
 
 /* A compiled regular expression. */
 struct flb_regex;
-/* Compiles a pattern of Ruby's syntax, which may stand between slashes; null if it
+/* Compiles a pattern of Ruby's syntax, optionally between slashes; null if it
  * is wrong. Before 5.1.0 it reads beyond an empty pattern and beyond a lone slash. */
 typedef struct flb_regex *flb_regex_create_fn(const char *pattern);
 /* Above 0 when the pattern is found anywhere in the text. */

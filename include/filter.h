@@ -1,10 +1,10 @@
-/* The native filter ABI: the plugin object and the instance. */
+/* The native filter ABI: the plugin object and its callbacks. */
 #ifndef KUBE_AUDIT_FILTER_H
 #define KUBE_AUDIT_FILTER_H
 
 #include "common.h"
 
-/* What cb_filter answers. */
+/* Answers of cb_filter. */
 #define FLB_FILTER_MODIFIED 1
 #define FLB_FILTER_NOTOUCH 2
 
@@ -29,7 +29,7 @@ typedef const char *flb_filter_name_fn(struct flb_filter_instance *ins);
 typedef void flb_filter_set_context_fn(struct flb_filter_instance *ins, void *context);
 
 /*
- * The object behind the symbol `filter_NAME_plugin`. The host copies its own
+ * The object of the symbol `filter_NAME_plugin`. The host copies its own
  * idea of the size out of the library after dlopen. Zeroes in `event_type`
  * (logs) and `flags` (never read) are right everywhere.
  */
@@ -86,8 +86,8 @@ KA_AT(flb_filter_plugin_v3_2_0, cb_notification, 64);
 KA_AT(flb_filter_plugin_v3_2_0, _head, 72);
 
 /*
- * What the library exports: any of the layouts, with room behind it so that a
- * host that copies more than 88 bytes still reads memory of ours.
+ * The exported object: any of the layouts, with room after it so that a host
+ * that copies more than 88 bytes still reads memory of the library.
  */
 union flb_filter_plugin_export {
     struct flb_filter_plugin_v1_9_0 v1_9_0;
@@ -95,86 +95,5 @@ union flb_filter_plugin_export {
     struct flb_filter_plugin_v3_2_0 v3_2_0;
     uint64_t words[32];
 };
-
-/* The instance up to its metrics. `alias` is NULL when not set. */
-struct flb_filter_instance_v1_9_0 {
-    int id;
-    int log_level;
-    char name[32];
-    char *alias;
-    char *match;
-    void *match_regex;
-    void *context;
-    void *data;
-    void *plugin;
-    struct mk_list properties;
-    void *config_map;
-    struct mk_list _head;
-    struct cmt *cmt;
-};
-KA_AT(flb_filter_instance_v1_9_0, log_level, 4);
-KA_AT(flb_filter_instance_v1_9_0, name, 8);
-KA_AT(flb_filter_instance_v1_9_0, alias, 40);
-KA_AT(flb_filter_instance_v1_9_0, context, 64);
-KA_AT(flb_filter_instance_v1_9_0, properties, 88);
-KA_AT(flb_filter_instance_v1_9_0, cmt, 128);
-
-struct flb_filter_instance_v2_1_0 {
-    int event_type;
-    int id;
-    int log_level;
-    int log_suppress_interval;
-    char name[32];
-    char *alias;
-    char *match;
-    void *match_regex;
-    void *context;
-    void *data;
-    void *plugin;
-    struct mk_list properties;
-    void *config_map;
-    struct mk_list _head;
-    struct cmt *cmt;
-};
-KA_AT(flb_filter_instance_v2_1_0, log_level, 8);
-KA_AT(flb_filter_instance_v2_1_0, name, 16);
-KA_AT(flb_filter_instance_v2_1_0, alias, 48);
-KA_AT(flb_filter_instance_v2_1_0, context, 72);
-KA_AT(flb_filter_instance_v2_1_0, properties, 96);
-KA_AT(flb_filter_instance_v2_1_0, cmt, 136);
-
-struct flb_filter_instance_v2_1_4 {
-    int event_type;
-    int id;
-    int log_level;
-    int log_suppress_interval;
-    char name[32];
-    char *alias;
-    char *match;
-    void *match_regex;
-    void *parent_processor;
-    void *context;
-    void *data;
-    void *plugin;
-    struct mk_list properties;
-    void *config_map;
-    struct mk_list _head;
-    struct cmt *cmt;
-};
-KA_AT(flb_filter_instance_v2_1_4, log_level, 8);
-KA_AT(flb_filter_instance_v2_1_4, name, 16);
-KA_AT(flb_filter_instance_v2_1_4, alias, 48);
-KA_AT(flb_filter_instance_v2_1_4, context, 80);
-KA_AT(flb_filter_instance_v2_1_4, properties, 104);
-KA_AT(flb_filter_instance_v2_1_4, cmt, 144);
-
-/*
- * Where the configuration is, behind the metrics: the same pointer that
- * cb_init gets.
- */
-#define FLB_FILTER_CONFIG_V2_0_0 176
-#define FLB_FILTER_CONFIG_V2_1_0 184
-#define FLB_FILTER_CONFIG_V2_1_4 192
-#define FLB_FILTER_CONFIG_V3_2_0 208
 
 #endif

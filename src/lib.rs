@@ -2,16 +2,16 @@
 //!
 //! The shared object that Fluent Bit loads: an output (the Go-plugin ABI) and a filter
 //! (the native ABI), both named `kube_audit`. This package holds the host's ABI and all
-//! unsafe code, in [`ffi`]; what the plugins do is in packages without any:
+//! unsafe code, in [`ffi`]; the rest is in packages without unsafe code:
 //!
-//! | package | duty |
+//! | package | purpose |
 //! |---|---|
 //! | `kube_audit_core` | the engine: policies, events, rewriting; pure |
 //! | `kube_audit_forward` | the Forward protocol and its client |
-//! | `kube_audit_plugin` | filter and output, in terms of no particular host |
+//! | `kube_audit_plugin` | filter and output, independent of the host's ABI |
 //! | `kube_audit_cli` | the tool `kube-audit` |
 
-// Nothing here may take the host down with it.
+// A panic must not end the host.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,17 +1,15 @@
 //! What costs no allocation: a decision, an event that is dropped, a record that stays.
 #![expect(unsafe_code, reason = "counting calls of `malloc` is unsafe by nature")]
 
-mod policy_support;
-
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::hint::black_box;
 use std::sync::Arc;
 
 use kube_audit_core::chunk::ChunkSink;
-use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Preset, Ruleset, Syntax};
-use policy_support::{Request, json_lines};
+use kube_audit_testkit::policy::{Request, json_lines};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -77,7 +75,7 @@ fn filtering(level: &str, line: &str, count: usize) -> usize {
     let policy = Policy::parse("test", policy.as_bytes(), Syntax::File)
         .unwrap()
         .policy;
-    let mut rewriter = Rewriter::new(
+    let mut pipeline = Pipeline::new(
         Settings::default(),
         Some(Arc::new(Ruleset::compile(&policy))),
         || [0; 16],
@@ -85,7 +83,7 @@ fn filtering(level: &str, line: &str, count: usize) -> usize {
     let chunk = chunk(line, count);
     let mut run = || {
         let mut sink = ChunkSink::new(&chunk, chunk.len());
-        rewriter.chunk(b"tag", &chunk, &mut sink).unwrap();
+        pipeline.chunk(b"tag", &chunk, &mut sink).unwrap();
         black_box(sink.finish());
     };
     // Buffers grow once.

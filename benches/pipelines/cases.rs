@@ -1,6 +1,6 @@
 //! The pipelines that are compared.
 
-use crate::fluent_bit::{Load, Pipeline};
+use kube_audit_testkit::fluent_bit::{Load, Pipeline};
 
 /// What a pipeline does with the log. All filters and outputs of this plugin have the
 /// policy `giantswarm` and add one `Record`, except where a name says otherwise.

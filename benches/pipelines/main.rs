@@ -16,27 +16,20 @@
     reason = "a bench that lacks its input may stop"
 )]
 
-#[path = "../audit_log/mod.rs"]
-mod audit_log;
 mod cases;
-#[path = "../../tests/common/fluent_bit.rs"]
-mod fluent_bit;
-#[path = "../../tests/common/library.rs"]
-mod library;
 mod process;
 mod receivers;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use audit_log::Events;
 use cases::{Case, Reading};
-use fluent_bit::{FluentBit, hosts};
-use library::{Installed, SecondName};
+use kube_audit_testkit::audit_log::{Events, large_event};
+use kube_audit_testkit::fluent_bit::{FluentBit, hosts};
+use kube_audit_testkit::library::{self, Installed, SecondName};
 use process::{Process, Usage};
 use receivers::{Relay, Sink, Traffic};
 
@@ -50,8 +43,9 @@ fn main() {
     let all = !words.iter().any(|word| parts.contains(&word.as_str()));
     let wants = |part: &str| all || words.iter().any(|word| word == part);
 
+    let shipped = library::chosen().unwrap_or_else(|| library::build(&["--release"]));
     let bench = Bench {
-        installed: Installed::of(&shipped_library(), SecondName::Symlink),
+        installed: Installed::of(&shipped, SecondName::Symlink),
         logs: Logs::write(number("events=", 60_000)),
         runs: number("runs=", 8),
     };
@@ -74,24 +68,6 @@ fn main() {
             bench.throughput(newest, receiver);
         }
     }
-}
-
-/// The library as it ships: with link-time optimisation, which cargo leaves out where
-/// it builds a library for its benches.
-fn shipped_library() -> PathBuf {
-    if let Some(library) = std::env::var_os("KUBE_AUDIT_LIBRARY") {
-        return library.into();
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("target/shipped");
-    let built = Command::new(env!("CARGO"))
-        .args(["rustc", "--lib", "--release", "--crate-type", "cdylib"])
-        .arg("--target-dir")
-        .arg(&target)
-        .current_dir(root)
-        .status();
-    assert!(built.is_ok_and(|status| status.success()), "no library");
-    target.join("release/libkube_audit.so")
 }
 
 /// How often the longest log repeats the usual one.
@@ -123,7 +99,7 @@ impl Logs {
             writeln!(large, "{line}").unwrap();
             bytes += line.len() as u64 + 1;
             if number % 2000 == 0 {
-                writeln!(large, "{}", audit_log::large_event(1_400_000)).unwrap();
+                writeln!(large, "{}", large_event(1_400_000)).unwrap();
             }
         }
         usual.flush().unwrap();
@@ -295,7 +271,7 @@ impl Bench {
         );
         for round_trip in [0, 50] {
             let rate = |case: Case| {
-                let port = receivers::free_port();
+                let port = kube_audit_testkit::port::reserve();
                 let _receiver = Process::receiver(receiver, port);
                 receivers::wait_for(port);
                 let relay =

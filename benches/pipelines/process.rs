@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::mem::MaybeUninit;
 use std::process::{Child, Command, Stdio};
 
-use crate::fluent_bit::{FluentBit, Pipeline};
-use crate::library::Installed;
+use kube_audit_testkit::fluent_bit::{FluentBit, Pipeline};
+use kube_audit_testkit::library::Installed;
 
 /// What a process used up to its end.
 #[derive(Clone, Copy, Debug)]

@@ -206,12 +206,6 @@ fn loopback_bytes() -> u64 {
     received.unwrap().parse().unwrap()
 }
 
-/// A port that is free right now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// Waits until somebody listens.
 pub fn wait_for(port: u16) {
     let start = Instant::now();

@@ -7,13 +7,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use kube_audit_core::chunk::{ChunkSink, EntryForm, EntrySink};
-use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Attributes, Policy, Preset, Ruleset, Syntax};
 use kube_audit_core::stage::Enrichment;
 use serde::Deserialize;
 
-use crate::audit_log::Events;
-use crate::policy_support::{Request, json_lines};
+use kube_audit_testkit::audit_log::Events;
+use kube_audit_testkit::policy::{Request, json_lines};
 
 /// About as much as the tail input hands over at once.
 const CHUNK: usize = 256 << 10;
@@ -29,9 +29,9 @@ pub struct Workload {
 enum Work {
     /// The pass of serde_json.
     Parse,
-    Filter(Box<Rewriter>),
+    Filter(Box<Pipeline>),
     /// What the output does with the records before it sends them.
-    Prepare(Box<Rewriter>),
+    Prepare(Box<Pipeline>),
     /// Recorded requests instead of the events.
     Decide(Ruleset, Vec<Attributes<'static>>),
 }
@@ -77,15 +77,15 @@ impl Workload {
             ..Enrichment::default()
         };
         let none = Enrichment::default;
-        let rewriter = |policy: Option<Policy>, enrichment| {
+        let pipeline = |policy: Option<Policy>, enrichment| {
             let settings = Settings {
                 enrichment,
                 ..Settings::default()
             };
             let ruleset = policy.map(|policy| Arc::new(Ruleset::compile(&policy)));
-            Box::new(Rewriter::new(settings, ruleset, || [0; 16]))
+            Box::new(Pipeline::new(settings, ruleset, || [0; 16]))
         };
-        let filter = |policy, enrichment| Work::Filter(rewriter(policy, enrichment));
+        let filter = |policy, enrichment| Work::Filter(pipeline(policy, enrichment));
         let giantswarm = || Preset::Giantswarm.policy().unwrap();
         let work = match name {
             "attributes" => Work::Parse,
@@ -94,7 +94,7 @@ impl Workload {
             "stripped" => filter(all("Metadata"), none()),
             "dropped" => filter(all("None"), none()),
             "giantswarm" => filter(Some(giantswarm()), record),
-            "entries" => Work::Prepare(rewriter(None, none())),
+            "entries" => Work::Prepare(pipeline(None, none())),
             "decisions" => Work::Decide(
                 Ruleset::compile(&giantswarm()),
                 requests().into_iter().cycle().take(events).collect(),
@@ -130,17 +130,17 @@ impl Workload {
                     black_box(&event);
                 }
             }
-            Work::Filter(rewriter) => {
+            Work::Filter(pipeline) => {
                 for chunk in &self.chunks {
                     let mut sink = ChunkSink::new(chunk, chunk.len() + chunk.len() / 8);
-                    rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
+                    pipeline.chunk(b"tag", chunk, &mut sink).unwrap();
                     black_box(sink.finish());
                 }
             }
-            Work::Prepare(rewriter) => {
+            Work::Prepare(pipeline) => {
                 for chunk in &self.chunks {
                     let mut sink = EntrySink::new(EntryForm::default(), chunk.len());
-                    rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
+                    pipeline.chunk(b"tag", chunk, &mut sink).unwrap();
                     black_box(sink);
                 }
             }

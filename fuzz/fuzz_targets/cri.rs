@@ -1,5 +1,3 @@
 #![no_main]
-#[path = "../bodies.rs"]
-mod bodies;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::cri(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kube_audit_testkit::fuzz::cri(data));

@@ -1,19 +1,50 @@
-//! The host's engine as an output needs it: a coroutine that waits, and a
-//! descriptor that the engine's loop watches meanwhile.
+//! The host's engine: coroutines that wait, and a descriptor that the engine's loop
+//! watches meanwhile.
 //!
 //! The host runs each flush in a coroutine on its engine's thread. One that waits
 //! switches to the thread's own stack, where the loop goes on; the handler of the
 //! descriptor switches back to it. At an exit the host forgets coroutines that
-//! still wait: what they have on their stacks is never dropped. So nothing that has
-//! to be dropped, and no lock, lives across [`Engine::pause`]. Nor does a number
-//! with a fraction: on aarch64 the host's switch keeps no registers of those.
+//! still wait: values on their stacks are never dropped. So no lock and no value that
+//! has to be dropped lives across [`Engine::pause`], nor a floating-point number: on
+//! aarch64 the host's switch does not save those registers.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
+use once_cell::sync::OnceCell;
+
 use super::bindings as abi;
-use super::host::EngineApi;
+use super::host::{Function, Refusal, function};
+
+/// The host's event loop and coroutines.
+pub struct EngineApi {
+    loop_get: Function<abi::flb_engine_evl_get_fn>,
+    event_add: Function<abi::mk_event_add_fn>,
+    event_del: Function<abi::mk_event_del_fn>,
+    stack_active: Function<abi::co_active_fn>,
+    stack_switch: Function<abi::co_switch_fn>,
+    coroutine_get: Function<abi::flb_coro_get_fn>,
+    coroutine_set: Function<abi::flb_coro_set_fn>,
+}
+
+impl EngineApi {
+    /// Those of this process.
+    pub fn get() -> Result<&'static EngineApi, Refusal> {
+        static ENGINE: OnceCell<EngineApi> = OnceCell::new();
+        ENGINE.get_or_try_init(|| {
+            Ok(EngineApi {
+                loop_get: function!(c"flb_engine_evl_get": abi::flb_engine_evl_get_fn),
+                event_add: function!(c"mk_event_add": abi::mk_event_add_fn),
+                event_del: function!(c"mk_event_del": abi::mk_event_del_fn),
+                stack_active: function!(c"co_active": abi::co_active_fn),
+                stack_switch: function!(c"co_switch": abi::co_switch_fn),
+                coroutine_get: function!(c"flb_coro_get": abi::flb_coro_get_fn),
+                coroutine_set: function!(c"flb_coro_set": abi::flb_coro_set_fn),
+            })
+        })
+    }
+}
 
 /// The engine's thread: its loop, and the stack on which that runs.
 #[derive(Clone, Copy)]
@@ -23,8 +54,8 @@ pub struct Engine {
     stack: NonNull<c_void>,
 }
 
-// SAFETY: the pointers are names of the host's, which it gave for its engine's
-// thread; what gives them back to the host is unsafe, for that thread alone.
+// SAFETY: the pointers are the host's, for its engine's thread; the functions that
+// give them back to the host are unsafe, and called on that thread alone.
 unsafe impl Send for Engine {}
 // SAFETY: as above.
 unsafe impl Sync for Engine {}
@@ -36,16 +67,17 @@ pub struct Coroutine {
     stack: NonNull<c_void>,
 }
 
-// SAFETY: both are names of the host's, that are given back to it on the engine's
-// thread only.
+// SAFETY: both pointers are given back to the host on the engine's thread only.
 unsafe impl Send for Coroutine {}
 
 impl Engine {
     /// The engine of this thread, which runs on its own stack now; `None` if the
     /// thread has no loop.
     pub fn of_this_thread(api: &'static EngineApi) -> Option<Engine> {
-        // SAFETY: both may be called on any thread.
-        let (event_loop, stack) = unsafe { ((api.loop_get)(), (api.stack_active)()) };
+        // SAFETY: may be called on any thread.
+        let event_loop = unsafe { (api.loop_get)() };
+        // SAFETY: as above.
+        let stack = unsafe { (api.stack_active)() };
         Some(Engine {
             api,
             event_loop: NonNull::new(event_loop)?,
@@ -53,10 +85,12 @@ impl Engine {
         })
     }
 
-    /// The coroutine that calls; `None` where there is none that could wait.
+    /// The calling coroutine; `None` outside of coroutines of this engine.
     pub fn coroutine(&self) -> Option<Coroutine> {
-        // SAFETY: both may be called on any thread.
-        let (coro, stack) = unsafe { ((self.api.coroutine_get)(), (self.api.stack_active)()) };
+        // SAFETY: may be called on any thread.
+        let coro = unsafe { (self.api.coroutine_get)() };
+        // SAFETY: as above.
+        let stack = unsafe { (self.api.stack_active)() };
         let stack = NonNull::new(stack)?;
         (self.is_here() && stack != self.stack).then_some(Coroutine {
             coro: NonNull::new(coro)?,
@@ -66,19 +100,20 @@ impl Engine {
 
     fn is_here(&self) -> bool {
         // SAFETY: may be called on any thread.
-        unsafe { (self.api.loop_get)() == self.event_loop.as_ptr() }
+        let event_loop = unsafe { (self.api.loop_get)() };
+        event_loop == self.event_loop.as_ptr()
     }
 
-    /// Lets the engine go on; returns when the coroutine that calls is resumed.
+    /// Lets the engine go on; returns when the calling coroutine is resumed.
     ///
     /// # Safety
     /// The caller runs in a [coroutine](Engine::coroutine) of this engine that the
-    /// host has begun, holds no lock, and has nothing on its stack that has to be
+    /// host has begun, holds no lock, and has no value on its stack that has to be
     /// dropped: it may never be resumed.
     pub unsafe fn pause(&self) {
-        // SAFETY: the caller is on another stack of the engine's thread, and what
-        // runs on the thread's own stack waits in a switch to it: that of the host
-        // which began the coroutine, or that of `resume`.
+        // SAFETY: the caller is on another stack of the engine's thread, and the code on
+        // the thread's own stack waits in a switch to it: the host's, which began the
+        // coroutine, or that of `resume`.
         unsafe { (self.api.stack_switch)(self.stack.as_ptr()) }
     }
 
@@ -89,17 +124,16 @@ impl Engine {
     /// and its instance has not ended.
     pub unsafe fn resume(&self, coroutine: Coroutine) {
         // SAFETY: the host's own way to resume one: it looks the coroutine up when
-        // that ends. The caller guarantees that it waits for the switch. The host
-        // noted the stack to return to when it began the coroutine, which is ours too.
-        unsafe {
-            (self.api.coroutine_set)(coroutine.coro.as_ptr());
-            (self.api.stack_switch)(coroutine.stack.as_ptr());
-        }
+        // that ends.
+        unsafe { (self.api.coroutine_set)(coroutine.coro.as_ptr()) };
+        // SAFETY: the caller guarantees that the coroutine waits for the switch. The
+        // stack to return to, which the host noted when it began it, is this one.
+        unsafe { (self.api.stack_switch)(coroutine.stack.as_ptr()) };
     }
 
-    /// Has `handler` called on the engine's own stack, with the watch's
+    /// Makes the engine call `handler` on its own stack, with the watch's
     /// [event](Watch::is), whenever the descriptor is readable. `None` if the loop
-    /// does not take it.
+    /// does not accept it.
     ///
     /// # Safety
     /// This is the engine's thread, and the watch is dropped on it, before the loop
@@ -139,7 +173,7 @@ impl Engine {
     }
 }
 
-/// What the engine's loop calls.
+/// A function that the engine's loop calls.
 pub type Handler = unsafe extern "C" fn(event: *mut c_void) -> c_int;
 
 /// A descriptor in the engine's loop.
@@ -155,7 +189,7 @@ unsafe impl Send for Watch {}
 unsafe impl Sync for Watch {}
 
 impl Watch {
-    /// Whether this is the event that a handler was called with.
+    /// Compares with the event that a handler was called with.
     pub fn is(&self, event: *const c_void) -> bool {
         ptr::eq(self.event.as_ptr().cast(), event)
     }
@@ -163,12 +197,11 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // SAFETY: whoever made the watch guarantees the thread; an event that is
-        // not in the loop is left alone. Afterwards nobody else has the event,
-        // which came out of a box.
-        unsafe {
-            (self.engine.api.event_del)(self.engine.event_loop.as_ptr(), self.event.as_ptr());
-            drop(Box::from_raw(self.event.as_ptr()));
-        }
+        let (event_loop, event) = (self.engine.event_loop.as_ptr(), self.event.as_ptr());
+        // SAFETY: the maker of the watch guarantees the thread; an event that is
+        // not in the loop is left alone.
+        unsafe { (self.engine.api.event_del)(event_loop, event) };
+        // SAFETY: nobody else has the event now, which came out of a box.
+        drop(unsafe { Box::from_raw(event) });
     }
 }

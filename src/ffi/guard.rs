@@ -1,4 +1,4 @@
-//! Panics stop here.
+//! Catching panics, which must not unwind into the host.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -6,9 +6,10 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
+use super::PluginKind;
 use super::log::complain;
 
-/// A panic that was caught: where it happened and what it said.
+/// A panic that was caught: its place and message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Panicked(String);
 
@@ -18,7 +19,7 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// Whether this thread is inside a guard, and the panic that happened there.
+/// The state of a thread: outside of guards, inside one, or after a panic in one.
 enum Watch {
     Off,
     On,
@@ -29,11 +30,11 @@ thread_local! {
     static WATCH: RefCell<Watch> = const { RefCell::new(Watch::Off) };
 }
 
-/// The outermost guard of an entry point; `safe` answers the host after a panic.
-pub fn entry<T>(door: &str, safe: T, body: impl FnOnce() -> T) -> T {
+/// Runs the body of an entry point; after a panic the host gets the answer `safe`.
+pub fn entry<T>(kind: PluginKind, safe: T, body: impl FnOnce() -> T) -> T {
     note_panics();
     guard(body).unwrap_or_else(|panic| {
-        complain(door, &panic);
+        complain(kind, &panic);
         safe
     })
 }
@@ -57,8 +58,8 @@ fn note_panics() {
 /// Runs a body; a panic in it comes back as an error.
 pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
     let outer = WATCH.replace(Watch::On);
-    // What a panic left half done is behind locks or dropped: nothing in here
-    // relies on more than memory safety after it.
+    // State that a panic left half changed is behind locks or dropped: nothing in
+    // here relies on more than memory safety after it.
     let result = catch_unwind(AssertUnwindSafe(body));
     let watch = WATCH.replace(outer);
     result.map_err(|payload| {
@@ -106,8 +107,8 @@ mod tests {
 
     #[test]
     fn an_entry_point_answers_safely() {
-        assert_eq!(entry("filter", 2, || panic!("no way")), 2);
-        assert_eq!(entry("filter", 2, || 1), 1);
+        assert_eq!(entry(PluginKind::Filter, 2, || panic!("no way")), 2);
+        assert_eq!(entry(PluginKind::Filter, 2, || 1), 1);
     }
 
     #[test]

@@ -1,47 +1,48 @@
-//! Instances behind the pointers that the host keeps for us.
+//! Live instances, found by the pointers that the host keeps for the plugin.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::guard::guard;
+use super::guard::{Panicked, guard};
 use super::log::InstanceLog;
+use super::names::InstanceName;
 use kube_audit_plugin::{Log, LogLevel};
 
-/// A filter or an output with what surrounds it.
+/// A filter or an output with its log and its name.
 pub struct Instance<P> {
     plugin: P,
     log: Arc<InstanceLog>,
-    panics: AtomicU64,
+    /// Taken for as long as the instance lives.
+    _name: InstanceName,
 }
 
 impl<P> Instance<P> {
-    /// An instance that writes to that log.
-    pub fn new(plugin: P, log: Arc<InstanceLog>) -> Instance<P> {
+    /// An instance that writes to that log, under that name.
+    pub fn new(plugin: P, log: Arc<InstanceLog>, name: InstanceName) -> Instance<P> {
         Instance {
             plugin,
             log,
-            panics: AtomicU64::new(0),
+            _name: name,
         }
     }
 
-    /// The plugin, for what neither panics nor writes to the log.
+    /// The plugin, for calls that neither panic nor write to the log.
+    #[cfg(feature = "output")]
     pub fn plugin(&self) -> &P {
         &self.plugin
     }
 
-    /// Calls the plugin and prints the log. `None` after a panic, which is
-    /// counted; the first one is logged with its `consequence`.
-    pub fn call<T>(&self, consequence: &str, body: impl FnOnce(&P) -> T) -> Option<T> {
+    /// Calls the plugin and prints the log. After a panic, `after_panic` counts it, logs
+    /// it, and gives the result.
+    pub fn call<T>(
+        &self,
+        body: impl FnOnce(&P) -> T,
+        after_panic: impl FnOnce(&P, &Panicked) -> T,
+    ) -> T {
         let result = guard(|| body(&self.plugin));
-        if let Err(panic) = &result
-            && self.panics.fetch_add(1, Ordering::Relaxed) == 0
-        {
-            let line = format!("{panic}; {consequence}; the next ones are only counted");
-            self.log.log(LogLevel::Error, &line);
-        }
+        let result = result.unwrap_or_else(|panic| after_panic(&self.plugin, &panic));
         self.log.print();
-        result.ok()
+        result
     }
 
     /// Ends the plugin and prints the rest of the log.
@@ -49,16 +50,11 @@ impl<P> Instance<P> {
         if let Err(panic) = guard(|| body(self.plugin)) {
             self.log.log(LogLevel::Error, &panic.to_string());
         }
-        let panics = self.panics.into_inner();
-        if panics > 0 {
-            let line = format!("{panics} calls ended in an internal error");
-            self.log.log(LogLevel::Error, &line);
-        }
         self.log.print();
     }
 }
 
-/// The live instances of one door.
+/// The live instances of one plugin kind.
 ///
 /// The host keeps a pointer per instance and gives it back with every call. The
 /// pointer is only compared, never followed: after exit, or when the host mixes
@@ -66,12 +62,12 @@ impl<P> Instance<P> {
 pub struct Handles<T>(Mutex<Vec<Arc<T>>>);
 
 impl<T> Handles<T> {
-    /// No instance yet.
+    /// No instances yet.
     pub const fn new() -> Handles<T> {
         Handles(Mutex::new(Vec::new()))
     }
 
-    /// Keeps an instance; the result is what the host gets, never null.
+    /// Keeps an instance; the result is the pointer for the host, never null.
     pub fn insert(&self, instance: T) -> *mut c_void {
         let instance = Arc::new(instance);
         let handle = handle(&instance);
@@ -79,14 +75,14 @@ impl<T> Handles<T> {
         handle
     }
 
-    /// The instance behind a handle.
+    /// The instance of a handle.
     pub fn get(&self, wanted: *const c_void) -> Option<Arc<T>> {
         self.find(|live| handle(live) == wanted.cast_mut())
     }
 
-    /// The instance that is meant.
-    pub fn find(&self, is_meant: impl Fn(&Arc<T>) -> bool) -> Option<Arc<T>> {
-        self.lock().iter().find(|live| is_meant(live)).cloned()
+    /// The first instance that fits.
+    pub fn find(&self, fits: impl Fn(&Arc<T>) -> bool) -> Option<Arc<T>> {
+        self.lock().iter().find(|live| fits(live)).cloned()
     }
 
     /// Forgets an instance and gives it back, unless a call still uses it: then
@@ -99,7 +95,8 @@ impl<T> Handles<T> {
         Arc::into_inner(live.swap_remove(at))
     }
 
-    /// How many instances live.
+    /// The number of live instances.
+    #[cfg(any(feature = "output", test))]
     pub fn len(&self) -> usize {
         self.lock().len()
     }
@@ -114,10 +111,13 @@ fn handle<T>(instance: &Arc<T>) -> *mut c_void {
 }
 
 #[cfg(test)]
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::ffi::PluginKind;
     use crate::ffi::guard::entry;
     use crate::ffi::log::fake;
+    use crate::ffi::names::Names;
     use std::ptr;
 
     #[test]
@@ -143,17 +143,20 @@ mod tests {
 
     #[test]
     fn a_panic_and_its_log_line_fit_a_coroutine() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "test");
-        let instance = Instance::new((), Arc::new(log));
+        static NAMES: Names = Names::new();
+        let log = Arc::new(InstanceLog::new(fake::PRINTER, PluginKind::Filter, "test"));
+        let instance = Instance::new((), Arc::clone(&log), NAMES.take("test"));
         // The hook that entry points put in place.
-        assert_eq!(entry("filter", 0, || 1), 1);
+        assert_eq!(entry(PluginKind::Filter, 0, || 1), 1);
         let used = stack::used(STACK, || {
-            for _ in 0..2 {
-                let result = instance.call("nothing is lost", |()| -> u32 {
-                    panic!("{} of {}", 1, "many")
-                });
-                assert_eq!(result, None);
-            }
+            let result = instance.call(
+                |()| -> u32 { panic!("{} of {}", 1, "many") },
+                |(), panic| {
+                    log.log(LogLevel::Error, &format!("{panic}; nothing is lost"));
+                    7
+                },
+            );
+            assert_eq!(result, 7);
         });
         assert!(used <= MOST_STACK, "{used} bytes");
         let lines = fake::printed();
@@ -166,19 +169,15 @@ mod tests {
             lines[0].starts_with(start) && lines[0].contains(end),
             "{lines:?}"
         );
-
-        instance.close(|()| ());
-        let total = "[filter:kube_audit:test] 2 calls ended in an internal error";
-        assert_eq!(fake::printed(), [total]);
     }
 
-    /// Running on a stack of our own.
+    /// Calls on a fresh stack.
     mod stack {
         use std::ffi::c_void;
         use std::mem::MaybeUninit;
         use std::ptr;
 
-        /// Runs `body` on a fresh stack of that size; the result is how much of it was used.
+        /// Runs `body` on a fresh stack of that size; the result is the number of bytes used.
         pub fn used(size: usize, body: impl FnOnce()) -> usize {
             const PAINT: u8 = 0x5c;
             let mut stack = vec![PAINT; size];

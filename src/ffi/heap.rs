@@ -16,7 +16,7 @@ use std::ptr;
 #[global_allocator]
 static HEAP: Heap = Heap;
 
-/// What every `malloc` aligns to.
+/// The alignment of every block of any `malloc`.
 const MALLOC_ALIGN: usize = 8;
 
 struct Heap;
@@ -54,14 +54,13 @@ unsafe impl GlobalAlloc for Heap {
             return unsafe { libc::realloc(block.cast(), new_size) }.cast();
         }
         // SAFETY: the caller guarantees that `new_size` is valid for this alignment.
-        let moved = aligned(unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) });
+        let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        let moved = aligned(new);
         if !moved.is_null() {
-            // SAFETY: both blocks hold at least the smaller size, and the new one is
-            // distinct; the caller gives up the old one.
-            unsafe {
-                ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size));
-                libc::free(block.cast());
-            }
+            // SAFETY: both blocks hold at least the smaller size and do not overlap.
+            unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size)) };
+            // SAFETY: the caller got `block` from this allocator and gives it up.
+            unsafe { libc::free(block.cast()) };
         }
         moved
     }
@@ -82,9 +81,9 @@ fn aligned(layout: Layout) -> *mut u8 {
     }
 }
 
-/// Gives bytes away as a block of the C allocator, which the receiver ends
-/// with `free`; no copy is made unless half of the block or more is unused.
-/// Nothing becomes a null pointer.
+/// Gives bytes away as a block of the C allocator, which the receiver frees
+/// with `free`. They are copied only if half of the block or more is unused.
+/// No bytes become a null pointer.
 pub fn into_malloc(mut bytes: Vec<u8>) -> (*mut c_void, usize) {
     if bytes.is_empty() {
         return (ptr::null_mut(), 0);
@@ -97,9 +96,11 @@ pub fn into_malloc(mut bytes: Vec<u8>) -> (*mut c_void, usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "tests")]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+    use std::process::Command;
 
     #[test]
     fn blocks_are_aligned_and_keep_their_bytes() {
@@ -127,12 +128,29 @@ mod tests {
         }
     }
 
+    /// Their tables are asked for with an alignment of 16.
     #[test]
     fn hash_tables_of_all_small_sizes() {
         for items in 0..200u64 {
             let set: HashSet<u64> = (0..items).collect();
             assert_eq!(set.len() as u64, items);
         }
+    }
+
+    /// Runs the test above in a process whose `malloc` never aligns to 16, which
+    /// Rust's default allocator does not survive.
+    #[test]
+    fn hash_tables_survive_a_malloc_that_aligns_to_8() {
+        let directory = tempfile::tempdir().unwrap();
+        let malloc = kube_audit_testkit::c_host::malloc8_library(directory.path());
+        let output = Command::new(std::env::current_exe().unwrap())
+            .arg("hash_tables_of_all_small_sizes")
+            .env("LD_PRELOAD", malloc)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {printed}", output.status);
+        assert!(printed.contains("1 passed"), "{printed}");
     }
 
     #[test]

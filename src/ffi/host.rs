@@ -1,10 +1,10 @@
-//! Which Fluent Bit this is, and its functions.
+//! The version of the Fluent Bit that loaded the library, and its functions.
 //!
-//! A host tells its version in one way only: a gauge in its own metrics. That
+//! A host reports its version in one way only: a gauge in its own metrics. That
 //! is believed when everything else that can be seen from outside agrees: the
 //! size of a built-in plugin object, and functions that came with the layouts.
-//! The layouts of `include/` are those of official build options; a build that
-//! changes them contradicts itself here and is refused.
+//! The layouts of `include/` and [`super::instance`] are those of official build
+//! options; a build that changes them contradicts itself here and is refused.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
@@ -44,9 +44,9 @@ impl Version {
 
 /// The first version that passes `cb_filter` its ten arguments.
 const OLDEST: Version = Version(1, 9, 3);
-/// The last minor version that was looked at.
+/// The newest minor version with known layouts.
 const NEWEST: &str = "5.1.x";
-/// The first version that was not.
+/// The first version after it.
 const TOO_NEW: Version = Version(5, 2, 0);
 
 /// The layouts of the filter plugin object.
@@ -78,7 +78,7 @@ impl FilterPluginLayout {
     }
 }
 
-/// Functions that every host from the named version on exports, and none before.
+/// Functions that all hosts export from a version on, and no older ones.
 const MARKERS: [(&CStr, Version); 10] = [
     (c"flb_ra_update_kv_pair", Version(1, 9, 3)),
     (c"flb_log_cache_create", Version(2, 0, 9)),
@@ -95,18 +95,19 @@ const MARKERS: [(&CStr, Version); 10] = [
     (c"flb_output_proxy_tls_ca_check", Version(5, 1, 0)),
 ];
 
-/// Why this process is not served.
+/// The reason why this process is not served.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("this process is no Fluent Bit that plugins can use: it exports no `{0}`")]
+    #[error("this process is not a Fluent Bit that plugins can use: it does not export `{0}`")]
     NoSymbol(String),
-    #[error("this Fluent Bit does not tell its version")]
+    #[error("this Fluent Bit does not report its version")]
     NoVersion,
-    #[error("Fluent Bit {0} is not known to this plugin, which serves {OLDEST} to {NEWEST}")]
+    #[error("Fluent Bit {0} is not supported: use {OLDEST} to {NEWEST}")]
     Unknown(String),
     #[error(
-        "this Fluent Bit says that it is {version}, but its `{symbol}` has {found} bytes \
-         instead of {expected}: a build with other layouts, which this plugin does not know"
+        "this Fluent Bit reports version {version} but its `{symbol}` has {found} bytes \
+         instead of {expected}: a build with layouts that this plugin does not know; use an \
+         official build"
     )]
     PluginSize {
         version: Version,
@@ -115,8 +116,8 @@ pub enum Refusal {
         expected: u64,
     },
     #[error(
-        "this Fluent Bit says that it is {version}, but {} `{symbol}`, which came with {since}: \
-         a build with other layouts, which this plugin does not know",
+        "this Fluent Bit reports version {version} but {} `{symbol}`, which came with {since}: \
+         a build with layouts that this plugin does not know; use an official build",
         if *.version < *.since { "has" } else { "lacks" }
     )]
     Marker {
@@ -126,43 +127,43 @@ pub enum Refusal {
     },
 }
 
-/// The function behind a nullable function pointer of the bindings.
+/// The non-null form of a function pointer of the bindings.
 pub type Function<Nullable> = <Nullable as IntoIterator>::Item;
 
 /// The Fluent Bit that loaded the library.
 pub struct Host {
-    /// What it is.
+    /// Its version.
     pub version: Version,
-    /// The filter plugin object it copies.
+    /// The layout of the filter plugin object that it copies.
     pub filter_plugin: FilterPluginLayout,
-    /// Its functions.
-    pub api: Api,
+    /// Its log.
+    pub log_print: Function<abi::flb_log_print_fn>,
+    /// Its functions for filters.
+    pub filter: FilterApi,
+    /// Its functions for outputs.
+    #[cfg(feature = "output")]
+    pub output: OutputApi,
     /// Its functions for metrics, from 2.0.0 on, unless it was built without them.
     pub metrics: Option<MetricsApi>,
     /// Its regular expressions, unless it was built without them.
     pub regex: Option<RegexApi>,
 }
 
-/// The host's functions.
-pub struct Api {
-    pub log_print: Function<abi::flb_log_print_fn>,
-    pub filter_get_property: Function<abi::flb_filter_get_property_fn>,
-    pub filter_name: Function<abi::flb_filter_name_fn>,
-    pub filter_set_context: Function<abi::flb_filter_set_context_fn>,
-    pub output_get_property: Function<abi::flb_output_get_property_fn>,
-    pub output_set_property: Function<abi::flb_output_set_property_fn>,
-    pub output_name: Function<abi::flb_output_name_fn>,
+/// The host's functions for filters.
+pub struct FilterApi {
+    pub get_property: Function<abi::flb_filter_get_property_fn>,
+    pub name: Function<abi::flb_filter_name_fn>,
+    pub set_context: Function<abi::flb_filter_set_context_fn>,
 }
 
-/// The host's event loop and coroutines.
-pub struct EngineApi {
-    pub loop_get: Function<abi::flb_engine_evl_get_fn>,
-    pub event_add: Function<abi::mk_event_add_fn>,
-    pub event_del: Function<abi::mk_event_del_fn>,
-    pub stack_active: Function<abi::co_active_fn>,
-    pub stack_switch: Function<abi::co_switch_fn>,
-    pub coroutine_get: Function<abi::flb_coro_get_fn>,
-    pub coroutine_set: Function<abi::flb_coro_set_fn>,
+/// The host's functions for outputs.
+#[cfg(feature = "output")]
+pub struct OutputApi {
+    pub get_property: Function<abi::flb_output_get_property_fn>,
+    pub set_property: Function<abi::flb_output_set_property_fn>,
+    pub name: Function<abi::flb_output_name_fn>,
+    /// `None` before 2.0.0.
+    pub get_cmt_instance: abi::flb_output_get_cmt_instance_fn,
 }
 
 /// The host's functions for the metrics of an instance.
@@ -171,7 +172,6 @@ pub struct MetricsApi {
     pub counter_set: Function<abi::cmt_counter_set_fn>,
     pub gauge_create: Function<abi::cmt_gauge_create_fn>,
     pub gauge_set: Function<abi::cmt_gauge_set_fn>,
-    pub output_get_cmt_instance: Function<abi::flb_output_get_cmt_instance_fn>,
 }
 
 /// The host's regular expressions.
@@ -183,53 +183,53 @@ pub struct RegexApi {
 }
 
 impl Host {
-    /// What it offers of regular expressions.
+    /// Its regular expressions, as the plugins take them.
     pub fn patterns(&self) -> Option<&dyn Patterns> {
         self.regex.as_ref().map(|regex| regex as &dyn Patterns)
     }
 }
 
-/// The host of this process, found out once it is known.
+/// The host of this process. A host that was refused once may still be found later.
 pub fn host() -> Result<&'static Host, Refusal> {
     static HOST: OnceCell<Host> = OnceCell::new();
     HOST.get_or_try_init(probe)
 }
 
-/// The function of that name with the type that `include/` gives it.
-macro_rules! function {
+/// The function of that name with the type that `include/` gives it, null as `None`.
+macro_rules! nullable {
     ($name:literal: $type:ty) => {{
+        let symbol = $crate::ffi::host::symbol($name);
         // SAFETY: a host's function of this name has had this one signature in
         // all releases, and null is this type's `None`.
-        let function: $type = unsafe { std::mem::transmute(symbol($name)) };
-        function.ok_or_else(|| missing($name))?
+        unsafe { std::mem::transmute::<*mut std::ffi::c_void, $type>(symbol) }
     }};
 }
 
-/// The host's event loop and coroutines, found out once they are known.
-pub fn engine() -> Result<&'static EngineApi, Refusal> {
-    static ENGINE: OnceCell<EngineApi> = OnceCell::new();
-    ENGINE.get_or_try_init(|| {
-        Ok(EngineApi {
-            loop_get: function!(c"flb_engine_evl_get": abi::flb_engine_evl_get_fn),
-            event_add: function!(c"mk_event_add": abi::mk_event_add_fn),
-            event_del: function!(c"mk_event_del": abi::mk_event_del_fn),
-            stack_active: function!(c"co_active": abi::co_active_fn),
-            stack_switch: function!(c"co_switch": abi::co_switch_fn),
-            coroutine_get: function!(c"flb_coro_get": abi::flb_coro_get_fn),
-            coroutine_set: function!(c"flb_coro_set": abi::flb_coro_set_fn),
-        })
-    })
+/// The function of that name, or a return with [`Refusal::NoSymbol`].
+macro_rules! function {
+    ($name:literal: $type:ty) => {
+        $crate::ffi::host::nullable!($name: $type)
+            .ok_or_else(|| $crate::ffi::host::missing($name))?
+    };
 }
 
+#[cfg(feature = "output")]
+pub(super) use function;
+pub(super) use nullable;
+
 fn probe() -> Result<Host, Refusal> {
-    let api = Api {
-        log_print: function!(c"flb_log_print": abi::flb_log_print_fn),
-        filter_get_property: function!(c"flb_filter_get_property": abi::flb_filter_get_property_fn),
-        filter_name: function!(c"flb_filter_name": abi::flb_filter_name_fn),
-        filter_set_context: function!(c"flb_filter_set_context": abi::flb_filter_set_context_fn),
-        output_get_property: function!(c"flb_output_get_property": abi::flb_output_get_property_fn),
-        output_set_property: function!(c"flb_output_set_property": abi::flb_output_set_property_fn),
-        output_name: function!(c"flb_output_name": abi::flb_output_name_fn),
+    let log_print = function!(c"flb_log_print": abi::flb_log_print_fn);
+    let filter = FilterApi {
+        get_property: function!(c"flb_filter_get_property": abi::flb_filter_get_property_fn),
+        name: function!(c"flb_filter_name": abi::flb_filter_name_fn),
+        set_context: function!(c"flb_filter_set_context": abi::flb_filter_set_context_fn),
+    };
+    #[cfg(feature = "output")]
+    let output = OutputApi {
+        get_property: function!(c"flb_output_get_property": abi::flb_output_get_property_fn),
+        set_property: function!(c"flb_output_set_property": abi::flb_output_set_property_fn),
+        name: function!(c"flb_output_name": abi::flb_output_name_fn),
+        get_cmt_instance: nullable!(c"flb_output_get_cmt_instance": abi::flb_output_get_cmt_instance_fn),
     };
     let metrics = || {
         Ok::<_, Refusal>(MetricsApi {
@@ -237,8 +237,6 @@ fn probe() -> Result<Host, Refusal> {
             counter_set: function!(c"cmt_counter_set": abi::cmt_counter_set_fn),
             gauge_create: function!(c"cmt_gauge_create": abi::cmt_gauge_create_fn),
             gauge_set: function!(c"cmt_gauge_set": abi::cmt_gauge_set_fn),
-            // Came with 2.0.0.
-            output_get_cmt_instance: function!(c"flb_output_get_cmt_instance": abi::flb_output_get_cmt_instance_fn),
         })
     };
     let regex = || {
@@ -248,17 +246,18 @@ fn probe() -> Result<Host, Refusal> {
             destroy: function!(c"flb_regex_destroy": abi::flb_regex_destroy_fn),
         })
     };
-    let text = metrics_text(
-        function!(c"cmt_create": abi::cmt_create_fn),
-        function!(c"cmt_destroy": abi::cmt_destroy_fn),
-        function!(c"cmt_encode_text_create": abi::cmt_encode_text_create_fn),
-        function!(c"cmt_encode_text_destroy": abi::cmt_encode_text_destroy_fn),
-        function!(c"flb_metrics_fluentbit_add": abi::flb_metrics_fluentbit_add_fn),
-    );
-    let told = told_version(&text).ok_or(Refusal::NoVersion)?;
-    let version = Version::parse(told).ok_or_else(|| Refusal::Unknown(told.to_owned()))?;
+    let text = AboutItself {
+        create: function!(c"cmt_create": abi::cmt_create_fn),
+        destroy: function!(c"cmt_destroy": abi::cmt_destroy_fn),
+        encode: function!(c"cmt_encode_text_create": abi::cmt_encode_text_create_fn),
+        free_text: function!(c"cmt_encode_text_destroy": abi::cmt_encode_text_destroy_fn),
+        add: function!(c"flb_metrics_fluentbit_add": abi::flb_metrics_fluentbit_add_fn),
+    }
+    .text();
+    let reported = reported_version(&text).ok_or(Refusal::NoVersion)?;
+    let version = Version::parse(reported).ok_or_else(|| Refusal::Unknown(reported.to_owned()))?;
     if !(OLDEST..TOO_NEW).contains(&version) {
-        return Err(Refusal::Unknown(told.to_owned()));
+        return Err(Refusal::Unknown(reported.to_owned()));
     }
 
     let filter_plugin = FilterPluginLayout::of(version);
@@ -280,54 +279,66 @@ fn probe() -> Result<Host, Refusal> {
             });
         }
     }
+    // Before, instances have metrics that nothing shows.
+    let shows_metrics = version >= Version(2, 0, 0);
     Ok(Host {
         version,
         filter_plugin,
-        api,
-        metrics: metrics().ok(),
+        log_print,
+        filter,
+        #[cfg(feature = "output")]
+        output,
+        metrics: shows_metrics.then(|| metrics().ok()).flatten(),
         regex: regex().ok(),
     })
 }
 
-/// The host's metrics about itself, as text.
-fn metrics_text(
+/// The functions for the host's metrics about itself. All of them may be called at any
+/// time on any thread.
+struct AboutItself {
     create: Function<abi::cmt_create_fn>,
     destroy: Function<abi::cmt_destroy_fn>,
     encode: Function<abi::cmt_encode_text_create_fn>,
     free_text: Function<abi::cmt_encode_text_destroy_fn>,
     add: Function<abi::flb_metrics_fluentbit_add_fn>,
-) -> String {
-    // The configuration isn't reachable yet. All releases read two numbers of it
-    // only, and the largest has 18.6 KB.
-    let mut config = vec![0u64; 4096];
-    // SAFETY: a metrics context of our own, ended once; `add` reads `config`
-    // within its bounds and keeps nothing of it; the text is NUL-terminated and
-    // valid until `free_text`. All five may be called at any time on any thread.
-    unsafe {
-        let Some(metrics) = NonNull::new(create()) else {
+}
+
+impl AboutItself {
+    /// The metrics as text, empty if the host makes none.
+    fn text(&self) -> String {
+        // The configuration cannot be reached yet. All releases read two numbers of it
+        // only, and the largest has 18.6 KB.
+        let mut config = vec![0u64; 4096];
+        // SAFETY: makes a context of our own.
+        let Some(metrics) = NonNull::new(unsafe { (self.create)() }) else {
             return String::new();
         };
-        add(config.as_mut_ptr().cast(), metrics.as_ptr());
-        let encoded = encode(metrics.as_ptr());
-        let mut text = String::new();
+        // SAFETY: the context is live; `config` is read within its bounds, and nothing
+        // of it is kept.
+        unsafe { (self.add)(config.as_mut_ptr().cast(), metrics.as_ptr()) };
+        // SAFETY: the context is live.
+        let encoded = unsafe { (self.encode)(metrics.as_ptr()) };
+        // SAFETY: null or a NUL-terminated text that is valid until `free_text`.
+        let text = unsafe { optional(encoded) }.map_or_else(String::new, lossy);
         if !encoded.is_null() {
-            text = lossy(CStr::from_ptr(encoded));
-            free_text(encoded);
+            // SAFETY: made by `encode`, and not used after this.
+            unsafe { (self.free_text)(encoded) };
         }
-        destroy(metrics.as_ptr());
+        // SAFETY: made by `create`, and not used after this.
+        unsafe { (self.destroy)(metrics.as_ptr()) };
         text
     }
 }
 
 /// The version in `fluentbit_build_info{hostname="…",version="4.0.0",os="linux"} = …`.
-fn told_version(metrics: &str) -> Option<&str> {
+fn reported_version(metrics: &str) -> Option<&str> {
     let (_, info) = metrics.split_once("fluentbit_build_info{")?;
     let (_, version) = info.split_once("version=\"")?;
     let (version, _) = version.split_once('"')?;
     Some(version)
 }
 
-/// Name and size of a filter plugin object that the host brought with it.
+/// Name and size of one of the host's own filter plugin objects.
 fn builtin_filter_size() -> Result<(&'static CStr, u64), Refusal> {
     const BUILTIN: [(&CStr, &CStr); 2] = [
         (c"filter_stdout_plugin", c"stdout"),
@@ -338,16 +349,14 @@ fn builtin_filter_size() -> Result<(&'static CStr, u64), Refusal> {
         let Some(size) = symbol_size(object) else {
             continue;
         };
-        // SAFETY: the symbol's size covers the part of the object that is read,
-        // and the name is a string constant of the host in every layout.
-        let found = unsafe {
-            let object: *const abi::flb_filter_plugin_v1_9_0 = object.cast();
-            if size < FilterPluginLayout::V1_9_0.size() || (*object).name.is_null() {
-                continue;
-            }
-            CStr::from_ptr((*object).name)
-        };
-        if found == plugin {
+        if size < FilterPluginLayout::V1_9_0.size() {
+            continue;
+        }
+        let object: *const abi::flb_filter_plugin_v1_9_0 = object.cast();
+        // SAFETY: the symbol's size covers the part of the object that is read.
+        let found = unsafe { (*object).name };
+        // SAFETY: the name is null or a string constant of the host in every layout.
+        if unsafe { optional(found) } == Some(plugin) {
             return Ok((name, size));
         }
     }
@@ -355,12 +364,12 @@ fn builtin_filter_size() -> Result<(&'static CStr, u64), Refusal> {
 }
 
 /// An exported symbol of the process, or null.
-fn symbol(name: &CStr) -> *mut c_void {
+pub(super) fn symbol(name: &CStr) -> *mut c_void {
     // SAFETY: the name is NUL-terminated; looking up runs no code of others.
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
-/// What the symbol table says about the size of an object; `None` without an entry.
+/// The size of an object by its entry in the symbol table; `None` without an entry.
 fn symbol_size(object: *const c_void) -> Option<u64> {
     unsafe extern "C" {
         /// GNU extension of `dladdr` that also gives the entry of the symbol table.
@@ -383,22 +392,22 @@ fn symbol_size(object: *const c_void) -> Option<u64> {
         dli_saddr: ptr::null_mut(),
     };
     let mut entry: *mut c_void = ptr::null_mut();
-    // SAFETY: both results are valid places; with this flag the entry is an ELF
-    // symbol inside the mapped file, which stays mapped (it is the program).
-    unsafe {
-        let found = dladdr1(object, &mut info, &mut entry, RTLD_DL_SYMENT);
-        if found == 0 || entry.is_null() || !ptr::eq(info.dli_saddr, object) {
-            return None;
-        }
-        Some((*entry.cast::<libc::Elf64_Sym>()).st_size)
+    // SAFETY: both results are valid places.
+    let found = unsafe { dladdr1(object, &mut info, &mut entry, RTLD_DL_SYMENT) };
+    if found == 0 || entry.is_null() || !ptr::eq(info.dli_saddr, object) {
+        return None;
     }
+    // SAFETY: with this flag the entry is an ELF symbol inside the mapped file, which
+    // stays mapped, as it is the program.
+    Some(unsafe { (*entry.cast::<libc::Elf64_Sym>()).st_size })
 }
 
-fn missing(name: &CStr) -> Refusal {
+/// The refusal of a host without that symbol.
+pub(super) fn missing(name: &CStr) -> Refusal {
     Refusal::NoSymbol(lossy(name))
 }
 
-/// Text of the host; what is not UTF-8 is replaced.
+/// A text of the host, with replacement characters for bytes that are not UTF-8.
 pub fn lossy(text: &CStr) -> String {
     text.to_string_lossy().into_owned()
 }
@@ -436,16 +445,16 @@ mod tests {
     fn version_in_metrics() {
         let text = "2026-01-01T00:00:00Z fluentbit_uptime{hostname=\"version=\"} = 1\n\
             2026-01-01T00:00:00Z fluentbit_build_info{hostname=\"a\",version=\"2.2.3\",os=\"linux\"} = 0\n";
-        assert_eq!(told_version(text), Some("2.2.3"));
-        assert_eq!(told_version("fluentbit_uptime 1"), None);
-        assert_eq!(told_version(""), None);
+        assert_eq!(reported_version(text), Some("2.2.3"));
+        assert_eq!(reported_version("fluentbit_uptime 1"), None);
+        assert_eq!(reported_version(""), None);
     }
 
     #[test]
-    fn a_process_that_is_no_fluent_bit_is_refused() {
+    fn a_process_that_is_not_a_fluent_bit_is_refused() {
         assert_eq!(
             host().map(|host| host.version).unwrap_err().to_string(),
-            "this process is no Fluent Bit that plugins can use: it exports no `flb_log_print`"
+            "this process is not a Fluent Bit that plugins can use: it does not export `flb_log_print`"
         );
     }
 

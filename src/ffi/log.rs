@@ -2,8 +2,8 @@
 //!
 //! The host's log function needs 4 to 9 KiB of stack, and on a thread that is
 //! not the host's it ignores `log_file`. So a line is kept when it is written,
-//! wherever that is, and printed by the next entry point that returns. The thread
-//! of an output has its engine call one.
+//! on any thread, and printed by the next entry point that returns. The thread
+//! of an output makes the host's engine call one.
 
 use std::ffi::{CString, c_int};
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::PluginKind;
 use super::bindings as abi;
 use super::host::{Function, Host};
 use kube_audit_plugin::{Log, LogLevel};
@@ -27,7 +28,7 @@ pub struct InstanceLog {
     prefix: String,
     /// The host's number of the least severe level that is printed.
     level: AtomicI32,
-    /// Lines that wait, from any thread, and how many found no room.
+    /// Waiting lines from any thread, and the number of those that found no room.
     lines: (Sender<Line>, Receiver<Line>),
     lost: AtomicUsize,
 }
@@ -36,38 +37,42 @@ type Line = (LogLevel, String);
 
 impl InstanceLog {
     /// The log of the instance `name`, at the level info until another one is known.
-    pub fn new(printer: Function<abi::flb_log_print_fn>, door: &str, name: &str) -> InstanceLog {
+    pub fn new(
+        printer: Function<abi::flb_log_print_fn>,
+        kind: PluginKind,
+        name: &str,
+    ) -> InstanceLog {
         InstanceLog {
             printer,
-            prefix: format!("[{door}:kube_audit:{name}]"),
+            prefix: format!("[{kind}:kube_audit:{name}]"),
             level: AtomicI32::new(abi::FLB_LOG_INFO),
             lines: bounded(MOST_LINES),
             lost: AtomicUsize::new(0),
         }
     }
 
-    /// Sets the level, which is the host's number of it.
+    /// Sets the level, by the host's number.
     pub fn set_level(&self, level: c_int) {
         self.level.store(level, Ordering::Relaxed);
     }
 
-    /// Says for whom the instance starts.
+    /// Logs the version of the host.
     pub fn start(&self, host: &Host) {
         let line = format!("started by Fluent Bit {}", host.version);
         self.log(LogLevel::Debug, &line);
     }
 
-    /// Says why the instance does not start, and waits a moment: hosts may end at
-    /// once, and then drop what their log thread has not written yet.
-    pub fn start_failed(&self, why: &str) {
+    /// Logs why the instance does not start, and waits a moment: hosts may end at
+    /// once and drop lines that their log thread has not written yet.
+    pub fn start_failed(&self, why: &dyn std::fmt::Display) {
         const TO_BE_WRITTEN: Duration = Duration::from_millis(100);
 
-        self.log(LogLevel::Error, why);
+        self.log(LogLevel::Error, &why.to_string());
         self.print();
         std::thread::sleep(TO_BE_WRITTEN);
     }
 
-    /// Prints what waits. Needs up to 9 KiB of stack.
+    /// Prints the waiting lines. Needs up to 9 KiB of stack.
     pub fn print(&self) {
         let (_, lines) = &self.lines;
         for (level, line) in lines.try_iter() {
@@ -75,7 +80,10 @@ impl InstanceLog {
         }
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            self.print_line(LogLevel::Warn, &format!("{lost} log lines were lost"));
+            self.print_line(
+                LogLevel::Warn,
+                &format!("{lost} log lines were lost: too many between two calls of the host"),
+            );
         }
     }
 
@@ -104,7 +112,7 @@ impl Log for InstanceLog {
     }
 }
 
-/// The host's number of a level.
+/// The host's number for a level.
 fn number(level: LogLevel) -> c_int {
     match level {
         LogLevel::Error => abi::FLB_LOG_ERROR,
@@ -114,13 +122,13 @@ fn number(level: LogLevel) -> c_int {
     }
 }
 
-/// Says why a door stays closed, where the host's own log can't be used.
-pub fn complain(door: &str, why: &dyn std::fmt::Display) {
-    // Without stderr there is nobody to tell.
-    let _ = writeln!(io::stderr(), "[error] [{door}:kube_audit] {why}");
+/// Writes an error to stderr, where the host's own log cannot be used.
+pub fn complain(kind: PluginKind, why: &dyn std::fmt::Display) {
+    // Without stderr there is no other place.
+    let _ = writeln!(io::stderr(), "[error] [{kind}:kube_audit] {why}");
 }
 
-/// A host's log for tests.
+/// A log function for tests.
 #[cfg(test)]
 pub mod fake {
     use super::*;
@@ -173,7 +181,7 @@ mod tests {
 
     #[test]
     fn lines_below_the_level_are_not_kept() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0");
+        let log = InstanceLog::new(fake::PRINTER, PluginKind::Filter, "kube_audit.0");
         log.set_level(abi::FLB_LOG_WARN);
         for level in [
             LogLevel::Error,
@@ -189,7 +197,7 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_and_the_rest_is_counted() {
-        let log = InstanceLog::new(fake::PRINTER, "filter", "kube_audit.0");
+        let log = InstanceLog::new(fake::PRINTER, PluginKind::Filter, "kube_audit.0");
         for i in 0..MOST_LINES + 3 {
             log.log(LogLevel::Info, &i.to_string());
         }

@@ -10,32 +10,37 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::NonNull;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::PluginKind;
 use super::bindings as abi;
 use super::host::{Host, MetricsApi};
-use kube_audit_plugin::{Log, LogLevel, Metric, MetricKind};
+use super::names::InstanceName;
+use kube_audit_plugin::{Log, LogLevel, Metric, MetricKind, Metrics};
 
-/// Begins the name of every metric: `fluentbit_filter_kube_audit_records_total`.
+/// The namespace of every metric: `fluentbit_filter_kube_audit_records_total`.
 const NAMESPACE: &CStr = c"fluentbit";
+/// The start of a metric's name within the namespace and the plugin kind.
 const PREFIX: &str = "kube_audit_";
 
-/// The label that every metric of an instance has, as the host's own have it.
+/// The label with the instance's name, as the host's own metrics have it.
 const INSTANCE: &str = "name";
 
-/// Metrics of one instance in the host.
+/// The metrics of one instance in the host.
 pub struct HostMetrics {
     api: &'static MetricsApi,
     series: Vec<Series>,
 }
 
 struct Series {
-    metric: Handle,
+    /// Shared by the series that differ by their labels only.
+    metric: HostMetric,
+    name: &'static str,
     labels: Strings,
-    /// What the host knows, so that it's told of changes only.
+    /// The value that the host has.
     value: u64,
 }
 
 #[derive(Clone, Copy)]
-enum Handle {
+enum HostMetric {
     Counter(NonNull<abi::cmt_counter>),
     Gauge(NonNull<abi::cmt_gauge>),
 }
@@ -45,138 +50,149 @@ enum Handle {
 unsafe impl Send for HostMetrics {}
 
 impl HostMetrics {
-    /// Makes every series, with its first value. `None` where the host has no
-    /// metrics; where it does not take them, the log says so.
+    /// Makes every series, with its first value. `None` if the host has no
+    /// metrics or does not accept these, which is logged.
     ///
     /// # Safety
-    /// `context` gives null or the metrics of an instance that the host is starting
-    /// on this thread. The result isn't used when that instance is gone.
+    /// `context` is null or the metrics context of an instance that the host is starting
+    /// on this thread. The result is not used after the end of that instance.
     pub unsafe fn start(
         host: &'static Host,
-        door: &str,
-        instance: &str,
+        kind: PluginKind,
+        instance: &InstanceName,
         log: &dyn Log,
-        context: impl FnOnce(&MetricsApi) -> *mut abi::cmt,
-        metrics: &[Metric],
+        context: *mut abi::cmt,
+        plugin: &dyn Metrics,
     ) -> Option<HostMetrics> {
         let api = host.metrics.as_ref()?;
-        // SAFETY: the caller guarantees the context.
-        let started = unsafe { HostMetrics::create(api, context(api), door, instance, metrics) };
-        if started.is_none() {
-            let line = "the instance's metrics are not among the host's: it keeps them where \
-                        this plugin does not know, or does not take them";
+        let mut series = NonNull::new(context).map(|_| Vec::new());
+        plugin.metrics(&mut |metric| {
+            if let (Some(made), Some(context)) = (&mut series, NonNull::new(context)) {
+                // SAFETY: the caller guarantees the context.
+                match unsafe { make_series(api, context, kind, instance, metric, made) } {
+                    Some(one) => made.push(one),
+                    None => series = None,
+                }
+            }
+        });
+        if series.is_none() {
+            let line = "metrics are unavailable: this Fluent Bit build does not expose a known \
+                        metrics context";
             log.log(LogLevel::Warn, line);
         }
-        started
+        Some(HostMetrics {
+            api,
+            series: series?,
+        })
     }
 
-    /// # Safety
-    /// As above.
-    unsafe fn create(
-        api: &'static MetricsApi,
-        context: *mut abi::cmt,
-        door: &str,
-        instance: &str,
-        metrics: &[Metric],
-    ) -> Option<HostMetrics> {
-        let context = NonNull::new(context)?;
-        let door = CString::new(door).ok()?;
-        let mut series: Vec<Series> = Vec::with_capacity(metrics.len());
-        for metric in metrics {
-            // Series that differ by their labels share a metric.
-            let first = metrics.iter().position(|first| first.name == metric.name);
-            let handle = match first.and_then(|first| series.get(first)) {
-                Some(first) => first.metric,
-                // SAFETY: the caller guarantees the context.
-                None => unsafe { create(api, context, &door, metric) }?,
-            };
-            let label = metric.label.iter().map(|(_, value)| value.as_ref());
-            let mut one = Series {
-                metric: handle,
-                labels: Strings::new([instance].into_iter().chain(label))?,
-                value: metric.value,
-            };
-            if one.set(api, now()) != 0 {
-                return None;
-            }
-            series.push(one);
-        }
-        Some(HostMetrics { api, series })
-    }
-
-    /// Sets the values, which come in the order of [`HostMetrics::start`].
-    pub fn set(&mut self, metrics: &[Metric]) {
+    /// Sets the values that have changed.
+    pub fn set(&mut self, plugin: &dyn Metrics) {
         let now = now();
-        for (series, metric) in self.series.iter_mut().zip(metrics) {
-            if series.value != metric.value {
-                series.value = metric.value;
-                series.set(self.api, now);
+        let mut series = self.series.iter_mut();
+        plugin.metrics(&mut |metric| {
+            if let Some(one) = series.next()
+                && one.value != metric.value
+            {
+                one.value = metric.value;
+                one.set(self.api, now);
             }
-        }
+        });
     }
 }
 
 impl Series {
-    /// Tells the host the value; 0 is success.
+    /// Gives the host the value; 0 is success.
     fn set(&mut self, api: &MetricsApi, now: u64) -> c_int {
-        let (labels, count) = self.labels.as_host_takes_them();
+        let (labels, count) = self.labels.as_array();
         let value = self.value as f64;
-        // SAFETY: the metric lives as long as its instance (see `start`), and the
-        // host only reads the labels, which are as many as are counted.
-        unsafe {
-            match self.metric {
-                Handle::Counter(counter) => {
-                    (api.counter_set)(counter.as_ptr(), now, value, count, labels)
-                }
-                Handle::Gauge(gauge) => (api.gauge_set)(gauge.as_ptr(), now, value, count, labels),
-            }
+        match self.metric {
+            // SAFETY: the metric lives as long as its instance (see `start`), and the
+            // host only reads the labels, of which there are `count`.
+            HostMetric::Counter(counter) => unsafe {
+                (api.counter_set)(counter.as_ptr(), now, value, count, labels)
+            },
+            // SAFETY: as above.
+            HostMetric::Gauge(gauge) => unsafe {
+                (api.gauge_set)(gauge.as_ptr(), now, value, count, labels)
+            },
         }
     }
+}
+
+/// Makes a series, and its metric unless one of the series `before` has the same.
+///
+/// # Safety
+/// `context` is a live metrics context that no other thread uses.
+unsafe fn make_series(
+    api: &MetricsApi,
+    context: NonNull<abi::cmt>,
+    kind: PluginKind,
+    instance: &InstanceName,
+    metric: &Metric<'_>,
+    before: &[Series],
+) -> Option<Series> {
+    let host_metric = match before.iter().find(|one| one.name == metric.name) {
+        Some(first) => first.metric,
+        // SAFETY: the caller guarantees the context.
+        None => unsafe { make_metric(api, context, kind, metric) }?,
+    };
+    let values = metric.labels.iter().map(|(_, value)| value.as_ref());
+    let mut series = Series {
+        metric: host_metric,
+        name: metric.name,
+        labels: Strings::new([instance.as_str()].into_iter().chain(values))?,
+        value: metric.value,
+    };
+    (series.set(api, now()) == 0).then_some(series)
 }
 
 /// Makes a metric without series.
 ///
 /// # Safety
 /// `context` is a live metrics context that no other thread uses.
-unsafe fn create(
+unsafe fn make_metric(
     api: &MetricsApi,
     context: NonNull<abi::cmt>,
-    door: &CStr,
-    metric: &Metric,
-) -> Option<Handle> {
+    kind: PluginKind,
+    metric: &Metric<'_>,
+) -> Option<HostMetric> {
     let name = CString::new(format!("{PREFIX}{}", metric.name)).ok()?;
     let help = CString::new(metric.help).ok()?;
-    let label = metric.label.iter().map(|(name, _)| *name);
-    let mut labels = Strings::new([INSTANCE].into_iter().chain(label))?;
-    let (labels, count) = labels.as_host_takes_them();
+    let names = metric.labels.iter().map(|(name, _)| *name);
+    let mut labels = Strings::new([INSTANCE].into_iter().chain(names))?;
+    let (labels, count) = labels.as_array();
     let context = context.as_ptr();
-    let [namespace, door, name, help] =
-        [NAMESPACE, door, &name, &help].map(|text| text.as_ptr().cast_mut());
-    // SAFETY: the caller guarantees the context; the host only reads the strings,
-    // and copies them.
-    unsafe {
-        match metric.kind {
-            MetricKind::Counter => NonNull::new((api.counter_create)(
-                context, namespace, door, name, help, count, labels,
-            ))
-            .map(Handle::Counter),
-            MetricKind::Gauge => NonNull::new((api.gauge_create)(
-                context, namespace, door, name, help, count, labels,
-            ))
-            .map(Handle::Gauge),
+    let [namespace, subsystem, name, help] =
+        [NAMESPACE, kind.word(), &name, &help].map(|text| text.as_ptr().cast_mut());
+    match metric.kind {
+        MetricKind::Counter => {
+            // SAFETY: the caller guarantees the context; the host only reads the
+            // strings, and copies them.
+            let counter = unsafe {
+                (api.counter_create)(context, namespace, subsystem, name, help, count, labels)
+            };
+            NonNull::new(counter).map(HostMetric::Counter)
+        }
+        MetricKind::Gauge => {
+            // SAFETY: as above.
+            let gauge = unsafe {
+                (api.gauge_create)(context, namespace, subsystem, name, help, count, labels)
+            };
+            NonNull::new(gauge).map(HostMetric::Gauge)
         }
     }
 }
 
-/// Strings as the host takes several of them: an array of pointers, and their number.
+/// Strings in the form that the host takes: an array of pointers, and their number.
 struct Strings {
     pointers: Vec<*mut c_char>,
-    /// What they point to.
+    /// The text of each pointer.
     _texts: Vec<CString>,
 }
 
 impl Strings {
-    /// `None` if one of them holds a zero.
+    /// `None` if one of them holds a zero byte.
     fn new<'a>(texts: impl Iterator<Item = &'a str>) -> Option<Strings> {
         let texts: Vec<CString> = texts
             .map(|text| CString::new(text).ok())
@@ -187,8 +203,8 @@ impl Strings {
         })
     }
 
-    /// The array is only read.
-    fn as_host_takes_them(&mut self) -> (*mut *mut c_char, c_int) {
+    /// The array, which is only read, and its length.
+    fn as_array(&mut self) -> (*mut *mut c_char, c_int) {
         let count = c_int::try_from(self.pointers.len()).unwrap_or(0);
         (self.pointers.as_mut_ptr(), count)
     }

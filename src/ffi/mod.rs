@@ -1,16 +1,16 @@
-//! The only unsafe code: the host's ABI.
+//! The host's ABI: the only unsafe code.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `bindings` | layouts and signatures, made from `include/` |
-//! | `host` | which Fluent Bit this is, and its functions |
-//! | `instance` | what the host knows of one section: name, options, settings |
-//! | `filter`, `output` | the two doors: entry points called by the host |
+//! | `bindings` | types and signatures, made from `include/` |
+//! | `host` | the version of this Fluent Bit, and its functions |
+//! | `instance` | offsets in the host's instances; reading a section out of them |
+//! | `filter`, `output` | the two plugins: entry points called by the host |
 //! | `engine` | the host's event loop, and flushes that wait in its coroutines |
 //! | `regex` | the host's regular expressions |
 //! | `metrics` | an instance's metrics among the host's own |
-//! | `guard` | panics stop here |
-//! | `handles` | instances behind the pointers that the host keeps for us |
+//! | `guard` | entry points catch panics |
+//! | `handles`, `names` | live instances: by the pointers that the host keeps, by name |
 //! | `log` | log lines, printed only where there is stack for it |
 //! | `heap` | the global allocator |
 //!
@@ -18,38 +18,34 @@
 //! * Nothing of the host is linked; all of it is found by name at run time, so
 //!   the library loads anywhere. A host that is not exactly known is refused.
 //! * Every entry point runs inside [`guard::entry`] and checks every pointer for null.
-//! * No pointer that the host keeps for us is followed: it is a key of [`handles`].
+//! * A chunk whose filtering panicked does not pass unless `On_Panic keep` is set or no
+//!   policy is in force.
+//! * No pointer that the host keeps for the plugin is followed: it is a key of [`handles`].
 //! * Entry points run on stacks of 24 KiB without a guard page: nothing here
 //!   recurses, and log lines are printed from the entry point itself.
+//! * An unsafe block holds one operation, so that each has its own reason.
 #![allow(unsafe_code)]
+#![deny(clippy::multiple_unsafe_ops_per_block)]
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("panics must unwind: `guard` keeps them from ending Fluent Bit");
 
 #[cfg(feature = "output")]
 mod engine;
 mod filter;
 mod guard;
-#[cfg_attr(
-    not(feature = "output"),
-    allow(dead_code, reason = "what the output needs")
-)]
 mod handles;
 mod heap;
-#[cfg_attr(
-    not(feature = "output"),
-    allow(dead_code, reason = "what the output needs")
-)]
 mod host;
-#[cfg_attr(
-    not(feature = "output"),
-    allow(dead_code, reason = "what the output needs")
-)]
 mod instance;
 mod log;
 mod metrics;
+mod names;
 #[cfg(feature = "output")]
 mod output;
 mod regex;
 
-/// Layouts and signatures of the host, made by `build.rs` from `include/`.
+/// Types and signatures of the host, made by `build.rs` from `include/`.
 mod bindings {
     #![allow(
         dead_code,
@@ -67,14 +63,40 @@ mod bindings {
 }
 
 use std::ffi::{CStr, c_void};
+use std::fmt;
 
-/// Name of the filter and of the output.
+/// The name of the filter and of the output.
 const NAME: &CStr = c"kube_audit";
 
-/// What `fluent-bit --help` says about both.
+/// The description of both in `fluent-bit --help`.
 const DESCRIPTION: &CStr = c"Kubernetes audit logs by policy";
 
-/// Bytes that the host lends for one call; null is nothing.
+/// One of the library's two plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PluginKind {
+    Filter,
+    #[cfg(feature = "output")]
+    Output,
+}
+
+impl PluginKind {
+    /// The host's word for it, in log lines and in names of metrics.
+    const fn word(self) -> &'static CStr {
+        match self {
+            PluginKind::Filter => c"filter",
+            #[cfg(feature = "output")]
+            PluginKind::Output => c"output",
+        }
+    }
+}
+
+impl fmt::Display for PluginKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.word().to_string_lossy())
+    }
+}
+
+/// Bytes that the host lends for one call; none if the pointer is null.
 ///
 /// # Safety
 /// `data` is null or has `size` bytes that nobody changes during `'a`.

@@ -1,11 +1,11 @@
-//! The output door: the entry points of an external ("Go") plugin.
+//! The output: the entry points of an external ("Go") plugin.
 //!
 //! A flush hands its chunk to the output and pauses its coroutine, so that the
-//! engine goes on. The output's descriptor tells the engine's loop when something
-//! has come of it: [`on_signal`] then resumes the flushes that it is about.
+//! engine goes on. The output's descriptor becomes readable when a chunk is delivered
+//! or given back: the engine's loop then calls [`on_signal`], which resumes its flush.
 //!
-//! Entry points that the host calls only when they exist, and that have nothing
-//! to do here, are not exported: `FLBPluginPreRegister`, `FLBPluginOutputPreRun`,
+//! Entry points that the host calls only if they exist, and that would do nothing
+//! here, are not exported: `FLBPluginPreRegister`, `FLBPluginOutputPreRun`,
 //! `FLBPluginOutputPreExit`, `FLBPluginUnregister`; `FLBPluginFlush` and
 //! `FLBPluginExit` are the older forms of the two with a context.
 
@@ -16,29 +16,35 @@ use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bindings as abi;
-use super::engine::{Coroutine, Engine, Watch};
+use super::engine::{Coroutine, Engine, EngineApi, Watch};
 use super::guard::entry;
 use super::handles::{Handles, Instance};
-use super::host::{Host, MetricsApi, Version, engine, host, optional};
-use super::instance::{self, OutputSection, RetryLimit};
+use super::host::{Host, Refusal, Version, host, optional};
+use super::instance::{
+    OutputSection, RetryLimit, SectionError, output_name, outputs_beside, read_output,
+};
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
-use super::{DESCRIPTION, NAME, lent};
-use kube_audit_plugin::{Call, Log, LogLevel, Outcome, Output};
+use super::names::Names;
+use super::{DESCRIPTION, NAME, PluginKind, lent};
+use kube_audit_plugin::{Call, Log, LogLevel, OptionError, Outcome, Output};
 
-const DOOR: &str = "output";
-/// What FLBPluginRegister answers.
+const KIND: PluginKind = PluginKind::Output;
+/// The answer of FLBPluginRegister.
 const REGISTERED: c_int = 0;
-/// What FLBPluginInit answers: success is more than 0.
+/// Answers of FLBPluginInit: success is more than 0.
 const STARTED: c_int = 1;
 const FAILED: c_int = -1;
 
 /// The live outputs.
 static OUTPUTS: Handles<Instance<Live>> = Handles::new();
 
+/// The names of the live outputs.
+static NAMES: Names = Names::new();
+
 /// An output at work.
 struct Live {
-    /// Of the output's descriptor: it goes first.
+    /// Watches the output's descriptor, so it is dropped first.
     watch: Watch,
     output: Output,
     engine: Engine,
@@ -47,16 +53,16 @@ struct Live {
     flushes: Mutex<Flushes>,
 }
 
-/// Flushes that pause.
+/// Paused flushes.
 #[derive(Default)]
 struct Flushes {
     waiting: Vec<(Call, Coroutine)>,
-    /// Those that are to be resumed.
+    /// Flushes to resume.
     ready: VecDeque<Coroutine>,
 }
 
 impl Live {
-    /// Looks what the output has for the host.
+    /// Notes the flushes that are ready, and updates the metrics.
     fn look(&self) {
         let ready = self.output.ready();
         let mut flushes = self.flushes();
@@ -69,15 +75,15 @@ impl Live {
         }
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(metrics) = &mut *metrics {
-            metrics.set(&self.output.metrics());
+            metrics.set(&self.output);
         }
     }
 
-    /// Goes on with a flush, or begins it.
+    /// Begins a flush, or goes on with the one of a call.
     fn flush(&self, call: Option<Call>, tag: &[u8], chunk: &[u8]) -> Step {
         let Some(coroutine) = self.engine.coroutine() else {
-            let line = "a flush outside of the engine's coroutines, in which it could wait: the \
-                        chunk is tried again";
+            let line = "this Fluent Bit flushes outside of its engine's coroutines, where a flush \
+                        cannot wait: the chunk is retried";
             self.log.log(LogLevel::Error, line);
             return Step::Answer(abi::FLB_RETRY);
         };
@@ -100,33 +106,33 @@ impl Live {
     }
 }
 
-/// How a flush goes on. It lies on the stack of a flush that pauses, so there is
-/// nothing in it to be dropped.
+/// The next step of a flush. It is on the stack of a flush that pauses, so it holds
+/// nothing that has to be dropped.
 #[derive(Clone, Copy)]
 enum Step {
-    /// It ends with this answer.
+    /// Ends with this answer.
     Answer(c_int),
-    /// It pauses, until the output has something for this call.
+    /// Pauses until the call is ready.
     Pause(Engine, Call),
 }
 
-/// Introduces the output. Comes again on every hot reload, while the old
+/// Introduces the output. Called again on every hot reload, while the old
 /// instances still run.
 ///
 /// # Safety
 /// `def` is null or the host's definition to fill, at least 32 bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) -> c_int {
-    entry(DOOR, FAILED, || {
+    entry(KIND, FAILED, || {
         if let Err(why) = host() {
-            complain(DOOR, &why);
+            complain(KIND, &why);
             return FAILED;
         }
         if def.is_null() {
             return FAILED;
         }
-        // SAFETY: not null; every known host gives these 32 bytes to the plugin.
-        // What is behind them in later hosts (event types, options) stays zero.
+        // SAFETY: not null; every known host gives these 32 bytes to the plugin. The
+        // rest of them in later hosts (event types, options) stays zero.
         unsafe {
             def.write(abi::flb_plugin_proxy_def {
                 type_: abi::FLB_PROXY_OUTPUT_PLUGIN,
@@ -146,40 +152,45 @@ pub unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) 
 /// `plugin` is null or the host's plugin object, set up for a live output instance.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) -> c_int {
-    let answer = entry(DOOR, FAILED, || {
+    let answer = entry(KIND, FAILED, || {
         let host = match host() {
             Ok(host) => host,
             Err(why) => {
-                complain(DOOR, &why);
+                complain(KIND, &why);
                 return FAILED;
             }
         };
         if plugin.is_null() {
             return FAILED;
         }
-        // SAFETY: not null; the host overwrites the object for the next instance,
-        // so both pointers are copied.
-        let (ins, context) = unsafe { ((*plugin).o_ins, (*plugin).context) };
+        // The host overwrites the object for the next instance, so it is not kept.
+        // SAFETY: not null, and set up for this call.
+        let ins = unsafe { (*plugin).o_ins };
+        // SAFETY: as above.
+        let context = unsafe { (*plugin).context };
         if ins.is_null() || context.is_null() {
             return FAILED;
         }
         // SAFETY: the instance that the host is starting, on this thread.
-        let name = unsafe { instance::output_name(host, ins) };
-        let log = Arc::new(InstanceLog::new(host.api.log_print, DOOR, &name));
+        let name = NAMES.take(&unsafe { output_name(host, ins) });
+        let log = Arc::new(InstanceLog::new(host.log_print, KIND, name.as_str()));
         // SAFETY: as above.
         let started = unsafe { start(host, ins, &log) };
         let (output, engine, watch) = match started {
             Ok(started) => started,
-            Err(wrong) => {
-                log.start_failed(&wrong);
+            Err(error) => {
+                log.start_failed(&error);
                 return FAILED;
             }
         };
-        // SAFETY: as above; the instance's exit ends the metrics with the output.
-        let metrics = unsafe {
-            let context = |api: &MetricsApi| (api.output_get_cmt_instance)(ins).cast();
-            HostMetrics::start(host, DOOR, &name, &*log, context, &output.metrics())
+        let metrics = match host.output.get_cmt_instance {
+            // SAFETY: as above.
+            Some(get) => unsafe { get(ins) },
+            None => ptr::null_mut(),
         };
+        // SAFETY: as above; the instance's exit ends the metrics with the output.
+        let metrics =
+            unsafe { HostMetrics::start(host, KIND, &name, &*log, metrics.cast(), &output) };
         log.print();
         let live = Live {
             watch,
@@ -189,7 +200,7 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
             metrics: Mutex::new(metrics),
             flushes: Mutex::default(),
         };
-        let handle = OUTPUTS.insert(Instance::new(live, log));
+        let handle = OUTPUTS.insert(Instance::new(live, log, name));
         // SAFETY: not null; the field is the plugin's own.
         unsafe { (*context).remote_context = handle };
         STARTED
@@ -200,17 +211,43 @@ pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) ->
     answer
 }
 
-/// 2.2.0 frees the plugin after a failed start and then uses it all the same.
+/// Ends the process in Fluent Bit 2.2.0, which after a failed start frees the plugin
+/// and then uses it all the same.
 fn stop_where_a_failure_is_ignored() {
     if host().is_ok_and(|host| host.version == Version(2, 2, 0)) {
-        complain(DOOR, &"Fluent Bit 2.2.0 can't stop by itself, stopping it");
+        complain(
+            KIND,
+            &"Fluent Bit 2.2.0 cannot stop after a failed start: ending it",
+        );
         // SAFETY: ends the process without running code of others; the status is
         // the one that other versions exit with.
         unsafe { libc::_exit(255) }
     }
 }
 
-/// The output that a section describes, in the engine's loop.
+/// The reason why an output does not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Host(#[from] Refusal),
+    #[error("this Fluent Bit starts outputs on a thread without an event loop: use a release")]
+    NoEventLoop,
+    #[error(transparent)]
+    Section(#[from] SectionError),
+    #[error(
+        "Fluent Bit {0} crashes at its end with two outputs of one external plugin (fixed in \
+         2.0.7): use one kube_audit output, or kube_audit filters"
+    )]
+    SecondOutput(Version),
+    #[error("`Workers`: this Fluent Bit does not accept 0, and the output needs it")]
+    Workers,
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    #[error("cannot add a file descriptor to Fluent Bit's event loop")]
+    EventLoop,
+}
+
+/// Starts the output that a section describes, and adds it to the engine's loop.
 ///
 /// # Safety
 /// `ins` is a live output instance of `host` that no other thread changes; this is
@@ -219,65 +256,107 @@ unsafe fn start(
     host: &Host,
     ins: *mut abi::flb_output_instance,
     log: &Arc<InstanceLog>,
-) -> Result<(Output, Engine, Watch), String> {
-    let engine = engine().map_err(|why| why.to_string())?;
-    let engine = Engine::of_this_thread(engine)
-        .ok_or("this Fluent Bit starts outputs on a thread without an event loop")?;
+) -> Result<(Output, Engine, Watch), StartError> {
+    let engine = Engine::of_this_thread(EngineApi::get()?).ok_or(StartError::NoEventLoop)?;
     // SAFETY: the caller guarantees it.
     let OutputSection {
         section,
         settings,
         retry_limit,
         workers,
-    } = unsafe { instance::output(host, ins) }.map_err(|wrong| wrong.to_string())?;
+    } = unsafe { read_output(host, ins) }?;
     log.set_level(section.log_level);
     log.start(host);
     if host.version < Version(2, 0, 7) && OUTPUTS.len() > 0 {
-        return Err(format!(
-            "Fluent Bit {} crashes at its end with two outputs of one external plugin (fixed in \
-             2.0.7): use one kube_audit output, or kube_audit filters",
-            host.version
-        ));
+        return Err(StartError::SecondOutput(host.version));
     }
     // SAFETY: the caller guarantees the instance; the host copies the strings.
     let set = |key: &CStr, value: &CStr| unsafe {
-        (host.api.output_set_property)(ins, key.as_ptr(), value.as_ptr())
+        (host.output.set_property)(ins, key.as_ptr(), value.as_ptr())
     };
     lift_retry_limit(host.version, retry_limit, log, set);
     forbid_workers(workers, log, set)?;
     let output = without_signals(|| {
         let patterns = host.patterns();
         Output::new(&section.properties, &settings, patterns, log.clone())
-    })
-    .map_err(|wrong| wrong.to_string())?;
+    })?;
     // SAFETY: the caller guarantees the thread; the exit drops the watch before the
     // output, which has the descriptor.
-    let watch = unsafe { engine.watch(output.signal(), on_signal) }
-        .ok_or("the event loop of this Fluent Bit takes no descriptor more")?;
-    Ok((output, engine, watch))
+    let watch = unsafe { engine.watch(output.signal(), on_signal) };
+    Ok((output, engine, watch.ok_or(StartError::EventLoop)?))
 }
 
-/// Does something with all signals blocked, so that threads started by it never
-/// take one. They are the host's: 2.1 even reloads inside its signal handler, and
-/// on a thread of ours would wait there for that thread to end.
+/// Checks the sections of the outputs in the configuration of a filter, and logs what is
+/// wrong; true if nothing is.
+///
+/// # Safety
+/// `filter` is a live filter instance of `host`, and `config` its configuration; no other
+/// thread changes them.
+pub unsafe fn check_beside(
+    host: &Host,
+    filter: *mut abi::flb_filter_instance,
+    config: *const abi::flb_config,
+) -> bool {
+    // SAFETY: the caller guarantees it.
+    let outputs = unsafe { outputs_beside(host, filter, config) };
+    let is_right = |&ins: &*mut abi::flb_output_instance| {
+        // SAFETY: an instance in the configuration.
+        let name = unsafe { output_name(host, ins) };
+        let log = Arc::new(InstanceLog::new(host.log_print, KIND, &name));
+        log.set_level(abi::FLB_LOG_ERROR);
+        // SAFETY: as above.
+        let checked = unsafe { check(host, ins, &log) };
+        if let Err(error) = &checked {
+            log.start_failed(error);
+        }
+        checked.is_ok()
+    };
+    outputs.iter().all(is_right)
+}
+
+/// Checks a section as [`start`] does, and starts nothing.
+///
+/// # Safety
+/// `ins` is a live output instance of `host` that no other thread changes.
+unsafe fn check(
+    host: &Host,
+    ins: *mut abi::flb_output_instance,
+    log: &InstanceLog,
+) -> Result<(), StartError> {
+    // SAFETY: the caller guarantees it.
+    let OutputSection {
+        section, settings, ..
+    } = unsafe { read_output(host, ins) }?;
+    Ok(Output::check(
+        &section.properties,
+        &settings,
+        host.patterns(),
+        log,
+    )?)
+}
+
+/// Calls `body` with all signals blocked, so that threads started by it never
+/// take one. Signals are the host's: 2.1 even reloads inside its signal handler, and
+/// on a thread of the plugin would wait there for that thread to end.
 fn without_signals<T>(body: impl FnOnce() -> T) -> T {
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
-    // SAFETY: the set is filled before it is read, and both outlive the calls;
-    // the mask is that of this thread alone.
-    let blocked = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) == 0
-    };
+    // SAFETY: a place for a set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set is filled, and `before` is a place for another one; the mask is that
+    // of this thread alone.
+    let changed =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };
     let result = body();
-    if blocked {
+    if changed == 0 {
         // SAFETY: the mask was written by the call above, which succeeded.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     }
     result
 }
 
-/// The host gives up a chunk after one retry unless it is told otherwise.
+/// Sets `Retry_Limit no_limits` unless another value is configured: by default the host
+/// gives up a chunk after one retry.
 fn lift_retry_limit(
     version: Version,
     limit: RetryLimit,
@@ -287,14 +366,17 @@ fn lift_retry_limit(
     let lifted = match limit {
         RetryLimit::Chosen(abi::FLB_OUT_RETRY_UNLIMITED) => return,
         RetryLimit::Chosen(limit) => {
-            let line = format!("`Retry_Limit`: a chunk is lost after {limit} retries");
+            let line = format!(
+                "`Retry_Limit` is {limit}: a chunk is lost after that many retries; set no_limits \
+                 to keep it"
+            );
             log.log(LogLevel::Warn, &line);
             return;
         }
-        RetryLimit::Unset => "`Retry_Limit` is not set: no_limits, so that no chunk is lost",
+        RetryLimit::Unset => "`Retry_Limit` is not set: using no_limits, so that no chunk is lost",
         RetryLimit::UnsetOrDefault => {
-            "`Retry_Limit` is not set or 1, which this Fluent Bit does not tell apart: no_limits, \
-             so that no chunk is lost (no_retries, 2 and more are kept)"
+            "`Retry_Limit` is not set or 1, which this Fluent Bit does not distinguish: using \
+             no_limits, so that no chunk is lost (no_retries and limits from 2 on are respected)"
         }
     };
     if set(c"retry_limit", c"no_limits") == 0 {
@@ -307,25 +389,26 @@ fn lift_retry_limit(
             log.log(LogLevel::Info, line);
         }
     } else {
-        let line = "`Retry_Limit`: the default could not be lifted, a chunk is lost after 1 retry";
+        let line =
+            "cannot change `Retry_Limit`: a chunk is lost after 1 retry; set it to no_limits";
         log.log(LogLevel::Warn, line);
     }
 }
 
-/// Flushes pause in the engine's loop, which workers do not run. From 2.2.0 on the
-/// host also starts the workers of an external plugin twice, and the first set
-/// outlives the instance at a hot reload.
+/// Sets `Workers 0`: flushes pause in the engine's loop, which workers do not run. From
+/// 2.2.0 on the host also starts the workers of an external plugin twice, and the first
+/// set outlives the instance at a hot reload.
 fn forbid_workers(
     workers: Option<c_int>,
     log: &InstanceLog,
     set: impl Fn(&CStr, &CStr) -> c_int,
-) -> Result<(), &'static str> {
+) -> Result<(), StartError> {
     if set(c"workers", c"0") != 0 {
-        return Err("`Workers`: this Fluent Bit does not let them be 0");
+        return Err(StartError::Workers);
     }
     if workers.is_some_and(|workers| workers != 0) {
-        let line = "`Workers` is not used: the output works on a thread of its own, and nothing \
-                    of Fluent Bit waits for it";
+        let line = "`Workers` has no effect: the output has a thread of its own, and never blocks \
+                    Fluent Bit";
         log.log(LogLevel::Info, line);
     }
     Ok(())
@@ -346,9 +429,11 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
 ) -> c_int {
     let mut call = None;
     loop {
-        let step = entry(DOOR, Step::Answer(abi::FLB_RETRY), || {
+        let step = entry(KIND, Step::Answer(abi::FLB_RETRY), || {
             // SAFETY: the caller guarantees it, also for a call that pauses.
-            let (tag, chunk) = unsafe { (optional(tag).unwrap_or_default(), lent(data, size)) };
+            let tag = unsafe { optional(tag) }.unwrap_or_default();
+            // SAFETY: as above.
+            let chunk = unsafe { lent(data, size) };
             flush(context, call, tag.to_bytes(), chunk)
         });
         match step {
@@ -356,7 +441,7 @@ pub unsafe extern "C" fn FLBPluginFlushCtx(
             Step::Pause(engine, waits) => {
                 call = Some(waits);
                 // SAFETY: `flush` has found the coroutine; no lock is held here, and
-                // nothing here has to be dropped.
+                // no value here has to be dropped.
                 unsafe { engine.pause() };
             }
         }
@@ -369,32 +454,39 @@ fn flush(context: *const c_void, call: Option<Call>, tag: &[u8], chunk: &[u8]) -
     let Some(instance) = OUTPUTS.get(context) else {
         return RETRY;
     };
-    instance
-        .call("the chunk is tried again", |live| {
-            live.flush(call, tag, chunk)
-        })
-        .unwrap_or(RETRY)
+    instance.call(
+        |live| live.flush(call, tag, chunk),
+        |live, panic| {
+            live.output.report_panic(panic, "a chunk is retried");
+            RETRY
+        },
+    )
 }
 
-/// What the engine's loop calls when an output has something for the host.
+/// Resumes the flushes that are ready; the engine's loop calls it when an output's
+/// descriptor is readable.
 ///
 /// # Safety
 /// The loop calls it on its own stack; the event is only compared.
 unsafe extern "C" fn on_signal(event: *mut c_void) -> c_int {
     let instance = || OUTPUTS.find(|instance| instance.plugin().watch.is(event));
-    entry(DOOR, (), || {
+    entry(KIND, (), || {
         if let Some(instance) = instance() {
-            instance.call("flushes wait until their time is over", Live::look);
+            instance.call(Live::look, |live, panic| {
+                let consequence = "waiting flushes end when their time is over";
+                live.output.report_panic(panic, consequence);
+            });
         }
     });
-    // Resuming one runs code of the host, so each is looked up anew, and held by nobody.
+    // Resuming one runs code of the host, which may end the instance: each is looked up
+    // anew, and not held.
     let next = || {
         let instance = instance()?;
         let live = instance.plugin();
         let coroutine = live.flushes().ready.pop_front()?;
         Some((live.engine, coroutine))
     };
-    while let Some((engine, coroutine)) = entry(DOOR, None, next) {
+    while let Some((engine, coroutine)) = entry(KIND, None, next) {
         // SAFETY: the caller guarantees the stack; the coroutine waits in
         // `FLBPluginFlushCtx`, and its instance was alive just now.
         unsafe { engine.resume(coroutine) };
@@ -408,7 +500,7 @@ unsafe extern "C" fn on_signal(event: *mut c_void) -> c_int {
 /// None: the context is only compared.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
-    entry(DOOR, abi::FLB_OK, || {
+    entry(KIND, abi::FLB_OK, || {
         if let Some(instance) = OUTPUTS.remove(context) {
             instance.close(|live| {
                 drop(live.watch);

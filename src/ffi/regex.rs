@@ -1,5 +1,5 @@
-//! The host's regular expressions. Matching takes about 7 KiB of stack, and more
-//! of the heap where a pattern has much to remember.
+//! The host's regular expressions. Matching takes about 7 KiB of stack; a pattern with
+//! much backtracking takes heap memory besides.
 
 use std::ffi::CString;
 use std::ptr::NonNull;

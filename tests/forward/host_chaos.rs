@@ -12,8 +12,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::chaos::{Chaos, fate, mark, resident};
-use crate::library::{Installed, SecondName};
 use crate::process::{Process, skip};
+use kube_audit_testkit::library::{Installed, SecondName};
 
 /// Lines that are written each second.
 const RATE: usize = 1000;

@@ -12,9 +12,6 @@ mod fluent_bit;
 mod handshake;
 mod host;
 mod host_chaos;
-#[path = "../common/library.rs"]
-#[allow(clippy::expect_used, reason = "a failed test panics")]
-mod library;
 mod nodes;
 mod npm;
 mod outage;

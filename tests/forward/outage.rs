@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use crate::chaos::{Chaos, Mood, mark, most_resident, resident};
 use crate::fluent_bit::binaries;
 use crate::host_chaos::configuration;
-use crate::library::{Installed, SecondName};
 use crate::process::Process;
+use kube_audit_testkit::library::{Installed, SecondName};
 
 /// Lines that are written each second, and their bytes.
 const RATE: usize = 300;

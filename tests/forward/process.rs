@@ -1,7 +1,6 @@
 //! Receivers that are programs of their own: started, listened to, killed.
 
-use std::io::{BufRead, BufReader, Write, stderr};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
@@ -48,16 +47,5 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free right now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-/// Says what is not tested, past the capture of the test harness.
-pub fn skip(what: &str) {
-    let _ = writeln!(stderr(), "SKIPPED: {what}");
-}
+pub use kube_audit_testkit::judge::skip;
+pub use kube_audit_testkit::port::reserve as free_port;

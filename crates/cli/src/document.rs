@@ -11,7 +11,7 @@ use super::finding::{Code, Findings};
 
 /// A file's name and its text as UTF-8.
 pub struct TextFile {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: String,
     /// Its text.
     pub text: String,
@@ -59,7 +59,7 @@ pub fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
     })
 }
 
-/// Whether what stands there begins with a star.
+/// Returns whether there is a star at a position.
 fn is_star(text: &str, at: usize) -> bool {
     text.get(at..).is_some_and(|here| here.starts_with('*'))
 }
@@ -67,7 +67,7 @@ fn is_star(text: &str, at: usize) -> bool {
 /// Beyond this many nobody reads on.
 const MAX_STARS: usize = 20;
 
-/// The first star that the parser stumbles over, and those behind it.
+/// The first star that the parser stumbles over, and those after it.
 fn unquoted_stars(text: &str, first: usize) -> Vec<usize> {
     let mut stars = vec![first];
     let mut patched = text.to_owned();

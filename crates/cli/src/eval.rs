@@ -1,7 +1,8 @@
-//! `kube-audit eval`: what a policy says of each event.
+//! `kube-audit eval`: the decision of a policy on each event.
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     }
     let choice = choice
         .ok_or_else(|| Failure::Usage("eval needs --policy FILE or --preset NAME".to_owned()))?;
-    let ruleset = Ruleset::compile(&choice.load()?.policy);
+    let ruleset = Arc::new(Ruleset::compile(&choice.load()?.policy));
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
     input::for_each_line(&files, |place, line| {

@@ -1,8 +1,9 @@
-//! `kube-audit explain`: why a policy does with an event what it does.
+//! `kube-audit explain`: the rule that decides on an event, and why others do not.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
@@ -32,7 +33,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let choice = choice
         .ok_or_else(|| Failure::Usage("explain needs --policy FILE or --preset NAME".to_owned()))?;
     let policy = choice.load()?;
-    let ruleset = Ruleset::compile(&policy.policy);
+    let ruleset = Arc::new(Ruleset::compile(&policy.policy));
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
     input::for_each_line(&files, |place, line| {
@@ -69,7 +70,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
 /// Examines a line; where it is a record of Fluent Bit's, the text under `log`.
 fn examine_record(
     line: &[u8],
-    ruleset: &Ruleset,
+    ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
     match examine(line, ruleset, &mut answer) {
@@ -86,10 +87,10 @@ fn examine_record(
     }
 }
 
-/// What is said of one event.
+/// The explanation of one event.
 struct Explanation {
     evaluation: Evaluation,
-    /// What the request was, in words.
+    /// The request, in words.
     request: String,
     /// The rules before the one that decides.
     before: Vec<Reason>,
@@ -251,7 +252,7 @@ impl Explanation {
     }
 }
 
-/// What a request was: "list pods in default by alice".
+/// Describes a request: "list pods in default by alice".
 fn request(attributes: &Attributes<'_>) -> String {
     let user = match &attributes.user {
         Some(user) => format!("by {}", text(user.name)),

@@ -180,6 +180,8 @@ codes! {
     PluginFromElsewhere Note "plugin-from-elsewhere" "nothing in the file loads kube_audit"
     LongLineStops Warning "long-line-stops" "a `tail` that stops at the first long line"
     LongLineSkipped Warning "long-line-skipped" "a `tail` that skips lines over 32 KiB"
+    LongLineCut Warning "long-line-cut" "a `tail` that cuts lines which audit events exceed"
+    RelativePluginsFile Warning "relative-plugins-file" "a relative `Plugins_File`, which a hot reload does not find"
     GrepWithoutKey Error "grep-without-key" "`grep` without a key"
     InsideLog Error "inside-log" "a filter looks for a field that is inside the text under `log`"
     NoParser Error "no-parser" "a parser that nothing defines"

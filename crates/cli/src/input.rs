@@ -46,7 +46,7 @@ pub fn for_each_line(
     Ok(())
 }
 
-/// Where a line stands.
+/// The place of a line.
 pub struct Place<'a> {
     /// The file's name.
     pub file: &'a str,

@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use kube_audit_core::options::Options;
-use kube_audit_core::pipeline::{Rewriter, Settings};
+use kube_audit_core::chunk::{LineForm, LineSink, write_line_record};
+use kube_audit_core::options::{CommonOptions, Options};
+use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Ruleset};
 use kube_audit_core::stage::Enrichment;
-use kube_audit_core::stats::{RuleTally, Tally};
+use kube_audit_core::stats::{RuleStats, Stats};
 
 use super::{Failure, input, policy};
 
-/// How often progress is shown on a terminal.
+/// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let mut choice = None;
     let mut records = Vec::new();
+    let mut form = None;
     let mut quiet = false;
     let mut files = Vec::new();
     while let Some(arg) = parser.next()? {
@@ -30,6 +32,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
                 choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
             }
             Arg::Long("record") => records.push(("record".to_owned(), parser.value()?.string()?)),
+            Arg::Long("output") => form = Some(line_form(&parser.value()?.string()?)?),
             Arg::Short('q') | Arg::Long("quiet") => quiet = true,
             Arg::Value(file) => files.push(file),
             _ => return Err(arg.unexpected().into()),
@@ -41,47 +44,66 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));
+    // Keys beside the event are seen in the record only.
+    let form = form.unwrap_or(match enrichment.is_empty() {
+        true => LineForm::Event,
+        false => LineForm::Record,
+    });
+    let settings = Settings {
+        enrichment,
+        ..Settings::default()
+    };
     // No option here asks for a UUID.
-    let mut rewriter = Rewriter::new(
-        Settings {
-            enrichment,
-            ..Settings::default()
-        },
-        ruleset,
-        || [0; 16],
-    );
+    let mut pipeline = Pipeline::new(settings, ruleset, || [0; 16]);
+    let mut sink = LineSink::new(form);
 
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let mut progress = Progress::new(quiet);
-    let mut kept = Vec::new();
+    let mut chunk = Vec::new();
     let read = input::for_each_line(&files, |_, line| {
-        kept.clear();
-        rewriter.line(line, &mut kept);
-        progress.show(rewriter.tally());
-        out.write_all(&kept).map_err(Failure::output)
+        chunk.clear();
+        write_line_record(line, &mut chunk);
+        // A line always makes a record that can be read.
+        let _ = pipeline.chunk(TAG, &chunk, &mut sink);
+        progress.show(pipeline.stats());
+        let written = out.write_all(&sink.lines);
+        sink.lines.clear();
+        written.map_err(Failure::output)
     });
-    kept.clear();
-    rewriter.release_lines(&mut kept);
-    out.write_all(&kept)
+    pipeline.release(TAG, &mut sink);
+    out.write_all(&sink.lines)
         .and_then(|()| out.flush())
         .map_err(Failure::output)?;
     progress.clear();
     if !quiet {
-        let summary = summary(rewriter.tally(), policy.as_ref());
+        let summary = summary(pipeline.stats(), policy.as_ref());
         // Without a standard error nobody asked for a summary.
         let _ = io::stderr().write_all(summary.as_bytes());
     }
     read.map(|()| ExitCode::SUCCESS)
 }
 
+/// All lines have the same tag: the pieces of a split line may be in two files.
+const TAG: &[u8] = b"";
+
+fn line_form(text: &str) -> Result<LineForm, Failure> {
+    match text {
+        "event" => Ok(LineForm::Event),
+        "record" => Ok(LineForm::Record),
+        _ => Err(Failure::Usage(format!(
+            "--output is `{text}`: use event or record"
+        ))),
+    }
+}
+
 fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
-    Options::new(records, &[])
-        .and_then(|options| options.common())
+    Options::filter(records)
+        .and_then(|options| CommonOptions::read(&options))
         .map(|options| options.settings.enrichment)
         .map_err(|error| Failure::Usage(format!("--record: {error}")))
 }
 
-/// A line on a terminal that says how far the work is.
+/// A line on a terminal that shows how far the work is.
 struct Progress {
     next: Option<Instant>,
     shown: bool,
@@ -96,9 +118,9 @@ impl Progress {
         }
     }
 
-    fn show(&mut self, tally: &Tally) {
+    fn show(&mut self, stats: &Stats) {
         // Reading the clock costs more than a small event.
-        if self.next.is_none() || !tally.records.is_multiple_of(256) {
+        if self.next.is_none() || !stats.records.is_multiple_of(256) {
             return;
         }
         let now = Instant::now();
@@ -108,8 +130,8 @@ impl Progress {
             let _ = write!(
                 io::stderr(),
                 "\r{} events, {} dropped \x1b[K",
-                tally.events,
-                tally.dropped
+                stats.events,
+                stats.dropped
             );
         }
     }
@@ -121,7 +143,7 @@ impl Progress {
     }
 }
 
-fn summary(tally: &Tally, policy: Option<&Policy>) -> String {
+fn summary(stats: &Stats, policy: Option<&Policy>) -> String {
     let mut text = String::new();
     if let Some(policy) = policy {
         text.push_str("rule  level              events      bytes in     bytes out  share\n");
@@ -130,44 +152,28 @@ fn summary(tally: &Tally, policy: Option<&Policy>) -> String {
             .iter()
             .map(|rule| rule.level.name())
             .chain(["(no rule)"]);
-        for (index, (level, rule)) in levels.zip(&tally.rules).enumerate() {
-            let name = if index + 1 == tally.rules.len() {
+        for (index, (level, rule)) in levels.zip(&stats.rules).enumerate() {
+            let name = if index + 1 == stats.rules.len() {
                 "-".to_owned()
             } else {
                 index.to_string()
             };
-            let &RuleTally {
+            let &RuleStats {
                 events,
                 bytes_in,
                 bytes_out,
             } = rule;
-            let share = percent(bytes_in, tally.bytes_in);
+            let share = percent(bytes_in, stats.bytes_in);
             text.push_str(&format!(
                 "{name:>4}  {level:<15} {events:>9} {bytes_in:>13} {bytes_out:>13} {share:>5.1}%\n"
             ));
         }
     }
-    let Tally {
-        records,
-        events,
-        dropped,
-        stripped,
-        non_audit,
-        malformed,
-        bytes_in,
-        bytes_out,
-        ..
-    } = tally;
+    let share = percent(stats.bytes_out, stats.bytes_in);
     text.push_str(&format!(
-        "{events} events: {} kept ({stripped} stripped), {dropped} dropped; {bytes_in} bytes in, {bytes_out} out ({:.1}%)\n",
-        events - dropped,
-        percent(*bytes_out, *bytes_in),
+        "{}\n{share:.1}% of the bytes of events are kept\n",
+        stats.summary()
     ));
-    if non_audit + malformed > 0 {
-        text.push_str(&format!(
-            "{records} lines: {non_audit} no audit events, {malformed} unreadable, all kept\n"
-        ));
-    }
     text
 }
 

@@ -1,32 +1,29 @@
-//! What filter and output share: the rewriter, the policy it applies, and the log
-//! lines about what it meets.
-
-use std::time::{Duration, Instant};
+//! The part that filter and output share: the pipeline, the policy that it applies, and
+//! the log lines about records that cannot be read.
 
 use kube_audit_core::chunk::Sink;
 use kube_audit_core::options::CommonOptions;
-use kube_audit_core::pipeline::Rewriter;
-use kube_audit_core::stats::Tally;
+use kube_audit_core::pipeline::Pipeline;
+use kube_audit_core::stats::Stats;
 
+use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
-use super::{Log, LogLevel, Metric, OptionError, Patterns};
-
-/// Least time between two log lines about bad records.
-const TROUBLE_INTERVAL: Duration = Duration::from_secs(60);
+use super::{Metric, OptionError, Patterns, metrics};
 
 /// Rewrites chunks by the policy in force.
 pub struct Engine {
-    rewriter: Rewriter,
+    pipeline: Pipeline,
     watch: Option<PolicyWatch>,
-    /// Chunks with a place that is no record.
+    /// Chunks with bytes that are not a record.
     broken_chunks: u64,
-    /// What has been said of bad records, and when something may be said again.
-    said: u64,
-    quiet_until: Option<Instant>,
+    /// Bad records and chunks that were logged, and when the next line may follow.
+    logged: u64,
+    limit: LogLimit,
 }
 
 impl Engine {
-    /// Loads the policy and compiles the patterns; `patterns` is what the host offers.
+    /// Loads the policy and compiles the patterns. `patterns` are the host's regular
+    /// expressions, `None` if it was built without them.
     pub fn new(
         options: CommonOptions,
         patterns: Option<&dyn Patterns>,
@@ -48,19 +45,19 @@ impl Engine {
             let _ = getrandom::fill(&mut bytes);
             bytes
         };
-        let mut rewriter = Rewriter::new(options.settings, ruleset, random);
-        rewriter.set_conditions(conditions);
+        let mut pipeline = Pipeline::new(options.settings, ruleset, random);
+        pipeline.set_conditions(conditions);
         Ok(Engine {
-            rewriter,
+            pipeline,
             watch,
             broken_chunks: 0,
-            said: 0,
-            quiet_until: None,
+            logged: 0,
+            limit: LogLimit::default(),
         })
     }
 
-    /// Rewrites the records of a chunk. Behind a place that is no record, the chunk
-    /// is left to the sink as it is: `Err` with that place.
+    /// Rewrites the records of a chunk into the sink. At bytes that are not a record it
+    /// stops: `Err` is their position, and the sink decides about the rest.
     pub fn chunk(
         &mut self,
         tag: &[u8],
@@ -69,55 +66,34 @@ impl Engine {
         log: &dyn Log,
     ) -> Result<(), usize> {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
-            self.rewriter.set_ruleset(Some(ruleset));
+            self.pipeline.set_ruleset(Some(ruleset));
         }
-        let result = self.rewriter.chunk(tag, chunk, sink);
+        let result = self.pipeline.chunk(tag, chunk, sink);
         self.broken_chunks += u64::from(result.is_err());
         self.report_trouble(log);
         result
     }
 
-    /// Gives the sink what is withheld under a tag, because nothing more can come.
+    /// Gives the sink the pieces of split lines that are withheld under a tag.
+    #[cfg(feature = "output")]
     pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
-        self.rewriter.release(tag, sink);
+        self.pipeline.release(tag, sink);
     }
 
-    /// What was done so far.
-    pub fn tally(&self) -> &Tally {
-        self.rewriter.tally()
+    /// The counters since the start.
+    pub fn stats(&self) -> &Stats {
+        self.pipeline.stats()
     }
 
-    /// The same for the host's metrics.
-    pub fn metrics(&self) -> Vec<Metric> {
-        Metric::of_tally(self.tally())
+    /// Visits the counters as metrics.
+    pub fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+        metrics::visit_stats(self.stats(), visit);
     }
 
-    /// Pieces of split lines that wait for the last one.
-    pub fn withheld(&self) -> usize {
-        self.rewriter.withheld()
-    }
-
-    /// Says what was done, and what is lost with the engine.
+    /// Logs the counts, and what is lost with the engine.
     pub fn close(&self, log: &dyn Log) {
-        let tally = self.tally();
-        let kept = tally.kept();
-        let excluded = tally.excluded_events + tally.excluded_others;
-        log.log(
-            LogLevel::Info,
-            &format!(
-                "{} records, {} audit events: {kept} kept ({} stripped), {} dropped by policy; {} other records, {} unreadable, {} dropped because no key was to stay, {excluded} by `Regex` or `Exclude`; {} bytes of events in, {} out",
-                tally.records,
-                tally.events,
-                tally.stripped,
-                tally.dropped,
-                tally.non_audit,
-                tally.malformed,
-                tally.emptied,
-                tally.bytes_in,
-                tally.bytes_out,
-            ),
-        );
-        let withheld = self.withheld();
+        log.log(LogLevel::Info, &self.stats().summary());
+        let withheld = self.stats().withheld;
         if withheld > 0 {
             let message =
                 format!("{withheld} pieces of split lines whose last piece never came are lost");
@@ -125,25 +101,20 @@ impl Engine {
         }
     }
 
-    /// Says that there are bad records: at once, and then once a minute at most.
+    /// Logs that there are bad records: at once, and then once a minute at most.
     fn report_trouble(&mut self, log: &dyn Log) {
-        let tally = self.rewriter.tally();
-        let trouble = tally.malformed + self.broken_chunks;
-        if trouble == self.said {
-            return;
-        }
-        let now = Instant::now();
-        if self.quiet_until.is_some_and(|until| now < until) {
+        let malformed = self.pipeline.stats().malformed;
+        let trouble = malformed.saturating_add(self.broken_chunks);
+        if trouble == self.logged || !self.limit.allows() {
             return;
         }
         let message = format!(
-            "{} records look like audit events and cannot be read, {} chunks hold something that is no record ({} in all since the last such line)",
-            tally.malformed,
+            "{malformed} records look like audit events but cannot be parsed, {} chunks hold \
+             bytes that are not a record ({} since the last such line)",
             self.broken_chunks,
-            trouble - self.said
+            trouble.saturating_sub(self.logged)
         );
         log.log(LogLevel::Warn, &message);
-        self.said = trouble;
-        self.quiet_until = Some(now + TROUBLE_INTERVAL);
+        self.logged = trouble;
     }
 }

@@ -1,11 +1,12 @@
-//! What filter and output do, in terms of no particular host.
+//! The filter and the output of kube-audit, independent of any host's ABI.
 //!
-//! The host side (`ffi`) hands over [`Properties`] and a [`Log`], and turns
-//! [`Verdict`] and [`Outcome`] into the host's codes, and each [`Metric`] into one of its
-//! metrics. Nothing here knows an ABI.
+//! The host's side (`src/ffi` of the root package) hands over [`Properties`] and a
+//! [`Log`], turns a [`Verdict`] or an [`Outcome`] into the host's code, and each
+//! [`Metric`] into one of the host's metrics. It catches panics, and asks the plugin
+//! what a chunk becomes after one.
 
 #![forbid(unsafe_code)]
-// Nothing here may take the host down with it.
+// A panic must not end the host.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,63 +17,45 @@
 
 #[cfg(feature = "output")]
 mod batches;
-#[cfg_attr(
-    not(feature = "output"),
-    allow(dead_code, reason = "what the output needs")
-)]
 mod engine;
 mod filter;
+mod log;
 mod metrics;
 #[cfg(feature = "output")]
 mod output;
+mod panics;
 mod policy_watch;
+#[cfg(test)]
+mod test;
 
 pub use filter::Filter;
 pub use kube_audit_core::options::{HostSettings, HostTls, OptionError, Patterns, Properties};
 pub use kube_audit_core::stage::Pattern;
 #[cfg(feature = "output")]
 pub use kube_audit_forward::net::Call;
-pub use metrics::{Metric, MetricKind};
+pub use log::{Log, LogLevel};
+pub use metrics::{Label, Metric, MetricKind, Metrics};
 #[cfg(feature = "output")]
 pub use output::Output;
 
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Start-up fails or data is at risk.
-    Error,
-    /// Something needs a look.
-    Warn,
-    /// Normal news.
-    Info,
-    /// For debugging.
-    Debug,
-}
-
-/// Where log lines go.
-pub trait Log: Send + Sync {
-    /// Writes one line; the host adds time and instance name.
-    fn log(&self, level: LogLevel, message: &str);
-}
-
-/// What a filter call made of a chunk.
+/// The result of filtering a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The chunk stays as it is.
     Untouched,
-    /// These bytes replace the chunk; empty means that every record was dropped.
+    /// These bytes replace the chunk; none if every record was dropped.
     Replaced(Vec<u8>),
 }
 
-/// What became of a chunk given to the output.
+/// The state of a chunk given to the output.
 #[cfg(feature = "output")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Everything in it was acknowledged (or nothing was left to send).
     Delivered,
-    /// Not delivered yet; the host should hand it over again.
+    /// Not delivered; the host should hand it over again later.
     Retry,
-    /// Not delivered yet; the host should keep it until the call is
-    /// [ready](Output::ready), and then [resume](Output::resume) that.
+    /// Not delivered yet; the host should keep the chunk until the call is
+    /// [ready](Output::ready), and then [resume](Output::resume) the call.
     Waits(Call),
 }

@@ -1,27 +1,33 @@
-//! The output door: one instance of `[OUTPUT] Name kube_audit`.
+//! One instance of the output, `[OUTPUT] Name kube_audit`.
 
+use std::fmt::Display;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube_audit_core::chunk::EntrySink;
 use kube_audit_core::input::audit_id;
-use kube_audit_core::options::{HostSettings, Options};
-use kube_audit_forward::net::{Call, Client, Count, Flushed, News, Node, NodeState, Report};
-use kube_audit_forward::options::{ForwardOptions, OWN};
+use kube_audit_core::options::{CommonOptions, HostSettings, Options};
+use kube_audit_core::stats::Stats;
+use kube_audit_forward::net::{
+    Call, Client, Count, Flushed, News, Node, NodeState, PrepareError, Report,
+};
+use kube_audit_forward::options::ForwardOptions;
 use kube_audit_forward::protocol::frames::RecordTooLarge;
 
 use super::batches::batches;
 use super::engine::Engine;
-use super::{Log, LogLevel, Metric, OptionError, Outcome, Patterns, Properties};
+use super::metrics::visit_stats;
+use super::panics::Panics;
+use super::{Log, LogLevel, Metric, Metrics, OptionError, Outcome, Patterns, Properties};
 
 /// One output instance. Its thread runs from [`Output::new`] to [`Output::close`].
 pub struct Output {
     client: Client,
     engine: Arc<Mutex<Engine>>,
-    /// The engine's metrics after its last chunk, because the engine itself may
+    /// The engine's counts after its last chunk, because the engine itself may
     /// be locked for as long as a chunk takes.
-    engine_metrics: Arc<Mutex<Vec<Metric>>>,
+    stats: Arc<Mutex<Stats>>,
     news: Arc<NewsToLog>,
     log: Arc<dyn Log>,
 }
@@ -35,23 +41,23 @@ impl Output {
         patterns: Option<&dyn Patterns>,
         log: Arc<dyn Log>,
     ) -> Result<Output, OptionError> {
-        let options = Options::new(properties, &OWN)?;
+        let options = Options::output(properties, host)?;
         let ForwardOptions {
             config,
             form,
             tag,
             remarks,
-        } = ForwardOptions::new(&options, host)?;
+        } = ForwardOptions::read(&options)?;
         for remark in remarks {
-            log.log(LogLevel::Warn, remark);
+            log.log(LogLevel::Warn, &remark.to_string());
         }
-        let engine = Engine::new(options.common()?, patterns, &*log)?;
-        let engine_metrics = Arc::new(Mutex::new(engine.metrics()));
+        let engine = Engine::new(CommonOptions::read(&options)?, patterns, &*log)?;
+        let stats = Arc::new(Mutex::new(engine.stats().clone()));
         let engine = Arc::new(Mutex::new(engine));
         let news = Arc::new(NewsToLog::new(Arc::clone(&log), &config.nodes));
         let prepare = {
             let (engine, news) = (Arc::clone(&engine), Arc::clone(&news));
-            let engine_metrics = Arc::clone(&engine_metrics);
+            let stats = Arc::clone(&stats);
             move |host_tag: &[u8], chunk: &[u8]| {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form, chunk.len());
@@ -66,22 +72,38 @@ impl Output {
                 // They are held until they are acknowledged, and counted without what is spare.
                 sink.entries.shrink_to_fit();
                 sink.ends.shrink_to_fit();
-                let metrics = engine.metrics();
-                *engine_metrics
+                stats
                     .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = metrics;
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone_from(engine.stats());
                 batches(sink, tag.as_ref(), host_tag)
             }
         };
-        let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>)
-            .map_err(|error| OptionError(format!("the output cannot start: {error}")))?;
+        let client = Client::start(config, prepare, Arc::clone(&news) as Arc<dyn Report>).map_err(
+            |error| {
+                OptionError::other("the output cannot start", error.to_string()).with_source(error)
+            },
+        )?;
         Ok(Output {
             client,
             engine,
-            engine_metrics,
+            stats,
             news,
             log,
         })
+    }
+
+    /// Checks the options as [`Output::new`] does, and starts nothing.
+    pub fn check(
+        properties: &Properties,
+        host: &HostSettings,
+        patterns: Option<&dyn Patterns>,
+        log: &dyn Log,
+    ) -> Result<(), OptionError> {
+        let options = Options::output(properties, host)?;
+        ForwardOptions::read(&options)?;
+        Engine::new(CommonOptions::read(&options)?, patterns, log)?;
+        Ok(())
     }
 
     /// Hands a chunk over.
@@ -117,12 +139,9 @@ impl Output {
         }
     }
 
-    /// What it has counted.
-    pub fn metrics(&self) -> Vec<Metric> {
-        let engine = self.engine_metrics.lock();
-        let mut metrics = engine.unwrap_or_else(PoisonError::into_inner).clone();
-        metrics.extend(self.news.metrics());
-        metrics
+    /// Counts and logs a panic in one of the other calls.
+    pub fn report_panic(&self, panic: &dyn Display, consequence: &str) {
+        self.news.panics.report(panic, consequence, &*self.log);
     }
 
     /// Ends the thread within a bounded time.
@@ -149,6 +168,16 @@ impl Output {
                 count(lost)
             ),
         );
+        self.news.panics.close(&*self.log);
+    }
+}
+
+impl Metrics for Output {
+    fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+        let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
+        visit_stats(&stats, visit);
+        drop(stats);
+        self.news.metrics(visit);
     }
 }
 
@@ -162,6 +191,7 @@ struct NewsToLog {
     lost: AtomicU64,
     connections: AtomicU64,
     connections_lost: AtomicU64,
+    panics: Panics,
     /// Label of each node, and whether it is up.
     nodes: Vec<(String, AtomicBool)>,
 }
@@ -201,56 +231,60 @@ impl NewsToLog {
             lost: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             connections_lost: AtomicU64::new(0),
+            panics: Panics::default(),
             nodes: labels
                 .map(|label| (label, AtomicBool::new(false)))
                 .collect(),
         }
     }
 
-    fn metrics(&self) -> Vec<Metric> {
-        let mut metrics = vec![
-            Metric::counter(
+    fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+        for (name, help, value) in [
+            (
                 "frames_sent_total",
                 "Frames given to a connection, those sent again included.",
                 count(&self.frames) + count(&self.resent),
             ),
-            Metric::counter(
+            (
                 "frames_resent_total",
                 "Frames given to a connection again.",
                 count(&self.resent),
             ),
-            Metric::counter(
+            (
                 "frames_split_total",
-                "Frames halved after a receiver that takes smaller ones did not take them.",
+                "Frames split after a receiver rejected them as too large.",
                 count(&self.split),
             ),
-            Metric::counter(
+            (
                 "records_acked_total",
                 "Records acknowledged by the receiver.",
                 count(&self.acked),
             ),
-            Metric::counter(
+            (
                 "records_lost_total",
                 "Records that can never be sent.",
                 count(&self.lost),
             ),
-            Metric::counter(
+            (
                 "connections_made_total",
                 "Connections made to a receiver.",
                 count(&self.connections),
             ),
-            Metric::counter(
+            (
                 "connections_lost_total",
                 "Connections lost or given up while something was under way.",
                 count(&self.connections_lost),
             ),
-        ];
-        metrics.extend(self.nodes.iter().map(|(label, up)| {
-            let help = "Whether frames find their way to the receiver (1) or not (0).";
-            let up = up.load(Ordering::Relaxed);
-            Metric::gauge("node_up", help, u64::from(up)).labelled("node", label.to_owned())
-        }));
-        metrics
+        ] {
+            visit(&Metric::counter(name, help, value));
+        }
+        visit(&self.panics.metric());
+        for (label, up) in &self.nodes {
+            let help = "1 if the node accepts frames, 0 if not.";
+            let labels = [("node", label.into())];
+            let up = u64::from(up.load(Ordering::Relaxed));
+            visit(&Metric::gauge("node_up", help, up).labelled(&labels));
+        }
     }
 
     fn chunk_broken(&self, bytes: usize) {
@@ -272,6 +306,9 @@ impl NewsToLog {
 
 impl Report for NewsToLog {
     fn news(&self, news: &News, repeated: u64) {
+        if let News::PrepareFailed(PrepareError::Panicked) = news {
+            self.panics.add(repeated.saturating_add(1));
+        }
         let level = match news {
             News::Connected { .. } | News::ClosedWhileIdle { .. } => LogLevel::Info,
             News::PrepareFailed(_) => LogLevel::Error,
@@ -318,28 +355,36 @@ impl Report for NewsToLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Silent;
-
-    impl Log for Silent {
-        fn log(&self, _: LogLevel, _: &str) {}
-    }
+    use crate::test::Lines;
 
     #[test]
     fn each_node_has_a_gauge_from_the_start() {
         let nodes = Node::parse_list("a:1,b:2").unwrap();
-        let news = NewsToLog::new(Arc::new(Silent), &nodes);
-        let gauges = || -> Vec<_> {
-            let metrics = news.metrics().into_iter();
-            let nodes = metrics.filter(|metric| metric.name == "node_up");
-            nodes.map(|metric| (metric.label, metric.value)).collect()
+        let news = NewsToLog::new(Arc::new(Lines::default()), &nodes);
+        let gauges = || {
+            let mut gauges = Vec::new();
+            news.metrics(&mut |metric| {
+                if metric.name == "node_up" {
+                    let labels = metric.labels.iter();
+                    let labels: Vec<String> = labels
+                        .map(|(name, node)| format!("{name} {node}"))
+                        .collect();
+                    gauges.push((labels.join(","), metric.value));
+                }
+            });
+            gauges
         };
-        let label = |name: &'static str| Some(("node", name.into()));
-        assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 0)]);
+        let up = |first, second| {
+            [
+                ("node a:1".to_owned(), first),
+                ("node b:2".to_owned(), second),
+            ]
+        };
+        assert_eq!(gauges(), up(0, 0));
         news.node(1, NodeState::Up);
-        assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 1)]);
+        assert_eq!(gauges(), up(0, 1));
         news.node(1, NodeState::Down);
-        assert_eq!(gauges(), [(label("a:1"), 0), (label("b:2"), 0)]);
+        assert_eq!(gauges(), up(0, 0));
     }
 
     #[test]

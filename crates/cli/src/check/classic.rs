@@ -1,12 +1,13 @@
-//! Classic configuration files as pipelines.
+//! Reads classic configuration files as pipelines.
 
 use crate::finding::{Code, Findings};
+use kube_audit_core::options::printable;
 use kube_audit_core::text::classic::{Content, Line, lines};
 
 use super::pipeline::{Kind, Pipeline, Property, Section};
 
-/// Whether a text looks like a classic file: its first line that says something is
-/// a header or a directive.
+/// True if a text looks like a classic file: its first line that is neither blank nor a
+/// comment is a header or a directive.
 pub fn looks_like(text: &str) -> bool {
     match lines(text).next().map(|line| line.content) {
         Some(Content::Header(name)) => name.split_once(']').is_some_and(|(name, rest)| {
@@ -18,11 +19,11 @@ pub fn looks_like(text: &str) -> bool {
     }
 }
 
-/// Where the parts of a line stand in the file that is checked.
+/// Maps lines of the text that is read to the file that is checked.
 pub trait Places {
-    /// The place of a byte of a line; lines are counted from 1.
+    /// The offset in that file of a byte of a line; lines are counted from 1.
     fn key(&self, line: usize, column: usize) -> usize;
-    /// The same where the byte belongs to a value.
+    /// The same for a byte that belongs to a value.
     fn value(&self, line: usize, column: usize) -> usize;
 }
 
@@ -45,7 +46,7 @@ struct Reader<'r, 's, P> {
     pipeline: Pipeline,
     places: &'r P,
     findings: &'r mut Findings<'s>,
-    /// The blanks in front of the first key; all others must have the same.
+    /// The blanks before the first key; all others must have the same.
     indent: Option<String>,
     in_group: bool,
 }
@@ -70,7 +71,7 @@ impl<P: Places> Reader<'_, '_, P> {
 
     fn header(&mut self, line: &Line<'_>, name: &str, at: usize) {
         let Some((name, _)) = name.split_once(']') else {
-            let message = format!("`[{name}` has no closing `]`");
+            let message = format!("`[{}` has no closing `]`", printable(name));
             self.findings.push(at, Code::Syntax, "", message);
             return;
         };
@@ -98,16 +99,18 @@ impl<P: Places> Reader<'_, '_, P> {
 
     fn entry(&mut self, line: &Line<'_>, key: &str, value: &str) {
         let key_at = self.places.key(line.number, line.indent.len());
+        // A value may be stuck to the key, and it may be secret.
+        let shown = printable(key);
         let fault = match (&self.indent, self.pipeline.sections.last()) {
-            (_, None) => Some(format!("`{key}` stands before the first section")),
-            _ if line.indent.is_empty() => Some(format!(
-                "`{key}` is not indented: put blanks in front of it"
-            )),
+            (_, None) => Some(format!("`{shown}` precedes the first section")),
+            _ if line.indent.is_empty() => {
+                Some(format!("`{shown}` is not indented: put blanks before it"))
+            }
             (Some(first), _) if first != line.indent && !self.in_group => Some(format!(
-                "`{key}` is not indented like the keys above it, by which Fluent Bit knows keys"
+                "`{shown}` is not indented like the keys above it, as Fluent Bit requires"
             )),
             _ if value.is_empty() => Some(format!(
-                "`{key}` has no value: give it one, or leave it out"
+                "`{shown}` has no value: give it one, or leave it out"
             )),
             _ => None,
         };

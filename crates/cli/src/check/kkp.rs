@@ -1,14 +1,14 @@
-//! `auditLogging` of KKP: what its template makes of it, and the pipeline that comes out.
+//! Checks `auditLogging` of KKP: the effects of its template, and the pipeline that results.
 
-use super::section::ENTITIES_UNDONE;
 use crate::finding::{Code, Findings};
 use crate::kkp::{AuditLogging, Origin, Pair, Release, Section, escape, render};
+use kube_audit_core::options::table::{self, Entities};
 use kube_audit_core::text::shown;
 
 use super::pipeline::{Kind, Pipeline};
 use super::{classic, ours};
 
-/// Checks it, and reads what KKP writes for it as a pipeline.
+/// Checks `auditLogging`, and reads the file that KKP writes for it as a pipeline.
 pub fn check(mut logging: AuditLogging, release: Release, findings: &mut Findings<'_>) -> Pipeline {
     enabled(&logging, findings);
     variables(&logging, release, findings);
@@ -38,7 +38,7 @@ pub fn check(mut logging: AuditLogging, release: Release, findings: &mut Finding
     pipeline
 }
 
-/// All sections that a manifest has.
+/// The sections of a manifest.
 fn sections(logging: &AuditLogging) -> impl Iterator<Item = (Kind, &Section)> {
     let config = &logging.config;
     let service = std::iter::once((Kind::Service, &config.service));
@@ -65,7 +65,7 @@ fn variables(logging: &AuditLogging, release: Release, findings: &mut Findings<'
     for env in &logging.extra_envs {
         if env.name == "CLUSTER_ID" {
             let message =
-                "KKP sets CLUSTER_ID itself, to the name of the cluster: this value is lost";
+                "KKP sets CLUSTER_ID itself, to the name of the cluster: this value has no effect";
             findings.push(env.at, Code::ReservedVariable, "", message);
         }
     }
@@ -84,8 +84,8 @@ fn variables(logging: &AuditLogging, release: Release, findings: &mut Findings<'
                     }
                 } else if let (Kind::Filter, Some(at), true) = (kind, from, name != "CLUSTER_ID") {
                     let message = format!(
-                        "KKP puts nothing in the place of `${{{name}}}` in filters, because it \
-                         does not read `valueFrom`: use `value`"
+                        "KKP replaces `${{{name}}}` in filters by nothing, because it does not read \
+                         `valueFrom`: use `value`"
                     );
                     findings.push(at, Code::ValueFromInFilter, "", message);
                 } else if !known(name) && !of_any_pod(name) {
@@ -100,7 +100,7 @@ fn variables(logging: &AuditLogging, release: Release, findings: &mut Findings<'
     }
 }
 
-/// The names in `${NAME}`.
+/// The names of variables in a text, written `${NAME}`.
 fn references(text: &str) -> impl Iterator<Item = &str> {
     let parts = text.split("${").skip(1);
     parts.filter_map(|part| {
@@ -110,7 +110,7 @@ fn references(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Variables that Kubernetes, the image or the shell may set in any container.
+/// True for variables that Kubernetes, the image or the shell may set in any container.
 fn of_any_pod(name: &str) -> bool {
     ["HOME", "HOSTNAME", "PATH", "PWD", "FLUENT_BIT_VERSION"].contains(&name)
         || ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"]
@@ -120,7 +120,7 @@ fn of_any_pod(name: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
 }
 
-/// What the template does to a key and its value.
+/// Checks the effects of the template on a key and its value.
 fn template(
     kind: Kind,
     section: &Section,
@@ -130,28 +130,27 @@ fn template(
 ) {
     let key = pair.key.as_str();
     if key.trim().is_empty() || key.starts_with(['#', '[']) {
-        let message = format!("`{}` is no key in fluent-bit.conf", shown(key));
+        let message = format!("`{}` is not a key in fluent-bit.conf", shown(key));
         findings.push(pair.key_at, Code::UnusableKey, "", message);
         return;
     }
-    if let Some((first, rest)) = key.split_once(char::is_whitespace) {
+    // The rest is a value, which may be secret.
+    if let Some((first, _)) = key.split_once(char::is_whitespace) {
         let message = format!(
-            "Fluent Bit reads this as the key `{}` with a value that begins with `{}`",
+            "Fluent Bit reads `{}` as the key, and the words after it as a part of the value",
             shown(first),
-            shown(rest)
         );
         findings.push(pair.key_at, Code::SplitKey, "", message);
     }
     if let Some((_, rest)) = pair.value.split_once('\n') {
         let rest = rest.trim();
         if rest.starts_with('[') {
-            let message = "the lines behind the first one become sections of fluent-bit.conf of \
-                           their own, because KKP writes line breaks as they are";
+            let message = "the lines after the first one become sections of fluent-bit.conf, because \
+                           KKP writes line breaks as they are";
             findings.push(pair.value_at, Code::InjectedSection, "", message);
         } else if !rest.is_empty() {
-            let message = "the value has line breaks: what stands behind the first one becomes \
-                           lines of fluent-bit.conf of their own (use `Records` with `;` for \
-                           several pairs)";
+            let message = "the value has line breaks: the lines after the first one become lines of \
+                           fluent-bit.conf (use `Records` with `;` for several pairs)";
             findings.push(pair.value_at, Code::LineBreak, "", message);
         }
     }
@@ -159,10 +158,7 @@ fn template(
         entry.key.eq_ignore_ascii_case("name")
             && entry.value.trim().eq_ignore_ascii_case(ours::NAME)
     });
-    let undone = is_ours
-        && ENTITIES_UNDONE
-            .iter()
-            .any(|option| option.eq_ignore_ascii_case(key));
+    let undone = is_ours && table::find(key).is_some_and(|def| def.entities != Entities::Keep);
     for (text, at, undone) in [
         (key, pair.key_at, false),
         (&*pair.value, pair.value_at, undone),
@@ -206,18 +202,24 @@ fn remedy(kind: Kind, is_ours: bool, key: &str, release: Release) -> String {
     match is_ours {
         true => format!(
             "kube_audit undoes it in {} only; {elsewhere}",
-            ENTITIES_UNDONE
-                .map(|option| format!("`{option}`"))
-                .join(", ")
+            entities_undone().join(", ")
         ),
         false if matches!(key.to_ascii_lowercase().as_str(), "regex" | "exclude") => {
-            "write `.`, which fits any character, in their place".to_owned()
+            "write `.`, which matches any character, instead of them".to_owned()
         }
         false => elsewhere.to_owned(),
     }
 }
 
-/// Lines of the rendered file as places in the manifest.
+/// The options in which the plugin undoes the entities.
+fn entities_undone() -> Vec<String> {
+    let undone = table::TABLE
+        .iter()
+        .filter(|def| def.entities != Entities::Keep);
+    undone.map(|def| format!("`{}`", def.name)).collect()
+}
+
+/// Maps lines of the rendered file to places in the manifest.
 struct Places<'o> {
     origins: &'o [Option<Origin>],
     elsewhere: usize,

@@ -1,16 +1,15 @@
-//! Sections of kube_audit itself: the words are those of a start.
+//! Sections of kube_audit itself, with the errors and warnings of a start.
 
 use crate::document::documents;
 use crate::finding::{Code, Findings};
 use crate::kkp::Release;
-use kube_audit_core::options::Properties;
-
-use super::section::{Door, check, unknown_option};
+use kube_audit_core::options::{Problem, Properties, SectionKind, table};
 use kube_audit_core::policy::Syntax;
 use kube_audit_core::text::Source;
 
 use super::pipeline::{Kind, Pipeline, Property, Section};
 use super::policy;
+use super::section::check;
 
 /// The plugin's name.
 pub const NAME: &str = "kube_audit";
@@ -21,8 +20,8 @@ pub fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     let ours = pipeline.sections.iter().filter(|section| section.is(NAME));
     for section in ours {
         match section.kind {
-            Kind::Filter | Kind::Processor => options(Door::Filter, section, findings),
-            Kind::Output => options(Door::Output, section, findings),
+            Kind::Filter | Kind::Processor => options(SectionKind::Filter, section, findings),
+            Kind::Output => options(SectionKind::Output, section, findings),
             _ => continue,
         }
         if !pipeline.loads_plugins() && !pipeline.includes {
@@ -64,55 +63,66 @@ fn not_loaded(pipeline: &Pipeline, section: &Section, findings: &mut Findings<'_
     findings.push(at, code, "", message);
 }
 
-fn options(door: Door, section: &Section, findings: &mut Findings<'_>) {
+fn options(kind: SectionKind, section: &Section, findings: &mut Findings<'_>) {
     let mut known: Vec<&Property> = Vec::new();
     for property in &section.properties {
-        match unknown_option(door, &property.key) {
-            None => known.push(property),
-            Some(error) => findings.push(property.key_at, Code::BadOption, "", error.to_string()),
+        match table::lookup(kind, &property.key) {
+            Ok(_) => known.push(property),
+            Err(error) => findings.push(property.key_at, Code::BadOption, "", error.to_string()),
         }
     }
+    let place = |known: &[&Property], option: &str| {
+        let property = known.iter().find(|property| is(property, option));
+        property.map_or(section.at, |property| property.value_at)
+    };
+    // Options without a value that is known here: they cannot be judged.
+    let mut unsure: Vec<&Property> = Vec::new();
     let checked = loop {
-        let error = match check(door, &properties(&known)) {
+        let error = match check(kind, &properties(&known)) {
             Ok(checked) => break checked,
-            Err(error) => error.to_string(),
+            Err(error) => error,
         };
-        let guilty = known
-            .iter()
-            .position(|property| blames(&error, &property.key));
-        // Where a variable's value decides, nothing can be said.
-        let certain = guilty.is_none_or(|index| !has_variable(&known[index].value));
+        let guilty = error
+            .option()
+            .and_then(|option| known.iter().position(|property| is(property, option)));
+        let found = guilty.and_then(|index| known.get(index).copied());
+        let depends = match error.problem() {
+            Problem::Requires { needs, .. } => unsure.iter().any(|property| is(property, needs)),
+            _ => false,
+        };
+        let certain = !depends && found.is_none_or(|property| !has_variable(&property.value));
         if certain {
-            let at = guilty.map_or(section.at, |index| known[index].value_at);
-            for line in error.lines() {
+            let at = place(&known, error.option().unwrap_or_default());
+            for line in error.to_string().lines() {
                 findings.push(at, Code::BadOption, "", line);
             }
         }
         // A filter's options do not need each other: without this one the others can be judged.
         match guilty {
-            Some(index) if door == Door::Filter || !certain && !is_receiver(&known[index].key) => {
-                known.remove(index);
+            Some(index)
+                if kind == SectionKind::Filter
+                    || !certain && found.is_some_and(|property| !is_receiver(property)) =>
+            {
+                unsure.push(known.remove(index));
             }
             _ => return,
         }
     };
-    let place = |key: &str| {
-        let named = known
-            .iter()
-            .find(|property| property.key.eq_ignore_ascii_case(key));
-        named.map_or(section.at, |property| property.value_at)
-    };
     for remark in checked.remarks {
-        let named = known.iter().find(|property| blames(remark, &property.key));
-        let at = named.map_or(section.at, |property| property.value_at);
-        findings.push(at, Code::OptionRemark, "", remark);
+        let at = place(&known, remark.option);
+        findings.push(at, Code::OptionRemark, "", remark.text);
     }
     if let Some(text) = checked.inline_policy {
-        inline_policy(&text, place("policy"), findings);
+        inline_policy(&text, place(&known, table::POLICY.name), findings);
     }
 }
 
-/// What there is to say of a policy in an option, which the plugin takes.
+/// True if a property sets the option of that name.
+fn is(property: &Property, option: &str) -> bool {
+    table::find(&property.key).is_some_and(|def| def.is(option))
+}
+
+/// Checks a policy in an option beyond what stops a start.
 fn inline_policy(text: &str, at: usize, findings: &mut Findings<'_>) {
     let source = Source::new("Policy", text.as_bytes());
     let mut own = Findings::new(&source);
@@ -124,27 +134,20 @@ fn inline_policy(text: &str, at: usize, findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether an output cannot be judged without an option.
-fn is_receiver(key: &str) -> bool {
-    ["endpoint", "host", "port", "unix_path"]
+/// True if an output cannot be judged without the option.
+fn is_receiver(property: &Property) -> bool {
+    [table::ENDPOINT, table::HOST, table::PORT, table::UNIX_PATH]
         .iter()
-        .any(|name| name.eq_ignore_ascii_case(key))
+        .any(|def| def.is(&property.key))
 }
 
 /// What the plugin would get, with `1` for each variable: it can be a part of most values.
 fn properties(known: &[&Property]) -> Properties {
-    let pairs = known
-        .iter()
-        .filter(|property| !property.key.eq_ignore_ascii_case("name"));
-    pairs
-        .map(
-            |property| match property.key.to_ascii_lowercase().as_str() {
-                // The file is the host's own.
-                "upstream" => ("endpoint".to_owned(), "upstream".to_owned()),
-                _ => (property.key.clone(), without_variables(&property.value)),
-            },
-        )
-        .collect()
+    let pair = |property: &&Property| {
+        let value = without_variables(&property.value);
+        (property.key.clone(), value)
+    };
+    known.iter().map(pair).collect()
 }
 
 fn has_variable(value: &str) -> bool {
@@ -162,11 +165,98 @@ fn without_variables(value: &str) -> String {
     out + rest
 }
 
-/// Whether a message is about an option: it begins with its name, as `Name` or `Name:1:2`.
-fn blames(message: &str, key: &str) -> bool {
-    let named = match message.split_once('`') {
-        Some(("", rest)) => rest.split_once('`').map(|(name, _)| name),
-        _ => message.split_once(':').map(|(name, _)| name),
-    };
-    named.is_some_and(|name| name.eq_ignore_ascii_case(key))
+#[cfg(test)]
+mod tests {
+    use crate::finding::Code;
+    use crate::kkp::Release;
+
+    /// Lines, codes and messages for a classic file with an output of ours.
+    fn findings(lines: &str) -> Vec<(usize, Code, String)> {
+        let text = format!(
+            "[SERVICE]\n  Plugins_File /p\n[OUTPUT]\n  Name kube_audit\n  Match *\n{lines}"
+        );
+        let findings = super::super::check("file", &text, Release::NEWEST);
+        let finding = findings.into_iter();
+        finding
+            .map(|finding| (finding.place.line, finding.code, finding.message))
+            .collect()
+    }
+
+    #[test]
+    fn options_that_the_host_takes_as_they_are() {
+        for (lines, line, message) in [
+            (
+                "  Hots a\n",
+                6,
+                "unknown option `Hots`: did you mean `Host`?",
+            ),
+            (
+                "  Host a\n  Port abc\n",
+                7,
+                "`Port` is `abc`: use a number from 1 to 65535",
+            ),
+            (
+                "  Host a\n  Port 0\n",
+                7,
+                "`Port` is `0`: use a number from 1 to 65535",
+            ),
+            (
+                "  Host a\n  tls.enable on\n",
+                7,
+                "unknown option `tls.enable`: did you mean `tls`?",
+            ),
+            (
+                "  Host a\n  tls.ca_file /ca.pem\n",
+                7,
+                "`tls.ca_file` is set without `tls`",
+            ),
+            (
+                "  Host a\n  Tls maybe\n",
+                7,
+                "`tls` is `maybe`: use `on` or `off`",
+            ),
+        ] {
+            let found = findings(lines);
+            assert!(
+                found.iter().any(|(at, code, text)| {
+                    (*at, *code) == (line, Code::BadOption) && text.starts_with(message)
+                }),
+                "{lines}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_where_a_variable_decides() {
+        for lines in [
+            "  Host a\n  Port ${PORT}\n",
+            "  Host a\n  tls ${TLS}\n  tls.ca_file /ca.pem\n",
+            "  Host a\n  Shared_Key k\n  Empty_Shared_Key ${EMPTY}\n",
+            "  Upstream ${FILE}\n",
+            "  Host a\n  Max_Frame ${SIZE}\n  Compress ${COMPRESSION}\n",
+        ] {
+            assert_eq!(findings(lines), [], "{lines}");
+        }
+    }
+
+    #[test]
+    fn messages_show_no_secret() {
+        for lines in [
+            "  Host a\n  Shared_Key=hunter2\n",
+            "  Host a\n  Shared_Key=hunter2 x\n",
+            "  Host a\n Shared_Key=hunter2 x\n",
+            "  Host a\nShared_Key=hunter2\n",
+            "  Host a\n  Shared_Key hunter2\n  shared_key hunter3\n",
+            "  Host a\n  Password hunter2\n  Password hunter3\n",
+            "  Endpoint https://user:hunter2@host\n",
+            "  Endpoint tcp://user:hunter2@host\n",
+            "  Endpoint a\n  Endpoint tcp://user:hunter2@host\n",
+            "  Host a\n  tls on\n  tls.key_passwd hunter2\n",
+            "  Host a\n[shared_key hunter2\n",
+        ] {
+            let found = findings(lines);
+            assert!(!found.is_empty(), "{lines}");
+            assert!(!format!("{found:?}").contains("hunter"), "{found:?}");
+        }
+    }
 }

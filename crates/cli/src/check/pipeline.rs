@@ -1,4 +1,4 @@
-//! A Fluent Bit pipeline, whichever way it is written.
+//! A Fluent Bit pipeline, independent of the format of its file.
 
 use crate::kkp::Release;
 
@@ -7,26 +7,28 @@ use crate::kkp::Release;
 pub struct Pipeline {
     /// All sections, in the order of the file.
     pub sections: Vec<Section>,
-    /// Whether the file lists plugins to load.
+    /// True if the file lists plugins to load.
     pub names_plugins: bool,
-    /// Whether it includes other files, so that sections may be missing here.
+    /// True if it includes other files, so that sections may be missing here.
     pub includes: bool,
     /// The KKP that runs it.
     pub kkp: Option<Release>,
+    /// The outputs that routes of inputs name: aliases, instances or plugins.
+    pub routed: Vec<String>,
 }
 
 /// One section.
 #[derive(Debug)]
 pub struct Section {
-    /// What sort of section.
+    /// The kind of section.
     pub kind: Kind,
-    /// Where it begins.
+    /// The offset of its beginning.
     pub at: usize,
     /// Keys and values.
     pub properties: Vec<Property>,
 }
 
-/// The sorts of sections.
+/// The kinds of sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Settings of Fluent Bit itself.
@@ -64,14 +66,14 @@ pub struct Property {
     pub key: String,
     /// The value.
     pub value: String,
-    /// Where the key stands.
+    /// The offset of the key.
     pub key_at: usize,
-    /// Where the value stands.
+    /// The offset of the value.
     pub value_at: usize,
 }
 
 impl Section {
-    /// A property by its name; of several the first, as the host looks it up.
+    /// Finds a property by its name; of several the first, as the host does.
     pub fn get(&self, key: &str) -> Option<&Property> {
         let named = |property: &&Property| property.key.eq_ignore_ascii_case(key);
         self.properties.iter().find(named)
@@ -82,7 +84,7 @@ impl Section {
         self.get(key).map(|property| property.value.as_str())
     }
 
-    /// Whether a switch is on.
+    /// True if a flag is on.
     pub fn is_on(&self, key: &str) -> bool {
         let on = |value: &str| {
             ["on", "true", "yes"]
@@ -92,7 +94,7 @@ impl Section {
         self.value(key).is_some_and(on)
     }
 
-    /// Whether it is one of the plugin of that name.
+    /// True if it is a section of the plugin of that name.
     pub fn is(&self, plugin: &str) -> bool {
         self.value("name")
             .is_some_and(|name| name.eq_ignore_ascii_case(plugin))
@@ -105,13 +107,27 @@ impl Section {
 }
 
 impl Pipeline {
-    /// Whether it loads plugins that are not part of Fluent Bit.
+    /// True if it loads plugins that are not part of Fluent Bit.
     pub fn loads_plugins(&self) -> bool {
         let names_file = |service: &Section| service.get("plugins_file").is_some();
         self.names_plugins || self.of(Kind::Service).any(names_file)
     }
 
-    /// The sections of a sort.
+    /// True if a route of an input names the output: by its alias, its plugin, or the instance,
+    /// such as `stdout.0`.
+    pub fn is_routed(&self, output: &Section) -> bool {
+        let plugin = output.plugin();
+        let instance = |name: &str| {
+            name.strip_prefix(&plugin)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        self.routed.iter().any(|name| {
+            output.value("alias") == Some(name.as_str()) || *name == plugin || instance(name)
+        })
+    }
+
+    /// The sections of a kind.
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Section> {
         self.sections
             .iter()

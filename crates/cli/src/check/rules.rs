@@ -1,4 +1,4 @@
-//! What is checked in any pipeline.
+//! Checks of any pipeline.
 
 use crate::finding::{Code, Findings};
 use crate::kkp::Release;
@@ -13,6 +13,7 @@ pub fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     names_and_matches(pipeline, findings);
     unmatched(pipeline, findings);
     long_lines(pipeline, findings);
+    hot_reload(pipeline, findings);
     grep_keys(pipeline, findings);
     inside_log(pipeline, findings);
     parsers(pipeline, findings);
@@ -50,7 +51,7 @@ fn names_and_matches(pipeline: &Pipeline, findings: &mut Findings<'_>) {
                                Fluent Bit from starting (4.0): write `Match *`, or a tag";
                 findings.push(section.at, Code::NoMatch, "", message);
             }
-            Kind::Output if !single && !pipeline.includes && !is_set(section, "routes") => {
+            Kind::Output if !single && !pipeline.includes && !pipeline.is_routed(section) => {
                 let message =
                     "an output without `Match` gets no records: write `Match *`, or a tag";
                 findings.push(section.at, Code::NoMatch, "", message);
@@ -123,7 +124,7 @@ fn unmatched(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether a pattern with `*` fits a tag.
+/// True if a pattern with `*` matches a tag.
 fn fits(pattern: &str, tag: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -143,7 +144,7 @@ fn fits(pattern: &str, tag: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// Whether an input is the one that KKP's template has.
+/// True if an input is the one of KKP's template.
 fn is_kkps_own(input: &Section) -> bool {
     input.properties.len() == 3
         && input.value("db") == Some("/var/log/kubernetes/audit/fluentbit.db")
@@ -179,10 +180,64 @@ fn long_lines(pipeline: &Pipeline, findings: &mut Findings<'_>) {
                  events reach more than 1 MB)"
             );
             findings.push(at, Code::LongLineStops, "", message);
-        } else if !is_set(input, "buffer_max_size") && !input.is_on("truncate_long_lines") {
+        } else if let Some(truncate) = input.get("truncate_long_lines")
+            && input.is_on("truncate_long_lines")
+        {
+            if size(limit).is_some_and(|limit| limit < LONG_LINE) {
+                let message = format!(
+                    "lines over {limit} are cut, and a cut audit event cannot be read: no policy \
+                     applies to it; set `Buffer_Max_Size 4M` or more (audit events reach more than \
+                     1 MB)"
+                );
+                findings.push(truncate.value_at, Code::LongLineCut, "", message);
+            }
+        } else if !is_set(input, "buffer_max_size") {
             let message = "lines over 32 KiB are skipped: set `Buffer_Max_Size` (audit events reach \
                            more than 1 MB)";
             findings.push(at, Code::LongLineSkipped, "", message);
+        }
+    }
+}
+
+/// The size of a line in bytes that audit events stay below.
+const LONG_LINE: u64 = 2_000_000;
+
+/// A size as Fluent Bit writes it: a number, with `K`, `M` or `G` and an optional `B`.
+fn size(text: &str) -> Option<u64> {
+    let upper = text.trim().to_ascii_uppercase();
+    let text = upper.strip_suffix('B').unwrap_or(&upper);
+    let (number, unit) = match text.strip_suffix(['K', 'M', 'G']) {
+        Some(number) => (number, text.strip_prefix(number)?),
+        None => (text, ""),
+    };
+    let unit = match unit {
+        "K" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        _ => 1,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Finds a list of plugins that a reload does not find: only at its first start, Fluent Bit looks
+/// beside its configuration file for a relative path.
+fn hot_reload(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+    if !pipeline
+        .of(Kind::Service)
+        .any(|service| service.is_on("hot_reload"))
+    {
+        return;
+    }
+    for service in pipeline.of(Kind::Service) {
+        if let Some(file) = service.get("plugins_file")
+            && !file.value.starts_with(['/', '$'])
+        {
+            let message = format!(
+                "a hot reload looks for `{}` in the working directory alone, and fails where it is \
+                 elsewhere: write an absolute path",
+                file.value
+            );
+            findings.push(file.value_at, Code::RelativePluginsFile, "", message);
         }
     }
 }
@@ -238,7 +293,7 @@ const EVENT_FIELDS: [&str; 19] = [
     "verb",
 ];
 
-/// Filters that look for a field of the event in a record that holds the event as text.
+/// Finds filters that look for a field of the event in a record that holds the event as text.
 fn inside_log(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     let as_text = |input: &Section| {
         let parses = |property: &Property| {
@@ -310,7 +365,7 @@ fn inside_log(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     }
 }
 
-/// The key of the record that a property of a filter speaks of.
+/// The key of the record that a property of a filter names.
 fn looked_up<'p>(plugin: &str, property: &'p Property) -> Option<&'p str> {
     let key = property.key.to_ascii_lowercase();
     let mut words = property.value.split_whitespace();
@@ -337,7 +392,7 @@ fn looked_up<'p>(plugin: &str, property: &'p Property) -> Option<&'p str> {
     word.split('[').next()
 }
 
-/// Parsers by name, in KKP, where no command line can bring them.
+/// Finds parsers that nothing defines, in KKP, where no command line can load them.
 fn parsers(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     let loads = |section: &Section| is_set(section, "parsers_file");
     if pipeline.kkp.is_none() || pipeline.includes || pipeline.of(Kind::Service).any(loads) {
@@ -356,7 +411,7 @@ fn parsers(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     }
 }
 
-/// Outputs that have nothing to retry.
+/// Outputs that never retry.
 const LOCAL: [&str; 9] = [
     "counter",
     "exit",
@@ -388,7 +443,7 @@ fn retries(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether chunks are kept in the one volume of KKP's sidecar.
+/// True if chunks are kept in the one volume of KKP's sidecar.
 fn survives_restart(pipeline: &Pipeline) -> bool {
     let paths = pipeline.of(Kind::Service);
     paths
@@ -396,10 +451,10 @@ fn survives_restart(pipeline: &Pipeline) -> bool {
         .any(|path| path.starts_with("/var/log/kubernetes/audit"))
 }
 
-/// Chunks on disk, which Fluent Bit 4.0.0 does not survive when it starts.
+/// Finds storage on disk, with which Fluent Bit 4.0.0 crashes when it starts.
 fn backlogs(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     let code = match pipeline.kkp.map(Release::fluent_bit) {
-        // What is written elsewhere goes with the container.
+        // Any other directory is lost with the container.
         Some("4.0.0") if survives_restart(pipeline) => Code::BacklogCrash,
         Some(_) => return,
         None => Code::BacklogOf400,
@@ -485,7 +540,7 @@ fn service_keys(pipeline: &Pipeline, findings: &mut Findings<'_>) {
         if known {
             continue;
         }
-        // What is like no known setting may be one of another release.
+        // A name that is close to no known setting may be one of another release.
         if let Some(meant) = nearest(key, SERVICE_KEYS) {
             let message =
                 format!("Fluent Bit up to 5.1 does not read `{key}`: did you mean `{meant}`?");
@@ -496,7 +551,22 @@ fn service_keys(pipeline: &Pipeline, findings: &mut Findings<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{fits, size};
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("32k", Some(32_000)),
+            ("32KB", Some(32_000)),
+            ("16M", Some(16_000_000)),
+            ("1g", Some(1_000_000_000)),
+            ("100", Some(100)),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(size(text), bytes, "{text}");
+        }
+    }
 
     #[test]
     fn patterns_and_tags() {

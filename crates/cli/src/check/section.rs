@@ -1,110 +1,40 @@
 //! What an instance would say of its options when it starts, without starting it.
 
 use kube_audit_core::options::{
-    HostSettings, HostTls, OptionError, Options, PolicySource, Properties, wrong,
+    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, table,
 };
 use kube_audit_core::policy::{Policy, Syntax};
-use kube_audit_forward::options::{ForwardOptions, OWN};
+use kube_audit_forward::options::{ForwardOptions, Remark};
 
-/// The two kinds of plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// `[FILTER]`, or a processor.
-    Filter,
-    /// `[OUTPUT]`
-    Output,
-}
-
-impl Door {
-    /// Its options beside those that both have.
-    fn own(self) -> &'static [&'static str] {
-        match self {
-            Door::Filter => &[],
-            Door::Output => &OWN,
-        }
-    }
-}
-
-/// What is known of a section whose options are right.
+/// The outcome for a section whose options are right.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// What would be a warning in the log, but for the policy's own.
-    pub remarks: Vec<&'static str>,
+    pub remarks: Vec<Remark>,
     /// The text of `Policy`, decoded; it is valid.
     pub inline_policy: Option<String>,
 }
 
-/// Options in which the plugin undoes the entities that KKP's templates make of characters.
-pub const ENTITIES_UNDONE: [&str; 7] = [
-    "Exclude",
-    "Password",
-    "Policy",
-    "Records",
-    "Regex",
-    "Shared_Key",
-    "Username",
-];
-
-/// What is wrong with the name of an option; `None` if there is one of that name.
-pub fn unknown_option(door: Door, name: &str) -> Option<OptionError> {
-    let properties = vec![(name.to_owned(), String::new())];
-    Options::new(&properties, door.own()).err()
-}
-
 /// Checks a whole section, with the options that the host keeps to itself. Files and
-/// environment variables are not looked at: `Upstream` must not be among the properties.
-pub fn check(door: Door, properties: &Properties) -> Result<Checked, OptionError> {
-    let mut checked = Checked::default();
-    let common = match door {
-        Door::Filter => Options::new(properties, door.own())?.common()?,
-        Door::Output => {
-            let options = Options::new(properties, door.own())?;
-            let host = host_settings(&options)?;
-            checked.remarks = ForwardOptions::new(&options, &host)?.remarks;
-            options.common()?
+/// environment variables are not looked at.
+pub fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
+    let options = Options::section(kind, properties)?;
+    options.check_host_values()?;
+    let remarks = match kind {
+        SectionKind::Output => ForwardOptions::check(&options)?,
+        SectionKind::Filter | SectionKind::Node => Vec::new(),
+    };
+    let inline_policy = match CommonOptions::read(&options)?.policy {
+        Some(PolicySource::Inline(text)) => {
+            Policy::parse(table::POLICY.name, text.as_bytes(), Syntax::Inline)
+                .map_err(|error| OptionError::caused_by(table::POLICY, error))?;
+            Some(text)
         }
+        _ => None,
     };
-    if let Some(PolicySource::Inline(text)) = &common.policy {
-        Policy::parse("Policy", text.as_bytes(), Syntax::Inline)
-            .map_err(|error| OptionError(error.to_string()))?;
-        checked.inline_policy = Some(text.clone());
-    }
-    Ok(checked)
-}
-
-/// What the host would hand on beside the properties.
-fn host_settings(options: &Options<'_>) -> Result<HostSettings, OptionError> {
-    let text = |name| options.all(name).last().map(str::to_owned);
-    let port = match text("port") {
-        None => None,
-        Some(port) => {
-            let number = port.parse();
-            Some(number.map_err(|_| wrong("port", &port, "use a number from 1 to 65535"))?)
-        }
-    };
-    let is_on = |name, default| {
-        options.all(name).last().map_or(default, |value| {
-            ["on", "true", "yes"]
-                .iter()
-                .any(|on| on.eq_ignore_ascii_case(value))
-        })
-    };
-    let tls = is_on("tls", false).then(|| HostTls {
-        verify: is_on("tls.verify", true),
-        vhost: text("tls.vhost"),
-        ca_path: text("tls.ca_path"),
-        ca_file: text("tls.ca_file"),
-        crt_file: text("tls.crt_file"),
-        key_file: text("tls.key_file"),
-        key_passwd: text("tls.key_passwd"),
-        min_version: text("tls.min_version"),
-        max_version: text("tls.max_version"),
-        ciphers: text("tls.ciphers"),
-    });
-    Ok(HostSettings {
-        host: text("host"),
-        port,
-        tls,
+    Ok(Checked {
+        remarks,
+        inline_policy,
     })
 }
 
@@ -112,56 +42,66 @@ fn host_settings(options: &Options<'_>) -> Result<HostSettings, OptionError> {
 mod tests {
     use super::*;
 
-    fn says(door: Door, lines: &[(&str, &str)]) -> Result<Checked, String> {
+    fn says(kind: SectionKind, lines: &[(&str, &str)]) -> Result<Checked, OptionError> {
         let own = |&(key, value): &(&str, &str)| (key.to_owned(), value.to_owned());
         let properties: Properties = lines.iter().map(own).collect();
-        check(door, &properties).map_err(|error| error.to_string())
+        check(kind, &properties)
     }
 
     #[test]
-    fn what_a_start_would_say() {
-        let policy = "{apiVersion: audit.k8s.io/v1, rules: [{level: None, user: [a]}]}";
-        let checked = says(Door::Filter, &[("Policy", policy), ("Match", "*")]).unwrap();
-        assert_eq!(checked.inline_policy.as_deref(), Some(policy));
-        for (door, lines, error) in [
+    fn errors_are_those_of_a_start() {
+        for (kind, lines, option, message) in [
             (
-                Door::Filter,
-                &[("Plicy", "x")][..],
-                "did you mean `Policy`?",
-            ),
-            (
-                Door::Filter,
-                &[("Policy", "{}")],
+                SectionKind::Filter,
+                &[("Policy", "{}")][..],
+                Some("Policy"),
                 "Policy:1:1: rules: a policy needs",
             ),
             (
-                Door::Filter,
-                &[("Endpoint", "a:1")],
-                "unknown option `Endpoint`",
+                SectionKind::Filter,
+                &[("Format", "xml")],
+                Some("Format"),
+                "`Format` is `xml`",
             ),
-            (Door::Output, &[("Match", "*")], "no receiver is set"),
             (
-                Door::Output,
+                SectionKind::Output,
+                &[("Match", "*")],
+                None,
+                "no receiver is set",
+            ),
+            (
+                SectionKind::Output,
                 &[("Host", "a"), ("Port", "x")],
+                Some("Port"),
                 "`Port` is `x`",
             ),
             (
-                Door::Output,
+                SectionKind::Output,
                 &[("Host", "a"), ("tls", "on"), ("tls.ciphers", "x")],
-                "`tls.ciphers` is `x`",
+                Some("tls.ciphers"),
+                "`tls.ciphers` is not supported",
+            ),
+            (
+                SectionKind::Output,
+                &[("Host", "a"), ("Log_Level", "loud")],
+                Some("Log_Level"),
+                "`Log_Level` is `loud`",
             ),
         ] {
-            let found = says(door, lines).unwrap_err();
-            assert!(found.contains(error), "{found}, not {error}");
+            let error = says(kind, lines).unwrap_err();
+            assert_eq!(error.option(), option);
+            assert!(error.to_string().contains(message), "{error}");
         }
-        let checked = says(
-            Door::Output,
-            &[
-                ("Host", "a"),
-                ("Port", "24225"),
-                ("Require_ack_response", "off"),
-            ],
-        );
-        assert_eq!(checked.unwrap().remarks.len(), 1);
+    }
+
+    #[test]
+    fn the_policy_is_decoded_and_remarks_are_kept() {
+        let policy = "{apiVersion: audit.k8s.io/v1, rules: [{level: None, user: [a]}]}";
+        let checked = says(SectionKind::Filter, &[("Policy", policy), ("Match", "*")]).unwrap();
+        assert_eq!(checked.inline_policy.as_deref(), Some(policy));
+        let lines = [("Upstream", "/no/such"), ("Require_ack_response", "off")];
+        let remarks = says(SectionKind::Output, &lines).unwrap().remarks;
+        assert_eq!(remarks.len(), 1);
+        assert_eq!(remarks[0].option, "Require_ack_response");
     }
 }

@@ -4,6 +4,9 @@ pub(crate) mod record;
 pub(crate) mod sink;
 pub(crate) mod tag;
 
-pub use record::EventTime;
-pub use sink::{ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, Sink};
+pub use record::{EventTime, Record};
+pub use sink::{
+    ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, LineForm, LineSink, Origin,
+    Original, Sink, write_line_record,
+};
 pub use tag::{TagError, TagTemplate};

@@ -23,20 +23,9 @@ impl EventTime {
         out.extend_from_slice(&[0xd7, 0, a, b, c, d, e, f, g, h]);
     }
 
-    /// Reads an RFC 3339 time in UTC as the API server writes it, such as
-    /// `2026-11-20T08:00:00.123456Z`.
+    /// Reads an RFC 3339 time, such as the `2026-11-20T08:00:00.123456Z` of the API server
+    /// or the `2026-11-20T09:00:00.123456789+01:00` of a container runtime.
     pub fn parse(text: &[u8]) -> Option<EventTime> {
-        let number = |range: Range<usize>| -> Option<u32> {
-            let digits = text.get(range)?;
-            if !digits.iter().all(u8::is_ascii_digit) {
-                return None;
-            }
-            Some(
-                digits
-                    .iter()
-                    .fold(0, |value, digit| value * 10 + u32::from(digit - b'0')),
-            )
-        };
         let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
         if separators
             .iter()
@@ -44,6 +33,7 @@ impl EventTime {
         {
             return None;
         }
+        let number = |range: Range<usize>| digits(text.get(range)?);
         let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
         let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
         if !(1..=12).contains(&month)
@@ -54,21 +44,47 @@ impl EventTime {
         {
             return None;
         }
-        let fraction = text.get(19..)?.strip_suffix(b"Z")?;
-        let nanoseconds = match fraction.strip_prefix(b".") {
-            None if fraction.is_empty() => 0,
-            Some(digits) if (1..=9).contains(&digits.len()) => {
-                number(20..20 + digits.len())? * 10u32.pow(9 - digits.len() as u32)
+        let rest = text.get(19..)?;
+        let zone_at = rest.iter().position(|b| matches!(b, b'Z' | b'+' | b'-'))?;
+        let (fraction, zone) = rest.split_at_checked(zone_at)?;
+        let nanoseconds = match fraction {
+            [] => 0,
+            [b'.', fraction @ ..] if (1..=9).contains(&fraction.len()) => {
+                digits(fraction)? * 10u32.pow(9 - u32::try_from(fraction.len()).ok()?)
             }
             _ => return None,
         };
         let seconds = days_since_1970(year, month, day) * 86_400
-            + i64::from(hour * 3600 + minute * 60 + second);
+            + i64::from(hour * 3600 + minute * 60 + second)
+            - zone_offset(zone)?;
         Some(EventTime {
             seconds: u32::try_from(seconds).ok()?,
             nanoseconds,
         })
     }
+}
+
+/// The value of a few decimal digits.
+fn digits(text: &[u8]) -> Option<u32> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(10);
+    text.iter().try_fold(0u32, |value, byte| {
+        value.checked_mul(10)?.checked_add(digit(byte)?)
+    })
+}
+
+/// Seconds that a time zone, `Z` or `+01:00`, is ahead of UTC.
+fn zone_offset(zone: &[u8]) -> Option<i64> {
+    let (sign, offset) = match zone {
+        b"Z" => return Some(0),
+        [b'+', offset @ ..] => (1, offset),
+        [b'-', offset @ ..] => (-1, offset),
+        _ => return None,
+    };
+    let &[a, b, b':', c, d] = offset else {
+        return None;
+    };
+    let (hours, minutes) = (digits(&[a, b])?, digits(&[c, d])?);
+    (hours < 24 && minutes < 60).then(|| sign * i64::from(hours * 3600 + minutes * 60))
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, counted in years
@@ -84,25 +100,25 @@ fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
 /// A record of a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Where it begins.
+    /// Start of the record.
     pub at: usize,
-    /// Where its time stands.
+    /// Range of its time.
     pub time: Range<usize>,
-    /// Where its body begins; it goes up to the end of the record.
+    /// Start of its body, which goes up to the end of the record.
     pub body: usize,
-    /// Where it ends.
+    /// End of the record.
     pub end: usize,
-    /// What it is.
+    /// The kind of record.
     pub kind: RecordKind,
 }
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A log record.
     Log(EventTime),
     /// The start or end of a group (Fluent Bit 3.1 and later): it belongs to the
-    /// host and is no log record.
+    /// host and is not a log record.
     GroupMarker,
 }
 
@@ -281,6 +297,11 @@ mod tests {
             "2026-11-20T08:00:00.123456789Z",
             Some((1_795_161_600, 123_456_789)),
         );
+        check(
+            "2026-11-20T09:30:00.5+01:30",
+            Some((1_795_161_600, 500_000_000)),
+        );
+        check("2026-11-20T03:00:00-05:00", Some((1_795_161_600, 0)));
         for text in [
             "",
             "2026-11-20",
@@ -288,7 +309,8 @@ mod tests {
             "2026-11-20T08:00:00",
             "2026-11-20T08:00:00.Z",
             "1960-01-01T00:00:00Z",
-            "2026-11-20T08:00:00+01:00",
+            "2026-11-20T08:00:00+0100",
+            "2026-11-20T08:00:00+24:00",
         ] {
             check(text, None);
         }

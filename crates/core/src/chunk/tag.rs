@@ -50,16 +50,16 @@ pub enum TagError {
     /// `$1` and the like.
     #[error("`${0}` is a part of a regular expression's match, of which there is none: use `$key`")]
     Capture(char),
-    /// Another one directly behind a key or tag.
+    /// A second `$` directly after a key or tag.
     #[error("`{0}` and the next `$` need something between them, such as a dot")]
     Adjacent(String),
-    /// Brackets that are no step.
+    /// Brackets that hold no step.
     #[error(
-        "`{0}` is no key: write `$key`, `$key['name']` or `$key['name'][0]`, then a dot or a blank if something follows"
+        "`{0}` is not a key: write `$key`, `$key['name']` or `$key['name'][0]`, then a dot or a blank if something follows"
     )]
     Key(String),
-    /// Brackets behind `$TAG` that hold no number.
-    #[error("`{0}` is no part of the tag: write `$TAG[0]` for the first one between dots")]
+    /// Brackets after `$TAG` that hold no number.
+    #[error("`{0}` is not a part of the tag: write `$TAG[0]` for the first one between dots")]
     TagPart(String),
 }
 
@@ -74,17 +74,17 @@ impl TagTemplate {
                 parts.push(Part::Text(before.into()));
             }
             let (part, length) = match from.strip_prefix("$TAG") {
-                Some(behind) => tag_part(from, behind)?,
+                Some(tail) => tag_part(from, tail)?,
                 None => key(from)?,
             };
             parts.push(part);
-            let (whole, behind) = from.split_at(length);
-            if behind.starts_with('$') {
+            let (whole, tail) = from.split_at(length);
+            if tail.starts_with('$') {
                 return Err(TagError::Adjacent(whole.to_owned()));
             }
-            rest = behind;
+            rest = tail;
         }
-        // The host loses a single character behind the last key.
+        // The host loses a single character after the last key.
         let lost = rest.len() == 1 && matches!(parts.last(), Some(Part::Key(..)));
         if !rest.is_empty() && !lost {
             parts.push(Part::Text(rest.into()));
@@ -92,14 +92,14 @@ impl TagTemplate {
         Ok(TagTemplate { parts })
     }
 
-    /// Whether it is the same for all records of a chunk.
+    /// Returns whether all records of a chunk get the same tag.
     pub fn is_fixed(&self) -> bool {
         !self.parts.iter().any(|part| matches!(part, Part::Key(..)))
     }
 
     /// The tag of a record, given the tag of its chunk and the entry
-    /// `[time, map]` as which it is sent. Where nothing comes of it, that is the
-    /// chunk's: receivers lose records without a tag.
+    /// `[time, map]` that is sent. If the template yields an empty string, the chunk's tag is
+    /// used: receivers lose records without a tag.
     pub fn tag(&self, chunk_tag: &[u8], entry: &[u8]) -> Vec<u8> {
         let tree = Msgpack(entry);
         let mut tag = Vec::new();
@@ -113,7 +113,7 @@ impl TagTemplate {
                 }
                 Part::Key(name, steps) => {
                     if let Ok(Some(at)) = find(tree, name, steps) {
-                        // What cannot be written is nothing.
+                        // A value that cannot be written counts as empty.
                         let before = tag.len();
                         if write(tree, at, &mut tag).is_err() {
                             tag.truncate(before);
@@ -130,9 +130,9 @@ impl TagTemplate {
 }
 
 /// `$TAG` or `$TAG[n]` and its length.
-fn tag_part(from: &str, behind: &str) -> Result<(Part, usize), TagError> {
-    let whole = from.len() - behind.len();
-    let Some(inner) = behind.strip_prefix('[') else {
+fn tag_part(from: &str, tail: &str) -> Result<(Part, usize), TagError> {
+    let whole = from.len() - tail.len();
+    let Some(inner) = tail.strip_prefix('[') else {
         return Ok((Part::Tag, whole));
     };
     let Some((number, after)) = inner.split_once(']') else {
@@ -174,10 +174,10 @@ fn key(from: &str) -> Result<(Part, usize), TagError> {
         let Some(inside) = rest.strip_prefix('[') else {
             return Err(wrong());
         };
-        let (step, behind) = match inside.strip_prefix('\'') {
+        let (step, tail) = match inside.strip_prefix('\'') {
             Some(quoted) => {
-                let (name, behind) = quoted_name(quoted).ok_or_else(wrong)?;
-                (Step::Key(name), behind)
+                let (name, tail) = quoted_name(quoted).ok_or_else(wrong)?;
+                (Step::Key(name), tail)
             }
             None => {
                 let end = inside.find(']').ok_or_else(wrong)?;
@@ -186,7 +186,7 @@ fn key(from: &str) -> Result<(Part, usize), TagError> {
             }
         };
         steps.push(step);
-        rest = behind.strip_prefix(']').ok_or_else(wrong)?;
+        rest = tail.strip_prefix(']').ok_or_else(wrong)?;
         if rest.starts_with('$') {
             return Err(TagError::Adjacent(
                 whole[..whole.len() - rest.len()].to_owned(),
@@ -201,19 +201,19 @@ fn quoted_name(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut name = Vec::new();
     let mut rest = text;
     loop {
-        let (part, behind) = rest.split_once('\'')?;
+        let (part, tail) = rest.split_once('\'')?;
         name.extend_from_slice(part.as_bytes());
-        match behind.strip_prefix('\'') {
-            None => return Some((name, behind)),
-            Some(behind) => {
+        match tail.strip_prefix('\'') {
+            None => return Some((name, tail)),
+            Some(tail) => {
                 name.push(b'\'');
-                rest = behind;
+                rest = tail;
             }
         }
     }
 }
 
-/// Where the value is that a key names, in the map of an entry.
+/// Finds the value that a key names in the map of an entry.
 fn find(tree: Msgpack<'_>, name: &[u8], steps: &[Step]) -> Result<Option<usize>, Malformed> {
     let Some(body) = item(tree, 0, 1)? else {
         return Ok(None);
@@ -376,15 +376,15 @@ mod tests {
             ("a$", "begins no key"),
             ("$.a", "begins no key"),
             ("$1", "`$1` is a part of a regular"),
-            ("${HOME}", "`${HOME}` is no key"),
+            ("${HOME}", "`${HOME}` is not a key"),
             ("$a$b", "`$a` and the next `$`"),
             ("$TAG$b", "`$TAG` and the next `$`"),
             ("$a['b']$c", "`$a['b']` and the next `$`"),
-            ("$a['b']x", "`$a['b']x` is no key"),
-            ("$a[b]", "`$a[b]` is no key"),
-            ("$a['b'", "`$a['b'` is no key"),
-            ("$TAG[x].y", "`$TAG[x]` is no part"),
-            ("$TAG[1", "`$TAG[1` is no part"),
+            ("$a['b']x", "`$a['b']x` is not a key"),
+            ("$a[b]", "`$a[b]` is not a key"),
+            ("$a['b'", "`$a['b'` is not a key"),
+            ("$TAG[x].y", "`$TAG[x]` is not a part"),
+            ("$TAG[1", "`$TAG[1` is not a part"),
         ] {
             let error = TagTemplate::parse(text).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");

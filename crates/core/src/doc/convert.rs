@@ -1,4 +1,4 @@
-//! From JSON text to msgpack and back, without recursion.
+//! Conversion from JSON text to msgpack and back, without recursion.
 
 use crate::doc::json::Json;
 use crate::doc::msgpack::{self, HeadKind, Msgpack};
@@ -23,7 +23,7 @@ struct Tokens<'a> {
     at: usize,
     /// The open containers, and whether each has had a member or item.
     open: Vec<(Kind, bool)>,
-    /// Whether a key has been read whose value comes next.
+    /// A key has been read whose value comes next.
     keyed: bool,
     done: bool,
 }
@@ -103,7 +103,7 @@ impl<'a> Tokens<'a> {
 /// Numbers become what Fluent Bit's own JSON parser makes of them: integers where
 /// they fit into 64 bits, floats otherwise.
 pub fn json_to_msgpack(json: Json<'_>, at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    // msgpack says how many members come before they come: count first.
+    // In msgpack the number of members comes before them: count first.
     let mut counts = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     let mut tokens = Tokens::new(json, at);
@@ -169,7 +169,7 @@ fn write_number(number: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
 /// Appends the msgpack value at a position as JSON text.
 ///
 /// Binary data becomes a string, an extension a string of its bytes in
-/// hexadecimal digits, a number that JSON has no form for becomes null.
+/// hexadecimal digits; a number that JSON cannot express becomes null.
 pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
     /// An open container: what closes it, what is still to come, whether a value comes next.
     struct Open {
@@ -259,7 +259,7 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
     }
 }
 
-/// A key that is no string, as text; returns its end.
+/// Appends a key that is not a string as text; returns its end.
 fn write_scalar_key(
     tree: Msgpack<'_>,
     head: msgpack::Head,

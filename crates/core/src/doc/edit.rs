@@ -1,312 +1,558 @@
-//! Edits of a document: what is cut out or put in; everything else is copied.
+//! Edits of a document: asked for by any stage, in any order, and settled once.
+//!
+//! A stage asks for an edit by its meaning ([`Edits::remove_member`],
+//! [`Edits::replace_value`], …) and says why ([`Cause`]). It need not know what other
+//! stages ask for. [`Edits::settle`] then makes a [`Plan`] of it: which bytes go and
+//! which come in their place, with the commas of JSON and the sizes in msgpack's heads.
+//! Everything outside the plan is copied byte for byte.
+//!
+//! Where edits meet, one of them wins:
+//!
+//! | edits | outcome |
+//! |---|---|
+//! | one lies inside a member, item or value that is removed or replaced | the outer one |
+//! | several of the same range | removal, then replacement; of two alike the one asked for first |
+//! | parts of one text that overlap | both ranges go; the text of the one that begins first comes |
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::doc::Doc;
 
-/// A list of edits of one document, and the bytes they put in. Reused from
-/// record to record, so that it costs no allocation once it has grown.
+/// The reason for an edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The level of the rule leaves a body or annotation out.
+    Level,
+    /// The `level` field names the level that the event now has.
+    LevelName,
+    /// The rule omits managed fields.
+    ManagedFields,
+    /// A secret is hidden.
+    Redact,
+    /// The event is too large.
+    Shrink,
+    /// A detection marks the event.
+    Detect,
+    /// Options add and remove keys of the record.
+    Enrich,
+    /// The event gets another shape, without what is around it.
+    Shape,
+}
+
+impl Cause {
+    /// All causes, in the order of the stages.
+    pub const ALL: [Cause; 8] = [
+        Cause::Level,
+        Cause::LevelName,
+        Cause::ManagedFields,
+        Cause::Redact,
+        Cause::Shrink,
+        Cause::Detect,
+        Cause::Enrich,
+        Cause::Shape,
+    ];
+
+    const fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
+/// Edits of one document that have been asked for. Reused from document to document, so
+/// that it allocates nothing once it has grown.
 #[derive(Debug, Default)]
 pub struct Edits {
-    list: Vec<Edit>,
+    requests: Vec<Request>,
+    /// The number of requests so far, with those that yielded to others.
+    asked: u32,
     /// Bytes that edits put in, one after the other.
     text: Vec<u8>,
+    /// Changes of the sizes in heads, while settling.
+    sizes: Vec<SizeChange>,
+    splices: Vec<Splice>,
+    /// By how much the document grows, and the causes, of what was settled.
+    growth: isize,
+    causes: u16,
 }
 
-#[derive(Clone, Debug)]
-struct Edit {
-    /// What goes away; empty for an insertion.
-    at: Range<usize>,
-    /// What comes in its place, as a range of `Edits::text`.
-    with: Range<usize>,
-}
-
-/// A state of [`Edits`] to go back to.
+/// An edit as it was asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    edits: usize,
-    text: usize,
+struct Request {
+    start: usize,
+    end: usize,
+    /// Start of the map, list or text that it changes; of a replacement, of the value.
+    owner: usize,
+    /// The bytes that come in, as a range of `Edits::text`.
+    text: (usize, usize),
+    kind: RequestKind,
+    cause: Cause,
+    /// Its number among the requests.
+    order: u32,
+}
+
+/// The effect of a request. For the same range, the first of these wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum RequestKind {
+    /// A member or item goes.
+    Remove,
+    /// A value is replaced.
+    Replace,
+    /// A part of a text is replaced.
+    Part,
+    /// A member comes at the end of a map.
+    Append,
+}
+
+impl Request {
+    /// The order in which requests are settled: by position, and an outer range before
+    /// what lies in it. What only comes in goes before all that begins there, and into an
+    /// inner map or text before it does into the outer one.
+    fn rank(&self) -> (usize, bool, Reverse<usize>, RequestKind, u32) {
+        let is_range = self.start < self.end;
+        let size = if is_range { self.end } else { self.owner };
+        (self.start, is_range, Reverse(size), self.kind, self.order)
+    }
+
+    /// Returns whether the request before it, which stays, makes it superfluous.
+    fn yields_to(&self, winner: &mut Request) -> bool {
+        let within = match winner.kind {
+            RequestKind::Append => false,
+            RequestKind::Part => self.start < winner.end,
+            // What comes in where the winner ends belongs to what is in it, or around it.
+            _ => self.start < winner.end || (winner.start..winner.end).contains(&self.owner),
+        };
+        if within && self.kind == RequestKind::Part && winner.kind == RequestKind::Part {
+            winner.end = winner.end.max(self.end);
+        }
+        within
+    }
+
+    /// By how much the size in its owner's head changes.
+    fn size_change(&self) -> isize {
+        match self.kind {
+            RequestKind::Remove => -1,
+            RequestKind::Replace => 0,
+            RequestKind::Part => {
+                let (from, to) = self.text;
+                to.wrapping_sub(from)
+                    .wrapping_sub(self.end.wrapping_sub(self.start))
+                    .cast_signed()
+            }
+            RequestKind::Append => 1,
+        }
+    }
+}
+
+/// A change of the size in the head of a map, list or text.
+#[derive(Clone, Copy, Debug)]
+struct SizeChange {
+    owner: usize,
+    by: isize,
+    cause: Cause,
+}
+
+/// Bytes of the document that go, and bytes that come in their place.
+#[derive(Clone, Copy, Debug)]
+struct Splice {
+    start: usize,
+    end: usize,
+    /// The bytes that come in, as a range of `Edits::text`.
+    text: (usize, usize),
+    cause: Cause,
+    order: u32,
 }
 
 impl Edits {
     /// Forgets all edits.
+    #[inline]
     pub fn clear(&mut self) {
-        self.list.clear();
+        self.requests.clear();
+        self.asked = 0;
         self.text.clear();
+        self.splices.clear();
+        self.growth = 0;
+        self.causes = 0;
     }
 
-    /// Whether the document stays as it is.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+    /// Removes a member, from its key to the end of its value, of the map that begins at `map`.
+    #[inline]
+    pub fn remove_member(&mut self, map: usize, member: Range<usize>, cause: Cause) {
+        self.request(RequestKind::Remove, map, member, cause, |_| ());
     }
 
-    /// Cuts a range out, unless it is empty.
-    pub fn cut(&mut self, at: Range<usize>) {
-        if at.is_empty() {
-            return;
-        }
-        let here = self.text.len();
-        self.list.push(Edit {
-            at,
-            with: here..here,
+    /// Removes an item of the list that begins at `list`.
+    #[inline]
+    pub fn remove_item(&mut self, list: usize, item: Range<usize>, cause: Cause) {
+        self.request(RequestKind::Remove, list, item, cause, |_| ());
+    }
+
+    /// Replaces a value by the one that `write` appends in the form of the document, as
+    /// [`Doc::write_text`] does.
+    #[inline]
+    pub fn replace_value(
+        &mut self,
+        value: Range<usize>,
+        cause: Cause,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.request(RequestKind::Replace, value.start, value, cause, write);
+    }
+
+    /// Replaces a part of the text whose value begins at `text` (with its opening quote
+    /// or head) by what `write` appends, as [`Doc::write_text_part`] does. The part is a
+    /// range of the document inside [`Text::raw`](crate::doc::Text::raw) and must not cut
+    /// an escape in two.
+    #[inline]
+    pub fn replace_part(
+        &mut self,
+        text: usize,
+        part: Range<usize>,
+        cause: Cause,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.request(RequestKind::Part, text, part, cause, write);
+    }
+
+    /// Appends a member to a map, after those appended before; `write` appends its value
+    /// in the form of the document.
+    pub fn append_member<'a, D: Doc<'a>>(
+        &mut self,
+        doc: D,
+        map: Range<usize>,
+        key: &[u8],
+        cause: Cause,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let at = doc.members_end(&map);
+        self.request(RequestKind::Append, map.start, at..at, cause, |out| {
+            out.extend_from_slice(D::SEPARATOR);
+            D::write_key(out, key);
+            write(out);
         });
     }
 
-    /// Puts what `write` appends in the place of a range.
-    pub fn replace(&mut self, at: Range<usize>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Applies the plan for a document to this one, in which it is the text whose value
+    /// begins at `text`; its first byte is at `offset`. The document around must hold the
+    /// text without escapes, as msgpack does.
+    pub fn embed(&mut self, text: usize, offset: usize, inner: Plan<'_>) {
+        let texts = self.text.len();
+        self.text.extend_from_slice(inner.text);
+        for splice in inner.splices {
+            let request = Request {
+                start: offset.saturating_add(splice.start),
+                end: offset.saturating_add(splice.end),
+                owner: text,
+                text: (texts + splice.text.0, texts + splice.text.1),
+                kind: RequestKind::Part,
+                cause: splice.cause,
+                order: self.next_order(),
+            };
+            self.requests.push(request);
+        }
+    }
+
+    #[inline]
+    fn request(
+        &mut self,
+        kind: RequestKind,
+        owner: usize,
+        at: Range<usize>,
+        cause: Cause,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         let from = self.text.len();
         write(&mut self.text);
-        self.list.push(Edit {
-            at,
-            with: from..self.text.len(),
+        let request = Request {
+            start: at.start,
+            end: at.end.max(at.start),
+            owner,
+            text: (from, self.text.len()),
+            kind,
+            cause,
+            order: self.next_order(),
+        };
+        self.requests.push(request);
+    }
+
+    fn next_order(&mut self) -> u32 {
+        self.asked = self.asked.saturating_add(1);
+        self.asked
+    }
+
+    /// Makes a plan of the edits asked for. More may be asked for afterwards, and settled
+    /// anew together with these.
+    pub fn settle<'a, D: Doc<'a>>(&mut self, doc: D) -> Plan<'_> {
+        self.splices.clear();
+        (self.growth, self.causes) = (0, 0);
+        if !self.requests.is_empty() {
+            self.resolve();
+            if D::HAS_SIZES {
+                self.write_heads(doc);
+            }
+            self.lower(doc);
+            self.check(doc.bytes().len());
+        }
+        self.plan()
+    }
+
+    /// The plan that was made last.
+    pub fn plan(&self) -> Plan<'_> {
+        Plan {
+            requests: &self.requests,
+            splices: &self.splices,
+            text: &self.text,
+            growth: self.growth,
+            causes: self.causes,
+        }
+    }
+
+    /// Puts requests in order and drops those that yield to others.
+    fn resolve(&mut self) {
+        if self.requests.len() < 2 {
+            return;
+        }
+        if !self.requests.is_sorted_by_key(Request::rank) {
+            self.requests.sort_unstable_by_key(Request::rank);
+        }
+        self.requests
+            .dedup_by(|request, winner| request.yields_to(winner));
+    }
+
+    /// Writes the heads whose sizes change.
+    fn write_heads<'a, D: Doc<'a>>(&mut self, doc: D) {
+        self.sizes.clear();
+        for request in &self.requests {
+            let by = request.size_change();
+            match self.sizes.last_mut() {
+                Some(last) if last.owner == request.owner => last.by = last.by.saturating_add(by),
+                _ => self.sizes.push(SizeChange {
+                    owner: request.owner,
+                    by,
+                    cause: request.cause,
+                }),
+            }
+        }
+        if !self.sizes.is_sorted_by_key(|size| size.owner) {
+            self.sizes.sort_unstable_by_key(|size| size.owner);
+            self.sizes.dedup_by(|size, before| {
+                let same = size.owner == before.owner;
+                if same {
+                    before.by = before.by.saturating_add(size.by);
+                }
+                same
+            });
+        }
+        for &SizeChange { owner, by, cause } in &self.sizes {
+            if by == 0 {
+                continue;
+            }
+            let from = self.text.len();
+            if let Some(end) = doc.write_resized_head(owner, by, &mut self.text) {
+                let text = (from, self.text.len());
+                push(&mut self.splices, owner..end, text, cause);
+            }
+        }
+    }
+
+    /// Turns requests into splices.
+    fn lower<'a, D: Doc<'a>>(&mut self, doc: D) {
+        let splices = &mut self.splices;
+        let mut rest = &self.requests[..];
+        // The map or list that has lost all that it had, and the map whose first member
+        // has been appended.
+        let (mut emptied, mut begun) = (None, None);
+        while let [request, others @ ..] = rest {
+            let &Request {
+                start,
+                end,
+                owner,
+                mut text,
+                kind,
+                cause,
+                ..
+            } = request;
+            rest = others;
+            if kind == RequestKind::Remove && !D::HAS_SIZES {
+                let (run, next) = run_of_removals(doc, request, others);
+                rest = others.get(run..).unwrap_or_default();
+                let run = std::iter::once(request).chain(others.iter().take(run));
+                let before = match next {
+                    Some(_) => None,
+                    None => doc.previous_end(start),
+                };
+                if next.is_none() && before.is_none() {
+                    emptied = Some(owner);
+                }
+                remove_run(run, before, next, splices);
+                continue;
+            }
+            if kind == RequestKind::Append && !D::HAS_SIZES {
+                let is_empty = start == owner.saturating_add(1) || emptied == Some(owner);
+                if is_empty && begun != Some(owner) {
+                    begun = Some(owner);
+                    text.0 += D::SEPARATOR.len();
+                }
+            }
+            push(splices, start..end, text, cause);
+        }
+    }
+
+    /// Puts splices in the order of the document. Edits of ranges that are none of this
+    /// document may overlap even now: they are cut to fit.
+    fn check(&mut self, length: usize) {
+        let rank = |splice: &Splice| (splice.start, splice.end, splice.order);
+        if !self.splices.is_sorted_by_key(rank) {
+            self.splices.sort_unstable_by_key(rank);
+        }
+        let mut free = 0;
+        for splice in &mut self.splices {
+            splice.start = splice.start.max(free).min(length);
+            splice.end = splice.end.max(splice.start).min(length);
+            free = splice.end;
+            let comes = (splice.text.1 - splice.text.0).cast_signed();
+            let goes = (splice.end - splice.start).cast_signed();
+            self.growth = self.growth.saturating_add(comes.saturating_sub(goes));
+            self.causes |= splice.cause.bit();
+        }
+    }
+}
+
+#[inline]
+fn push(splices: &mut Vec<Splice>, at: Range<usize>, text: (usize, usize), cause: Cause) {
+    splices.push(Splice {
+        start: at.start,
+        end: at.end,
+        text,
+        cause,
+        order: u32::try_from(splices.len()).unwrap_or(u32::MAX),
+    });
+}
+
+/// Counts the requests after a removal that remove the members directly after it, and
+/// finds the start of the member that follows them all, if there is one.
+fn run_of_removals<'a, D: Doc<'a>>(
+    doc: D,
+    first: &Request,
+    others: &[Request],
+) -> (usize, Option<usize>) {
+    let mut next = doc.next_start(first.end);
+    let mut run = 0;
+    for other in others {
+        if other.kind != RequestKind::Remove || next != Some(other.start) {
+            break;
+        }
+        next = doc.next_start(other.end);
+        run += 1;
+    }
+    (run, next)
+}
+
+/// Removes members that follow each other, with their commas: those after them, up to
+/// the next member that stays; at the end of the map those before them, from the last
+/// one on that stays.
+fn remove_run<'r>(
+    run: impl Iterator<Item = &'r Request>,
+    before: Option<usize>,
+    next: Option<usize>,
+    splices: &mut Vec<Splice>,
+) {
+    let mut run = run.peekable();
+    let mut from = before;
+    while let Some(request) = run.next() {
+        let start = from.unwrap_or(request.start);
+        let end = match (before, run.peek()) {
+            (Some(_), _) => request.end,
+            (None, Some(follower)) => follower.start,
+            (None, None) => next.unwrap_or(request.end),
+        };
+        push(splices, start..end, request.text, request.cause);
+        from = before.map(|_| end);
+    }
+}
+
+/// Edits of a document that were settled.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'e> {
+    requests: &'e [Request],
+    splices: &'e [Splice],
+    text: &'e [u8],
+    growth: isize,
+    causes: u16,
+}
+
+impl Plan<'_> {
+    /// Returns whether the document stays as it is.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.splices.is_empty()
+    }
+
+    /// Returns whether something is done for this cause.
+    #[inline]
+    pub fn has(&self, cause: Cause) -> bool {
+        self.causes & cause.bit() != 0
+    }
+
+    /// The length of a document after the edits.
+    #[inline]
+    pub fn length_of(&self, document: usize) -> usize {
+        document.saturating_add_signed(self.growth)
+    }
+
+    /// The bytes that go for a cause, and those that come.
+    pub fn bytes(&self, cause: Cause) -> ByteChange {
+        let mut change = ByteChange::default();
+        if self.has(cause) {
+            for splice in self.splices.iter().filter(|splice| splice.cause == cause) {
+                change.removed += splice.end - splice.start;
+                change.added += splice.text.1 - splice.text.0;
+            }
+        }
+        change
+    }
+
+    /// The cause for which the member or item that begins at `start` is removed, if it is.
+    pub fn removal_of(&self, start: usize) -> Option<Cause> {
+        let removal = |request: &&Request| {
+            request.kind == RequestKind::Remove && (request.start..request.end).contains(&start)
+        };
+        self.requests
+            .iter()
+            .find(removal)
+            .map(|request| request.cause)
+    }
+
+    /// By how many members or items the map or list that begins at `owner` grows.
+    pub fn members_gained(&self, owner: usize) -> isize {
+        let changes = self.requests.iter().filter(|request| {
+            request.owner == owner
+                && matches!(request.kind, RequestKind::Remove | RequestKind::Append)
         });
+        changes.map(Request::size_change).sum()
     }
 
-    /// Adds the edits of a document that stands in this one, from `offset` on.
-    pub fn adopt(&mut self, inner: &Edits, offset: usize) {
-        let texts = self.text.len();
-        let moved = |range: &Range<usize>, by| range.start + by..range.end + by;
-        self.text.extend_from_slice(&inner.text);
-        self.list.extend(inner.list.iter().map(|edit| Edit {
-            at: moved(&edit.at, offset),
-            with: moved(&edit.with, texts),
-        }));
-    }
-
-    /// The present state, for [`rewind`](Edits::rewind).
-    pub fn mark(&self) -> Mark {
-        Mark {
-            edits: self.list.len(),
-            text: self.text.len(),
-        }
-    }
-
-    /// Takes back what was added since the mark.
-    pub fn rewind(&mut self, mark: Mark) {
-        self.list.truncate(mark.edits);
-        self.text.truncate(mark.text);
-    }
-
-    /// Takes back the edits that lie in a range which is going to be cut out whole.
-    pub fn forget_within(&mut self, range: &Range<usize>) {
-        self.list
-            .retain(|edit| edit.at.start < range.start || edit.at.end > range.end);
-    }
-
-    /// Puts the edits in the order of the document. Edits never overlap.
-    pub fn settle(&mut self) {
-        if !self.list.is_sorted_by_key(|edit| edit.at.start) {
-            self.list.sort_unstable_by_key(|edit| edit.at.start);
-        }
-    }
-
-    /// The length of a range of the document after the edits.
-    pub fn length_of(&self, range: &Range<usize>) -> usize {
-        self.list.iter().fold(range.len(), |length, edit| {
-            length + edit.with.len() - edit.at.len()
-        })
-    }
-
-    /// Appends a range of the document with the edits, which lie in it and are settled.
+    /// Appends a range of the document, in which all edits lie, with the edits.
     pub fn apply(&self, document: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
         let mut from = range.start;
-        for edit in &self.list {
-            out.extend_from_slice(&document[from..edit.at.start]);
-            out.extend_from_slice(&self.text[edit.with.clone()]);
-            from = edit.at.end;
+        for splice in self.splices {
+            let same = document.get(from..splice.start);
+            out.extend_from_slice(same.unwrap_or_default());
+            let text = self.text.get(splice.text.0..splice.text.1);
+            out.extend_from_slice(text.unwrap_or_default());
+            from = splice.end;
         }
-        out.extend_from_slice(&document[from..range.end]);
+        out.extend_from_slice(document.get(from..range.end).unwrap_or_default());
     }
 }
 
-/// Goes through the members of one map in order, cuts some out and appends others.
-///
-/// In JSON a member takes a comma with it: a run of cut members goes up to the
-/// next kept one, or, at the end of the map, from the last kept one on.
-#[derive(Debug)]
-pub struct Cutter {
-    map: usize,
-    /// Where the map's members begin, then the end of the last kept one.
-    kept_end: usize,
-    /// Where the present run of cut members begins.
-    run: Option<usize>,
-    /// The end of the last member seen.
-    end: usize,
-    kept: usize,
-    changed: bool,
-}
-
-impl Cutter {
-    /// For the map whose header stands at `map` and whose members begin at `members`.
-    pub fn new(map: usize, members: usize) -> Cutter {
-        Cutter {
-            map,
-            kept_end: members,
-            run: None,
-            end: members,
-            kept: 0,
-            changed: false,
-        }
-    }
-
-    /// The next member stays.
-    pub fn keep(&mut self, member: Range<usize>, edits: &mut Edits) {
-        self.keep_all(1, member, edits);
-    }
-
-    /// So many members stay, which take up this range.
-    pub fn keep_all(&mut self, members: usize, range: Range<usize>, edits: &mut Edits) {
-        if let Some(run) = self.run.take() {
-            edits.cut(run..range.start);
-        }
-        self.kept += members;
-        self.kept_end = range.end;
-        self.end = range.end;
-    }
-
-    /// The next member goes.
-    pub fn cut(&mut self, member: Range<usize>) {
-        self.run.get_or_insert(member.start);
-        self.end = member.end;
-        self.changed = true;
-    }
-
-    /// How many members stay.
-    pub fn kept(&self) -> usize {
-        self.kept
-    }
-
-    /// Ends the map, with further members at its end; says how many it then has.
-    pub fn close<'a, 'm, T: Doc<'a>>(
-        self,
-        tree: T,
-        append: impl IntoIterator<Item = (&'m [u8], &'m [u8])>,
-        edits: &mut Edits,
-    ) -> usize {
-        let tail = match self.run {
-            Some(run) if self.kept == 0 => run..self.end,
-            Some(_) => self.kept_end..self.end,
-            None => self.end..self.end,
-        };
-        let mut members = self.kept;
-        let mark = edits.mark();
-        edits.replace(tail.clone(), |out| {
-            for (key, value) in append {
-                T::write_member(out, members == 0, key, value);
-                members += 1;
-            }
-        });
-        if members == self.kept && tail.is_empty() {
-            edits.rewind(mark);
-        }
-        if self.changed || members > self.kept {
-            let mark = edits.mark();
-            let mut header = None;
-            edits.replace(self.map..self.map, |out| {
-                header = tree.recount(self.map, members, out)
-            });
-            match (header, edits.list.last_mut()) {
-                (Some(header), Some(edit)) => edit.at = header,
-                _ => edits.rewind(mark),
-            }
-        }
-        members
-    }
+/// Bytes that edits remove and add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByteChange {
+    /// Bytes of the document that go.
+    pub removed: usize,
+    /// Bytes that come.
+    pub added: usize,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::doc::json::Json;
-    use crate::doc::msgpack::Msgpack;
-
-    fn cut_json(text: &str, unwanted: &[&str], append: &[(&str, &str)]) -> String {
-        String::from_utf8(cut(Json(text.as_bytes()), unwanted, append)).unwrap()
-    }
-
-    fn cut<'a, T: Doc<'a>>(tree: T, unwanted: &[&str], append: &[(&str, &str)]) -> Vec<u8> {
-        let mut edits = Edits::default();
-        let mut map = tree.open_map(0).unwrap();
-        let mut cutter = Cutter::new(0, map.next);
-        while let Some(member) = tree.next_member(&mut map).unwrap() {
-            map.next = tree.end(member.value).unwrap();
-            if unwanted.iter().any(|name| member.key.is(name.as_bytes())) {
-                cutter.cut(member.start..map.next);
-            } else {
-                cutter.keep(member.start..map.next, &mut edits);
-            }
-        }
-        cutter.close(
-            tree,
-            append.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes())),
-            &mut edits,
-        );
-        edits.settle();
-        let mut out = Vec::new();
-        edits.apply(tree.bytes(), 0..tree.bytes().len(), &mut out);
-        assert_eq!(out.len(), edits.length_of(&(0..tree.bytes().len())));
-        out
-    }
-
-    #[test]
-    fn json_members_take_their_comma_with_them() {
-        let text = r#"{ "a":1 , "b" : [2], "c":{"d":3} }"#;
-        for (unwanted, want) in [
-            (&[][..], text),
-            (&["a"], r#"{ "b" : [2], "c":{"d":3} }"#),
-            (&["b"], r#"{ "a":1 , "c":{"d":3} }"#),
-            (&["c"], r#"{ "a":1 , "b" : [2] }"#),
-            (&["a", "b"], r#"{ "c":{"d":3} }"#),
-            (&["b", "c"], r#"{ "a":1 }"#),
-            (&["a", "c"], r#"{ "b" : [2] }"#),
-            (&["a", "b", "c"], "{  }"),
-        ] {
-            assert_eq!(cut_json(text, unwanted, &[]), want, "{unwanted:?}");
-        }
-    }
-
-    #[test]
-    fn json_members_are_appended() {
-        for (text, unwanted, want) in [
-            ("{}", &[][..], r#"{"k":"v\""}"#),
-            (r#"{"a":1}"#, &[], r#"{"a":1,"k":"v\""}"#),
-            (r#"{"a":1}"#, &["a"], r#"{"k":"v\""}"#),
-            (r#"{"a":1,"b":2}"#, &["b"], r#"{"a":1,"k":"v\""}"#),
-            (r#"{"a":1,"b":2}"#, &["a"], r#"{"b":2,"k":"v\""}"#),
-        ] {
-            assert_eq!(cut_json(text, unwanted, &[("k", "v\"")]), want, "{text}");
-        }
-    }
-
-    #[test]
-    fn edits_of_a_part_are_edits_of_the_whole() {
-        let (whole, offset) = (b"[abcdef]", 1);
-        let mut inner = Edits::default();
-        inner.replace(1..2, |out| out.extend_from_slice(b"BB"));
-        inner.cut(4..6);
-        let mut edits = Edits::default();
-        edits.replace(0..1, |out| out.extend_from_slice(b"((("));
-        edits.cut(1..1);
-        edits.adopt(&inner, offset);
-        let mut out = Vec::new();
-        edits.apply(whole, 0..whole.len(), &mut out);
-        assert_eq!(out, b"(((aBBcd]");
-        assert_eq!(edits.length_of(&(0..whole.len())), out.len());
-    }
-
-    #[test]
-    fn msgpack_maps_are_counted_anew() {
-        let map = b"\x83\xa1a\x01\xa1b\x02\xa1c\x03";
-        assert_eq!(cut(Msgpack(map), &["b"], &[]), b"\x82\xa1a\x01\xa1c\x03");
-        assert_eq!(cut(Msgpack(map), &["a", "b", "c"], &[]), b"\x80");
-        assert_eq!(
-            cut(Msgpack(map), &["c"], &[("k", "v")]),
-            b"\x83\xa1a\x01\xa1b\x02\xa1k\xa1v"
-        );
-        assert_eq!(
-            cut(Msgpack(b"\xdf\0\0\0\0"), &[], &[("k", "v")]),
-            b"\x81\xa1k\xa1v"
-        );
-        assert_eq!(cut(Msgpack(map), &[], &[]), map);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Escapes of JSON strings.
 
-/// Appends the value of a string's raw text. What is no valid escape becomes U+FFFD,
+/// Appends the value of a string's raw text. An invalid escape becomes U+FFFD,
 /// as in Go's decoder.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
@@ -51,7 +51,7 @@ fn unescape_unicode(text: &[u8]) -> (char, usize) {
     }
 }
 
-/// Appends text with the escapes that JSON asks for. Bytes that are no UTF-8 become U+FFFD.
+/// Appends text with the escapes that JSON requires. Invalid UTF-8 becomes U+FFFD.
 pub fn escape(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid().as_bytes();

@@ -1,4 +1,4 @@
-//! JSON text: a tree form that is walked in place.
+//! JSON text, walked in place.
 //!
 //! The walk is strict where it looks at members and lenient inside values that
 //! it only skips: there it follows strings and brackets and nothing else. That
@@ -31,7 +31,17 @@ impl<'a> Json<'a> {
         at
     }
 
-    /// The end of a string whose opening quote stands at `at`, and whether it has escapes.
+    /// The last position at or before `at` with no white space in front of it.
+    fn solid_end(self, mut at: usize) -> usize {
+        while let Some(before) = at.checked_sub(1)
+            && let Some(b' ' | b'\n' | b'\r' | b'\t') = self.0.get(before)
+        {
+            at = before;
+        }
+        at
+    }
+
+    /// Finds the end of the string whose opening quote is at `at`, and whether it has escapes.
     #[inline]
     fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
         scan::string_end(self.0, at + 1).ok_or(Malformed)
@@ -70,13 +80,13 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// The next member, where it stands as the API server writes it: `{"key":` or
+    /// Reads the next member if it is written as the API server does it: `{"key":` or
     /// `,"key":` without white space, and with a short key that needs no escapes. One look
     /// at a block of bytes then tells all that [`next_member`](Doc::next_member) finds out
     /// step by step.
     #[inline(always)]
     fn compact_member(self, map: &mut Container) -> Option<Member<'a>> {
-        // In front of the first member stands the bracket that was opened.
+        // The opening bracket comes directly before the first member.
         let (from, before) = match map.count {
             0 => (map.next - 1, b'{'),
             _ => (map.next, b','),
@@ -102,7 +112,7 @@ impl<'a> Json<'a> {
         })
     }
 
-    /// The next member, however it is written.
+    /// Reads the next member, however it is written.
     #[inline(never)]
     fn any_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
         let Some(start) = self.step(map, b'}')? else {
@@ -176,8 +186,8 @@ impl<'a> Doc<'a> for Json<'a> {
         }
     }
 
-    // Always inline: what is given back otherwise goes through memory in pieces, and
-    // waiting for that is most of the time.
+    // Always inline: otherwise the result is returned through the stack field by field,
+    // and waiting for that is most of the time.
     #[inline(always)]
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
         if self.byte(at)? != b'"' {
@@ -224,7 +234,7 @@ impl<'a> Doc<'a> for Json<'a> {
 
     #[inline(always)]
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
-        // In front of the first member stands the bracket that was opened.
+        // The opening bracket comes directly before the first member.
         let from = map.next - usize::from(map.count == 0);
         let rest = self.0.get(from..)?;
         let length = key.in_json.of(rest.first_chunk()?)?;
@@ -241,23 +251,41 @@ impl<'a> Doc<'a> for Json<'a> {
         self.step(list, b']')
     }
 
+    const HAS_SIZES: bool = false;
+    const SEPARATOR: &'static [u8] = b",";
+
+    fn next_start(self, end: usize) -> Option<usize> {
+        let comma = self.solid(end);
+        (self.0.get(comma) == Some(&b',')).then(|| self.solid(comma + 1))
+    }
+
+    fn previous_end(self, start: usize) -> Option<usize> {
+        let before = self.solid_end(start);
+        let comma = before.checked_sub(1)?;
+        (self.0.get(comma) == Some(&b',')).then(|| self.solid_end(comma))
+    }
+
+    fn members_end(self, map: &Range<usize>) -> usize {
+        self.solid_end(map.end.saturating_sub(1))
+    }
+
+    fn write_resized_head(self, _: usize, _: isize, _: &mut Vec<u8>) -> Option<usize> {
+        None
+    }
+
     fn write_text(out: &mut Vec<u8>, text: &[u8]) {
         out.push(b'"');
         escape(text, out);
         out.push(b'"');
     }
 
-    fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]) {
-        if !first {
-            out.push(b',');
-        }
-        Self::write_text(out, key);
-        out.push(b':');
-        Self::write_text(out, value);
+    fn write_text_part(out: &mut Vec<u8>, text: &[u8]) {
+        escape(text, out);
     }
 
-    fn recount(self, _: usize, _: usize, _: &mut Vec<u8>) -> Option<Range<usize>> {
-        None
+    fn write_key(out: &mut Vec<u8>, key: &[u8]) {
+        Self::write_text(out, key);
+        out.push(b':');
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::doc::scan::{Front, KEY_BLOCK};
 use crate::doc::{Container, Doc, Malformed};
 
-/// The name of a member, as it stands in a document.
+/// The name of a member, in the bytes that it takes in each form of document.
 #[derive(Debug)]
 pub struct Key {
     name: &'static [u8],
@@ -67,9 +67,9 @@ impl<const N: usize> Keys<N> {
 pub struct KnownMember {
     /// The place of its name among the known ones; their number if it is another.
     pub which: usize,
-    /// Where its key begins.
+    /// Start of the key.
     pub start: usize,
-    /// Where its value begins.
+    /// Start of the value.
     pub value: usize,
 }
 
@@ -94,7 +94,7 @@ impl<const N: usize> Walk<N> {
     }
 
     /// The next member; like [`Doc::next_member`] otherwise.
-    // Always inline: what is given back otherwise goes through memory in pieces.
+    // Always inline: otherwise the result is returned through the stack field by field.
     #[inline(always)]
     pub fn next<'a, T: Doc<'a>>(&mut self, tree: T) -> Result<Option<KnownMember>, Malformed> {
         let which = self.expected;
@@ -143,7 +143,7 @@ mod tests {
         Ok(members)
     }
 
-    /// The same without expecting anything.
+    /// Walks without expecting any name.
     fn plain<'a, T: Doc<'a>>(tree: T) -> Result<Vec<(usize, usize, usize)>, Malformed> {
         let mut map = tree.open_map(0)?;
         let mut members = Vec::new();
@@ -175,7 +175,8 @@ mod tests {
             let mut msgpack = vec![0x85];
             let mut members = Vec::new();
             for name in names.into_iter().chain(["last"]) {
-                Msgpack::write_member(&mut msgpack, false, name.as_bytes(), room.as_bytes());
+                Msgpack::write_key(&mut msgpack, name.as_bytes());
+                Msgpack::write_text(&mut msgpack, room.as_bytes());
                 members.push(format!("\"{name}\":\"{room}\""));
             }
             let tree = Msgpack(&msgpack);
@@ -206,7 +207,7 @@ mod tests {
         }
         for text in [&b"\x81"[..], b"\x82\xa4kind\x01", b"\x81\xa4kind"] {
             assert_eq!(walk(Msgpack(text)), Err(Malformed));
-            // Another member's bytes behind the last one are none of the map's.
+            // Bytes after the last member do not belong to the map.
             let text = [b"\x81\xa4kind\x01", b"\xa5level\x02".as_slice(), &[0; 40]].concat();
             let mut walk = Walk::new(&KEYS, Msgpack(&text).open_map(0).unwrap());
             assert_eq!(walk.next(Msgpack(&text)).unwrap().unwrap().which, 0);

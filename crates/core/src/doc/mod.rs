@@ -1,31 +1,32 @@
-//! Documents, read and edited in place.
+//! Documents, walked and edited in place, without building a tree.
 //!
-//! Walking a document without building it.
-//!
-//! An audit event reaches us as JSON text or as a msgpack map. Everything that
-//! looks into events is written once, against [`Doc`], and runs on both.
-//! Positions are byte offsets into the document's buffer, so that a rewriter can
-//! copy what it does not touch.
+//! An audit event arrives as JSON text or as a msgpack map. Everything that looks into
+//! events is written once, against [`Doc`], and works on both. Positions are byte offsets
+//! into the document's buffer, so that what is not [edited](edit) can be copied.
 
 pub(crate) mod convert;
-pub(crate) mod edit;
+pub mod edit;
 pub(crate) mod escape;
-pub(crate) mod json;
+pub mod json;
 pub(crate) mod keys;
-pub(crate) mod msgpack;
+pub mod msgpack;
 pub(crate) mod scan;
 
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
 
 use crate::doc::escape::unescape;
+use crate::doc::json::Json;
 use crate::doc::keys::Key;
+use crate::doc::msgpack::Msgpack;
 
-/// The document cannot be read on; nothing after this point can be trusted.
+/// The document cannot be read: it breaks off, or is not in its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed document")]
 pub struct Malformed;
 
-/// What kind of value stands at a position.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A string.
@@ -40,19 +41,19 @@ pub enum Kind {
     Other,
 }
 
-/// A string as it stands in the document.
+/// A string of a document.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Text<'a> {
     /// The bytes between the quotes, or the msgpack string.
     pub raw: &'a [u8],
-    /// Where `raw` stands in the document.
+    /// Position of `raw` in the document.
     pub at: usize,
-    /// Whether `raw` holds JSON escapes.
+    /// `raw` holds JSON escapes.
     pub escaped: bool,
 }
 
 impl<'a> Text<'a> {
-    /// Whether the string's value is `other`.
+    /// Returns whether the string's value is `other`.
     pub fn is(&self, other: &[u8]) -> bool {
         if self.escaped {
             *self.value() == *other
@@ -79,12 +80,18 @@ impl<'a> Text<'a> {
     }
 }
 
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.value()))
+    }
+}
+
 /// An opened map or list.
 #[derive(Clone, Copy, Debug)]
 pub struct Container {
-    /// Where its header or opening bracket stands.
+    /// Position of its head or opening bracket.
     pub at: usize,
-    /// Where the next member or item begins, or, behind the last one, the container's end.
+    /// Start of the next member or item; after the last one, the container's end.
     pub next: usize,
     /// Members or items still to come; JSON does not know, and counts those seen.
     pub count: usize,
@@ -93,53 +100,87 @@ pub struct Container {
 /// One member of a map.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// Where the key begins.
+    /// Start of the key.
     pub start: usize,
     /// The key; empty when it is not a string.
     pub key: Text<'a>,
-    /// Where the value begins.
+    /// Start of the value.
     pub value: usize,
+}
+
+/// A document in one of the two forms, for what is not worth compiling twice.
+#[derive(Clone, Copy, Debug)]
+pub enum AnyDoc<'a> {
+    /// JSON text.
+    Json(Json<'a>),
+    /// A msgpack value.
+    Msgpack(Msgpack<'a>),
+}
+
+impl<'a> From<Json<'a>> for AnyDoc<'a> {
+    fn from(doc: Json<'a>) -> AnyDoc<'a> {
+        AnyDoc::Json(doc)
+    }
+}
+
+impl<'a> From<Msgpack<'a>> for AnyDoc<'a> {
+    fn from(doc: Msgpack<'a>) -> AnyDoc<'a> {
+        AnyDoc::Msgpack(doc)
+    }
 }
 
 /// A document form.
 ///
 /// After each [`next_member`](Doc::next_member) or [`next_item`](Doc::next_item)
 /// the caller sets [`Container::next`] to the end of the value.
-pub trait Doc<'a>: Copy {
+pub trait Doc<'a>: Copy + Into<AnyDoc<'a>> {
     /// The buffer that positions refer to.
     fn bytes(self) -> &'a [u8];
-    /// The kind of the value at a position.
+    /// Returns the kind of the value at a position.
     fn kind(self, at: usize) -> Result<Kind, Malformed>;
-    /// Where the value ends.
+    /// Finds the end of the value at a position.
     fn end(self, at: usize) -> Result<usize, Malformed>;
-    /// The string at a position, and its end.
+    /// Reads the string at a position, and its end.
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed>;
-    /// The value at a position where it is a string, and its end.
+    /// Reads the value at a position if it is a string, and its end.
     fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed>;
-    /// The key at the start of a member; empty when it is not a string.
+    /// Reads the key at the start of a member; empty if it is not a string.
     fn key(self, at: usize) -> Result<Text<'a>, Malformed>;
     /// Opens the map at a position.
     fn open_map(self, at: usize) -> Result<Container, Malformed>;
     /// Opens the list at a position.
     fn open_list(self, at: usize) -> Result<Container, Malformed>;
-    /// The next member; `None` behind the last one, with [`Container::next`] at the map's end.
+    /// Reads the next member; `None` after the last one, with [`Container::next`] at the
+    /// map's end.
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed>;
-    /// Where the next member and its value begin, if it is seen at one look that it has
-    /// this name.
+    /// Finds the start of the next member and of its value, if it has this name and that
+    /// is seen at one look.
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)>;
-    /// The next item; `None` behind the last one, with [`Container::next`] at the list's end.
+    /// Finds the next item; `None` after the last one, with [`Container::next`] at the
+    /// list's end.
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed>;
 
-    /// Writes a string value.
+    /// Maps, lists and texts announce their size in a head, as in msgpack. If they do not,
+    /// there is a [`SEPARATOR`](Doc::SEPARATOR) between members.
+    const HAS_SIZES: bool;
+    /// The bytes between two members.
+    const SEPARATOR: &'static [u8];
+    /// Finds the start of the member or item after the one that ends at `end`; `None`
+    /// after the last one, and if the form has sizes.
+    fn next_start(self, end: usize) -> Option<usize>;
+    /// Finds the end of the member or item before the one that begins at `start`; `None`
+    /// before the first one, and if the form has sizes.
+    fn previous_end(self, start: usize) -> Option<usize>;
+    /// Finds the end of a map's last member.
+    fn members_end(self, map: &Range<usize>) -> usize;
+    /// Appends the head of the map, list or text that begins at `at` with its size
+    /// changed; returns the end of the present head, or `None` if there is none.
+    fn write_resized_head(self, at: usize, by: isize, out: &mut Vec<u8>) -> Option<usize>;
+
+    /// Appends a string value.
     fn write_text(out: &mut Vec<u8>, text: &[u8]);
-    /// Writes a member with a string value; `first` when the map has none before it.
-    fn write_member(out: &mut Vec<u8>, first: bool, key: &[u8], value: &[u8]);
-    /// How the header of the map at `at` changes when it has `members` members:
-    /// the bytes it occupies and what goes there, or `None` where the form has no count.
-    fn recount(
-        self,
-        at: usize,
-        members: usize,
-        out: &mut Vec<u8>,
-    ) -> Option<std::ops::Range<usize>>;
+    /// Appends a part of a string value: as between the quotes of JSON, or as it is.
+    fn write_text_part(out: &mut Vec<u8>, text: &[u8]);
+    /// Appends a key, up to where its value begins.
+    fn write_key(out: &mut Vec<u8>, key: &[u8]);
 }

@@ -1,7 +1,7 @@
-//! msgpack: a tree form that is walked in place, and the few writers we need.
+//! msgpack, walked in place, and its writers.
 //!
-//! Nothing recurses: nested values are skipped with a count of what is still to
-//! come, which a hostile header cannot make larger than the buffer.
+//! Nothing recurses: nested values are skipped by counting what is still to come, and a
+//! hostile head cannot make that count larger than the buffer.
 
 use std::ops::Range;
 
@@ -12,16 +12,16 @@ use crate::doc::{Container, Doc, Kind, Malformed, Member, Text};
 #[derive(Clone, Copy, Debug)]
 pub struct Msgpack<'a>(pub &'a [u8]);
 
-/// The head of a value: what it is, and where its content begins.
+/// The head of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head {
-    /// What the value is.
+    /// The kind of value, and its size.
     pub kind: HeadKind,
-    /// Where the bytes behind the head begin.
+    /// Position of the bytes after the head.
     pub content: usize,
 }
 
-/// What the head of a value announces.
+/// The announcement in the head of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum HeadKind {
     /// nil.
@@ -117,7 +117,7 @@ impl<'a> Msgpack<'a> {
         })
     }
 
-    /// The bytes behind a head that announces `length` of them.
+    /// Returns the bytes after a head that announces `length` of them.
     pub fn content(self, head: Head, length: usize) -> Result<&'a [u8], Malformed> {
         self.0
             .get(head.content..)
@@ -125,7 +125,7 @@ impl<'a> Msgpack<'a> {
             .ok_or(Malformed)
     }
 
-    /// The string behind a head, and its end, where the head is that of a string.
+    /// Reads the string after a head, and its end, if the head is that of a string.
     fn string(self, head: Head) -> Result<Option<(Text<'a>, usize)>, Malformed> {
         let HeadKind::Str(length) = head.kind else {
             return Ok(None);
@@ -267,20 +267,44 @@ impl<'a> Doc<'a> for Msgpack<'a> {
         Ok(Some(list.next))
     }
 
+    const HAS_SIZES: bool = true;
+    const SEPARATOR: &'static [u8] = b"";
+
+    fn next_start(self, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn previous_end(self, _: usize) -> Option<usize> {
+        None
+    }
+
+    fn members_end(self, map: &Range<usize>) -> usize {
+        map.end
+    }
+
+    fn write_resized_head(self, at: usize, by: isize, out: &mut Vec<u8>) -> Option<usize> {
+        let head = self.head(at).ok()?;
+        let resized = |size: usize| size.checked_add_signed(by);
+        match head.kind {
+            HeadKind::Str(size) => write_str_head(out, resized(size)?),
+            HeadKind::Map(size) => write_map_head(out, resized(size)?),
+            HeadKind::Array(size) => write_array_head(out, resized(size)?),
+            _ => return None,
+        }
+        Some(head.content)
+    }
+
     fn write_text(out: &mut Vec<u8>, text: &[u8]) {
         write_str_head(out, text.len());
         out.extend_from_slice(text);
     }
 
-    fn write_member(out: &mut Vec<u8>, _first: bool, key: &[u8], value: &[u8]) {
-        Self::write_text(out, key);
-        Self::write_text(out, value);
+    fn write_text_part(out: &mut Vec<u8>, text: &[u8]) {
+        out.extend_from_slice(text);
     }
 
-    fn recount(self, at: usize, members: usize, out: &mut Vec<u8>) -> Option<Range<usize>> {
-        let head = self.head(at).ok()?;
-        write_map_head(out, members);
-        Some(at..head.content)
+    fn write_key(out: &mut Vec<u8>, key: &[u8]) {
+        Self::write_text(out, key);
     }
 }
 

@@ -15,8 +15,8 @@ use fearless_simd::{Level, dispatch, u8x16, u8x64};
 /// Bytes looked at in one step.
 const BLOCK: usize = 64;
 
-/// Where the string ends whose content begins at `from`: behind its closing quote.
-/// Also says whether it has escapes. `None` when it does not end.
+/// Finds the end, after the closing quote, of the string whose content begins at `from`,
+/// and whether it has escapes. `None` if it does not end.
 #[inline]
 pub fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
     // Most values are so short that the first step sees their end: that much is
@@ -97,7 +97,7 @@ fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
             if block[at] == b'"' {
                 return Some((from + at + 1, escaped));
             }
-            // The byte behind it is escaped, be it in the next block.
+            // The byte after it is escaped, even if that is in the next block.
             escaped = true;
             next += usize::from(at + 1 == TWICE);
             found &= !(0b11 << at);
@@ -116,8 +116,8 @@ fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
     }
 }
 
-/// Where the object or array ends that opens at `at`: behind its closing bracket.
-/// Brackets are counted without regard to their kind. `None` when it does not end.
+/// Finds the end, after the closing bracket, of the object or array that opens at `at`.
+/// Brackets are counted without regard to their kind. `None` if it does not end.
 pub fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
     dispatch!(Level::new(), simd => container_end_with(simd, bytes, at))
 }
@@ -175,7 +175,7 @@ struct Masks {
     close: u64,
 }
 
-/// What one block has to know of those before it.
+/// State carried from one block to the next.
 #[derive(Default)]
 struct Strings {
     /// All ones inside a string, else zero.
@@ -185,7 +185,7 @@ struct Strings {
 }
 
 impl Strings {
-    /// Which bytes of the block are inside strings, opening quotes included.
+    /// Marks the bytes of the block that are inside strings, opening quotes included.
     #[inline(always)]
     fn advance(&mut self, masks: &Masks) -> u64 {
         let mut escaped = self.escaped;
@@ -244,7 +244,7 @@ pub fn places(text: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     text.chunks(BLOCK)
         .enumerate()
         .flat_map(move |(number, part)| {
-            // What is filled up differs from the byte.
+            // The filling differs from the byte.
             let mut block = [!byte; BLOCK];
             block[..part.len()].copy_from_slice(part);
             let mut left = dispatch!(Level::baseline(), simd => {

@@ -1,6 +1,10 @@
-//! An audit event as it stands in a document: which fields it has and where.
+//! Audit events of Kubernetes, as they are in a document: which fields they have and where.
+//!
+//! [`MapView`] is the top level of any map; only one that is [recognised](MapView::recognise)
+//! is an [`Event`].
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::bytes;
 use crate::policy::{Attributes, Level, Resource, Stage, Target, User};
@@ -54,7 +58,7 @@ fields! {
 }
 
 impl Field {
-    /// Whether the level at which an event is logged has a say in it.
+    /// Returns whether the level decides if the field is logged, or is the field itself.
     #[inline]
     pub fn depends_on_level(self) -> bool {
         const THESE: u32 = 1 << Field::Level as u32
@@ -66,7 +70,7 @@ impl Field {
 }
 
 fields! {
-    /// What a user is made of.
+    /// The fields of a user.
     enum UserField {
         Username = "username",
         Uid = "uid",
@@ -76,7 +80,7 @@ fields! {
 }
 
 fields! {
-    /// What the reference of an object is made of.
+    /// The fields of an object reference.
     enum RefField {
         Resource = "resource",
         Namespace = "namespace",
@@ -89,28 +93,26 @@ fields! {
     }
 }
 
-/// One top-level member of a document.
+/// One member at the top level of a map.
 #[derive(Clone, Copy, Debug)]
-pub struct Slot {
-    /// Which field it is.
+pub struct Member {
+    /// The field that it is.
     pub field: Field,
-    /// Where its key begins.
+    /// Start of the key.
     pub start: usize,
-    /// Where its value begins.
+    /// Start of the value.
     pub value: usize,
-    /// Where its value ends.
+    /// End of the value.
     pub end: usize,
 }
 
-/// What a document holds at its top level, seen as an audit event. Where a key
+/// The top level of a map, with what an audit event would have there. Where a key
 /// repeats, the last one counts, as in Go's decoder.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Event<'a> {
-    /// Where the document begins.
+pub struct MapView<'a> {
+    /// Start of the map.
     pub at: usize,
-    /// Where its members begin.
-    pub members: usize,
-    /// Where it ends.
+    /// End of the map.
     pub end: usize,
     texts: FieldTexts<'a, { Field::COUNT }>,
     user: UserView<'a>,
@@ -118,12 +120,12 @@ pub struct Event<'a> {
     items: Option<usize>,
 }
 
-/// What is needed of `user`; its groups are kept beside it.
+/// The parts of `user` that a policy needs; its groups are kept beside it.
 #[derive(Clone, Copy, Debug, Default)]
 struct UserView<'a> {
     name: Option<Text<'a>>,
-    /// Whether there is a UID, group or extra: without any and without a name
-    /// authentication failed.
+    /// There is a UID, group or extra: without any and without a name, authentication
+    /// failed.
     more: bool,
 }
 
@@ -152,14 +154,14 @@ impl<'a, const N: usize> FieldTexts<'a, N> {
     }
 }
 
-/// Buffers for reading events, reused from record to record.
+/// Buffers for reading maps, reused from record to record.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// The top-level members of the document read last.
-    pub slots: Vec<Slot>,
+    /// The top-level members of the map read last.
+    pub members: Vec<Member>,
     /// Groups of the user, as ranges of the document.
     groups: Vec<GroupSpan>,
-    /// Whether user and object are stepped over, because no policy will ask for them.
+    /// Steps over user and object, because no policy will ask for them.
     pub outline: bool,
 }
 
@@ -170,37 +172,41 @@ struct GroupSpan {
     escaped: bool,
 }
 
-/// What a document is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DocumentKind {
+/// The content of a map.
+#[derive(Clone, Copy, Debug)]
+pub enum Recognised<'v, 'a> {
     /// An audit event.
-    Event,
-    /// A list of audit events, with the place of its items.
+    Event(Event<'v, 'a>),
+    /// A list of audit events, with the position of its items.
     EventList(usize),
     /// Anything else.
     Other,
 }
 
-impl<'a> Event<'a> {
-    /// Reads the map at a position, once and whole, into what was an event before:
-    /// it is too large to be moved around.
-    pub fn read<T: Doc<'a>>(
+/// An audit event of Kubernetes.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'v, 'a> {
+    view: &'v MapView<'a>,
+}
+
+impl<'a> MapView<'a> {
+    /// Parses the map at `at` into `self`; in place, because a view is too large to
+    /// return by value.
+    pub fn read<D: Doc<'a>>(
         &mut self,
-        tree: T,
+        doc: D,
         at: usize,
         scratch: &mut Scratch,
     ) -> Result<(), Malformed> {
-        scratch.slots.clear();
+        scratch.members.clear();
         scratch.groups.clear();
-        let map = tree.open_map(at)?;
-        *self = Event {
+        *self = MapView {
             at,
-            members: map.next,
-            ..Event::default()
+            ..MapView::default()
         };
-        let event = self;
-        let mut walk = Walk::new(Field::KEYS, map);
-        while let Some(member) = walk.next(tree)? {
+        let view = self;
+        let mut walk = Walk::new(Field::KEYS, doc.open_map(at)?);
+        while let Some(member) = walk.next(doc)? {
             let KnownMember {
                 which,
                 start,
@@ -209,15 +215,15 @@ impl<'a> Event<'a> {
             let field = Field::ALL.get(which).copied().unwrap_or(Field::Other);
             let end = match field {
                 Field::User | Field::ObjectRef | Field::Items => {
-                    event.read_nested(tree, field, value, scratch)?
+                    view.read_nested(doc, field, value, scratch)?
                 }
                 _ => {
-                    let (text, end) = tree.value(value)?;
-                    event.texts.set(which, text);
+                    let (text, end) = doc.value(value)?;
+                    view.texts.set(which, text);
                     end
                 }
             };
-            scratch.slots.push(Slot {
+            scratch.members.push(Member {
                 field,
                 start,
                 value,
@@ -225,46 +231,46 @@ impl<'a> Event<'a> {
             });
             walk.map.next = end;
         }
-        event.end = walk.map.next;
+        view.end = walk.map.next;
         Ok(())
     }
 
     #[inline(never)]
-    fn read_nested<T: Doc<'a>>(
+    fn read_nested<D: Doc<'a>>(
         &mut self,
-        tree: T,
+        doc: D,
         field: Field,
         at: usize,
         scratch: &mut Scratch,
     ) -> Result<usize, Malformed> {
         match field {
-            Field::User if !scratch.outline => self.read_user(tree, at, scratch),
-            Field::ObjectRef if !scratch.outline => self.read_object_ref(tree, at),
+            Field::User if !scratch.outline => self.read_user(doc, at, scratch),
+            Field::ObjectRef if !scratch.outline => self.read_object_ref(doc, at),
             Field::Items => {
-                self.items = (tree.kind(at)? == Kind::List).then_some(at);
-                tree.end(at)
+                self.items = (doc.kind(at)? == Kind::List).then_some(at);
+                doc.end(at)
             }
-            _ => tree.end(at),
+            _ => doc.end(at),
         }
     }
 
-    fn read_user<T: Doc<'a>>(
+    fn read_user<D: Doc<'a>>(
         &mut self,
-        tree: T,
+        doc: D,
         at: usize,
         scratch: &mut Scratch,
     ) -> Result<usize, Malformed> {
         self.user = UserView::default();
         scratch.groups.clear();
-        if tree.kind(at)? != Kind::Map {
-            return tree.end(at);
+        if doc.kind(at)? != Kind::Map {
+            return doc.end(at);
         }
-        let mut walk = Walk::new(UserField::KEYS, tree.open_map(at)?);
-        while let Some(KnownMember { which, value, .. }) = walk.next(tree)? {
+        let mut walk = Walk::new(UserField::KEYS, doc.open_map(at)?);
+        while let Some(KnownMember { which, value, .. }) = walk.next(doc)? {
             let field = UserField::ALL.get(which).copied();
             walk.map.next = match field.unwrap_or(UserField::Other) {
                 field @ (UserField::Username | UserField::Uid) => {
-                    let (text, end) = tree.value(value)?;
+                    let (text, end) = doc.value(value)?;
                     if field == UserField::Username {
                         self.user.name = text;
                     } else {
@@ -272,32 +278,32 @@ impl<'a> Event<'a> {
                     }
                     end
                 }
-                UserField::Groups => self.read_groups(tree, value, scratch)?,
-                UserField::Extra if tree.kind(value)? == Kind::Map => {
-                    let mut extra = tree.open_map(value)?;
-                    self.user.more |= tree.next_member(&mut extra)?.is_some();
-                    tree.end(value)?
+                UserField::Groups => self.read_groups(doc, value, scratch)?,
+                UserField::Extra if doc.kind(value)? == Kind::Map => {
+                    let mut extra = doc.open_map(value)?;
+                    self.user.more |= doc.next_member(&mut extra)?.is_some();
+                    doc.end(value)?
                 }
-                _ => tree.end(value)?,
+                _ => doc.end(value)?,
             };
         }
         Ok(walk.map.next)
     }
 
-    fn read_groups<T: Doc<'a>>(
+    fn read_groups<D: Doc<'a>>(
         &mut self,
-        tree: T,
+        doc: D,
         at: usize,
         scratch: &mut Scratch,
     ) -> Result<usize, Malformed> {
         scratch.groups.clear();
-        if tree.kind(at)? != Kind::List {
-            return tree.end(at);
+        if doc.kind(at)? != Kind::List {
+            return doc.end(at);
         }
-        let mut list = tree.open_list(at)?;
-        while let Some(item) = tree.next_item(&mut list)? {
+        let mut list = doc.open_list(at)?;
+        while let Some(item) = doc.next_item(&mut list)? {
             self.user.more = true;
-            let (group, end) = tree.value(item)?;
+            let (group, end) = doc.value(item)?;
             list.next = end;
             if let Some(Text { raw, at, escaped }) = group {
                 scratch.groups.push(GroupSpan {
@@ -310,15 +316,15 @@ impl<'a> Event<'a> {
         Ok(list.next)
     }
 
-    fn read_object_ref<T: Doc<'a>>(&mut self, tree: T, at: usize) -> Result<usize, Malformed> {
+    fn read_object_ref<D: Doc<'a>>(&mut self, doc: D, at: usize) -> Result<usize, Malformed> {
         self.object_ref = None;
-        if tree.kind(at)? != Kind::Map {
-            return tree.end(at);
+        if doc.kind(at)? != Kind::Map {
+            return doc.end(at);
         }
         let reference = self.object_ref.insert(FieldTexts::default());
-        let mut walk = Walk::new(RefField::KEYS, tree.open_map(at)?);
-        while let Some(KnownMember { which, value, .. }) = walk.next(tree)? {
-            let (text, end) = tree.value(value)?;
+        let mut walk = Walk::new(RefField::KEYS, doc.open_map(at)?);
+        while let Some(KnownMember { which, value, .. }) = walk.next(doc)? {
+            let (text, end) = doc.value(value)?;
             reference.set(which, text);
             walk.map.next = end;
         }
@@ -326,78 +332,105 @@ impl<'a> Event<'a> {
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> MapView<'a> {
     /// A field whose value is a string.
     #[inline(always)]
     fn text(&self, field: Field) -> Option<Text<'a>> {
         self.texts.0.get(field as usize).copied().flatten()
     }
 
-    /// What the document is.
+    /// Tells events and lists of them from other maps.
     ///
-    /// An event is told by its audit id and stage, or by its type: items of an
-    /// `EventList` carry no type of their own.
-    pub fn document_kind(&self) -> DocumentKind {
+    /// An event is known by its type, or by audit ID, stage and level together: other
+    /// products write the former two into logs of their own format.
+    pub fn recognise(&self) -> Recognised<'_, 'a> {
         let typed = self
             .text(Field::ApiVersion)
             .is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"));
         let kind = |name: &[u8]| self.text(Field::Kind).is_some_and(|kind| kind.is(name));
-        match self.items {
-            Some(items) if typed && kind(b"EventList") => DocumentKind::EventList(items),
-            _ if self.text(Field::Stage).is_some() && self.audit_id().is_some()
-                || typed && kind(b"Event") =>
-            {
-                DocumentKind::Event
-            }
-            _ => DocumentKind::Other,
+        if let (Some(items), true) = (self.items, typed)
+            && kind(b"EventList")
+        {
+            return Recognised::EventList(items);
+        }
+        let has = |field| self.text(field).is_some();
+        let complete = has(Field::AuditId) && has(Field::Stage) && (typed || has(Field::Level));
+        if complete || typed && kind(b"Event") {
+            Recognised::Event(Event { view: self })
+        } else {
+            Recognised::Other
         }
     }
 
-    /// `apiVersion`, where the document has one.
+    /// `apiVersion`, if the map has one.
     pub fn api_version(&self) -> Option<Text<'a>> {
         self.text(Field::ApiVersion)
     }
 
-    /// Takes the API version of the list that the event is an item of, where it has none itself.
-    pub fn inherit(&mut self, api_version: Option<Text<'a>>) {
+    /// Takes the map for an event that is an item of a list. Items carry no type of their
+    /// own: they have the API version of the list.
+    pub fn item_of_list(&mut self, list_version: Option<Text<'a>>) -> Event<'_, 'a> {
         let own = self.api_version();
         self.texts
-            .set(Field::ApiVersion as usize, own.or(api_version));
+            .set(Field::ApiVersion as usize, own.or(list_version));
+        Event { view: self }
+    }
+}
+
+impl<'v, 'a> Event<'v, 'a> {
+    #[inline(always)]
+    fn text(&self, field: Field) -> Option<Text<'a>> {
+        self.view.text(field)
     }
 
-    /// The level it was logged at, where that is one.
+    /// Start of the event's map.
+    pub fn start(&self) -> usize {
+        self.view.at
+    }
+
+    /// Range of the event in its document.
+    pub fn range(&self) -> Range<usize> {
+        self.view.at..self.view.end
+    }
+
+    /// The event as a map.
+    pub fn view(&self) -> &'v MapView<'a> {
+        self.view
+    }
+
+    /// The level it was logged at, if that is one the API server knows.
     pub fn level(&self) -> Option<Level> {
         self.text(Field::Level)
             .and_then(|level| Level::from_name(&level.value()))
     }
 
-    /// The stage, where that is one.
+    /// The stage, if that is one the API server knows.
     pub fn stage(&self) -> Option<Stage> {
         self.text(Field::Stage)
             .and_then(|stage| Stage::from_name(&stage.value()))
     }
 
-    /// `auditID`, where the document has one.
+    /// `auditID`, if the event has one.
     pub fn audit_id(&self) -> Option<Text<'a>> {
         self.text(Field::AuditId)
     }
 
-    /// `stageTimestamp`, where the document has one.
+    /// `stageTimestamp`, if the event has one.
     pub fn stage_timestamp(&self) -> Option<Text<'a>> {
         self.text(Field::StageTimestamp)
     }
 
-    /// `requestReceivedTimestamp`, where the document has one.
+    /// `requestReceivedTimestamp`, if the event has one.
     pub fn received_timestamp(&self) -> Option<Text<'a>> {
         self.text(Field::RequestReceivedTimestamp)
     }
 
-    /// `requestURI`, where the document has one.
+    /// `requestURI`, if the event has one.
     pub fn request_uri(&self) -> Option<Text<'a>> {
         self.text(Field::RequestUri)
     }
 
-    /// Whether the request is a patch, whose body is no object of its own.
+    /// Returns whether the request is a patch, whose body is not an object of its own.
     pub fn is_patch(&self) -> bool {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
     }
@@ -439,8 +472,9 @@ impl<'a> Event<'a> {
         scratch: &Scratch,
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
-        let verb = self.texts.value(Field::Verb as usize);
-        let name = self
+        let view = self.view;
+        let verb = view.texts.value(Field::Verb as usize);
+        let name = view
             .user
             .name
             .map_or(Cow::Borrowed(&[][..]), |name| name.value());
@@ -467,11 +501,11 @@ impl<'a> Event<'a> {
                 &many
             }
         };
-        let user = (self.user.more || !name.is_empty()).then_some(User {
+        let user = (view.user.more || !name.is_empty()).then_some(User {
             name: &name,
             groups,
         });
-        let Some(reference) = self.object_ref else {
+        let Some(reference) = view.object_ref else {
             return use_attributes(&Attributes {
                 user,
                 verb: &verb,

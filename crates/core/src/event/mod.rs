@@ -1,4 +1,4 @@
-//! Views of an event: its fields, and where they stand in the document.
+//! Views of events, a file for each kind.
 
 pub(crate) mod kube;
 mod uri;

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::doc::scan;
 
-/// Percent-decodes a path to bytes. A path with a malformed escape stands for
-/// itself, and a `+` is a `+`.
+/// Percent-decodes a path to bytes. A path with a malformed escape stays
+/// as it is, and a `+` is a `+`.
 pub fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
     let mut decoded = Vec::new();
     let mut rest = path;
@@ -33,7 +33,7 @@ pub fn without_query(uri: &[u8]) -> &[u8] {
     memchr::memchr(b'?', uri).map_or(uri, |query| &uri[..query])
 }
 
-/// What a decoded path says of a resource request, as the API server's request
+/// The parts of a resource request's decoded path, as the API server's request
 /// info reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResourcePath<'a> {
@@ -88,7 +88,7 @@ impl<'a> ResourcePath<'a> {
             namespace,
             resource: parts.first()?,
             name: part(1),
-            // What follows the name of a proxied object is its own path.
+            // The part after the name of a proxied object is the object's own path.
             subresource: if verb == b"proxy" { &[] } else { part(2) },
         })
     }

@@ -1,111 +1,196 @@
-//! Puts the pieces of a container runtime's split lines together again.
+//! Puts the pieces of split events together again.
 //!
-//! A runtime cuts a line at 16 KiB or so. A policy needs the whole event, so the
-//! pieces of one are withheld until the last one comes. What then turns out to be
-//! no event, or is too large, is given back piece by piece as it came.
+//! A container runtime splits a line at 16 KiB or so; a policy needs the whole event. So
+//! the records with the pieces of one are withheld until the last piece comes. What then
+//! turns out not to be an event, is too large, or waits for too long is given back record
+//! by record, as it came.
+//!
+//! Works for any kind of event that comes in pieces: the pieces of one have the same tag
+//! and the same key.
 
-use crate::input::cri::Stream;
+use crate::chunk::EventTime;
 
-/// The records of one split line: as they came, and their text in one.
+/// Bounds of what is withheld. Time is the time of the records, not that of a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes in all: of the records and of their texts.
+    pub bytes: usize,
+    /// Groups of pieces that are incomplete at the same time.
+    pub groups: usize,
+    /// Pieces of one group.
+    pub pieces: usize,
+    /// Seconds from the first piece of a group to what comes under the same tag.
+    pub age: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            bytes: 8 << 20,
+            groups: 1024,
+            pieces: 4096,
+            age: 60,
+        }
+    }
+}
+
+/// A piece of an event.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// Its text.
+    pub text: &'a [u8],
+    /// The record that it came in.
+    pub record: &'a [u8],
+    /// The time when it was written.
+    pub time: EventTime,
+    /// Its place in the event.
+    pub place: PiecePlace,
+}
+
+/// The place of a piece in its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PiecePlace {
+    /// More pieces follow.
+    Inside,
+    /// The last one, or the only one.
+    Last,
+}
+
+/// The pieces of one event that came before the last one.
 #[derive(Debug, Default)]
 pub struct Pieces {
-    /// The text of all pieces without their prefixes.
+    /// The texts in one.
     pub text: Vec<u8>,
     /// The records, one after the other.
-    pub originals: Vec<u8>,
-    /// How many records they are.
+    pub records: Vec<u8>,
+    /// The number of records.
     pub count: usize,
 }
 
-/// What to do with a piece.
+impl Pieces {
+    fn size(&self) -> usize {
+        self.text.len().saturating_add(self.records.len())
+    }
+}
+
+/// The fate of the record of a piece.
 #[derive(Debug)]
-pub enum Piece {
-    /// It is no part of a split event.
+pub enum Assembled {
+    /// Take it by itself.
     Alone,
-    /// It is withheld until the rest comes.
+    /// Leave it out: it is withheld.
     Withheld,
-    /// The line is complete, or cannot be: these pieces came before it.
-    Ends(Pieces),
+    /// No more pieces can be withheld: it comes after these.
+    After(Pieces),
 }
 
-/// The split lines that are under way, by tag and stream.
+/// Events of which some pieces are there. `K` tells apart those that come under one tag.
 #[derive(Debug)]
-pub struct Partials {
-    open: Vec<(Vec<u8>, Stream, Pieces)>,
+pub struct Assembly<K> {
+    groups: Vec<Group<K>>,
+    /// Bytes withheld.
     held: usize,
-    limit: usize,
+    limits: Limits,
 }
 
-impl Partials {
-    /// Withholds at most `limit` bytes in all.
-    pub fn new(limit: usize) -> Partials {
-        Partials {
-            open: Vec::new(),
+#[derive(Debug)]
+struct Group<K> {
+    tag: Vec<u8>,
+    key: K,
+    /// The time when the first piece was written.
+    begun: EventTime,
+    pieces: Pieces,
+}
+
+impl<K: Copy + Eq> Assembly<K> {
+    /// Withholds no more than the limits allow.
+    pub fn new(limits: Limits) -> Assembly<K> {
+        Assembly {
+            groups: Vec::new(),
             held: 0,
-            limit,
+            limits,
         }
     }
 
-    /// Records that are withheld.
+    /// Returns whether nothing is withheld.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The number of records that are withheld.
     pub fn withheld(&self) -> usize {
-        self.open.iter().map(|(_, _, pieces)| pieces.count).sum()
+        self.groups.iter().map(|group| group.pieces.count).sum()
     }
 
-    /// Takes a piece: the text behind its prefix, and the record that it came in.
-    pub fn take(
-        &mut self,
-        tag: &[u8],
-        stream: Stream,
-        partial: bool,
-        text: &[u8],
-        original: &[u8],
-    ) -> Piece {
-        let at = self
-            .open
-            .iter()
-            .position(|(t, s, _)| t == tag && *s == stream);
-        let size = text.len() + original.len();
-        match at {
-            None if partial && text.starts_with(b"{") && self.held + size <= self.limit => {
-                self.open.push((tag.to_vec(), stream, Pieces::default()));
-                self.withhold(self.open.len() - 1, text, original)
+    /// Takes a piece. One that begins an event must look like the beginning of one: `{`.
+    pub fn take(&mut self, tag: &[u8], key: K, piece: Piece<'_>) -> Assembled {
+        let size = piece.text.len().saturating_add(piece.record.len());
+        let goes_on = piece.place == PiecePlace::Inside
+            && self.held.saturating_add(size) <= self.limits.bytes;
+        let is_this = |group: &Group<K>| group.key == key && group.tag == tag;
+        let Some(at) = self.groups.iter().position(is_this) else {
+            let begins =
+                goes_on && piece.text.starts_with(b"{") && self.groups.len() < self.limits.groups;
+            if !begins {
+                return Assembled::Alone;
             }
-            None => Piece::Alone,
-            Some(at) if partial && self.held + size <= self.limit => {
-                self.withhold(at, text, original)
+            let mut pieces = Pieces::default();
+            self.held += pieces.add(piece);
+            self.groups.push(Group {
+                tag: tag.to_vec(),
+                key,
+                begun: piece.time,
+                pieces,
+            });
+            return Assembled::Withheld;
+        };
+        match self.groups.get_mut(at) {
+            Some(group) if goes_on && group.pieces.count < self.limits.pieces => {
+                self.held += group.pieces.add(piece);
+                Assembled::Withheld
             }
-            Some(at) => {
-                let (_, _, pieces) = self.open.swap_remove(at);
-                self.held -= pieces.text.len() + pieces.originals.len();
-                Piece::Ends(pieces)
-            }
+            _ => Assembled::After(self.forget(at)),
         }
     }
 
-    /// Gives back everything that is withheld under a tag.
+    /// Gives back the groups under a tag whose first pieces are too old when `now` is the
+    /// time of what comes.
+    pub fn expired(&mut self, tag: &[u8], now: EventTime) -> Vec<Pieces> {
+        let age = self.limits.age;
+        self.forget_if(|group| {
+            group.tag == tag && now.seconds.saturating_sub(group.begun.seconds) > age
+        })
+    }
+
+    /// Gives back all groups under a tag.
     pub fn release(&mut self, tag: &[u8]) -> Vec<Pieces> {
-        let (released, open) = std::mem::take(&mut self.open)
-            .into_iter()
-            .partition(|(t, _, _)| t == tag);
-        self.open = open;
-        let released: Vec<Pieces> = Vec::into_iter(released)
-            .map(|(_, _, pieces)| pieces)
-            .collect();
-        self.held -= released
-            .iter()
-            .map(|pieces| pieces.text.len() + pieces.originals.len())
-            .sum::<usize>();
-        released
+        self.forget_if(|group| group.tag == tag)
     }
 
-    fn withhold(&mut self, at: usize, text: &[u8], original: &[u8]) -> Piece {
-        if let Some((_, _, pieces)) = self.open.get_mut(at) {
-            pieces.text.extend_from_slice(text);
-            pieces.originals.extend_from_slice(original);
-            pieces.count += 1;
-            self.held += text.len() + original.len();
+    fn forget_if(&mut self, goes: impl FnMut(&mut Group<K>) -> bool) -> Vec<Pieces> {
+        let forgotten = self.groups.extract_if(.., goes);
+        let forgotten: Vec<Pieces> = forgotten.map(|group| group.pieces).collect();
+        for pieces in &forgotten {
+            self.held = self.held.saturating_sub(pieces.size());
         }
-        Piece::Withheld
+        forgotten
+    }
+
+    fn forget(&mut self, at: usize) -> Pieces {
+        let pieces = self.groups.remove(at).pieces;
+        self.held = self.held.saturating_sub(pieces.size());
+        pieces
+    }
+}
+
+impl Pieces {
+    /// Adds a piece; returns its bytes.
+    fn add(&mut self, piece: Piece<'_>) -> usize {
+        let before = self.size();
+        self.text.extend_from_slice(piece.text);
+        self.records.extend_from_slice(piece.record);
+        self.count += 1;
+        self.size().saturating_sub(before)
     }
 }
 
@@ -113,60 +198,115 @@ impl Partials {
 mod tests {
     use super::*;
 
-    #[test]
-    fn pieces_come_together_by_tag_and_stream() {
-        let mut partials = Partials::new(100);
-        assert!(matches!(
-            partials.take(b"t", Stream::Stdout, false, b"{}", b"1"),
-            Piece::Alone
-        ));
-        assert!(matches!(
-            partials.take(b"t", Stream::Stdout, true, b"plain", b"2"),
-            Piece::Alone
-        ));
-        assert!(matches!(
-            partials.take(b"t", Stream::Stdout, true, b"{a", b"3"),
-            Piece::Withheld
-        ));
-        assert!(matches!(
-            partials.take(b"t", Stream::Stderr, false, b"x", b"4"),
-            Piece::Alone
-        ));
-        assert!(matches!(
-            partials.take(b"u", Stream::Stdout, true, b"{z", b"5"),
-            Piece::Withheld
-        ));
-        assert!(matches!(
-            partials.take(b"t", Stream::Stdout, true, b"b", b"6"),
-            Piece::Withheld
-        ));
-        assert_eq!(partials.withheld(), 3);
-        let Piece::Ends(pieces) = partials.take(b"t", Stream::Stdout, false, b"c}", b"7") else {
-            panic!()
-        };
-        assert_eq!(
-            (&pieces.text[..], &pieces.originals[..], pieces.count),
-            (&b"{ab"[..], &b"36"[..], 2)
-        );
-        assert_eq!(partials.release(b"u").len(), 1);
-        assert_eq!((partials.withheld(), partials.held), (0, 0));
+    const LIMITS: Limits = Limits {
+        bytes: 100,
+        groups: 2,
+        pieces: 3,
+        age: 60,
+    };
+
+    fn piece<'a>(place: PiecePlace, text: &'a [u8], record: &'a [u8]) -> Piece<'a> {
+        Piece {
+            text,
+            record,
+            time: EventTime {
+                seconds: 1000,
+                nanoseconds: 0,
+            },
+            place,
+        }
+    }
+
+    fn inside<'a>(text: &'a [u8], record: &'a [u8]) -> Piece<'a> {
+        piece(PiecePlace::Inside, text, record)
+    }
+
+    fn last<'a>(text: &'a [u8], record: &'a [u8]) -> Piece<'a> {
+        piece(PiecePlace::Last, text, record)
+    }
+
+    /// Takes a piece and says what becomes of it: the texts that came before it, if any.
+    fn take(assembly: &mut Assembly<u8>, tag: &[u8], key: u8, piece: Piece<'_>) -> String {
+        match assembly.take(tag, key, piece) {
+            Assembled::Alone => "alone".to_owned(),
+            Assembled::Withheld => "withheld".to_owned(),
+            Assembled::After(pieces) => String::from_utf8(pieces.text).unwrap(),
+        }
     }
 
     #[test]
-    fn what_is_too_large_is_given_back() {
-        let mut partials = Partials::new(10);
-        assert!(matches!(
-            partials.take(b"t", Stream::Stdout, true, b"{a", b"123"),
-            Piece::Withheld
-        ));
-        assert!(matches!(
-            partials.take(b"t", Stream::Stdout, true, b"{bcd", b"456"),
-            Piece::Ends(_)
-        ));
-        assert!(matches!(
-            partials.take(b"t", Stream::Stdout, true, b"{bcdefgh", b"456"),
-            Piece::Alone
-        ));
-        assert_eq!(partials.held, 0);
+    fn pieces_come_together_by_tag_and_key() {
+        let mut assembly = Assembly::new(LIMITS);
+        let mut given = |tag: &[u8], key, piece| take(&mut assembly, tag, key, piece);
+        assert_eq!(given(b"t", 1, last(b"{}", b"1")), "alone");
+        assert_eq!(given(b"t", 1, inside(b"plain", b"2")), "alone");
+        assert_eq!(given(b"t", 1, inside(b"{a", b"3")), "withheld");
+        assert_eq!(given(b"t", 2, last(b"x", b"4")), "alone");
+        assert_eq!(given(b"u", 1, inside(b"{z", b"5")), "withheld");
+        assert_eq!(given(b"t", 1, inside(b"b", b"6")), "withheld");
+        assert_eq!(assembly.withheld(), 3);
+        let Assembled::After(pieces) = assembly.take(b"t", 1, last(b"c}", b"7")) else {
+            panic!("the pieces before the last one")
+        };
+        let Pieces {
+            text,
+            records,
+            count,
+        } = pieces;
+        assert_eq!(
+            (&text[..], &records[..], count),
+            (&b"{ab"[..], &b"36"[..], 2)
+        );
+        assert_eq!(assembly.release(b"u").len(), 1);
+        assert_eq!((assembly.withheld(), assembly.held), (0, 0));
+    }
+
+    #[test]
+    fn bytes_groups_and_pieces_are_bounded() {
+        let mut assembly = Assembly::new(Limits {
+            bytes: 12,
+            ..LIMITS
+        });
+        assert_eq!(
+            take(&mut assembly, b"t", 1, inside(b"{a", b"123")),
+            "withheld"
+        );
+        assert_eq!(
+            take(&mut assembly, b"t", 2, inside(b"{bcdefg", b"456")),
+            "alone"
+        );
+        assert_eq!(take(&mut assembly, b"t", 1, inside(b"bcdef", b"456")), "{a");
+        assert_eq!(assembly.held, 0);
+
+        let mut assembly = Assembly::new(LIMITS);
+        for key in [1, 2] {
+            assert_eq!(
+                take(&mut assembly, b"t", key, inside(b"{", b"")),
+                "withheld"
+            );
+        }
+        assert_eq!(take(&mut assembly, b"t", 3, inside(b"{", b"")), "alone");
+        for _ in 0..2 {
+            assert_eq!(take(&mut assembly, b"t", 1, inside(b"a", b"")), "withheld");
+        }
+        assert_eq!(take(&mut assembly, b"t", 1, inside(b"a", b"")), "{aa");
+    }
+
+    #[test]
+    fn groups_expire_by_the_time_of_records() {
+        let mut assembly = Assembly::new(LIMITS);
+        take(&mut assembly, b"t", 1, inside(b"{", b"r"));
+        take(&mut assembly, b"u", 1, inside(b"{", b"s"));
+        let after = |seconds| EventTime {
+            seconds,
+            nanoseconds: 0,
+        };
+        for young in [0, 1000, 1060] {
+            assert!(assembly.expired(b"t", after(young)).is_empty(), "{young}");
+        }
+        let expired = assembly.expired(b"t", after(1061));
+        assert_eq!(expired[0].records, b"r");
+        assert!(assembly.expired(b"t", after(1061)).is_empty());
+        assert_eq!(assembly.withheld(), 1);
     }
 }

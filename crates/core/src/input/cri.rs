@@ -1,14 +1,19 @@
 //! Lines as container runtimes write them: `TIME stdout|stderr F|P TEXT`.
 
+use crate::chunk::EventTime;
+use crate::input::assemble::PiecePlace;
+
 /// The front of a container runtime's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
-    /// How many bytes it takes, with the blank before the text.
+    /// Its length in bytes, with the blank before the text.
     pub length: usize,
-    /// Which of the container's streams the text came from.
+    /// The length of the time at its beginning.
+    time: usize,
+    /// The container's stream that the text came from.
     pub stream: Stream,
-    /// Whether the text goes on in the next line of the stream.
-    pub partial: bool,
+    /// The line's place in a text that was split.
+    pub piece: PiecePlace,
 }
 
 /// A stream of a container.
@@ -21,7 +26,12 @@ pub enum Stream {
 }
 
 impl Prefix {
-    /// Reads the front of a line; `None` where it has none.
+    /// The time at the front of the line that the prefix was read from.
+    pub fn time(&self, line: &[u8]) -> Option<EventTime> {
+        EventTime::parse(line.get(..self.time)?)
+    }
+
+    /// Reads the front of a line; `None` if the line has none.
     pub fn read(line: &[u8]) -> Option<Prefix> {
         let dates = |i: usize, b: u8| line.get(i) == Some(&b);
         if !line.first()?.is_ascii_digit() || !dates(4, b'-') || !dates(10, b'T') {
@@ -38,9 +48,9 @@ impl Prefix {
             _ => return None,
         };
         // The first of the tags between colons says whether the line is whole.
-        let partial = match rest.get(7)? {
-            b'F' => false,
-            b'P' => true,
+        let piece = match rest.get(7)? {
+            b'F' => PiecePlace::Last,
+            b'P' => PiecePlace::Inside,
             _ => return None,
         };
         let tags = rest[7..].iter().take(64).position(|&b| b == b' ')?;
@@ -49,8 +59,9 @@ impl Prefix {
         }
         Some(Prefix {
             length: time + 1 + 7 + tags + 1,
+            time,
             stream,
-            partial,
+            piece,
         })
     }
 }
@@ -61,25 +72,25 @@ mod tests {
 
     #[test]
     fn lines() {
-        let check = |line: &str, want: Option<(&str, Stream, bool)>| {
+        let check = |line: &str, want: Option<(&str, Stream, PiecePlace)>| {
             let got = Prefix::read(line.as_bytes());
             assert_eq!(
-                got.map(|p| (&line[p.length..], p.stream, p.partial)),
+                got.map(|p| (&line[p.length..], p.stream, p.piece)),
                 want,
                 "{line}"
             );
         };
         check(
             "2026-11-20T17:43:49.093264000Z stdout F {}",
-            Some(("{}", Stream::Stdout, false)),
+            Some(("{}", Stream::Stdout, PiecePlace::Last)),
         );
         check(
             "2026-11-20T17:43:49.093264000+01:00 stderr P a b",
-            Some(("a b", Stream::Stderr, true)),
+            Some(("a b", Stream::Stderr, PiecePlace::Inside)),
         );
         check(
             "2026-11-20T17:43:49Z stdout P:x ",
-            Some(("", Stream::Stdout, true)),
+            Some(("", Stream::Stdout, PiecePlace::Inside)),
         );
         for line in [
             "",

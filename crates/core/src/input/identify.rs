@@ -1,11 +1,11 @@
-//! Which event an entry holds, for a word about it.
+//! The audit ID of the event in an entry, for log lines about the entry.
 
-use crate::chunk::record::Record;
+use crate::chunk::Record;
 use crate::doc::msgpack::Msgpack;
 use crate::doc::{Doc, Kind, Malformed};
-use crate::event::kube::{Event, Scratch};
+use crate::event::kube::{MapView, Recognised, Scratch};
 use crate::input::cri::Prefix;
-use crate::input::recognise::TextDocument;
+use crate::input::recognise::Content;
 
 /// The `auditID` of the event that is the body of an entry, or the text of one of
 /// its members.
@@ -15,28 +15,24 @@ pub fn audit_id(entry: &[u8]) -> Option<String> {
 
 fn find(entry: &[u8]) -> Result<Option<String>, Malformed> {
     let body = Record::read(entry, 0)?.body;
-    let (tree, mut scratch) = (Msgpack(entry), Scratch::default());
-    let id = |event: &Event<'_>| {
-        let id = event.audit_id()?;
-        Some(String::from_utf8_lossy(&id.value()).into_owned())
-    };
-    let mut event = Event::default();
-    event.read(tree, body, &mut scratch)?;
-    if let Some(id) = id(&event) {
-        return Ok(Some(id));
+    let (doc, mut scratch) = (Msgpack(entry), Scratch::default());
+    let mut view = MapView::default();
+    view.read(doc, body, &mut scratch)?;
+    if let Recognised::Event(event) = view.recognise() {
+        return Ok(event.audit_id().map(|id| id.to_string()));
     }
-    let mut map = tree.open_map(body)?;
-    while let Some(member) = tree.next_member(&mut map)? {
-        map.next = tree.end(member.value)?;
-        if tree.kind(member.value)? != Kind::Text {
+    let mut map = doc.open_map(body)?;
+    while let Some(member) = doc.next_member(&mut map)? {
+        map.next = doc.end(member.value)?;
+        if doc.kind(member.value)? != Kind::Text {
             continue;
         }
-        let line = tree.text(member.value)?.0.raw;
-        let text = TextDocument::read(line, Prefix::read(line), &mut event, &mut scratch);
-        if let TextDocument::Event = text
-            && let Some(id) = id(&event)
+        let line = doc.text(member.value)?.0.raw;
+        let content = Content::of_text(line, Prefix::read(line), &mut view, &mut scratch);
+        if let Content::Event(event) = content
+            && let Some(id) = event.audit_id()
         {
-            return Ok(Some(id));
+            return Ok(Some(id.to_string()));
         }
     }
     Ok(None)
@@ -48,11 +44,11 @@ mod tests {
 
     #[test]
     fn events_as_maps_and_as_texts() {
-        let text = br#"{"kind":"Event","auditID":"a-1","stage":"Panic"}"#;
+        let text = br#"{"level":"Request","auditID":"a-1","stage":"Panic"}"#;
         let text = [&[b'\xd9', text.len() as u8][..], text].concat();
         let cases: [(&[&[u8]], Option<&str>); 5] = [
             (
-                &[b"\x92\x01\x82\xa7auditID\xa3a-1\xa5stage\xa5Panic"],
+                &[b"\x92\x01\x83\xa5level\xa7Request\xa7auditID\xa3a-1\xa5stage\xa5Panic"],
                 Some("a-1"),
             ),
             (

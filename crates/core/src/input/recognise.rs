@@ -1,59 +1,174 @@
-//! What a text holds: an event, a list of them, or something else.
+//! What a record carries: its text, and the events in a map or text.
 
+use std::ops::Range;
+
+use crate::chunk::EventTime;
 use crate::doc::json::Json;
-use crate::doc::{Doc, Kind, Malformed};
-use crate::event::kube::{DocumentKind, Event, Scratch};
+use crate::doc::msgpack::Msgpack;
+use crate::doc::{Doc, Kind, Malformed, Text};
+use crate::event::kube::{Event, MapView, Member, Recognised, Scratch};
 use crate::input::cri::Prefix;
 
-/// What a text holds.
-pub enum TextDocument {
+/// The part of a record that holds its events.
+#[derive(Clone, Copy, Debug)]
+pub enum Carrier<'a> {
+    /// The record's map is the event, or a list of events.
+    Map,
+    /// A text of the record holds them as JSON.
+    Text(Line<'a>),
+}
+
+/// The text of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    /// The member of the record that it is the value of.
+    pub member: Member,
+    /// The text.
+    pub text: &'a [u8],
+    /// The prefix of a container runtime, if there is one.
+    pub prefix: Option<Prefix>,
+    /// The buffer that the text is in.
+    pub place: LinePlace,
+}
+
+/// The buffer that the text of a record is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinePlace {
+    /// The record's.
+    InRecord,
+    /// Its own: it was put together from several records.
+    Assembled,
+}
+
+impl<'a> Line<'a> {
+    /// Finds the text in a record's map: under `key`, or by default under `log`, then
+    /// `message`. With `Prefixes::Read`, a container runtime's prefix is split off.
+    pub fn find(
+        doc: Msgpack<'a>,
+        members: &[Member],
+        key: Option<&str>,
+        prefixes: Prefixes,
+    ) -> Option<Line<'a>> {
+        let (member, text) = match key {
+            Some(key) => text_member(doc, members, key.as_bytes()),
+            None => {
+                text_member(doc, members, b"log").or_else(|| text_member(doc, members, b"message"))
+            }
+        }?;
+        let prefix = match prefixes {
+            Prefixes::Read => Prefix::read(text.raw),
+            Prefixes::Ignore => None,
+        };
+        Some(Line {
+            member,
+            text: text.raw,
+            prefix,
+            place: LinePlace::InRecord,
+        })
+    }
+
+    /// The prefix, and the text after it.
+    pub fn split(&self) -> (&'a [u8], &'a [u8]) {
+        let length = self.prefix.map_or(0, |prefix| prefix.length);
+        self.text
+            .split_at_checked(length)
+            .unwrap_or((&[], self.text))
+    }
+
+    /// The time in the line's prefix.
+    pub fn time(&self) -> Option<EventTime> {
+        self.prefix?.time(self.text)
+    }
+}
+
+/// The treatment of container runtimes' prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefixes {
+    /// A prefix is split off.
+    Read,
+    /// The text is JSON from its first byte on.
+    Ignore,
+}
+
+/// The last member of this name that is a text.
+fn text_member<'a>(
+    doc: Msgpack<'a>,
+    members: &[Member],
+    name: &[u8],
+) -> Option<(Member, Text<'a>)> {
+    members.iter().rev().find_map(|member| {
+        let key = doc.key(member.start).ok()?;
+        let text = doc.text(member.value).ok()?.0;
+        (key.raw == name).then_some((*member, text))
+    })
+}
+
+/// The content of a map or text.
+pub enum Content<'v, 'a> {
     /// An event.
-    Event,
-    /// A list of events: the places of its items and their ends.
-    List(Vec<(usize, usize)>),
-    /// No event.
+    Event(Event<'v, 'a>),
+    /// A list of events.
+    List(EventList<'a>),
+    /// Something else.
     Other,
     /// Something that begins like an event and cannot be read.
     Malformed,
 }
 
-impl TextDocument {
-    /// Reads the text behind a container runtime's prefix into `event`.
-    pub fn read<'a>(
+/// A list of events.
+pub struct EventList<'a> {
+    /// `apiVersion` of the list, which is that of its items.
+    pub version: Option<Text<'a>>,
+    /// The ranges of its items.
+    pub items: Vec<Range<usize>>,
+}
+
+impl<'v, 'a> Content<'v, 'a> {
+    /// Recognises the map that was read into `view`.
+    #[inline]
+    pub fn of_map<D: Doc<'a>>(doc: D, view: &'v MapView<'a>) -> Content<'v, 'a> {
+        match view.recognise() {
+            Recognised::Event(event) => Content::Event(event),
+            Recognised::EventList(items) => match list_items(doc, items) {
+                Ok(items) => Content::List(EventList {
+                    version: view.api_version(),
+                    items,
+                }),
+                Err(Malformed) => Content::Malformed,
+            },
+            Recognised::Other => Content::Other,
+        }
+    }
+
+    /// Reads the JSON after a container runtime's prefix into `view`, and recognises it.
+    pub fn of_text(
         line: &'a [u8],
         prefix: Option<Prefix>,
-        event: &mut Event<'a>,
+        view: &'v mut MapView<'a>,
         scratch: &mut Scratch,
-    ) -> TextDocument {
-        let json = Json(line);
-        let at = json.solid(prefix.map_or(0, |prefix| prefix.length));
+    ) -> Content<'v, 'a> {
+        let doc = Json(line);
+        let at = doc.solid(prefix.map_or(0, |prefix| prefix.length));
         if line.get(at) != Some(&b'{') {
-            return TextDocument::Other;
+            return Content::Other;
         }
-        if event.read(json, at, scratch).is_err() || json.solid(event.end) != line.len() {
-            return TextDocument::Malformed;
+        if view.read(doc, at, scratch).is_err() || doc.solid(view.end) != line.len() {
+            return Content::Malformed;
         }
-        match event.document_kind() {
-            DocumentKind::Event => TextDocument::Event,
-            DocumentKind::EventList(items) => match list_items(json, items) {
-                Ok(items) => TextDocument::List(items),
-                Err(Malformed) => TextDocument::Malformed,
-            },
-            DocumentKind::Other => TextDocument::Other,
-        }
+        Content::of_map(doc, view)
     }
 }
 
-/// Where a list's items begin and end; all of them must be maps.
-pub fn list_items<'a, T: Doc<'a>>(tree: T, at: usize) -> Result<Vec<(usize, usize)>, Malformed> {
+/// Finds the items of a list; all of them must be maps.
+fn list_items<'a, D: Doc<'a>>(doc: D, at: usize) -> Result<Vec<Range<usize>>, Malformed> {
     let mut items = Vec::new();
-    let mut list = tree.open_list(at)?;
-    while let Some(item) = tree.next_item(&mut list)? {
-        if tree.kind(item)? != Kind::Map {
+    let mut list = doc.open_list(at)?;
+    while let Some(item) = doc.next_item(&mut list)? {
+        if doc.kind(item)? != Kind::Map {
             return Err(Malformed);
         }
-        list.next = tree.end(item)?;
-        items.push((item, list.next));
+        list.next = doc.end(item)?;
+        items.push(item..list.next);
     }
     Ok(items)
 }

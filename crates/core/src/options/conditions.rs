@@ -1,80 +1,80 @@
-//! `Regex` and `Exclude`: which events and records stay because of their text.
+//! `Regex` and `Exclude`: conditions that events and records must meet to stay.
 
 use crate::stage::{Condition, Effect, FieldPath, Pattern, Place};
 
-use super::entities;
-use super::error::{OptionError, display_name, wrong};
+use super::error::OptionError;
+use super::read::{Given, Options};
+use super::table;
 
 /// The host's regular expressions.
 pub trait Patterns {
-    /// Compiles a pattern; `None` if it is none.
+    /// Compiles a pattern; `None` if the host cannot.
     fn compile(&self, pattern: &str) -> Option<Box<dyn Pattern>>;
 }
 
-/// One `Regex` or `Exclude` as the section has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One `Regex` or `Exclude` of a section, not yet compiled.
+#[derive(Clone, Debug)]
 pub struct ConditionOption {
-    name: &'static str,
+    given: Given<'static>,
     effect: Effect,
     place: Place,
     pattern: String,
 }
 
-/// The options that set conditions, and what they do.
-pub const NAMES: [(&str, Effect); 2] = [("regex", Effect::Require), ("exclude", Effect::Exclude)];
-
 impl ConditionOption {
+    /// Reads all of a section.
+    pub(super) fn read(options: &Options<'_>) -> Result<Vec<ConditionOption>, OptionError> {
+        let mut conditions = Vec::new();
+        for (def, effect) in [
+            (table::REGEX, Effect::Require),
+            (table::EXCLUDE, Effect::Exclude),
+        ] {
+            for given in options.all(def)? {
+                conditions.push(ConditionOption::parse(given, effect)?);
+            }
+        }
+        Ok(conditions)
+    }
+
     /// Reads `PATTERN`, `KEY PATTERN` or `* PATTERN`.
-    pub fn parse(
-        name: &'static str,
-        effect: Effect,
-        value: &str,
-    ) -> Result<ConditionOption, OptionError> {
-        // KKP's templates turn quotes and the like into entities.
-        let value = entities::decode(value);
-        let value = value.trim();
-        let (place, pattern) = match value.split_once(' ') {
-            None => (Place::Anywhere, value),
+    fn parse(given: Given<'_>, effect: Effect) -> Result<ConditionOption, OptionError> {
+        let (place, pattern) = match given.split_once(' ') {
+            None => (Place::Anywhere, &*given),
             Some(("*", pattern)) => (Place::Anywhere, pattern.trim_start()),
             Some((key, pattern)) => {
-                let right = "the part before the first blank is no key: put `*` and a blank in front of a pattern with blanks";
-                let path = FieldPath::parse(key).ok_or_else(|| wrong(name, value, right))?;
+                let expected = "the part before the first blank is not a key: put `*` and a blank \
+                                in front of a pattern with blanks";
+                let path = FieldPath::parse(key).ok_or_else(|| given.invalid(expected))?;
                 (Place::Field(path), pattern.trim_start())
             }
         };
         // Hosts before 5.1.0 read beyond the end of these two.
         if matches!(pattern, "" | "/") {
-            return Err(wrong(name, value, "give it a pattern"));
+            return Err(given.invalid("give it a pattern"));
         }
+        let pattern = pattern.to_owned();
         Ok(ConditionOption {
-            name,
+            given: given.into_owned(),
             effect,
             place,
-            pattern: pattern.to_owned(),
+            pattern,
         })
     }
 
     /// Lets the host compile the pattern; `patterns` is what it offers.
     pub fn compile(self, patterns: Option<&dyn Patterns>) -> Result<Condition, OptionError> {
-        let ConditionOption {
-            name,
-            effect,
-            place,
-            pattern,
-        } = self;
         let Some(patterns) = patterns else {
-            let name = display_name(name);
-            return Err(OptionError(format!(
-                "`{name}` needs a Fluent Bit with regular expressions, and this one was built without: leave it out"
-            )));
+            let expected = "this Fluent Bit was built without regular expressions; leave it out";
+            return Err(self.given.unsupported(expected));
         };
-        let compiled = patterns.compile(&pattern).ok_or_else(|| {
-            let right = "Fluent Bit cannot compile it; its `grep` filter takes the same patterns";
-            wrong(name, &pattern, right)
+        let compiled = patterns.compile(&self.pattern).ok_or_else(|| {
+            let expected =
+                "Fluent Bit cannot compile the pattern; its `grep` filter takes the same";
+            self.given.invalid(expected)
         })?;
         Ok(Condition {
-            effect,
-            place,
+            effect: self.effect,
+            place: self.place,
             pattern: compiled,
         })
     }
@@ -83,6 +83,11 @@ impl ConditionOption {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(name: &str, value: &str) -> Result<Vec<ConditionOption>, OptionError> {
+        let properties = vec![(name.to_owned(), value.to_owned())];
+        ConditionOption::read(&Options::filter(&properties)?)
+    }
 
     #[test]
     fn values() {
@@ -102,7 +107,7 @@ mod tests {
             ),
             ("/api/i", Place::Anywhere, "/api/i"),
         ] {
-            let option = ConditionOption::parse("regex", Effect::Require, value).unwrap();
+            let option = read("Regex", value).unwrap().remove(0);
             assert_eq!((option.place, &option.pattern[..]), (place, pattern));
         }
     }
@@ -110,16 +115,14 @@ mod tests {
     #[test]
     fn wrong_values_say_what_would_be_right() {
         for (value, part) in [
-            ("", "give it a pattern"),
             ("/", "give it a pattern"),
             ("log /", "give it a pattern"),
             (
                 "\"level\": x",
-                "is `\"level\": x`: the part before the first blank is no key",
+                "is `\"level\": x`: the part before the first blank is not a key",
             ),
         ] {
-            let error = ConditionOption::parse("exclude", Effect::Exclude, value);
-            let error = error.unwrap_err().to_string();
+            let error = read("exclude", value).unwrap_err().to_string();
             assert!(
                 error.starts_with("`Exclude` is `") && error.contains(part),
                 "{error}"
@@ -135,9 +138,10 @@ mod tests {
                 None
             }
         }
-        let option = || ConditionOption::parse("regex", Effect::Require, "verb (").unwrap();
+        let option = || read("Regex", "verb (").unwrap().remove(0);
         let error = |patterns| option().compile(patterns).err().unwrap().to_string();
-        assert!(error(Some(&Refuses)).starts_with("`Regex` is `(`: Fluent Bit cannot compile it"));
+        let refused = error(Some(&Refuses));
+        assert!(refused.starts_with("`Regex` is `verb (`: Fluent Bit cannot compile"));
         assert!(error(None).contains("built without"));
     }
 }

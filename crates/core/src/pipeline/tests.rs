@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use crate::policy::{Policy, Ruleset, Syntax};
 
+use super::*;
+use crate::chunk::{
+    ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, LineForm, LineSink,
+    write_line_record,
+};
+use crate::doc::Doc;
 use crate::doc::convert::{json_to_msgpack, msgpack_to_json};
 use crate::doc::json::Json;
 use crate::doc::msgpack::{Msgpack, write_map_head};
-use crate::doc::Doc;
-use super::*;
+use crate::stage::{Effect, Enrichment, FieldPath, KeyPattern, KeyRule, Pattern, Place};
 
 /// Secrets at `Metadata`, configmaps at `Request`, leases not at all, the rest in
 /// full without managed fields; `RequestReceived` is omitted.
@@ -18,11 +23,11 @@ const POLICY: &str = r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","omitSta
     {"level":"None","resources":[{"group":"coordination.k8s.io"}]},
     {"level":"RequestResponse","omitManagedFields":true}]}"#;
 
-fn rewriter(settings: Settings) -> Rewriter {
+fn pipeline(settings: Settings) -> Pipeline {
     let policy = Policy::parse("test", POLICY.as_bytes(), Syntax::File)
         .unwrap()
         .policy;
-    Rewriter::new(settings, Some(Arc::new(Ruleset::compile(&policy))), || {
+    Pipeline::new(settings, Some(Arc::new(Ruleset::compile(&policy))), || {
         [7; 16]
     })
 }
@@ -68,7 +73,8 @@ fn map(members: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     write_map_head(&mut out, members.len());
     for (key, value) in members {
-        Msgpack::write_member(&mut out, false, key.as_bytes(), value.as_bytes());
+        Msgpack::write_key(&mut out, key.as_bytes());
+        Msgpack::write_text(&mut out, value.as_bytes());
     }
     out
 }
@@ -85,9 +91,9 @@ fn framed_old(body: &[u8]) -> Vec<u8> {
     [b"\x92", TIME, body].concat()
 }
 
-fn run(rewriter: &mut Rewriter, chunk: &[u8]) -> Option<Vec<u8>> {
+fn run(pipeline: &mut Pipeline, chunk: &[u8]) -> Option<Vec<u8>> {
     let mut sink = ChunkSink::new(chunk, chunk.len());
-    rewriter.chunk(b"tag", chunk, &mut sink).unwrap();
+    pipeline.chunk(b"tag", chunk, &mut sink).unwrap();
     sink.finish()
 }
 
@@ -99,7 +105,7 @@ fn check(settings: &Settings, body: &[u8], want: &[Vec<u8>]) {
         let mut expected = other.clone();
         want.iter().for_each(|body| expected.extend(frame(body)));
         expected.extend(&other);
-        let got = run(&mut rewriter(settings.clone()), &chunk);
+        let got = run(&mut pipeline(settings.clone()), &chunk);
         assert_eq!(
             got.is_none(),
             expected == chunk,
@@ -214,7 +220,7 @@ fn lists_become_one_record_for_each_event() {
 
 #[test]
 fn an_item_that_cannot_be_read_is_kept_alone() {
-    let bad = r#"{"auditID":"a","stage":"Panic","user":{"x" 1}}"#;
+    let bad = r#"{"auditID":"a","stage":"Panic","level":"Request","user":{"x" 1}}"#;
     let list = format!(
         r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{bad},{}]}}"#,
         event("secrets", "ResponseComplete")
@@ -222,7 +228,7 @@ fn an_item_that_cannot_be_read_is_kept_alone() {
     let want = [map(&[("log", bad)]), map(&[("log", &logged("secrets"))])];
     check(&Settings::default(), &map(&[("log", &list)]), &want);
     let drop = Settings {
-        on_error: Fate::Drop,
+        on_error: OnOther::Drop,
         ..Settings::default()
     };
     check(&drop, &map(&[("log", &list)]), &want[1..]);
@@ -260,26 +266,26 @@ fn what_is_no_event_stays_or_goes() {
         );
     }
     let drop_others = Settings {
-        non_audit: Fate::Drop,
+        non_audit: OnOther::Drop,
         ..Settings::default()
     };
     for text in others {
         let chunk = framed(&map(&[("log", text)]));
         assert_eq!(
-            run(&mut rewriter(drop_others.clone()), &chunk),
+            run(&mut pipeline(drop_others.clone()), &chunk),
             Some(Vec::new()),
             "{text}"
         );
     }
     let chunk = framed(&map(&[("log", truncated)]));
-    assert_eq!(run(&mut rewriter(drop_others), &chunk), None);
+    assert_eq!(run(&mut pipeline(drop_others), &chunk), None);
     let drop_errors = Settings {
-        on_error: Fate::Drop,
+        on_error: OnOther::Drop,
         ..Settings::default()
     };
-    let mut rewriter = rewriter(drop_errors);
-    assert_eq!(run(&mut rewriter, &chunk), Some(Vec::new()));
-    assert_eq!(rewriter.tally().malformed, 1);
+    let mut pipeline = pipeline(drop_errors);
+    assert_eq!(run(&mut pipeline, &chunk), Some(Vec::new()));
+    assert_eq!(pipeline.stats().malformed, 1);
     // A body that is no map can be nothing else than kept.
     check(&Settings::default(), b"\xa1x", &[b"\xa1x".to_vec()]);
 }
@@ -387,7 +393,7 @@ fn records_are_enriched_in_every_shape() {
     let tail = [("cluster", "c-1"), ("uuid", uuid)];
     let enriched = |body: &[u8]| {
         let chunk = framed(body);
-        run(&mut rewriter(settings(OutputShape::Keep)), &chunk).unwrap()
+        run(&mut pipeline(settings(OutputShape::Keep)), &chunk).unwrap()
     };
     assert_eq!(
         enriched(&map(&[("log", &line), ("stream", "stdout"), ("k", "v")])),
@@ -410,13 +416,13 @@ fn records_are_enriched_in_every_shape() {
     assert_eq!(enriched(&msgpack(&line)), framed(&want));
     // As a map, the removed keys are those of the event.
     let got = run(
-        &mut rewriter(settings(OutputShape::Map)),
+        &mut pipeline(settings(OutputShape::Map)),
         &framed(&map(&[("stream", "x"), ("log", &line)])),
     )
     .unwrap();
     assert_eq!(got, framed(&want));
     let got = run(
-        &mut rewriter(settings(OutputShape::Json)),
+        &mut pipeline(settings(OutputShape::Json)),
         &framed(&map(&[("stream", "x"), ("log", &line)])),
     )
     .unwrap();
@@ -441,7 +447,7 @@ fn only_allowed_keys_stay() {
         ..Settings::default()
     };
     let line = event("secrets", "ResponseComplete");
-    let got = run(&mut rewriter(settings), &framed(&msgpack(&line))).unwrap();
+    let got = run(&mut pipeline(settings), &framed(&msgpack(&line))).unwrap();
     assert_eq!(got, framed(&map(&[("auditID", "id-1")])));
 }
 
@@ -456,12 +462,12 @@ fn records_without_a_key_that_may_stay_are_dropped() {
         ..Settings::default()
     };
     let line = event("secrets", "ResponseComplete");
-    let mut rewriter = rewriter(settings);
+    let mut pipeline = pipeline(settings);
     for body in [msgpack(&line), map(&[("log", &line)]), map(&[("log", "x")])] {
-        assert_eq!(run(&mut rewriter, &framed(&body)), Some(Vec::new()));
+        assert_eq!(run(&mut pipeline, &framed(&body)), Some(Vec::new()));
     }
-    assert_eq!(run(&mut rewriter, &framed(b"\x80")), None);
-    assert_eq!(rewriter.tally().emptied, 3);
+    assert_eq!(run(&mut pipeline, &framed(b"\x80")), None);
+    assert_eq!(pipeline.stats().emptied, 3);
 }
 
 #[test]
@@ -474,7 +480,7 @@ fn the_time_can_be_that_of_the_event() {
     let mut time = Vec::new();
     stamp.write(&mut time);
     let body = map(&[("log", &event("pods", "ResponseComplete"))]);
-    let got = run(&mut rewriter(settings), &framed(&body)).unwrap();
+    let got = run(&mut pipeline(settings), &framed(&body)).unwrap();
     assert_eq!(
         got,
         [
@@ -502,12 +508,12 @@ fn group_markers_pass() {
     )]));
     let chunk = [marker, &record[..], marker].concat();
     let mut sink = EntrySink::default();
-    rewriter(Settings::default())
+    pipeline(Settings::default())
         .chunk(b"t", &chunk, &mut sink)
         .unwrap();
     assert_eq!(sink.ends.len(), 1);
     assert!(
-        run(&mut rewriter(Settings::default()), &chunk)
+        run(&mut pipeline(Settings::default()), &chunk)
             .unwrap()
             .starts_with(marker)
     );
@@ -524,7 +530,7 @@ fn the_output_gets_plain_entries() {
     ]
     .concat();
     let mut sink = EntrySink::default();
-    rewriter(Settings::default())
+    pipeline(Settings::default())
         .chunk(b"t", &chunk, &mut sink)
         .unwrap();
     let first = [b"\x92", TIME, &map(&[("a", "b")])].concat();
@@ -546,7 +552,7 @@ fn entries_in_the_form_that_the_receiver_wants() {
     for (time, bytes) in times {
         for metadata in [EntryMetadata::Drop, EntryMetadata::Retain] {
             let mut sink = EntrySink::new(EntryForm { time, metadata }, 0);
-            Rewriter::new(Settings::default(), None, || [0; 16])
+            Pipeline::new(Settings::default(), None, || [0; 16])
                 .chunk(b"t", &chunk, &mut sink)
                 .unwrap();
             let entry = |meta: &[u8]| match metadata {
@@ -567,20 +573,20 @@ fn split_lines_are_put_together() {
     let piece = |partial, text: &str| framed(&map(&[("log", &(front(partial) + text))]));
     let (a, b, c) = (&line[..100], &line[100..300], &line[300..]);
     let other = framed(&map(&[("log", "2026-11-20T17:43:49Z stderr F x")]));
-    let mut rewriter = rewriter(Settings::default());
+    let mut pipeline = pipeline(Settings::default());
     // Over several chunks, with another stream between.
     assert_eq!(
-        run(&mut rewriter, &[piece("P", a), other.clone()].concat()),
+        run(&mut pipeline, &[piece("P", a), other.clone()].concat()),
         Some(other.clone())
     );
-    assert_eq!(run(&mut rewriter, &piece("P", b)), Some(Vec::new()));
-    assert_eq!(rewriter.withheld(), 2);
+    assert_eq!(run(&mut pipeline, &piece("P", b)), Some(Vec::new()));
+    assert_eq!(pipeline.stats().withheld, 2);
     let whole = framed(&map(&[("log", &(front("F") + &logged("secrets")))]));
     assert_eq!(
-        run(&mut rewriter, &[piece("F", c), other.clone()].concat()),
+        run(&mut pipeline, &[piece("F", c), other.clone()].concat()),
         Some([whole, other].concat())
     );
-    assert_eq!((rewriter.withheld(), rewriter.tally().events), (0, 1));
+    assert_eq!((pipeline.stats().withheld, pipeline.stats().events), (0, 1));
 }
 
 #[test]
@@ -591,7 +597,7 @@ fn pieces_of_what_is_no_event_come_back_as_they_were() {
             &format!("2026-11-20T17:43:49Z stdout {partial} {text}"),
         )]))
     };
-    let mut rewriter = rewriter(Settings::default());
+    let mut pipeline = pipeline(Settings::default());
     let chunk = [
         piece("P", "{not"),
         piece("P", " an"),
@@ -599,50 +605,146 @@ fn pieces_of_what_is_no_event_come_back_as_they_were() {
         piece("F", "x"),
     ]
     .concat();
-    assert_eq!(run(&mut rewriter, &chunk).as_deref(), Some(&chunk[..]));
+    assert_eq!(run(&mut pipeline, &chunk).as_deref(), Some(&chunk[..]));
     // Pieces that nothing follows are given back on request.
     let first = piece("P", r#"{"kind":"Event""#);
-    assert_eq!(run(&mut rewriter, &first), Some(Vec::new()));
+    assert_eq!(run(&mut pipeline, &first), Some(Vec::new()));
     let mut sink = ChunkSink::new(&[], 0);
-    rewriter.release(b"tag", &mut sink);
+    pipeline.release(b"tag", &mut sink);
     assert_eq!(sink.finish(), Some(first));
-    assert_eq!(rewriter.withheld(), 0);
+    assert_eq!(pipeline.stats().withheld, 0);
+}
+
+/// What becomes of lines, each a chunk of its own.
+fn run_lines(pipeline: &mut Pipeline, form: LineForm, lines: &[&str]) -> String {
+    let mut sink = LineSink::new(form);
+    for line in lines {
+        let mut chunk = Vec::new();
+        write_line_record(line.as_bytes(), &mut chunk);
+        pipeline.chunk(b"", &chunk, &mut sink).unwrap();
+    }
+    pipeline.release(b"", &mut sink);
+    String::from_utf8(sink.lines).unwrap()
 }
 
 #[test]
-fn lines_are_rewritten_like_records() {
-    let mut rewriter = rewriter(Settings {
+fn lines_are_records() {
+    let secret = event("secrets", "ResponseComplete");
+    let front = "2026-11-20T17:43:49Z stdout F ";
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{secret},{secret}]}}"#
+    );
+    let (a, b) = secret.split_at(50);
+    let left = logged("secrets");
+    for (lines, want) in [
+        (&[&secret[..]][..], format!("{left}\n")),
+        (&[&event("secrets", "RequestReceived")], String::new()),
+        (&["plain"], "plain\n".to_owned()),
+        (&[&format!("{front}{secret}")], format!("{front}{left}\n")),
+        (&[&list], format!("{left}\n{left}\n")),
+        (
+            &[
+                &format!("2026-11-20T17:43:49Z stdout P {a}"),
+                &format!("{front}{b}"),
+            ],
+            format!("{front}{left}\n"),
+        ),
+    ] {
+        let got = run_lines(&mut pipeline(Settings::default()), LineForm::Event, lines);
+        assert_eq!(got, want, "{lines:?}");
+    }
+    let enriched = Settings {
         enrichment: Enrichment {
             records: vec![(b"c".to_vec(), b"\"1\"".to_vec())],
             ..Enrichment::default()
         },
         ..Settings::default()
-    });
-    let mut line = |text: &str| {
-        let mut out = Vec::new();
-        rewriter.line(text.as_bytes(), &mut out);
-        String::from_utf8(out).unwrap()
     };
-    let enriched = |text: String| text[..text.len() - 1].to_owned() + r#","c":"\"1\""}"#;
-    let secret = event("secrets", "ResponseComplete");
-    assert_eq!(line(&secret), enriched(logged("secrets")) + "\n");
-    assert_eq!(line(&event("secrets", "RequestReceived")), "");
-    assert_eq!(line("plain"), "plain\n");
-    let front = "2026-11-20T17:43:49Z stdout F ";
+    let got = run_lines(
+        &mut pipeline(enriched),
+        LineForm::Record,
+        &[&secret, "plain"],
+    );
+    let records: Vec<serde_json::Value> = got
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let want =
+        [left, "plain".to_owned()].map(|text| serde_json::json!({"log": text, "c": "\"1\""}));
+    assert_eq!(records, want);
+}
+
+#[test]
+fn records_are_counted_once() {
+    let line = event("secrets", "ResponseComplete");
+    let piece = |partial: &str, text: &str| format!("2026-11-20T17:43:49Z stdout {partial} {text}");
+    let (a, b, c) = (&line[..100], &line[100..300], &line[300..]);
+    for (pieces, events) in [
+        ([piece("P", a), piece("P", b), piece("F", c)], 1),
+        (
+            [piece("P", "{not"), piece("P", " an"), piece("F", " event}")],
+            0,
+        ),
+        (
+            [piece("P", "{no"), piece("P", " end"), piece("P", " ever")],
+            0,
+        ),
+    ] {
+        let pieces = pieces.each_ref().map(String::as_str);
+        let mut pipeline = pipeline(Settings::default());
+        run_lines(&mut pipeline, LineForm::Event, &pieces);
+        let Stats {
+            records,
+            events: found,
+            non_audit,
+            malformed,
+            ..
+        } = *pipeline.stats();
+        assert_eq!((records, found), (3, events), "{pieces:?}");
+        assert_eq!(non_audit + malformed, if events == 0 { 3 } else { 0 });
+    }
+}
+
+#[test]
+fn pieces_that_wait_for_too_long_come_back() {
+    let piece = |time: &str, partial: &str, text: &str| {
+        framed(&map(&[("log", &format!("{time} stdout {partial} {text}"))]))
+    };
+    let mut pipeline = pipeline(Settings::default());
+    let early = piece("2026-11-20T17:43:49Z", "P", r#"{"kind":"Event""#);
+    assert_eq!(run(&mut pipeline, &early), Some(Vec::new()));
+    assert_eq!(pipeline.stats().withheld, 1);
+    let late = piece("2026-11-20T17:44:50Z", "F", "x");
+    assert_eq!(run(&mut pipeline, &late), Some([early, late].concat()));
     assert_eq!(
-        line(&(front.to_owned() + &secret)),
-        front.to_owned() + &enriched(logged("secrets")) + "\n"
+        (pipeline.stats().withheld, pipeline.stats().records),
+        (0, 2)
     );
-    let list = format!(
-        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{secret},{secret}]}}"#
+}
+
+#[test]
+fn a_level_that_is_unknown_stays() {
+    let line = event("secrets", "ResponseComplete")
+        .replace(r#""level":"RequestResponse""#, r#""level":"Everything""#);
+    let want = logged("secrets").replace(r#""level":"Metadata""#, r#""level":"Everything""#);
+    check(
+        &Settings::default(),
+        &map(&[("log", &line)]),
+        &[map(&[("log", &want)])],
     );
-    assert_eq!(line(&list), (enriched(logged("secrets")) + "\n").repeat(2));
-    let (a, b) = secret.split_at(50);
-    assert_eq!(line(&format!("2026-11-20T17:43:49Z stdout P {a}")), "");
-    assert_eq!(
-        line(&(front.to_owned() + b)),
-        front.to_owned() + &enriched(logged("secrets")) + "\n"
+}
+
+#[test]
+fn what_has_neither_level_nor_type_is_not_an_event() {
+    let line = r#"{"auditID":"a","requestURI":"/v3/clusters","stage":"RequestReceived"}"#;
+    check(
+        &Settings::default(),
+        &map(&[("log", line)]),
+        &[map(&[("log", line)])],
     );
+    check(&Settings::default(), &msgpack(line), &[msgpack(line)]);
+    let typed = line.replace("{", r#"{"apiVersion":"audit.k8s.io/v1","#);
+    check(&Settings::default(), &map(&[("log", &typed)]), &[]);
 }
 
 #[test]
@@ -709,7 +811,7 @@ fn a_chunk_that_breaks_off_is_done_up_to_there() {
     let chunk = [&record[..], b"\xc1rest"].concat();
     let mut sink = ChunkSink::new(&chunk, chunk.len());
     assert_eq!(
-        rewriter(Settings::default()).chunk(b"t", &chunk, &mut sink),
+        pipeline(Settings::default()).chunk(b"t", &chunk, &mut sink),
         Err(record.len())
     );
     assert_eq!(sink.finish().as_deref(), Some(&b"\xc1rest"[..]));
@@ -745,10 +847,10 @@ fn records_of_16_mib() {
         &map(&[("log", &line)]),
         &[map(&[("log", &logged("secrets"))])],
     );
-    let mut rewriter = rewriter(Settings::default());
+    let mut pipeline = pipeline(Settings::default());
     let chunk = framed(&map(&[("log", &line[..line.len() - 1])]));
-    assert_eq!(run(&mut rewriter, &chunk), None);
-    assert_eq!(rewriter.tally().malformed, 1);
+    assert_eq!(run(&mut pipeline, &chunk), None);
+    assert_eq!(pipeline.stats().malformed, 1);
 }
 
 #[test]
@@ -757,14 +859,14 @@ fn chunks_cut_anywhere_or_with_flipped_bytes() {
     let chunk = [framed(&map(&[("log", &line)])), framed_old(&msgpack(&line))].concat();
     for end in 0..chunk.len() {
         let mut sink = ChunkSink::new(&chunk[..end], end);
-        let _ = rewriter(Settings::default()).chunk(b"t", &chunk[..end], &mut sink);
+        let _ = pipeline(Settings::default()).chunk(b"t", &chunk[..end], &mut sink);
     }
     for at in 0..chunk.len() {
         for flip in [0x01, 0x80, 0xff] {
             let mut damaged = chunk.clone();
             damaged[at] ^= flip;
             let mut sink = ChunkSink::new(&damaged, damaged.len());
-            let _ = rewriter(Settings::default()).chunk(b"t", &damaged, &mut sink);
+            let _ = pipeline(Settings::default()).chunk(b"t", &damaged, &mut sink);
         }
     }
 }
@@ -772,8 +874,8 @@ fn chunks_cut_anywhere_or_with_flipped_bytes() {
 #[test]
 fn without_a_policy_only_the_options_count() {
     let body = map(&[("log", &event("secrets", "RequestReceived"))]);
-    let mut rewriter = Rewriter::new(Settings::default(), None, || [0; 16]);
-    assert_eq!(run(&mut rewriter, &framed(&body)), None);
+    let mut pipeline = Pipeline::new(Settings::default(), None, || [0; 16]);
+    assert_eq!(run(&mut pipeline, &framed(&body)), None);
 }
 
 /// Finds plain text.
@@ -787,25 +889,24 @@ impl Pattern for Word {
 
 #[test]
 fn conditions_hold_for_each_event_of_a_list_and_for_other_lines() {
-    let event = |verb| format!(r#"{{"auditID":"a","stage":"Panic","verb":"{verb}"}}"#);
+    let event =
+        |verb| format!(r#"{{"auditID":"a","stage":"Panic","level":"Request","verb":"{verb}"}}"#);
     let list = format!(
         r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{},{}]}}"#,
         event("get"),
         event("list")
     );
-    let mut rewriter = Rewriter::new(Settings::default(), None, || [0; 16]);
-    rewriter.set_conditions(vec![Condition {
+    let mut pipeline = Pipeline::new(Settings::default(), None, || [0; 16]);
+    pipeline.set_conditions(vec![Condition {
         effect: Effect::Require,
         place: Place::Field(FieldPath::parse("verb").unwrap()),
         pattern: Box::new(Word("list")),
     }]);
-    let mut out = Vec::new();
-    for line in [&list, &event("get"), &event("list"), "verb list"] {
-        rewriter.line(line.as_bytes(), &mut out);
-    }
+    let lines = [&list, &event("get"), &event("list"), "verb list"];
+    let out = run_lines(&mut pipeline, LineForm::Event, &lines);
     let kept = event("list") + "\n";
-    assert_eq!(String::from_utf8(out).unwrap(), kept.repeat(2));
-    let tally = rewriter.tally();
-    let counts = (tally.kept(), tally.excluded_events, tally.excluded_others);
+    assert_eq!(out, kept.repeat(2));
+    let stats = pipeline.stats();
+    let counts = (stats.kept(), stats.excluded_events, stats.excluded_others);
     assert_eq!(counts, (2, 2, 1));
 }

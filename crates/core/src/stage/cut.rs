@@ -1,201 +1,112 @@
-//! What a level and `omitManagedFields` take out of an event.
+//! The cut: what the level and `omitManagedFields` of the deciding rule leave out of an event.
 
 use crate::policy::Level;
 
-use crate::doc::edit::{Cutter, Edits};
+use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Kind, Malformed};
-use crate::event::kube::{Event, Field, Slot};
-use crate::stage::enrich::{Enrichment, KeyRule};
+use crate::event::kube::Field;
+use crate::stage::Job;
 
 /// The annotations that the API server records at level `Request` and above:
 /// the JSON patches of mutating webhooks, which may hold secrets.
 pub const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
 
-/// How an event is to be logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The level of the rule; an event's own level is never raised to it.
-    pub level: Level,
-    /// Whether `managedFields` go.
-    pub omit_managed_fields: bool,
-}
-
-/// What the edits do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// The policy takes something out.
-    pub stripped: bool,
-    /// The enrichment leaves no member.
-    pub emptied: bool,
-}
-
-/// Collects the edits that bring an event down to what `cut` leaves, together
-/// with the enrichment of the map, and a UUID for it, where it is the record.
-pub fn plan<'a, T: Doc<'a>>(
-    tree: T,
-    event: &Event<'a>,
-    slots: &[Slot],
-    cut: Option<Cut>,
-    enrich: Option<(&Enrichment, &[u8])>,
-    edits: &mut Edits,
-) -> Result<Plan, Malformed> {
-    if cut.is_none() && enrich.is_none() {
-        return Ok(Plan::default());
-    }
-    let mut cutter = Cutter::new(event.at, event.members);
-    let mut stripped = false;
-    let own_level = event.level();
-    let by_key = enrich.is_some_and(|(enrichment, _)| enrichment.keys != KeyRule::KeepAll);
-    let in_question = |slot: &Slot| by_key || cut.is_some() && slot.field.depends_on_level();
-    // Members that stay as they are, since the last one that does not.
-    let mut same = 0;
-    for (at, slot) in slots
-        .iter()
-        .enumerate()
-        .filter(|(_, slot)| in_question(slot))
-    {
-        let goes = match cut {
-            Some(cut) => cut_member(tree, event, own_level, slot, cut, edits, &mut stripped)?,
-            None => false,
-        };
-        let member = slot.start..slot.end;
-        if !goes {
-            match enrich {
-                Some((enrichment, _)) if !enrichment.keeps(tree, slot)? => {
-                    edits.forget_within(&member);
-                }
-                _ => continue,
-            }
-        }
-        keep(&mut cutter, &slots[same..at], edits);
-        cutter.cut(member);
-        same = at + 1;
-    }
-    keep(&mut cutter, &slots[same..], edits);
-    let additions = enrich
-        .into_iter()
-        .flat_map(|(enrichment, uuid)| enrichment.additions(uuid));
-    let members = cutter.close(tree, additions, edits);
-    edits.settle();
-    let emptied = enrich.is_some() && members == 0 && !slots.is_empty();
-    Ok(Plan { stripped, emptied })
-}
-
-fn keep(cutter: &mut Cutter, slots: &[Slot], edits: &mut Edits) {
-    if let [first, .., last] | [first @ last] = slots {
-        cutter.keep_all(slots.len(), first.start..last.end, edits);
-    }
-}
-
-/// Brings a member down to what `cut` leaves of it; whether it goes as a whole.
+/// Asks for the edits that bring an event down to the level of the rule, or to its own
+/// where that is lower. A `level` that the API server does not know stays as it is.
 #[inline]
-fn cut_member<'a, T: Doc<'a>>(
-    tree: T,
-    event: &Event<'a>,
-    own_level: Option<Level>,
-    slot: &Slot,
-    cut: Cut,
-    edits: &mut Edits,
-    stripped: &mut bool,
-) -> Result<bool, Malformed> {
-    let level = own_level.map_or(cut.level, |level| level.min(cut.level));
-    let goes = match slot.field {
-        Field::Annotations => {
-            level < Level::Request && strip_annotations(tree, slot.value, edits, stripped)?
-        }
-        field => body_goes(field, level),
+pub fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
+    let Some(decision) = &job.decision else {
+        return Ok(());
     };
-    if goes {
-        *stripped = true;
-        return Ok(true);
+    let Job {
+        doc, event, edits, ..
+    } = job;
+    let own = event.level();
+    let level = own.map_or(decision.level, |own| own.min(decision.level));
+    let members = job.scratch.members.iter();
+    for member in members.filter(|member| member.field.depends_on_level()) {
+        let goes = match member.field {
+            Field::RequestObject => level < Level::Request,
+            Field::ResponseObject => level < Level::RequestResponse,
+            Field::Annotations => {
+                level < Level::Request && remove_annotations(*doc, member.value, edits)?
+            }
+            _ => false,
+        };
+        if goes {
+            edits.remove_member(event.start(), member.start..member.end, Cause::Level);
+            continue;
+        }
+        match member.field {
+            Field::Level if own.is_some_and(|own| own != level) => {
+                edits.replace_value(member.value..member.end, Cause::LevelName, |out| {
+                    D::write_text(out, level.name().as_bytes());
+                });
+            }
+            // The body of a patch is the patch itself, not an object.
+            Field::RequestObject if decision.omit_managed_fields && !event.is_patch() => {
+                remove_managed_fields(*doc, member.value, edits)?;
+            }
+            Field::ResponseObject if decision.omit_managed_fields => {
+                remove_managed_fields(*doc, member.value, edits)?;
+            }
+            _ => {}
+        }
     }
-    match slot.field {
-        Field::Level if own_level != Some(level) => {
-            edits.replace(slot.value..slot.end, |out| {
-                T::write_text(out, level.name().as_bytes())
-            });
-        }
-        // The body of a patch is the patch itself, not an object.
-        Field::RequestObject if cut.omit_managed_fields && !event.is_patch() => {
-            *stripped |= strip_managed_fields(tree, slot.value, edits)?;
-        }
-        Field::ResponseObject if cut.omit_managed_fields => {
-            *stripped |= strip_managed_fields(tree, slot.value, edits)?;
-        }
-        _ => {}
-    }
-    Ok(false)
+    Ok(())
 }
 
-/// Whether a field is a body that a level does not have.
-pub fn body_goes(field: Field, level: Level) -> bool {
-    match field {
-        Field::RequestObject => level < Level::Request,
-        Field::ResponseObject => level < Level::RequestResponse,
-        _ => false,
-    }
-}
-
-/// Takes the annotations of level `Request` out; true when that leaves none.
-fn strip_annotations<'a, T: Doc<'a>>(
-    tree: T,
+/// Removes the annotations of level `Request`; returns whether that leaves none.
+fn remove_annotations<'a, D: Doc<'a>>(
+    doc: D,
     at: usize,
     edits: &mut Edits,
-    stripped: &mut bool,
 ) -> Result<bool, Malformed> {
-    if tree.kind(at)? != Kind::Map {
+    if doc.kind(at)? != Kind::Map {
         return Ok(false);
     }
-    let mark = edits.mark();
-    let mut map = tree.open_map(at)?;
-    let mut cutter = Cutter::new(at, map.next);
-    let mut cut_any = false;
-    while let Some(member) = tree.next_member(&mut map)? {
-        map.next = tree.end(member.value)?;
+    let mut map = doc.open_map(at)?;
+    let (mut stays, mut goes) = (false, false);
+    while let Some(member) = doc.next_member(&mut map)? {
+        map.next = doc.end(member.value)?;
         if member.key.value().starts_with(REQUEST_LEVEL_ANNOTATIONS) {
-            cutter.cut(member.start..map.next);
-            cut_any = true;
+            edits.remove_member(at, member.start..map.next, Cause::Level);
+            goes = true;
         } else {
-            cutter.keep(member.start..map.next, edits);
+            stays = true;
         }
     }
-    if cut_any && cutter.kept() == 0 {
-        edits.rewind(mark);
-        return Ok(true);
-    }
-    *stripped |= cut_any;
-    cutter.close(tree, [], edits);
-    Ok(false)
+    Ok(goes && !stays)
 }
 
-/// Takes `managedFields` out of an object, the items of a list and the rows of a
-/// table: top level only, as the API server does.
-fn strip_managed_fields<'a, T: Doc<'a>>(
-    tree: T,
+/// Removes `managedFields` from an object, the items of a list and the rows of a table:
+/// top level only, as the API server does.
+fn remove_managed_fields<'a, D: Doc<'a>>(
+    doc: D,
     at: usize,
     edits: &mut Edits,
-) -> Result<bool, Malformed> {
-    let Some(parts) = ObjectParts::read(tree, at)? else {
-        return Ok(false);
+) -> Result<(), Malformed> {
+    let Some(parts) = ObjectParts::read(doc, at)? else {
+        return Ok(());
     };
-    let mut stripped = strip_metadata(tree, parts.metadata, edits)?;
+    remove_from_metadata(doc, parts.metadata, edits)?;
     if let Some(items) = parts.items {
-        stripped |= for_each(tree, items, |item| {
-            let item = ObjectParts::read(tree, item)?;
-            strip_metadata(tree, item.and_then(|item| item.metadata), edits)
+        for_each(doc, items, |item| {
+            let item = ObjectParts::read(doc, item)?;
+            remove_from_metadata(doc, item.and_then(|item| item.metadata), edits)
         })?;
     }
     if let (Some(rows), true) = (parts.rows, parts.is_table) {
-        stripped |= for_each(tree, rows, |row| {
-            let object = ObjectParts::read(tree, row)?.and_then(|row| row.object);
+        for_each(doc, rows, |row| {
+            let object = ObjectParts::read(doc, row)?.and_then(|row| row.object);
             let Some(object) = object else {
-                return Ok(false);
+                return Ok(());
             };
-            let object = ObjectParts::read(tree, object)?;
-            strip_metadata(tree, object.and_then(|object| object.metadata), edits)
+            let object = ObjectParts::read(doc, object)?;
+            remove_from_metadata(doc, object.and_then(|object| object.metadata), edits)
         })?;
     }
-    Ok(stripped)
+    Ok(())
 }
 
 /// The members of an API object, a list or a table row that may lead to `managedFields`.
@@ -209,25 +120,25 @@ struct ObjectParts {
 }
 
 impl ObjectParts {
-    fn read<'a, T: Doc<'a>>(tree: T, at: usize) -> Result<Option<ObjectParts>, Malformed> {
-        if tree.kind(at)? != Kind::Map {
+    fn read<'a, D: Doc<'a>>(doc: D, at: usize) -> Result<Option<ObjectParts>, Malformed> {
+        if doc.kind(at)? != Kind::Map {
             return Ok(None);
         }
         let mut parts = ObjectParts::default();
         let (mut table_kind, mut table_version) = (false, false);
-        let mut map = tree.open_map(at)?;
-        while let Some(member) = tree.next_member(&mut map)? {
+        let mut map = doc.open_map(at)?;
+        while let Some(member) = doc.next_member(&mut map)? {
             let value = member.value;
-            map.next = tree.end(value)?;
-            let kind = tree.kind(value)?;
+            map.next = doc.end(value)?;
+            let kind = doc.kind(value)?;
             match (member.key.value().as_ref(), kind) {
                 (b"metadata", Kind::Map) => parts.metadata = Some(value),
                 (b"object", Kind::Map) => parts.object = Some(value),
                 (b"items", Kind::List) => parts.items = Some(value),
                 (b"rows", Kind::List) => parts.rows = Some(value),
-                (b"kind", Kind::Text) => table_kind = tree.text(value)?.0.is(b"Table"),
+                (b"kind", Kind::Text) => table_kind = doc.text(value)?.0.is(b"Table"),
                 (b"apiVersion", Kind::Text) => {
-                    table_version = tree.text(value)?.0.value().starts_with(b"meta.k8s.io/");
+                    table_version = doc.text(value)?.0.value().starts_with(b"meta.k8s.io/");
                 }
                 _ => {}
             }
@@ -237,38 +148,31 @@ impl ObjectParts {
     }
 }
 
-fn for_each<'a, T: Doc<'a>>(
-    tree: T,
+fn for_each<'a, D: Doc<'a>>(
+    doc: D,
     at: usize,
-    mut strip: impl FnMut(usize) -> Result<bool, Malformed>,
-) -> Result<bool, Malformed> {
-    let mut stripped = false;
-    let mut list = tree.open_list(at)?;
-    while let Some(item) = tree.next_item(&mut list)? {
-        list.next = tree.end(item)?;
-        stripped |= strip(item)?;
+    mut each: impl FnMut(usize) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut list = doc.open_list(at)?;
+    while let Some(item) = doc.next_item(&mut list)? {
+        list.next = doc.end(item)?;
+        each(item)?;
     }
-    Ok(stripped)
+    Ok(())
 }
 
-fn strip_metadata<'a, T: Doc<'a>>(
-    tree: T,
+fn remove_from_metadata<'a, D: Doc<'a>>(
+    doc: D,
     metadata: Option<usize>,
     edits: &mut Edits,
-) -> Result<bool, Malformed> {
-    let Some(at) = metadata else { return Ok(false) };
-    let mut map = tree.open_map(at)?;
-    let mut cutter = Cutter::new(at, map.next);
-    let mut stripped = false;
-    while let Some(member) = tree.next_member(&mut map)? {
-        map.next = tree.end(member.value)?;
+) -> Result<(), Malformed> {
+    let Some(at) = metadata else { return Ok(()) };
+    let mut map = doc.open_map(at)?;
+    while let Some(member) = doc.next_member(&mut map)? {
+        map.next = doc.end(member.value)?;
         if member.key.is(b"managedFields") {
-            cutter.cut(member.start..map.next);
-            stripped = true;
-        } else {
-            cutter.keep(member.start..map.next, edits);
+            edits.remove_member(at, member.start..map.next, Cause::ManagedFields);
         }
     }
-    cutter.close(tree, [], edits);
-    Ok(stripped)
+    Ok(())
 }

@@ -1,20 +1,24 @@
-//! Keys added to and removed from a record, as Fluent Bit's `record_modifier` does it.
+//! The last stage: keys added to and removed from a record, as Fluent Bit's
+//! `record_modifier` does it.
 
+use std::ops::Range;
+
+use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Malformed};
-use crate::event::kube::Slot;
+use crate::event::kube::Member;
 
-/// What is added to and removed from each record.
+/// Keys that each record gets and loses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Enrichment {
     /// Keys and values appended to the record, whether or not it has the key.
     pub records: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Which of the record's own keys stay.
+    /// The record's own keys that stay.
     pub keys: KeyRule,
     /// The key under which each record gets a random UUID.
     pub uuid_key: Option<Vec<u8>>,
 }
 
-/// Which of a record's own keys stay.
+/// A choice among a record's own keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KeyRule {
     /// All.
@@ -59,30 +63,50 @@ impl KeyPattern {
 }
 
 impl Enrichment {
-    /// Whether records stay as they are.
+    /// Returns whether records stay as they are.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.keys == KeyRule::KeepAll && self.uuid_key.is_none()
     }
 
-    /// The members to append to one record, with `uuid` for it.
-    pub fn additions<'e>(&'e self, uuid: &'e [u8]) -> impl Iterator<Item = (&'e [u8], &'e [u8])> {
+    /// Asks for the edits of a record's map, which gets this UUID.
+    pub fn apply<'a, D: Doc<'a>>(
+        &self,
+        doc: D,
+        map: Range<usize>,
+        members: &[Member],
+        uuid: &[u8; 36],
+        edits: &mut Edits,
+    ) -> Result<(), Malformed> {
+        if self.keys != KeyRule::KeepAll {
+            for member in members {
+                if !self.keys.keep(&doc.key(member.start)?.value()) {
+                    edits.remove_member(map.start, member.start..member.end, Cause::Enrich);
+                }
+            }
+        }
         let records = self
             .records
             .iter()
             .map(|(key, value)| (&key[..], &value[..]));
-        records.chain(self.uuid_key.as_deref().map(|key| (key, uuid)))
+        let uuid = self.uuid_key.iter().map(|key| (&key[..], &uuid[..]));
+        for (key, value) in records.chain(uuid) {
+            edits.append_member(doc, map.clone(), key, Cause::Enrich, |out| {
+                D::write_text(out, value);
+            });
+        }
+        Ok(())
     }
+}
 
-    /// Whether the member in a slot stays.
-    pub fn keeps<'a, T: Doc<'a>>(&self, tree: T, slot: &Slot) -> Result<bool, Malformed> {
-        let (patterns, keep_matching) = match &self.keys {
-            KeyRule::KeepAll => return Ok(true),
-            KeyRule::Remove(patterns) => (patterns, false),
-            KeyRule::Allow(patterns) => (patterns, true),
-        };
-        let key = tree.key(slot.start)?;
-        let key = key.value();
-        Ok(patterns.iter().any(|pattern| pattern.matches(&key)) == keep_matching)
+impl KeyRule {
+    /// Returns whether a key of the record stays.
+    fn keep(&self, key: &[u8]) -> bool {
+        let matches = |patterns: &[KeyPattern]| patterns.iter().any(|pattern| pattern.matches(key));
+        match self {
+            KeyRule::KeepAll => true,
+            KeyRule::Remove(patterns) => !matches(patterns),
+            KeyRule::Allow(patterns) => matches(patterns),
+        }
     }
 }
 

@@ -1,30 +1,33 @@
-//! What a policy says of the events in a line, without rewriting it.
+//! Words about what the stages do with an event: for `eval` and `explain`.
 
-use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
+use std::sync::Arc;
 
-use crate::doc::edit::Edits;
+use crate::doc::edit::{Cause, Edits, Plan};
 use crate::doc::json::Json;
 use crate::doc::{Doc, Kind, Malformed};
-use crate::event::kube::{Event, Field, Scratch};
+use crate::event::kube::{Event, Field, MapView, Scratch};
 use crate::input::cri::Prefix;
-use crate::input::recognise::TextDocument;
-use crate::stage::cut::{self, Cut};
+use crate::input::recognise::Content;
+use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
+use crate::stage::decide::Decide;
+use crate::stage::{Flow, Job, Stages};
+use crate::stats::Stats;
 
-/// A policy's answer for one event.
+/// The policy's answer for one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evaluation {
-    /// `auditID`, where the event has one.
+    /// `auditID`, if the event has one.
     pub audit_id: Option<String>,
-    /// The stage, where the event has a known one.
+    /// The stage, if the event has a known one.
     pub stage: Option<Stage>,
-    /// What the policy says.
+    /// The policy's decision.
     pub decision: Decision,
     /// The level that the event is logged at: not above that of the rule, nor above
     /// its own. `None` when it is dropped.
     pub logged: Option<Level>,
 }
 
-/// What is taken out of an event that is kept.
+/// The parts that are cut from an event that is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cuts {
     /// Bytes of `requestObject`.
@@ -45,40 +48,65 @@ pub struct Cuts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotEvaluated {
     /// The line holds something else.
-    #[error("this is no audit event: expected a JSON object with `auditID` and `stage`")]
+    #[error(
+        "this is not an audit event: expected a JSON object with `auditID`, `stage` and `level`"
+    )]
     NoEvent,
     /// The line looks like an event and cannot be read.
-    #[error("this is no well-formed JSON object")]
+    #[error("this is not a well-formed JSON object")]
     Malformed,
 }
 
-/// Answers for each event in a line: one, or those of a list.
+/// Evaluates each event in a line, one or those of a list, and passes on the answers.
 pub fn evaluate(
     line: &[u8],
-    ruleset: &Ruleset,
+    ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation),
 ) -> Result<(), NotEvaluated> {
-    for_each_event(line, |event, scratch| {
-        answer(evaluate_event(event, line, scratch, ruleset));
-        Ok(())
-    })
+    examine(line, ruleset, |evaluation, _, _| answer(evaluation))
 }
 
-/// The same with what the policy saw of each request, and with what is taken out of
-/// each event that is kept.
+/// Like [`evaluate`], together with the request as the policy saw it, and with what is cut
+/// from each event that is kept.
 pub fn examine(
     line: &[u8],
-    ruleset: &Ruleset,
+    ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
+    let stages = Stages {
+        decide: Decide {
+            ruleset: Some(Arc::clone(ruleset)),
+        },
+        ..Stages::default()
+    };
     for_each_event(line, |event, scratch| {
-        let evaluation = evaluate_event(event, line, scratch, ruleset);
-        let cut = evaluation.logged.map(|_| Cut {
-            level: evaluation.decision.level,
-            omit_managed_fields: evaluation.decision.omit_managed_fields,
-        });
-        let cuts = cut
-            .map(|cut| Cuts::of(line, event, scratch, cut))
+        let (mut edits, mut stats) = (Edits::default(), Stats::default());
+        let mut job = Job {
+            doc: Json(line),
+            event,
+            scratch,
+            record: None,
+            decision: None,
+            edits: &mut edits,
+            stats: &mut stats,
+        };
+        let flow = stages.apply(&mut job)?;
+        let Some(decision) = job.decision else {
+            return Ok(());
+        };
+        let kept = flow == Flow::Continue;
+        let evaluation = Evaluation {
+            audit_id: event.audit_id().map(|id| id.to_string()),
+            stage: event.stage(),
+            decision,
+            logged: kept.then(|| {
+                let own = event.level();
+                own.map_or(decision.level, |own| own.min(decision.level))
+            }),
+        };
+        let plan = edits.settle(Json(line));
+        let cuts = kept
+            .then(|| Cuts::of(Json(line), event, scratch, plan))
             .transpose()?;
         event.attributes(line, scratch, |attributes| {
             answer(evaluation, attributes, cuts);
@@ -89,63 +117,51 @@ pub fn examine(
 
 fn for_each_event<'l>(
     line: &'l [u8],
-    mut each: impl FnMut(&Event<'l>, &Scratch) -> Result<(), Malformed>,
+    mut each: impl FnMut(Event<'_, 'l>, &Scratch) -> Result<(), Malformed>,
 ) -> Result<(), NotEvaluated> {
-    let mut scratch = Scratch::default();
-    let prefix = Prefix::read(line);
-    let malformed = |Malformed| NotEvaluated::Malformed;
-    let mut event = Event::default();
-    match TextDocument::read(line, prefix, &mut event, &mut scratch) {
-        TextDocument::Event => each(&event, &scratch).map_err(malformed)?,
-        TextDocument::List(items) => {
-            let list = event.api_version();
-            for (item, _) in items {
-                event
-                    .read(Json(line), item, &mut scratch)
-                    .map_err(malformed)?;
-                event.inherit(list);
-                each(&event, &scratch).map_err(malformed)?;
+    let (mut view, mut scratch) = (MapView::default(), Scratch::default());
+    match Content::of_text(line, Prefix::read(line), &mut view, &mut scratch) {
+        Content::Event(event) => each(event, &scratch)?,
+        Content::List(list) => {
+            let mut item = MapView::default();
+            for range in list.items {
+                item.read(Json(line), range.start, &mut scratch)?;
+                each(item.item_of_list(list.version), &scratch)?;
             }
         }
-        TextDocument::Other => return Err(NotEvaluated::NoEvent),
-        TextDocument::Malformed => return Err(NotEvaluated::Malformed),
+        Content::Other => return Err(NotEvaluated::NoEvent),
+        Content::Malformed => return Err(NotEvaluated::Malformed),
     }
     Ok(())
 }
 
+impl From<Malformed> for NotEvaluated {
+    fn from(Malformed: Malformed) -> NotEvaluated {
+        NotEvaluated::Malformed
+    }
+}
+
 impl Cuts {
-    fn of(line: &[u8], event: &Event<'_>, scratch: &Scratch, cut: Cut) -> Result<Cuts, Malformed> {
-        let tree = Json(line);
-        let document = event.at..event.end;
-        let mut edits = Edits::default();
-        let mut left_by = |cut| {
-            edits.clear();
-            cut::plan(tree, event, &scratch.slots, Some(cut), None, &mut edits)?;
-            Ok(edits.length_of(&document))
-        };
-        let bytes_out = left_by(cut)?;
-        let with_managed_fields = left_by(Cut {
-            omit_managed_fields: false,
-            ..cut
-        })?;
+    fn of(
+        doc: Json<'_>,
+        event: Event<'_, '_>,
+        scratch: &Scratch,
+        plan: Plan<'_>,
+    ) -> Result<Cuts, Malformed> {
+        let bytes_in = event.range().len();
         let mut cuts = Cuts {
-            managed_fields: with_managed_fields - bytes_out,
-            bytes_in: document.len(),
-            bytes_out,
+            managed_fields: plan.bytes(Cause::ManagedFields).removed,
+            bytes_in,
+            bytes_out: plan.length_of(bytes_in),
             ..Cuts::default()
         };
-        let level = event
-            .level()
-            .map_or(cut.level, |level| level.min(cut.level));
-        for slot in &scratch.slots {
-            let goes = cut::body_goes(slot.field, level);
-            let bytes = if goes { slot.end - slot.value } else { 0 };
-            match slot.field {
+        for member in &scratch.members {
+            let goes = plan.removal_of(member.start) == Some(Cause::Level);
+            let bytes = if goes { member.end - member.value } else { 0 };
+            match member.field {
                 Field::RequestObject => cuts.request_object += bytes,
                 Field::ResponseObject => cuts.response_object += bytes,
-                Field::Annotations if level < Level::Request => {
-                    cuts.annotations = request_level_annotations(tree, slot.value)?;
-                }
+                Field::Annotations => cuts.annotations = removed_members(doc, member.value, plan)?,
                 _ => {}
             }
         }
@@ -153,41 +169,17 @@ impl Cuts {
     }
 }
 
-fn request_level_annotations(tree: Json<'_>, at: usize) -> Result<Vec<String>, Malformed> {
+/// The names of a map's members that are removed.
+fn removed_members(doc: Json<'_>, at: usize, plan: Plan<'_>) -> Result<Vec<String>, Malformed> {
     let mut names = Vec::new();
-    if tree.kind(at)? == Kind::Map {
-        let mut map = tree.open_map(at)?;
-        while let Some(member) = tree.next_member(&mut map)? {
-            map.next = tree.end(member.value)?;
-            let name = member.key.value();
-            if name.starts_with(cut::REQUEST_LEVEL_ANNOTATIONS) {
-                names.push(String::from_utf8_lossy(&name).into_owned());
+    if doc.kind(at)? == Kind::Map {
+        let mut map = doc.open_map(at)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            map.next = doc.end(member.value)?;
+            if plan.removal_of(member.start).is_some() {
+                names.push(String::from_utf8_lossy(&member.key.value()).into_owned());
             }
         }
     }
     Ok(names)
-}
-
-fn evaluate_event<'a>(
-    event: &Event<'a>,
-    line: &'a [u8],
-    scratch: &Scratch,
-    ruleset: &Ruleset,
-) -> Evaluation {
-    let decision = event.attributes(line, scratch, |attributes| ruleset.decide(attributes));
-    let stage = event.stage();
-    let dropped = decision.level == Level::None
-        || stage.is_some_and(|stage| decision.omit_stages.contains(stage));
-    Evaluation {
-        audit_id: event
-            .audit_id()
-            .map(|id| String::from_utf8_lossy(&id.value()).into_owned()),
-        stage,
-        decision,
-        logged: (!dropped).then(|| {
-            event
-                .level()
-                .map_or(decision.level, |level| level.min(decision.level))
-        }),
-    }
 }

@@ -1,6 +1,22 @@
 //! What is done to an event, a file for each stage.
+//!
+//! The order is fixed, and written in [`Stages::apply`]:
+//!
+//! | stage | file | does |
+//! |---|---|---|
+//! | decide | [`decide`] | asks the policy for level and omitted stages |
+//! | select | [`select`] | drops what `Regex` and `Exclude` do not let through |
+//! | cut | [`cut`] | asks for what the level leaves out to be removed |
+//!
+//! The last stage, [`enrich`], is about the record that the event ends up in, and is
+//! applied when that is written. Stages only ask for [edits](crate::doc::edit); what they
+//! amount to is settled once, after all of them.
+//!
+//! A stage that is added is a file with its options, its `apply` and its tests, a line in
+//! [`Stages::apply`], and its counters in [`stats`](crate::stats).
 
 pub(crate) mod cut;
+pub(crate) mod decide;
 pub mod detect;
 pub(crate) mod enrich;
 pub(crate) mod explain;
@@ -9,3 +25,81 @@ pub(crate) mod select;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine};
 pub use select::{Condition, Effect, FieldPath, Pattern, Place};
+
+use crate::doc::edit::Edits;
+use crate::doc::msgpack::Msgpack;
+use crate::doc::{Doc, Malformed};
+use crate::event::kube::{Event, Member, Scratch};
+use crate::policy::Decision;
+use crate::stats::Stats;
+
+use decide::Decide;
+use select::Select;
+
+/// An event on its way through the stages.
+pub struct Job<'j, 'a, D> {
+    /// The document that the event is in.
+    pub doc: D,
+    /// The event.
+    pub event: Event<'j, 'a>,
+    /// The event's members and user groups.
+    pub scratch: &'j Scratch,
+    /// The record's map with its members, if the event is text in it.
+    pub record: Option<(Msgpack<'j>, &'j [Member])>,
+    /// The policy's decision, once it is made; `None` without a policy.
+    pub decision: Option<Decision>,
+    /// Edits of the event that stages ask for.
+    pub edits: &'j mut Edits,
+    /// Counters.
+    pub stats: &'j mut Stats,
+}
+
+/// The course of an event after a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The event goes on to the next stage.
+    Continue,
+    /// The event is dropped.
+    Drop(DroppedBy),
+}
+
+/// The stage that drops an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DroppedBy {
+    /// The policy: level `None`, no rule, or an omitted stage.
+    Policy,
+    /// A condition.
+    Condition,
+}
+
+/// The stages that an event goes through, with their options.
+#[derive(Default)]
+pub struct Stages {
+    /// The policy.
+    pub decide: Decide,
+    /// The conditions.
+    pub select: Select,
+}
+
+impl Stages {
+    /// Takes an event through all stages, in order, and counts it.
+    ///
+    /// The stages up to and including a detection see every event. So `Flow::Drop` ends
+    /// nothing before they have answered: a detection is to be added after the selection,
+    /// is given `flow`, and may answer `Continue` to keep what the policy would drop.
+    #[inline]
+    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
+        job.stats.events += 1;
+        job.stats.bytes_in += job.event.range().len() as u64;
+        let mut flow = self.decide.apply(job);
+        if flow == Flow::Continue {
+            flow = self.select.apply(job);
+        }
+        match flow {
+            Flow::Continue => cut::apply(job)?,
+            Flow::Drop(DroppedBy::Policy) => job.stats.dropped += 1,
+            Flow::Drop(DroppedBy::Condition) => job.stats.excluded_events += 1,
+        }
+        Ok(flow)
+    }
+}

@@ -1,42 +1,41 @@
-//! Conditions on the text of events and records: which of them stay.
+//! The selection: conditions on the text of events and records, `Regex` and `Exclude`.
 //!
-//! They look at what came in, before anything is stripped, converted or added. How
-//! patterns are matched is somebody else's business: see [`Pattern`].
+//! They see what came in, before anything is cut, converted or added. Patterns are
+//! matched by the host: see [`Pattern`].
 
 use std::borrow::Cow;
 
 use crate::doc::convert;
-use crate::doc::json::Json;
-use crate::doc::msgpack::Msgpack;
-use crate::doc::{Doc, Kind, Malformed};
-use crate::event::kube::Slot;
+use crate::doc::{AnyDoc, Doc, Kind, Malformed};
+use crate::event::kube::Member;
+use crate::stage::{DroppedBy, Flow, Job};
 
-/// A pattern, ready to be looked for.
+/// A compiled pattern.
 pub trait Pattern: Send {
-    /// Whether it is found anywhere in the text.
+    /// Returns whether the text contains a match.
     fn is_in(&self, text: &[u8]) -> bool;
 }
 
-/// What must hold of an event or record for it to stay.
+/// Something that must hold for an event or record, or else it is dropped.
 pub struct Condition {
-    /// What finding the pattern means.
+    /// The meaning of a match.
     pub effect: Effect,
-    /// Where the pattern is looked for.
+    /// The text that is matched.
     pub place: Place,
-    /// What is looked for.
+    /// The pattern.
     pub pattern: Box<dyn Pattern>,
 }
 
-/// What finding a pattern means.
+/// The meaning of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// What has it may stay, what has it not goes.
+    /// Keeps only what matches.
     Require,
-    /// What has it goes.
+    /// Drops what matches.
     Exclude,
 }
 
-/// Where a pattern is looked for.
+/// The text that a pattern is matched with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the event's JSON text; where there is no event, in the record's text or,
@@ -89,18 +88,18 @@ impl FieldPath {
         Some(FieldPath { key, steps })
     }
 
-    /// Where the value stands in a document with these top-level members.
-    fn find<'a, T: Doc<'a>>(&self, tree: T, slots: &[Slot]) -> Result<Option<usize>, Malformed> {
+    /// Finds the value in a document with these top-level members.
+    fn find<'a, D: Doc<'a>>(&self, doc: D, members: &[Member]) -> Result<Option<usize>, Malformed> {
         // As everywhere: of a key that repeats, the last one counts.
-        let named = |slot: &&Slot| tree.key(slot.start).is_ok_and(|key| key.is(&self.key));
-        let Some(slot) = slots.iter().rev().find(named) else {
+        let named = |member: &&Member| doc.key(member.start).is_ok_and(|key| key.is(&self.key));
+        let Some(found) = members.iter().rev().find(named) else {
             return Ok(None);
         };
-        let mut at = slot.value;
+        let mut at = found.value;
         for step in &self.steps {
-            let found = match (step, tree.kind(at)?) {
-                (Step::Key(key), Kind::Map) => member(tree, at, key)?,
-                (Step::Item(index), Kind::List) => item(tree, at, *index)?,
+            let found = match (step, doc.kind(at)?) {
+                (Step::Key(key), Kind::Map) => member(doc, at, key)?,
+                (Step::Item(index), Kind::List) => item(doc, at, *index)?,
                 _ => None,
             };
             match found {
@@ -112,64 +111,50 @@ impl FieldPath {
     }
 }
 
-fn member<'a, T: Doc<'a>>(tree: T, at: usize, key: &[u8]) -> Result<Option<usize>, Malformed> {
+fn member<'a, D: Doc<'a>>(doc: D, at: usize, key: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut found = None;
-    let mut map = tree.open_map(at)?;
-    while let Some(member) = tree.next_member(&mut map)? {
+    let mut map = doc.open_map(at)?;
+    while let Some(member) = doc.next_member(&mut map)? {
         if member.key.is(key) {
             found = Some(member.value);
         }
-        map.next = tree.end(member.value)?;
+        map.next = doc.end(member.value)?;
     }
     Ok(found)
 }
 
-fn item<'a, T: Doc<'a>>(tree: T, at: usize, index: usize) -> Result<Option<usize>, Malformed> {
-    let mut list = tree.open_list(at)?;
+fn item<'a, D: Doc<'a>>(doc: D, at: usize, index: usize) -> Result<Option<usize>, Malformed> {
+    let mut list = doc.open_list(at)?;
     for _ in 0..index {
-        let Some(item) = tree.next_item(&mut list)? else {
+        let Some(item) = doc.next_item(&mut list)? else {
             return Ok(None);
         };
-        list.next = tree.end(item)?;
+        list.next = doc.end(item)?;
     }
-    tree.next_item(&mut list)
+    doc.next_item(&mut list)
 }
 
-/// A document in either form.
-#[derive(Clone, Copy)]
-pub enum Document<'a> {
-    /// JSON text.
-    Json(Json<'a>),
-    /// A msgpack value.
-    Msgpack(Msgpack<'a>),
-}
-
-impl<'a> Document<'a> {
-    /// The buffer that positions refer to.
-    pub fn bytes(self) -> &'a [u8] {
+impl AnyDoc<'_> {
+    fn find(self, path: &FieldPath, members: &[Member]) -> Option<usize> {
         match self {
-            Document::Json(Json(bytes)) | Document::Msgpack(Msgpack(bytes)) => bytes,
-        }
-    }
-
-    fn find(self, path: &FieldPath, slots: &[Slot]) -> Option<usize> {
-        match self {
-            Document::Json(tree) => path.find(tree, slots),
-            Document::Msgpack(tree) => path.find(tree, slots),
+            AnyDoc::Json(doc) => path.find(doc, members),
+            AnyDoc::Msgpack(doc) => path.find(doc, members),
         }
         .unwrap_or(None)
     }
+}
 
-    /// A string's value, anything else as JSON; null is nothing.
+impl<'a> AnyDoc<'a> {
+    /// A string's value, anything else as JSON; nothing for null.
     fn text(self, at: usize) -> Result<Option<Cow<'a, [u8]>>, Malformed> {
         let kind = match self {
-            Document::Json(tree) => tree.kind(at),
-            Document::Msgpack(tree) => tree.kind(at),
+            AnyDoc::Json(doc) => doc.kind(at),
+            AnyDoc::Msgpack(doc) => doc.kind(at),
         }?;
         Ok(match (kind, self) {
             (Kind::Null, _) => None,
-            (Kind::Text, Document::Json(tree)) => Some(tree.text(at)?.0.value()),
-            (Kind::Text, Document::Msgpack(tree)) => Some(tree.text(at)?.0.value()),
+            (Kind::Text, AnyDoc::Json(doc)) => Some(doc.text(at)?.0.value()),
+            (Kind::Text, AnyDoc::Msgpack(doc)) => Some(doc.text(at)?.0.value()),
             _ => Some(self.json(at)?),
         })
     }
@@ -177,53 +162,98 @@ impl<'a> Document<'a> {
     /// The value at a position as JSON.
     fn json(self, at: usize) -> Result<Cow<'a, [u8]>, Malformed> {
         match self {
-            Document::Json(tree) => Ok(Cow::Borrowed(&tree.0[at..tree.end(at)?])),
-            Document::Msgpack(tree) => {
+            AnyDoc::Json(doc) => {
+                let json = doc.0.get(at..doc.end(at)?).ok_or(Malformed)?;
+                Ok(Cow::Borrowed(json))
+            }
+            AnyDoc::Msgpack(doc) => {
                 let mut json = Vec::new();
-                convert::msgpack_to_json(tree, at, &mut json)?;
+                convert::msgpack_to_json(doc, at, &mut json)?;
                 Ok(Cow::Owned(json))
             }
         }
     }
 }
 
-/// What conditions are asked of.
-pub struct Subject<'a, 's> {
-    /// Where "anywhere" is.
-    pub whole: Whole<'a>,
-    /// Where fields are looked up, in this order: documents with their top-level members.
-    pub fields: &'s [(Document<'a>, &'s [Slot])],
+/// The conditions of an instance.
+#[derive(Default)]
+pub struct Select {
+    /// All of them must hold.
+    pub conditions: Vec<Condition>,
 }
 
-/// All of an event or record.
+impl Select {
+    /// Drops an event for which a condition does not hold.
+    #[inline]
+    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Flow {
+        if self.conditions.is_empty() || self.holds_for(job) {
+            Flow::Continue
+        } else {
+            Flow::Drop(DroppedBy::Condition)
+        }
+    }
+
+    fn holds_for<'a, D: Doc<'a>>(&self, job: &Job<'_, 'a, D>) -> bool {
+        let event = (job.doc.into(), &job.scratch.members[..]);
+        let whole = Whole::Value(event.0, job.event.start());
+        match job.record {
+            Some((doc, members)) => self.holds(&Subject {
+                whole,
+                fields: &[event, (doc.into(), members)],
+            }),
+            None => self.holds(&Subject {
+                whole,
+                fields: &[event],
+            }),
+        }
+    }
+
+    /// Returns whether all conditions hold.
+    pub fn holds(&self, subject: &Subject<'_, '_>) -> bool {
+        self.conditions
+            .iter()
+            .all(|condition| condition.holds(subject))
+    }
+}
+
+impl Condition {
+    fn holds(&self, subject: &Subject<'_, '_>) -> bool {
+        let text = match (&self.place, subject.whole) {
+            (Place::Anywhere, Whole::Text(text)) => Some(Cow::Borrowed(text)),
+            (Place::Anywhere, Whole::Value(doc, at)) => doc.json(at).ok(),
+            (Place::Field(path), _) => subject.fields.iter().find_map(|&(doc, members)| {
+                let at = doc.find(path, members)?;
+                doc.text(at).ok().flatten()
+            }),
+        };
+        let found = text.is_some_and(|text| self.pattern.is_in(&text));
+        found == (self.effect == Effect::Require)
+    }
+}
+
+/// An event or record that conditions are about.
+pub struct Subject<'a, 's> {
+    /// The text that `Place::Anywhere` means.
+    pub whole: Whole<'a>,
+    /// Documents with their top-level members, in which fields are looked up in this order.
+    pub fields: &'s [(AnyDoc<'a>, &'s [Member])],
+}
+
+/// The whole of an event or record.
 #[derive(Clone, Copy)]
 pub enum Whole<'a> {
     /// A text.
     Text(&'a [u8]),
     /// The value at a position.
-    Value(Document<'a>, usize),
-}
-
-/// Whether a subject may stay.
-pub fn admit(conditions: &[Condition], subject: &Subject<'_, '_>) -> bool {
-    conditions.iter().all(|condition| {
-        let text = match (&condition.place, subject.whole) {
-            (Place::Anywhere, Whole::Text(text)) => Some(Cow::Borrowed(text)),
-            (Place::Anywhere, Whole::Value(document, at)) => document.json(at).ok(),
-            (Place::Field(path), _) => subject.fields.iter().find_map(|&(document, slots)| {
-                let at = document.find(path, slots)?;
-                document.text(at).ok().flatten()
-            }),
-        };
-        let found = text.is_some_and(|text| condition.pattern.is_in(&text));
-        found == (condition.effect == Effect::Require)
-    })
+    Value(AnyDoc<'a>, usize),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::kube::{Event, Scratch};
+    use crate::doc::json::Json;
+    use crate::doc::msgpack::Msgpack;
+    use crate::event::kube::{MapView, Scratch};
 
     struct Word(&'static str);
 
@@ -274,18 +304,15 @@ mod tests {
         ] {
             let parsed = FieldPath::parse(path).unwrap();
             let mut scratch = Scratch::default();
-            let documents = [
-                Document::Json(Json(json)),
-                Document::Msgpack(Msgpack(&msgpack)),
-            ];
+            let documents = [AnyDoc::Json(Json(json)), AnyDoc::Msgpack(Msgpack(&msgpack))];
             for document in documents {
-                let mut event = Event::default();
+                let mut view = MapView::default();
                 match document {
-                    Document::Json(tree) => event.read(tree, 0, &mut scratch),
-                    Document::Msgpack(tree) => event.read(tree, 0, &mut scratch),
+                    AnyDoc::Json(doc) => view.read(doc, 0, &mut scratch),
+                    AnyDoc::Msgpack(doc) => view.read(doc, 0, &mut scratch),
                 }
                 .unwrap();
-                let at = document.find(&parsed, &scratch.slots);
+                let at = document.find(&parsed, &scratch.members);
                 let text = at.and_then(|at| document.text(at).unwrap());
                 let text = text.map(|text| String::from_utf8(text.into_owned()).unwrap());
                 assert_eq!(text.as_deref(), expected, "{path}");
@@ -316,7 +343,7 @@ mod tests {
                 whole: Whole::Text(text),
                 fields: &[],
             };
-            assert_eq!(admit(&conditions, &subject), stays);
+            assert_eq!(Select { conditions }.holds(&subject), stays);
         }
     }
 
@@ -332,7 +359,7 @@ mod tests {
                 whole: Whole::Text(b"verb"),
                 fields: &[],
             };
-            assert_eq!(admit(&[condition], &subject), stays);
+            assert_eq!(condition.holds(&subject), stays);
         }
     }
 }

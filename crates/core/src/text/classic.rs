@@ -1,36 +1,38 @@
 //! Lines of Fluent Bit's classic configuration format.
 
-/// A line that says something, and where it stands.
+/// A line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'t> {
-    /// Its number, counted from 1.
+    /// The line number, counted from 1.
     pub number: usize,
-    /// The blanks in front of it.
+    /// The blanks at its beginning.
     pub indent: &'t str,
-    /// What it says.
+    /// The rest of the line.
     pub content: Content<'t>,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'t> {
-    /// `@SET a=b`, `@INCLUDE file`: the whole line.
+    /// A command to the parser, such as `@SET a=b` or `@INCLUDE file`: the whole line.
     Directive(&'t str),
-    /// `[NAME]`: what stands behind the bracket, with the closing one if it is there.
+    /// The head of a section, `[NAME]`: all after the opening bracket, the closing one
+    /// included if there is one.
     Header(&'t str),
-    /// `key value`, without blanks around the value; it may be empty.
+    /// A key and a value without blanks around it; the value may be empty.
     Entry(&'t str, &'t str),
 }
 
-/// Reads a text, passing over blank lines and comments.
+/// Reads the lines of a text that are neither blank nor comments.
 pub fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
     text.lines().enumerate().filter_map(|(index, line)| {
         let content = line.trim();
-        let indent = &line[..line.len() - line.trim_start().len()];
+        let blanks = line.find(|c: char| !c.is_whitespace());
+        let (indent, _) = line.split_at(blanks.unwrap_or(line.len()));
         let content = match content.chars().next()? {
             '#' => return None,
             '@' => Content::Directive(content),
-            '[' => Content::Header(&content[1..]),
+            '[' => Content::Header(content.strip_prefix('[').unwrap_or(content)),
             _ => {
                 let (key, value) = content
                     .split_once(char::is_whitespace)
@@ -39,7 +41,7 @@ pub fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
             }
         };
         Some(Line {
-            number: index + 1,
+            number: index.saturating_add(1),
             indent,
             content,
         })
@@ -51,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_say_something() {
+    fn blank_lines_and_comments_are_passed_over() {
         let text = "# x\n\n[A]\n  key  two words \r\n\talone\n@SET a=b\n[ B\n";
         let found: Vec<_> = lines(text)
             .map(|line| (line.number, line.indent, line.content))

@@ -1,12 +1,11 @@
-//! "Did you mean": the known name closest to one that is not known. Pure.
+//! "Did you mean": finds the known name that is closest to an unknown one.
 
-/// Longest name that is compared; nobody misspells a longer one.
+/// The longest name that is compared, in bytes; nobody misspells a longer one.
 const MAX_LEN: usize = 64;
 
-/// The candidate that `name` most likely was meant to be, if one is close enough.
+/// Finds the candidate that `name` was most likely meant to be, if one is close enough.
 ///
-/// Case does not count, so `usergroups` is as near to `userGroups` as can be.
-/// Otherwise about one typing error in three characters is forgiven.
+/// Letter case does not count. About one typing error in three characters is forgiven.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > MAX_LEN {
         return None;
@@ -21,7 +20,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two words.
+/// Counts the insertions, deletions, replacements and swaps of neighbours between two words.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut before_last = vec![0; b.len() + 1];

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use kube_audit_core::options::without_credentials;
+
 /// The port of the Forward protocol, taken where an endpoint names a host alone.
 pub const DEFAULT_PORT: u16 = 24224;
 
@@ -83,7 +85,8 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Endpoint, EndpointError> {
         let text = text.trim();
-        let wrong = |error: fn(String) -> EndpointError| error(text.to_owned());
+        let wrong =
+            |error: fn(String) -> EndpointError| error(without_credentials(text).into_owned());
         if text.is_empty() {
             return Err(EndpointError::Empty);
         }

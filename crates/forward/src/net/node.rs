@@ -72,8 +72,9 @@ impl fmt::Display for Node {
 }
 
 /// What a receiver is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
+    #[default]
     /// Takes its share whenever it is up.
     Primary,
     /// Used only while no primary is up.

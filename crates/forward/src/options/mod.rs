@@ -1,53 +1,19 @@
 //! Options of the output alone: receivers, and how the Forward protocol is spoken.
 
-use std::fs;
-
-use crate::net::{Config, Delivery, Identity, Node, Tls, Versions};
-use crate::protocol::compression::{Compression, CompressionError};
-use crate::protocol::handshake::{Auth, Secret};
-use crate::protocol::wire::{Acks, ExtraOption};
 use kube_audit_core::chunk::{EntryForm, EntryMetadata, EntryTime, TagTemplate};
+use kube_audit_core::options::{Given, OptionDef, OptionError, Options, table};
 
+use crate::net::{Config, Delivery, Node};
+use crate::protocol::compression::Compression;
+use crate::protocol::wire::{Acks, ExtraOption};
+
+mod receiver;
 mod upstream;
 mod upstream_yaml;
 
-use kube_audit_core::options::{HostSettings, HostTls, Options};
-use kube_audit_core::options::{OptionError, display_name, wrong};
-use upstream::parse_upstream;
+pub use receiver::Remark;
 
-/// Options of the output alone. Some of them only so that a configuration of the
-/// host's own `forward` output works as it is.
-pub const OWN: [&str; 27] = [
-    "ack_timeout",
-    "ack_window",
-    "add_option",
-    "compress",
-    "connect_timeout",
-    "empty_shared_key",
-    "endpoint",
-    "flush_wait",
-    "failover_after",
-    "fluentd_compat",
-    "idle_timeout",
-    "max_frame",
-    "ordered",
-    "password",
-    "require_ack_response",
-    "retain_metadata_in_forward_mode",
-    "rotate_after",
-    "self_hostname",
-    "send_options",
-    "shared_key",
-    "tag",
-    "time_as_integer",
-    "tls.verify_hostname",
-    "unix_path",
-    "upstream",
-    "username",
-    "write_timeout",
-];
-
-/// How an output forwards.
+/// The way in which an output forwards.
 #[derive(Debug)]
 pub struct ForwardOptions {
     /// Receivers, timers and sizes.
@@ -56,338 +22,195 @@ pub struct ForwardOptions {
     pub form: EntryForm,
     /// The tag under which records are sent, where it is not their own.
     pub tag: Option<TagTemplate>,
-    /// What a user should know of options that lose something, or are not followed.
-    pub remarks: Vec<&'static str>,
+    /// Remarks about options that lose something, or have no effect.
+    pub remarks: Vec<Remark>,
+}
+
+/// The receivers of a section.
+enum Receivers<'o> {
+    /// Those in the section itself.
+    Here(Vec<Node>),
+    /// Those in the file that `Upstream` names.
+    File(Given<'o>),
 }
 
 impl ForwardOptions {
-    /// Reads the options.
-    pub fn new(options: &Options<'_>, host: &HostSettings) -> Result<ForwardOptions, OptionError> {
-        let compression = compression(options)?;
-        let nodes = match options.one("upstream")? {
-            Some(file) => upstream(file, compression, options, host)?,
-            None => {
-                let auth = auth(options)?;
-                let tls = host.tls.as_ref().map(tls_of).transpose()?;
-                let mut nodes = receivers(options, host)?;
-                for node in &mut nodes {
-                    node.auth = auth.clone();
-                    node.tls = tls.clone().or(node.tls.take());
-                    node.compression = compression;
-                }
-                nodes
-            }
+    /// Reads the options, and the file that `Upstream` names.
+    pub fn read(options: &Options<'_>) -> Result<ForwardOptions, OptionError> {
+        let compression = receiver::compression(options, Compression::None)?;
+        let (nodes, remarks) = match receivers(options, compression)? {
+            Receivers::Here(nodes) => (nodes, Vec::new()),
+            Receivers::File(upstream) => upstream::read(&upstream, compression)?,
         };
-        let mut config = Config::new(nodes);
-        for (name, place) in [
-            ("connect_timeout", &mut config.connect_timeout),
-            ("write_timeout", &mut config.limits.write_timeout),
-            ("ack_timeout", &mut config.limits.ack_timeout),
-            ("flush_wait", &mut config.flush_wait),
-            ("failover_after", &mut config.failover_after),
-            ("idle_timeout", &mut config.idle_timeout),
-            ("rotate_after", &mut config.rotate_after),
-        ] {
-            if let Some(duration) = options.duration(name)? {
-                *place = duration;
-            }
-        }
-        if options.flag("ordered")?.unwrap_or(false) {
-            config.delivery = Delivery::Ordered;
-        }
-        if let Some(window) = options.number("ack_window", 1..=1024)? {
-            config.limits.window = window;
-        }
-        // Fluent Bit's receiver cuts and inflates in pieces of 1,024,000 bytes.
-        if let Some(frame) = options.number("max_frame", 1_000..=6_000_000)? {
-            config.caps.frame = frame;
-        }
-        if options.flag("require_ack_response")? == Some(false) {
-            config.limits.acks = Acks::Waived;
-        }
-        config.extra_options = extra_options(options)?.into();
-        let form = EntryForm {
-            time: if options.flag("time_as_integer")?.unwrap_or(false) {
-                EntryTime::Seconds
-            } else {
-                EntryTime::EventTime
-            },
-            metadata: if options
-                .flag("retain_metadata_in_forward_mode")?
-                .unwrap_or(false)
-            {
-                EntryMetadata::Retain
-            } else {
-                EntryMetadata::Drop
-            },
-        };
-        Ok(ForwardOptions {
-            config,
-            form,
-            tag: tag(options)?,
-            remarks: remarks(options)?,
-        })
+        let mut forward = without_receivers(options)?;
+        forward.config.nodes = nodes;
+        forward.remarks.extend(remarks);
+        Ok(forward)
+    }
+
+    /// Checks the options without looking at any file.
+    pub fn check(options: &Options<'_>) -> Result<Vec<Remark>, OptionError> {
+        let compression = receiver::compression(options, Compression::None)?;
+        receivers(options, compression)?;
+        Ok(without_receivers(options)?.remarks)
     }
 }
 
-fn receivers(options: &Options<'_>, host: &HostSettings) -> Result<Vec<Node>, OptionError> {
-    let parse = |name: &str, text: &str| {
-        Node::parse_list(text).map_err(|error| wrong(name, text, &error.to_string()))
+/// All but the receivers.
+fn without_receivers(options: &Options<'_>) -> Result<ForwardOptions, OptionError> {
+    let mut config = Config::new(Vec::new());
+    for (def, place) in [
+        (table::CONNECT_TIMEOUT, &mut config.connect_timeout),
+        (table::WRITE_TIMEOUT, &mut config.limits.write_timeout),
+        (table::ACK_TIMEOUT, &mut config.limits.ack_timeout),
+        (table::FLUSH_WAIT, &mut config.flush_wait),
+        (table::FAILOVER_AFTER, &mut config.failover_after),
+        (table::IDLE_TIMEOUT, &mut config.idle_timeout),
+        (table::ROTATE_AFTER, &mut config.rotate_after),
+    ] {
+        if let Some(duration) = options.duration(def)? {
+            *place = duration;
+        }
+    }
+    let is_on = |def: &OptionDef| Ok(options.flag(def)?.unwrap_or(false));
+    if is_on(table::ORDERED)? {
+        config.delivery = Delivery::Ordered;
+    }
+    if let Some(window) = options.number(table::ACK_WINDOW)? {
+        config.limits.window = window;
+    }
+    if let Some(frame) = options.number(table::MAX_FRAME)? {
+        config.caps.frame = frame;
+    }
+    if options.flag(table::REQUIRE_ACK_RESPONSE)? == Some(false) {
+        config.limits.acks = Acks::Waived;
+    }
+    config.extra_options = extra_options(options)?.into();
+    let form = EntryForm {
+        time: match is_on(table::TIME_AS_INTEGER)? {
+            true => EntryTime::Seconds,
+            false => EntryTime::EventTime,
+        },
+        metadata: match is_on(table::RETAIN_METADATA)? {
+            true => EntryMetadata::Retain,
+            false => EntryMetadata::Drop,
+        },
     };
-    let unix_path = options.one("unix_path")?;
-    match (options.one("endpoint")?, unix_path, &host.host) {
-        (Some(_), Some(path), _) => Err(OptionError(format!(
-            "`Endpoint` and `Unix_Path` (`{path}`) are both set: write all receivers into `Endpoint`, \
-             as `unix:/path`, separated by commas"
-        ))),
-        (Some(_), _, Some(host)) => Err(OptionError(format!(
-            "`Endpoint` and `Host` (`{host}`) are both set: write all receivers into `Endpoint`, \
-             separated by commas"
-        ))),
-        (Some(endpoint), None, None) => parse("endpoint", endpoint),
-        (None, Some(path), _) => parse("unix_path", &format!("unix:{path}")),
-        (None, None, Some(name)) => {
-            let name = if name.contains(':') { format!("[{name}]") } else { name.clone() };
-            let text = host.port.map_or(name.clone(), |port| format!("{name}:{port}"));
-            parse("host", &text)
-        }
-        (None, None, None) => Err(OptionError(
-            "no receiver is set: write `Endpoint host:port` (several separated by commas), or `Host` \
-             and `Port`"
-                .to_owned(),
-        )),
-    }
+    Ok(ForwardOptions {
+        config,
+        form,
+        tag: tag(options)?,
+        remarks: remarks(options)?,
+    })
 }
 
-/// The nodes of an upstream file, to which the options of a receiver belong.
-fn upstream(
-    file: &str,
+fn receivers<'o>(
+    options: &'o Options<'_>,
     compression: Compression,
-    options: &Options<'_>,
-    host: &HostSettings,
-) -> Result<Vec<Node>, OptionError> {
-    const OF_A_NODE: [&str; 7] = [
-        "endpoint",
-        "unix_path",
-        "shared_key",
-        "empty_shared_key",
-        "username",
-        "password",
-        "self_hostname",
-    ];
-    for name in OF_A_NODE {
-        if options.one(name)?.is_some() {
-            return Err(OptionError(format!(
-                "`Upstream` and `{}` are both set: with an upstream file, that belongs into its \
-                 [NODE] sections",
-                display_name(name)
-            )));
-        }
-    }
-    if host.host.is_some() || host.tls.is_some() {
-        return Err(OptionError(
-            "`Upstream` is set beside `Host` or `tls`: with an upstream file, those belong into its \
-             [NODE] sections"
-                .to_owned(),
-        ));
-    }
-    let text = fs::read_to_string(file).map_err(|error| {
-        wrong(
-            "upstream",
-            file,
-            &format!("the file cannot be read ({error})"),
-        )
-    })?;
-    parse_upstream(file, &text, compression, |name| std::env::var(name).ok())
-        .map_err(|error| OptionError(error.to_string()))
-}
-
-fn auth(options: &Options<'_>) -> Result<Option<Auth>, OptionError> {
-    let key = options.credential("shared_key")?;
-    let empty = options.flag("empty_shared_key")?.unwrap_or(false);
-    let shared_key = match (key, empty) {
-        (Some(_), true) => {
-            return Err(OptionError(
-                "`Shared_Key` and `Empty_Shared_Key` are both set: a key is empty or not"
-                    .to_owned(),
-            ));
-        }
-        (Some(key), false) => key,
-        (None, true) => "".into(),
-        (None, false) => {
-            for name in ["username", "password", "self_hostname"] {
-                if options.one(name)?.is_some() {
-                    return Err(OptionError(format!(
-                        "`{}` is set without `Shared_Key`: it is used only in the handshake, which \
-                         the key turns on (`Empty_Shared_Key on` for an empty one)",
-                        display_name(name)
-                    )));
-                }
+) -> Result<Receivers<'o>, OptionError> {
+    if let Some(upstream) = options.one(table::UPSTREAM)? {
+        let others = [table::ENDPOINT, table::UNIX_PATH]
+            .into_iter()
+            .chain(receiver::OF_A_RECEIVER);
+        let expected = "with an upstream file, that belongs into its [NODE] sections";
+        for def in others {
+            if options.one(def)?.is_some() {
+                return Err(upstream.conflict(def, expected));
             }
-            return Ok(None);
         }
-    };
-    let user = match (
-        options.credential("username")?,
-        options.credential("password")?,
-    ) {
-        (Some(name), password) => Some((
-            name.into_owned(),
-            Secret::new(password.unwrap_or_default().into_owned()),
+        if options.flag(table::TLS)? == Some(true) {
+            return Err(upstream.conflict(table::TLS, expected));
+        }
+        return Ok(Receivers::File(upstream));
+    }
+    let mut nodes = here(options)?;
+    let auth = receiver::auth(options)?;
+    let tls = receiver::tls(options)?;
+    for node in &mut nodes {
+        node.auth = auth.clone();
+        node.tls = tls.clone().or(node.tls.take());
+        node.compression = compression;
+    }
+    Ok(Receivers::Here(nodes))
+}
+
+/// The receivers that the section itself names.
+fn here(options: &Options<'_>) -> Result<Vec<Node>, OptionError> {
+    let endpoint = options.one(table::ENDPOINT)?;
+    let unix_path = options.one(table::UNIX_PATH)?;
+    let address = receiver::address(options)?;
+    match (endpoint, unix_path, address) {
+        (Some(endpoint), Some(_), _) => Err(endpoint.conflict(
+            table::UNIX_PATH,
+            "write all receivers into `Endpoint`, as `unix:/path`, separated by commas",
         )),
-        (None, Some(_)) => {
-            return Err(OptionError(
-                "`Password` is set without `Username`: the receiver asks for both".to_owned(),
-            ));
+        (Some(endpoint), _, Some(_)) => Err(endpoint.conflict(
+            table::HOST,
+            "write all receivers into `Endpoint`, separated by commas",
+        )),
+        (Some(endpoint), None, None) => {
+            Node::parse_list(&endpoint).map_err(|error| endpoint.rejected(error))
         }
-        (None, None) => None,
-    };
-    let hostname = options
-        .one("self_hostname")?
-        .unwrap_or("localhost")
-        .to_owned();
-    Auth::new(Secret::new(shared_key.into_owned()), hostname, user)
-        .map(Some)
-        .map_err(|error| OptionError(error.to_string()))
+        (None, Some(path), _) => {
+            let endpoint = format!("unix:{}", &*path).parse();
+            let endpoint = endpoint.map_err(|error| path.rejected(error))?;
+            Ok(vec![Node::new(endpoint)])
+        }
+        (None, None, Some(address)) => Ok(vec![Node::new(address)]),
+        (None, None, None) => Err(options.missing(
+            "no receiver is set",
+            "write `Endpoint host:port` (several separated by commas), or `Host` and `Port`",
+        )),
+    }
 }
 
-fn compression(options: &Options<'_>) -> Result<Compression, OptionError> {
-    let Some(value) = options.one("compress")? else {
-        return Ok(Compression::None);
-    };
-    let wrong = |error: CompressionError| wrong("compress", value, &error.to_string());
-    value.parse().map_err(wrong)
-}
-
-/// What every frame says on the user's behalf.
+/// Options of the protocol that every frame carries.
 fn extra_options(options: &Options<'_>) -> Result<Vec<ExtraOption>, OptionError> {
-    const NAME: &str = "add_option";
     let mut extra: Vec<ExtraOption> = Vec::new();
-    for (key, value) in options.pairs(NAME)? {
-        let text = String::from_utf8_lossy(&key).into_owned();
+    for given in options.all(table::ADD_OPTION)? {
+        let (key, value) = given.pair()?;
         if extra.iter().any(|option| option.key() == key) {
-            return Err(wrong(NAME, &text, "this key is set already: set it once"));
+            return Err(given.invalid("this key is set already: set it once"));
         }
         let option = ExtraOption::new(key, value);
-        extra.push(option.map_err(|error| wrong(NAME, &text, &error.to_string()))?);
+        extra.push(option.map_err(|error| given.rejected(error))?);
     }
     Ok(extra)
 }
 
-/// The tag under which records are sent. The host has put the values of
-/// environment variables into it already.
+/// The tag under which records are sent. The host has put the values of environment variables
+/// into it already.
 fn tag(options: &Options<'_>) -> Result<Option<TagTemplate>, OptionError> {
-    let Some(text) = options.one("tag")? else {
+    let Some(given) = options.one(table::TAG)? else {
         return Ok(None);
     };
-    let template = TagTemplate::parse(text);
-    let template = template.map_err(|error| wrong("tag", text, &error.to_string()))?;
+    let template = TagTemplate::parse(&given).map_err(|error| given.rejected(error))?;
     Ok(Some(template))
 }
 
-/// What the `tls.*` options of the host's own mean here.
-fn tls_of(host: &HostTls) -> Result<Tls, OptionError> {
-    if host.key_passwd.is_some() {
-        return Err(OptionError(
-            "`tls.key_passwd` is set: keys with a password are not read here, give the plain key \
-             with narrow permissions"
-                .to_owned(),
-        ));
+/// Remarks about options that lose something, or have no effect.
+fn remarks(options: &Options<'_>) -> Result<Vec<Remark>, OptionError> {
+    let mut remarks = receiver::remarks(options)?;
+    if let Some(given) = options.switched_off(table::REQUIRE_ACK_RESPONSE)? {
+        let text = "loses what is on its way when a connection or the receiver ends, without a \
+                    log line";
+        remarks.push(Remark::new(&given, text));
     }
-    if let Some(ciphers) = &host.ciphers {
-        return Err(wrong(
-            "tls.ciphers",
-            ciphers,
-            "cipher suites cannot be chosen here, all that are offered are safe: leave it out",
-        ));
-    }
-    let identity = match (&host.crt_file, &host.key_file) {
-        (None, None) => None,
-        (Some(crt_file), Some(key_file)) => Some(Identity {
-            crt_file: crt_file.into(),
-            key_file: key_file.into(),
-        }),
-        _ => {
-            return Err(OptionError(
-                "`tls.crt_file` and `tls.key_file` belong together: set both or none".to_owned(),
-            ));
-        }
-    };
-    Ok(Tls {
-        verify: host.verify,
-        vhost: host.vhost.clone(),
-        ca_file: host.ca_file.as_ref().map(Into::into),
-        ca_path: host.ca_path.as_ref().map(Into::into),
-        identity,
-        versions: versions(host.min_version.as_deref(), host.max_version.as_deref())?,
-    })
-}
-
-/// A range of TLS versions, written as `1.2`, `TLSv1.2` and the like.
-fn versions(min: Option<&str>, max: Option<&str>) -> Result<Versions, OptionError> {
-    let minor = |name: &str, text: Option<&str>, unset: u32| {
-        let Some(text) = text else { return Ok(unset) };
-        let lower = text.to_ascii_lowercase();
-        match lower
-            .trim_start_matches("tls")
-            .trim_start_matches(['v', '_'])
-        {
-            "1.0" | "1" | "1.1" if name == "tls.min_version" => Ok(2),
-            "1.2" => Ok(2),
-            "1.3" => Ok(3),
-            _ => Err(wrong(
-                name,
-                text,
-                "TLS 1.2 and 1.3 are spoken here: use `1.2` or `1.3`",
-            )),
-        }
-    };
-    match (
-        minor("tls.min_version", min, 2)?,
-        minor("tls.max_version", max, 3)?,
-    ) {
-        (2, 3) => Ok(Versions::Both),
-        (2, _) => Ok(Versions::Tls12),
-        (_, 3) => Ok(Versions::Tls13),
-        _ => Err(OptionError(
-            "`tls.min_version` is above `tls.max_version`: swap them".to_owned(),
-        )),
-    }
-}
-
-/// What a user should know of options that lose something, or are not followed.
-fn remarks(options: &Options<'_>) -> Result<Vec<&'static str>, OptionError> {
-    let mut remarks = Vec::new();
-    if options.flag("require_ack_response")? == Some(false) {
-        remarks.push(
-            "`Require_ack_response off`: what is on its way when a connection ends, or when the \
-             receiver does, is lost without a word",
-        );
-    }
-    if options.flag("send_options")? == Some(false) {
-        remarks.push(
-            "`Send_options off` is not followed: receivers need the options to acknowledge and to \
-             inflate",
-        );
-    }
-    if options.flag("fluentd_compat")? == Some(true) {
-        remarks.push("`Fluentd_Compat` has no effect: only logs are sent here");
-    }
-    if options.flag("tls.verify_hostname")? == Some(false) {
-        remarks.push(
-            "`tls.verify_hostname off` is not followed: a certificate for another name is another \
-             receiver; `tls.verify off` turns all verification off",
-        );
+    if options.flag(table::FLUENTD_COMPAT)? == Some(true)
+        && let Some(given) = options.one(table::FLUENTD_COMPAT)?
+    {
+        remarks.push(Remark::new(&given, "has no effect: only logs are sent"));
     }
     Ok(remarks)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::Duration;
 
     use super::*;
-    use kube_audit_core::options::Properties;
+    use kube_audit_core::options::{HostSettings, HostTls, Properties};
 
     fn host(name: Option<&str>) -> HostSettings {
         HostSettings {
@@ -401,8 +224,8 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        Options::new(&properties, &OWN)
-            .and_then(|options| ForwardOptions::new(&options, host))
+        Options::output(&properties, host)
+            .and_then(|options| ForwardOptions::read(&options))
             .map_err(|error| error.to_string())
     }
 
@@ -504,7 +327,7 @@ mod tests {
         );
         assert!(beside.unwrap_err().contains("`Upstream` and `Shared_Key`"));
         let beside = read(&[("Upstream", file)], &host(Some("a")));
-        assert!(beside.unwrap_err().contains("[NODE]"));
+        assert!(beside.unwrap_err().contains("`Upstream` and `Host`"));
         let missing = read(&[("Upstream", "/no/such/file")], &HostSettings::default());
         assert!(
             missing
@@ -533,29 +356,9 @@ mod tests {
         check(&[("Endpoint", "a:x")], &host(None), "`Endpoint` is `a:x`");
         check(&[("Unix_Path", "x")], &host(None), "no absolute path");
         check(
-            &[("Username", "u")],
-            &some,
-            "`Username` is set without `Shared_Key`",
-        );
-        check(
-            &[("Shared_Key", "k"), ("Password", "p")],
-            &some,
-            "`Password` is set without `Username`",
-        );
-        check(
-            &[("Shared_Key", "k"), ("Empty_Shared_Key", "on")],
-            &some,
-            "both set",
-        );
-        check(
-            &[("Compress", "lz4")],
-            &some,
-            "`Compress` is `lz4`: use one of gzip",
-        );
-        check(
             &[("Add_Option", "chunk x")],
             &some,
-            "`Add_Option` is `chunk`: the protocol sets `chunk` itself, use a key other than size, \
+            "`Add_Option` is `chunk x`: the protocol sets `chunk` itself, use a key other than size, \
              chunk, compressed, fluent_signal",
         );
         check(
@@ -566,7 +369,7 @@ mod tests {
         check(
             &[("Add_Option", "a 1"), ("Add_Option", "a 2")],
             &some,
-            "`Add_Option` is `a`: this key is set already",
+            "`Add_Option` is `a 2`: this key is set already",
         );
         check(
             &[("Tag", "$a['b")],
@@ -585,15 +388,29 @@ mod tests {
             &some,
             "use `on` or `off`",
         );
+    }
+
+    #[test]
+    fn addresses_are_shown_without_credentials() {
+        for text in ["tcp://u:hunter2@h:1", "u:hunter2@h", "https://u:hunter2@h"] {
+            let error = read(&[("Endpoint", text)], &host(None)).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("…@h"), "{error}");
+        }
+    }
+
+    #[test]
+    fn tls_that_the_host_keeps() {
         let tls = |tls: HostTls| HostSettings {
             tls: Some(tls),
             ..host(Some("a"))
         };
         let plain = HostTls {
+            on: true,
             verify: true,
             vhost: None,
             ca_path: None,
-            ca_file: None,
+            ca_file: Some("/ca.pem".to_owned()),
             crt_file: None,
             key_file: None,
             key_passwd: None,
@@ -601,45 +418,43 @@ mod tests {
             max_version: None,
             ciphers: None,
         };
-        assert!(read(&[], &tls(plain.clone())).is_ok());
-        let some = |text: &str| Some(text.to_owned());
-        check(
-            &[],
-            &tls(HostTls {
-                key_passwd: some("x"),
-                ..plain.clone()
-            }),
-            "`tls.key_passwd`",
+        let options = read(&[], &tls(plain.clone())).unwrap();
+        assert!(options.config.nodes[0].tls.as_ref().unwrap().verify);
+        let off = HostTls {
+            on: false,
+            ..plain.clone()
+        };
+        let error = read(&[], &tls(off)).unwrap_err();
+        assert!(
+            error.starts_with("`tls.ca_file` is set without `tls`"),
+            "{error}"
         );
-        check(
-            &[],
-            &tls(HostTls {
-                crt_file: some("x"),
-                ..plain.clone()
-            }),
-            "belong together",
-        );
-        check(
-            &[],
-            &tls(HostTls {
-                max_version: some("TLSv1.1"),
-                ..plain.clone()
-            }),
-            "1.2 and 1.3",
-        );
-        check(
-            &[],
-            &tls(HostTls {
-                ciphers: some("x"),
-                ..plain.clone()
-            }),
-            "cipher suites",
-        );
-        let swapped = HostTls {
-            min_version: some("1.3"),
-            max_version: some("tlsv1.2"),
+        // Hosts before 4.0 hand these on.
+        let options = read(&[("tls.min_version", "1.3")], &tls(plain.clone())).unwrap();
+        let versions = options.config.nodes[0].tls.as_ref().unwrap().versions;
+        assert_eq!(versions, crate::net::Versions::Tls13);
+        let unverified = HostTls {
+            verify: false,
             ..plain
         };
-        check(&[], &tls(swapped), "swap them");
+        let options = read(&[], &tls(unverified)).unwrap();
+        assert!(!options.config.nodes[0].tls.as_ref().unwrap().verify);
+    }
+
+    #[test]
+    fn an_upstream_file_that_is_not_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in [directory.path().to_str().unwrap(), "/dev/zero"] {
+            let error = read(&[("Upstream", path)], &HostSettings::default()).unwrap_err();
+            let expected = format!("`Upstream` is `{path}`: the file cannot be read (it is a ");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        let file = directory.path().join("large");
+        fs::write(&file, vec![b'#'; (1 << 20) + 1]).unwrap();
+        let error = read(
+            &[("Upstream", file.to_str().unwrap())],
+            &HostSettings::default(),
+        );
+        assert!(error.unwrap_err().contains("more than 1048576 bytes"));
     }
 }

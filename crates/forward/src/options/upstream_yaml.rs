@@ -9,111 +9,118 @@
 //!         port: 24224
 //! ```
 //!
-//! What else the file holds is passed over: it may be the host's own configuration.
+//! Other parts of the file are passed over: it may be the host's own configuration.
 
-use kube_audit_core::text::{Entry, Fault, Node, Source, Value, read_yaml};
+use kube_audit_core::options::{OptionError, may_hold_secret, printable};
+use kube_audit_core::text::{Entry, Node, Source, Value, read_yaml};
 
-/// Keys and values of one mapping, with scalars as they are spelt.
-pub struct Mapping {
-    /// Where it begins, counted from 1.
-    pub line: usize,
-    /// Its scalars: line, key, value.
-    pub scalars: Vec<(usize, String, String)>,
-}
+use super::upstream::{Kind, Section, error_at};
 
-/// An item of `upstream_servers`.
-pub struct Server {
-    /// Its own keys.
-    pub own: Mapping,
-    /// Its nodes.
-    pub nodes: Vec<Mapping>,
-}
-
-/// What is wrong, and in which line.
-pub type Wrong = (usize, String);
-
-/// Reads `upstream_servers` of a text.
-pub fn servers(text: &str) -> Result<Vec<Server>, Wrong> {
-    let source = Source::new("", text.as_bytes());
-    let not_yaml = |fault: Fault| {
-        (
-            source.line(fault.at),
-            format!("not YAML: {}", fault.message),
-        )
+/// Reads `upstream_servers` of a text as the sections of the classic form.
+pub(super) fn sections(file: &str, text: &str) -> Result<Vec<Section>, OptionError> {
+    let reader = Reader {
+        file,
+        source: Source::new("", text.as_bytes()),
     };
-    let Value::Map(entries) = read_yaml(text).map_err(not_yaml)?.value else {
-        return Ok(Vec::new());
-    };
-    let mut servers = Vec::new();
-    for entry in entries.iter().filter(|entry| is(entry, "upstream_servers")) {
-        for item in items(&source, entry)? {
-            servers.push(server(&source, item)?);
-        }
-    }
-    Ok(servers)
-}
-
-fn server(source: &Source, item: Item) -> Result<Server, Wrong> {
-    let (lists, own): (Vec<_>, Vec<_>) = item.entries.iter().partition(|entry| is(entry, "nodes"));
-    let mut nodes = Vec::new();
-    for list in lists {
-        for node in items(source, list)? {
-            nodes.push(mapping(source, node.at, node.entries)?);
-        }
-    }
-    let own = mapping(source, item.at, own)?;
-    Ok(Server { own, nodes })
-}
-
-fn mapping<'n>(
-    source: &Source,
-    at: usize,
-    entries: impl IntoIterator<Item = &'n Entry>,
-) -> Result<Mapping, Wrong> {
-    let mut scalars = Vec::new();
-    for entry in entries {
-        let line = source.line(entry.at);
-        let key = entry.key.to_ascii_lowercase();
-        let value = match &entry.value.value {
-            Value::Null => String::new(),
-            Value::Bool { spelling, .. } | Value::Number { spelling, .. } => spelling.clone(),
-            Value::Text(text) => text.clone(),
-            Value::List(_) | Value::Map(_) => {
-                return Err((line, format!("`{key}` needs one value, in the same line")));
-            }
+    let root = read_yaml(text).map_err(|fault| {
+        let index = reader.source.line(fault.at).saturating_sub(1);
+        let line = text.lines().nth(index).unwrap_or_default();
+        // Messages of the parser quote what they are about.
+        let message = match may_hold_secret(line) {
+            true => "this line is refused, and not shown because it may hold a secret".to_owned(),
+            false => fault.message,
         };
-        scalars.push((line, key, value));
+        reader.error(fault.at, "the file is not YAML", message)
+    })?;
+    let mut sections = Vec::new();
+    let mut servers = 0;
+    for entry in root
+        .entries()
+        .iter()
+        .filter(|entry| is(entry, "upstream_servers"))
+    {
+        for server in reader.items(entry)? {
+            servers += 1;
+            if servers > 1 {
+                let expected = "write all nodes into one, or a file for each";
+                return Err(reader.error(server.at, "this is a second upstream", expected));
+            }
+            let (lists, own): (Vec<_>, Vec<_>) = server
+                .entries()
+                .iter()
+                .partition(|entry| is(entry, "nodes"));
+            sections.push(reader.section(Kind::Upstream, server.at, own)?);
+            for list in lists {
+                for node in reader.items(list)? {
+                    sections.push(reader.section(Kind::Node, node.at, node.entries())?);
+                }
+            }
+        }
     }
-    let line = source.line(at);
-    Ok(Mapping { line, scalars })
+    Ok(sections)
 }
 
-/// A mapping in a list.
-struct Item<'n> {
-    at: usize,
-    entries: &'n [Entry],
+struct Reader<'t> {
+    file: &'t str,
+    source: Source<'t>,
 }
 
-fn items<'n>(source: &Source, entry: &'n Entry) -> Result<Vec<Item<'n>>, Wrong> {
-    let wrong = |at| {
-        let key = &entry.key;
-        let text = format!("`{key}` needs a list: write `- name: …` below it for each of them");
-        (source.line(at), text)
-    };
-    let Value::List(nodes) = &entry.value.value else {
-        return Err(wrong(entry.at));
-    };
-    let item = |node: &'n Node| match &node.value {
-        Value::Map(entries) => Ok(Item {
-            at: node.at,
-            entries,
-        }),
-        _ => Err(wrong(node.at)),
-    };
-    nodes.iter().map(item).collect()
+impl Reader<'_> {
+    fn error(
+        &self,
+        at: usize,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> OptionError {
+        error_at(self.file, self.source.line(at), found, expected)
+    }
+
+    /// The maps in a list.
+    fn items<'n>(&self, entry: &'n Entry) -> Result<&'n [Node], OptionError> {
+        let wrong = |at| {
+            let found = format!("`{}` has no list of maps", printable(&entry.key));
+            self.error(at, found, "write `- name: …` below it for each of them")
+        };
+        let Value::List(items) = &entry.value.value else {
+            return Err(wrong(entry.at));
+        };
+        match items
+            .iter()
+            .find(|item| !matches!(item.value, Value::Map(_)))
+        {
+            Some(other) => Err(wrong(other.at)),
+            None => Ok(items),
+        }
+    }
+
+    /// A map as a section, with scalars as they are spelt.
+    fn section<'n>(
+        &self,
+        kind: Kind,
+        at: usize,
+        entries: impl IntoIterator<Item = &'n Entry>,
+    ) -> Result<Section, OptionError> {
+        let entry = |Entry { key, at, value, .. }: &Entry| {
+            let value = match &value.value {
+                Value::Null => String::new(),
+                Value::Bool { spelling, .. } | Value::Number { spelling, .. } => spelling.clone(),
+                Value::Text(text) => text.clone(),
+                Value::List(_) | Value::Map(_) => {
+                    let found = format!("`{}` has several values", printable(key));
+                    return Err(self.error(*at, found, "write one, in the same line"));
+                }
+            };
+            Ok((self.source.line(*at), key.clone(), value))
+        };
+        Ok(Section {
+            kind,
+            line: self.source.line(at),
+            entries: entries.into_iter().map(entry).collect::<Result<_, _>>()?,
+        })
+    }
 }
 
-/// Names are compared without regard to case.
+/// Letter case of names does not count.
 fn is(entry: &Entry, name: &str) -> bool {
     entry.key.eq_ignore_ascii_case(name)
 }
@@ -122,18 +129,21 @@ fn is(entry: &Entry, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Name of each server, and the lines and scalars of its nodes.
-    fn read(text: &str) -> Result<Vec<String>, Wrong> {
-        let scalars = |mapping: &Mapping| {
-            let scalars = mapping.scalars.iter();
-            let scalars = scalars.map(|(line, key, value)| format!("{line}:{key}={value}"));
-            scalars.collect::<Vec<_>>().join(" ")
+    /// The lines and scalars of each section.
+    fn read(text: &str) -> Result<Vec<String>, String> {
+        let line = |section: &Section| {
+            let entries = section.entries.iter();
+            let entries = entries.map(|(line, name, value)| format!("{line}:{name}={value}"));
+            format!(
+                "{:?} {}",
+                section.kind,
+                entries.collect::<Vec<_>>().join(" ")
+            )
         };
-        let server = |server: &Server| {
-            let nodes: Vec<_> = server.nodes.iter().map(scalars).collect();
-            format!("{} [{}]", scalars(&server.own), nodes.join("; "))
-        };
-        Ok(servers(text)?.iter().map(server).collect())
+        match sections("f", text) {
+            Ok(sections) => Ok(sections.iter().map(line).collect()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     #[test]
@@ -151,13 +161,12 @@ upstream_servers:
         port: 0123
         tls: on
       - {name: b, tls.verify: 'off'}
-  - nodes: []
-    name: two
 parsers:
 ";
         let expected = [
-            "7:name=one [9:name=a 10:port=0123 11:tls=on; 12:name=b 12:tls.verify=off]",
-            "14:name=two []",
+            "Upstream 7:name=one",
+            "Node 9:Name=a 10:port=0123 11:tls=on",
+            "Node 12:name=b 12:tls.verify=off",
         ];
         assert_eq!(read(text).unwrap(), expected);
         for none in ["", "a: b", "- x", "upstream_servers: []"] {
@@ -167,33 +176,69 @@ parsers:
 
     #[test]
     fn names_the_line_and_what_would_be_right() {
-        for (text, line, part) in [
+        for (text, part) in [
             (
                 "upstream_servers:\n  name: x",
-                1,
-                "`upstream_servers` needs a list",
+                "f:1: `upstream_servers` has no list",
             ),
             (
                 "upstream_servers:\n- x",
-                2,
-                "`upstream_servers` needs a list",
+                "f:2: `upstream_servers` has no list",
             ),
             (
                 "upstream_servers:\n- name: x\n  nodes: y",
-                3,
-                "`nodes` needs a list",
+                "f:3: `nodes` has no list",
             ),
             (
                 "upstream_servers:\n- nodes:\n  - host: [a]",
-                3,
-                "`host` needs one value",
+                "f:3: `host` has several values",
             ),
-            ("upstream_servers:\n- [a]: b", 2, "a list can't be a key"),
-            ("a: [", 1, "not YAML"),
+            (
+                "upstream_servers:\n- name: a\n- name: b",
+                "f:3: this is a second upstream",
+            ),
+            (
+                "upstream_servers:\n- [a]: b",
+                "f:2: the file is not YAML: a list can't be a key",
+            ),
+            ("a: [", "f:1: the file is not YAML"),
         ] {
-            let (at, problem) = read(text).expect_err(text);
-            assert!(problem.contains(part), "{text}: {problem}");
-            assert_eq!(at, line, "{text}: {problem}");
+            let found = read(text).expect_err(text);
+            assert!(found.starts_with(part), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn messages_show_no_secret() {
+        for value in [
+            "*hunter2",
+            "&hunter2 *hunter3",
+            "!hunter2 x",
+            "!!int hunter2",
+            "@hunter2",
+            "`hunter2",
+            "%hunter2",
+            "|hunter2",
+            ">hunter2",
+            "\"hunter2",
+            "\"\\hunter2\"",
+            "'hunter2",
+            "'a' hunter2",
+            "[hunter2",
+            "{hunter2",
+            "{hunter2: [x]}",
+            "a: hunter2",
+            "- hunter2",
+            "\thunter2\n hunter2: x",
+            "hunter2\n  hunter2",
+            "x\n    shared_key: hunter2",
+            "x\n    shared_key=hunter2: [y]",
+            "x\n    shared_key=hunter2",
+        ] {
+            let text = format!("upstream_servers:\n- nodes:\n  - shared_key: {value}\n");
+            if let Err(error) = read(&text) {
+                assert!(!error.contains("hunter"), "{error}");
+            }
         }
     }
 }

@@ -41,12 +41,12 @@ impl Detector {
     pub fn explain<'a, D: Scalar<'a>>(
         &self,
         doc: D,
-        event: &Event<'a>,
+        event: Event<'_, 'a>,
         scratch: &Scratch,
     ) -> Option<Vec<Explanation>> {
         event.logged_attributes(doc.bytes(), scratch, |logged| {
             let mut uri = UriBuffer::default();
-            let mut request = Request::new(doc, event, &scratch.slots, logged);
+            let mut request = Request::new(doc, event, &scratch.members, logged);
             request.read_uri(&mut uri);
             if !request.is_outcome(self.settings.long_running) {
                 return None;

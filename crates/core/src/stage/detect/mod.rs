@@ -371,7 +371,7 @@ impl Detector {
     pub fn evaluate<'a, D: Scalar<'a>>(
         &self,
         doc: D,
-        event: &Event<'a>,
+        event: Event<'_, 'a>,
         scratch: &Scratch,
         labels: &mut Labels,
     ) {
@@ -392,7 +392,7 @@ impl Detector {
     fn look<'a, D: Scalar<'a>>(
         &self,
         doc: D,
-        event: &Event<'a>,
+        event: Event<'_, 'a>,
         scratch: &Scratch,
         uri: &mut UriBuffer,
         use_request: impl FnOnce(&Request<'_, 'a, D>, u64),
@@ -402,7 +402,7 @@ impl Detector {
             return;
         }
         event.logged_attributes(doc.bytes(), scratch, |logged| {
-            let mut request = Request::new(doc, event, &scratch.slots, logged);
+            let mut request = Request::new(doc, event, &scratch.members, logged);
             let candidates = self.index.candidates(&request);
             if candidates == 0 && self.own.is_empty() {
                 return;

@@ -5,7 +5,7 @@ use super::kind::{Kind, Subresource, Verb};
 use super::names::{KCM, KUBE_SYSTEM_ACCOUNT, NODE, SERVICE_ACCOUNT, is_human};
 use super::uri::{Uri, UriBuffer};
 use crate::doc::{Doc, Text};
-use crate::event::kube::{Event, Field, Slot};
+use crate::event::kube::{Event, Field, Member};
 use crate::policy::{Attributes, Level, Resource, Stage, Target};
 
 /// The event of a long-running request that counts.
@@ -31,10 +31,10 @@ struct Places {
 
 impl Places {
     /// Finds them in one walk; of a field that repeats, the last one counts.
-    fn of(slots: &[Slot]) -> Places {
+    fn of(members: &[Member]) -> Places {
         let mut places = Places::default();
-        for slot in slots {
-            let place = match slot.field {
+        for member in members {
+            let place = match member.field {
                 Field::ImpersonatedUser => &mut places.impersonated_user,
                 Field::SourceIps => &mut places.source_ips,
                 Field::ResponseStatus => &mut places.response_status,
@@ -43,7 +43,7 @@ impl Places {
                 Field::Annotations => &mut places.annotations,
                 _ => continue,
             };
-            *place = Some(slot.value);
+            *place = Some(member.value);
         }
         places
     }
@@ -52,8 +52,8 @@ impl Places {
 /// The request of an event, with names as they were logged.
 pub(super) struct Request<'r, 'a, D> {
     doc: D,
-    event: &'r Event<'a>,
-    slots: &'r [Slot],
+    event: Event<'r, 'a>,
+    members: &'r [Member],
     places: Places,
     logged: &'r Attributes<'r>,
     /// The resource; `None` where the request is for another path.
@@ -71,14 +71,14 @@ pub(super) struct Request<'r, 'a, D> {
 }
 
 impl<'r, 'a: 'r, D: Scalar<'a>> Request<'r, 'a, D> {
-    /// Reads what every detection needs of an event whose top level was read into `slots`.
+    /// Reads what every detection needs of an event whose top level was read into `members`.
     pub fn new(
         doc: D,
-        event: &'r Event<'a>,
-        slots: &'r [Slot],
+        event: Event<'r, 'a>,
+        members: &'r [Member],
         logged: &'r Attributes<'r>,
     ) -> Request<'r, 'a, D> {
-        let places = Places::of(slots);
+        let places = Places::of(members);
         let target = match logged.target {
             Target::Resource(resource) => Some(resource),
             Target::NonResource { .. } => None,
@@ -86,8 +86,10 @@ impl<'r, 'a: 'r, D: Scalar<'a>> Request<'r, 'a, D> {
         // A reference without any member is none.
         let target = target.filter(|resource| {
             *resource != Resource::default() || {
-                let reference = slots.iter().rfind(|slot| slot.field == Field::ObjectRef);
-                reference.is_some_and(|slot| has_members(doc, slot.value))
+                let reference = members
+                    .iter()
+                    .rfind(|member| member.field == Field::ObjectRef);
+                reference.is_some_and(|member| has_members(doc, member.value))
             }
         });
         let resource = target.unwrap_or_default();
@@ -96,7 +98,7 @@ impl<'r, 'a: 'r, D: Scalar<'a>> Request<'r, 'a, D> {
         Request {
             doc,
             event,
-            slots,
+            members,
             places,
             logged,
             target,
@@ -267,13 +269,13 @@ impl<'r, 'a: 'r, D: Scalar<'a>> Request<'r, 'a, D> {
 
     /// Returns the constraint on an impersonation; empty where there is none.
     pub fn impersonation_constraint(&self) -> Text<'a> {
-        let named = |slot: &&Slot| {
-            let key = self.doc.key(slot.start);
-            slot.field == Field::Other && key.is_ok_and(|key| key.is(b"authenticationMetadata"))
+        let named = |member: &&Member| {
+            let key = self.doc.key(member.start);
+            member.field == Field::Other && key.is_ok_and(|key| key.is(b"authenticationMetadata"))
         };
-        let slot = self.slots.iter().rfind(named);
-        slot.map_or(Text::default(), |slot| {
-            Value::new(self.doc, slot.value).text_of("impersonationConstraint")
+        let found = self.members.iter().rfind(named);
+        found.map_or(Text::default(), |member| {
+            Value::new(self.doc, member.value).text_of("impersonationConstraint")
         })
     }
 

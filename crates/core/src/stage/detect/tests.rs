@@ -9,14 +9,15 @@ use crate::doc::Doc;
 use crate::doc::convert::json_to_msgpack;
 use crate::doc::json::Json;
 use crate::doc::msgpack::Msgpack;
+use crate::event::kube::MapView;
 
 /// Ids of the detections that fire, and of those that are undecided.
 type Found = (Vec<String>, Vec<String>);
 
 fn found<'a, D: Scalar<'a>>(detector: &Detector, doc: D, labels: &mut Labels) -> Found {
-    let (mut event, mut scratch) = (Event::default(), Scratch::default());
-    event.read(doc, 0, &mut scratch).unwrap();
-    detector.evaluate(doc, &event, &scratch, labels);
+    let (mut view, mut scratch) = (MapView::default(), Scratch::default());
+    view.read(doc, 0, &mut scratch).unwrap();
+    detector.evaluate(doc, view.item_of_list(None), &scratch, labels);
     let id = |place| detector.detection(place).unwrap().id().to_owned();
     (
         labels.hits().map(id).collect(),
@@ -970,9 +971,9 @@ fn explanations_name_the_condition_that_failed() {
     let explain = |request: &str, with: Value| {
         let text = event(request, with);
         let doc = Json(text.as_bytes());
-        let (mut event, mut scratch) = (Event::default(), Scratch::default());
-        event.read(doc, 0, &mut scratch).unwrap();
-        let explanations = detector.explain(doc, &event, &scratch)?;
+        let (mut view, mut scratch) = (MapView::default(), Scratch::default());
+        view.read(doc, 0, &mut scratch).unwrap();
+        let explanations = detector.explain(doc, view.item_of_list(None), &scratch)?;
         let lines = explanations
             .into_iter()
             .map(|explanation| format!("{}: {:?}", explanation.id, explanation.verdict));

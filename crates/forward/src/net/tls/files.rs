@@ -4,12 +4,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use kube_audit_files::read_regular_file;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::TlsSetupError;
 use crate::net::node::{Identity, Tls};
+
+/// The largest PEM file that is read, in bytes; the authorities of a system have about 220 kB.
+const MAX_FILE: u64 = 8 << 20;
 
 /// What tells whether files have changed, also when a symbolic link on the way
 /// to them was swapped, as Kubernetes does it with mounted secrets.
@@ -105,7 +109,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetupErr
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
-    fs::read(path).map_err(|error| TlsSetupError::File {
+    read_regular_file(path, MAX_FILE).map_err(|error| TlsSetupError::File {
         path: path.to_owned(),
         error,
     })

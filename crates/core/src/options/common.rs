@@ -1,0 +1,191 @@
+//! The options that filter and output have in common.
+
+use std::time::Duration;
+
+use crate::pipeline::Settings;
+use crate::stage::{Enrichment, KeyPattern, KeyRule};
+
+use super::conditions::ConditionOption;
+use super::error::OptionError;
+use super::policy::PolicySource;
+use super::read::Options;
+use super::table;
+
+/// The options that filter and output have in common.
+#[derive(Debug)]
+pub struct CommonOptions {
+    /// Where the policy comes from; `None` for no policy.
+    pub policy: Option<PolicySource>,
+    /// How often a policy file is looked at; `None` for never again.
+    pub policy_reload: Option<Duration>,
+    /// Conditions that events and records must meet to stay.
+    pub conditions: Vec<ConditionOption>,
+    /// How records are read and written.
+    pub settings: Settings,
+}
+
+impl CommonOptions {
+    /// Reads the options.
+    pub fn read(options: &Options<'_>) -> Result<CommonOptions, OptionError> {
+        let settings = Settings {
+            format: options.choice(table::FORMAT)?,
+            log_key: options.text(table::LOG_KEY)?,
+            output_shape: options.choice(table::OUTPUT_SHAPE)?,
+            non_audit: options.choice(table::NON_AUDIT)?,
+            on_error: options.choice(table::ON_ERROR)?,
+            event_time: options.choice(table::EVENT_TIME)?,
+            enrichment: enrichment(options)?,
+        };
+        Ok(CommonOptions {
+            policy: PolicySource::read(options)?,
+            policy_reload: options
+                .duration_or_off(table::POLICY_RELOAD, Duration::from_secs(30))?,
+            conditions: ConditionOption::read(options)?,
+            settings,
+        })
+    }
+}
+
+fn enrichment(options: &Options<'_>) -> Result<Enrichment, OptionError> {
+    let mut records = options.pairs(table::RECORD)?;
+    for given in options.all(table::RECORDS)? {
+        for part in split_outside_quotes(&given) {
+            records.push(given.pair_in(part)?);
+        }
+    }
+    let remove = options.all(table::REMOVE_KEY)?;
+    let allow = options.all(table::ALLOWLIST_KEY)?;
+    if let (Some(given), false) = (remove.first(), allow.is_empty()) {
+        let expected = "name either the keys that go or those that stay";
+        return Err(given.conflict(table::ALLOWLIST_KEY, expected));
+    }
+    let keys = match (remove.is_empty(), allow.is_empty()) {
+        (true, true) => KeyRule::KeepAll,
+        (false, _) => KeyRule::Remove(remove.iter().map(|key| KeyPattern::new(key)).collect()),
+        (true, false) => KeyRule::Allow(allow.iter().map(|key| KeyPattern::new(key)).collect()),
+    };
+    Ok(Enrichment {
+        records,
+        keys,
+        uuid_key: options.text(table::UUID_KEY)?.map(String::into_bytes),
+    })
+}
+
+/// The parts of a text between semicolons that are outside double quotes.
+fn split_outside_quotes(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut before = ' ';
+    text.split(move |c| {
+        if c == '"' && before != '\\' {
+            quoted = !quoted;
+        }
+        before = c;
+        c == ';' && !quoted
+    })
+    .filter(|part| !part.trim().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Properties;
+    use crate::pipeline::OutputShape;
+
+    fn common(lines: &[(&str, &str)]) -> Result<CommonOptions, String> {
+        let properties: Properties = lines
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Options::filter(&properties)
+            .and_then(|options| CommonOptions::read(&options))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn options_in_any_case() {
+        let options = common(&[
+            ("RECORD", "cluster c-1"),
+            ("record", "\"long key\" \"a \\\"b\\\" c\""),
+            ("Records", "a b; c &#34;d; e&#34;;"),
+            ("Remove_Key", "stream"),
+            ("Match", "*"),
+            ("Policy_Preset", "Metadata"),
+            ("Policy_Reload", "off"),
+            ("Output_Shape", "MAP"),
+        ])
+        .unwrap();
+        let records = options.settings.enrichment.records;
+        let records: Vec<_> = records
+            .iter()
+            .map(|(k, v)| {
+                (
+                    std::str::from_utf8(k).unwrap(),
+                    std::str::from_utf8(v).unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            records,
+            [
+                ("cluster", "c-1"),
+                ("long key", "a \"b\" c"),
+                ("a", "b"),
+                ("c", "d; e")
+            ]
+        );
+        assert_eq!(options.settings.output_shape, OutputShape::Map);
+        assert!(options.policy.is_some() && options.policy_reload.is_none());
+    }
+
+    #[test]
+    fn wrong_options_say_what_would_be_right() {
+        let check = |lines: &[(&str, &str)], parts: &[&str]| {
+            let error = common(lines).expect_err(&format!("{lines:?}"));
+            for part in parts {
+                assert!(error.contains(part), "{error} lacks {part}");
+            }
+        };
+        check(
+            &[("Format", "xml")],
+            &["`Format` is `xml`", "auto, map, json, cri"],
+        );
+        check(&[("On_Error", "")], &["`On_Error` is empty"]);
+        check(&[("Remove_key", "")], &["`Remove_key` is empty"]);
+        check(
+            &[("Non_Audit", "keep"), ("non_audit", "drop")],
+            &["`Non_Audit` is set twice: set it once"],
+        );
+        check(
+            &[("Record", "cluster")],
+            &["`Record` is `cluster`", "KEY VALUE"],
+        );
+        check(
+            &[("Record", "a b c")],
+            &["`Record` is `a b c`", "double quotes"],
+        );
+        check(&[("Record", "a \"b")], &["not closed"]);
+        check(&[("Record", "\"\" b")], &["the key is empty"]);
+        check(&[("Records", "a b; c")], &["`Records` is ` c`"]);
+        check(
+            &[("Remove_key", "a"), ("Whitelist_key", "b")],
+            &["`Remove_key` and `Allowlist_key`"],
+        );
+        check(
+            &[("Policy_Reload", "soon")],
+            &["`Policy_Reload` is `soon`", "30s"],
+        );
+        check(&[("Policy_Reload", "0")], &["30s"]);
+        check(
+            &[("Policy_Preset", "minimal"), ("Policy_File", "x")],
+            &["`Policy_Preset` and `Policy_File` are both set"],
+        );
+        check(
+            &[("Policy_Preset", "minimul")],
+            &["`Policy_Preset` is `minimul`", "minimal"],
+        );
+        check(
+            &[("Policy", "base64url:?")],
+            &["`Policy` is `base64url:…`", "base64url"],
+        );
+    }
+}

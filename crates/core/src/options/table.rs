@@ -1,0 +1,582 @@
+//! Every option of the plugin, once: its names, where it may be written, its values,
+//! its default, whether it is secret, and a line of help.
+//!
+//! Sections, nodes of an `Upstream` file, `kube-audit check`, "did you mean" and
+//! `docs/options.md` read this table. To add an option, write a row here and read it by
+//! its constant, such as [`ORDERED`], in the options of the stage that it belongs to:
+//! `options.flag(table::ORDERED)?`.
+//!
+//! Options of Fluent Bit itself are in it as well ([`Owner::Host`]), as far as a host from
+//! 1.9 to 5.1 takes them in such a section (`flb_output_set_property`,
+//! `flb_filter_set_property`).
+
+use std::ops::RangeInclusive;
+
+use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape};
+use crate::policy::Preset;
+use crate::text::suggest::nearest;
+
+use super::choice::words;
+use super::error::{OptionError, Problem, printable};
+use super::on_panic::OnPanic;
+
+/// The kinds of sections that have options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SectionKind {
+    /// A filter, or the same as a processor.
+    Filter,
+    /// An output.
+    Output,
+    /// A node of the file that `Upstream` names.
+    Node,
+}
+
+impl SectionKind {
+    /// The name in messages, with its article.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SectionKind::Filter => "a filter",
+            SectionKind::Output => "an output",
+            SectionKind::Node => "a node",
+        }
+    }
+}
+
+/// Who reads an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This plugin.
+    Plugin,
+    /// Fluent Bit, which may keep the value to itself.
+    Host,
+}
+
+/// How often a section may have an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// Once at most.
+    Once,
+    /// Any number of times.
+    Any,
+}
+
+/// Whether messages may show a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Shown as it is.
+    Public,
+    /// Shown without what precedes an `@` in an address.
+    MayHold,
+    /// Never shown.
+    Secret,
+}
+
+/// Which HTML entities of a value are undone. KKP's templates make them of quotes and
+/// the like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entities {
+    /// None.
+    Keep,
+    /// All.
+    Undo,
+    /// All, if the whole value is escaped: a secret with an `&` in it stays what it is.
+    UndoIfEscaped,
+}
+
+/// The values that an option takes.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// One of a few words, in any case.
+    Choice(fn() -> Vec<&'static str>),
+    /// `on` or `off`.
+    Flag,
+    /// A time such as `500ms`, `30s` or `5m`.
+    Duration,
+    /// The same, or `off`.
+    DurationOrOff,
+    /// A whole number within limits.
+    Number(RangeInclusive<usize>),
+    /// Anything else, and its shape.
+    Text(&'static str),
+}
+
+impl Value {
+    /// The shape in a few words, for documentation.
+    pub fn shape(&self) -> String {
+        match self {
+            Value::Choice(words) => words().join(" | "),
+            Value::Flag => "on | off".to_owned(),
+            Value::Duration => "TIME".to_owned(),
+            Value::DurationOrOff => "TIME | off".to_owned(),
+            Value::Number(limits) => format!("{} to {}", limits.start(), limits.end()),
+            Value::Text(shape) => (*shape).to_owned(),
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub struct OptionDef {
+    /// The name as the documentation writes it; letter case does not count.
+    pub name: &'static str,
+    /// Another name for the same.
+    pub alias: Option<&'static str>,
+    /// Where it may be written.
+    pub sections: &'static [SectionKind],
+    /// Who reads it.
+    pub owner: Owner,
+    /// The values that it takes.
+    pub value: Value,
+    /// The value where it is not set, in words; empty for none.
+    pub default: &'static str,
+    /// How often it may be written.
+    pub repeat: Repeat,
+    /// Whether messages may show its value.
+    pub secrecy: Secrecy,
+    /// Which HTML entities of its value are undone.
+    pub entities: Entities,
+    /// A line of help.
+    pub help: &'static str,
+}
+
+impl OptionDef {
+    /// An option of this plugin that may be written once.
+    const fn new(name: &'static str, sections: &'static [SectionKind], value: Value) -> OptionDef {
+        OptionDef {
+            name,
+            alias: None,
+            sections,
+            owner: Owner::Plugin,
+            value,
+            default: "",
+            repeat: Repeat::Once,
+            secrecy: Secrecy::Public,
+            entities: Entities::Keep,
+            help: "",
+        }
+    }
+
+    const fn alias(mut self, alias: &'static str) -> OptionDef {
+        self.alias = Some(alias);
+        self
+    }
+
+    const fn default(mut self, default: &'static str) -> OptionDef {
+        self.default = default;
+        self
+    }
+
+    const fn repeats(mut self) -> OptionDef {
+        self.repeat = Repeat::Any;
+        self
+    }
+
+    const fn of_host(mut self) -> OptionDef {
+        self.owner = Owner::Host;
+        self
+    }
+
+    const fn secret(mut self) -> OptionDef {
+        self.secrecy = Secrecy::Secret;
+        self
+    }
+
+    const fn may_hold_secret(mut self) -> OptionDef {
+        self.secrecy = Secrecy::MayHold;
+        self
+    }
+
+    const fn entities(mut self, entities: Entities) -> OptionDef {
+        self.entities = entities;
+        self
+    }
+
+    const fn help(mut self, help: &'static str) -> OptionDef {
+        self.help = help;
+        self
+    }
+
+    /// True if `name` is one of its names.
+    pub fn is(&self, name: &str) -> bool {
+        self.names().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// True if such a section may have it.
+    pub fn is_in(&self, section: SectionKind) -> bool {
+        self.sections.contains(&section)
+    }
+
+    /// All its names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        [self.name].into_iter().chain(self.alias)
+    }
+}
+
+/// Rows are constants; the help is their documentation.
+macro_rules! options {
+    ($($(#[doc = $help:literal])+ $key:ident = $def:expr;)+) => {
+        $($(#[doc = $help])+ pub const $key: &OptionDef = &$def.help(concat!($($help),+));)+
+
+        /// All options.
+        pub static TABLE: &[&OptionDef] = &[$($key),+];
+    };
+}
+
+use Entities::{Undo, UndoIfEscaped};
+use SectionKind::{Filter, Node, Output};
+use Value::{Choice, Duration, DurationOrOff, Flag, Number, Text};
+
+const BOTH: &[SectionKind] = &[Filter, Output];
+const FILTER: &[SectionKind] = &[Filter];
+const OUTPUT: &[SectionKind] = &[Output];
+const RECEIVER: &[SectionKind] = &[Output, Node];
+const NODE: &[SectionKind] = &[Node];
+
+options! {
+    // Policy.
+
+    /// A policy that comes with the plugin: those of KKP, `gce` and `giantswarm`.
+    /// A section has one policy at most; without one nothing is filtered.
+    POLICY_PRESET = OptionDef::new("Policy_Preset", BOTH, Choice(|| Preset::ALL.map(Preset::name).to_vec()));
+    /// A policy in a YAML or JSON file of at most 8 MiB.
+    POLICY_FILE = OptionDef::new("Policy_File", BOTH, Text("PATH"));
+    /// An environment variable that holds the policy: as `Policy` takes it.
+    POLICY_ENV = OptionDef::new("Policy_Env", BOTH, Text("VARIABLE"));
+    /// The policy itself, as JSON or in YAML's flow style; `apiVersion` may be left out.
+    POLICY = OptionDef::new("Policy", BOTH, Text("TEXT | base64url:TEXT")).may_hold_secret().entities(Undo);
+    /// How often `Policy_File` is looked at for changes.
+    POLICY_RELOAD = OptionDef::new("Policy_Reload", BOTH, DurationOrOff).default("30s");
+
+    // Reading and writing records.
+
+    /// What a record looks like. `map`: the record is the event; `json`: a key holds the
+    /// event's text; `cri`: a key holds a line of a container runtime; `auto`: found out for
+    /// each record.
+    FORMAT = OptionDef::new("Format", BOTH, Choice(words::<Format>)).default("auto");
+    /// The key that holds the event's text.
+    LOG_KEY = OptionDef::new("Log_Key", BOTH, Text("KEY")).default("`log`, then `message`");
+    /// What a record is written as. `map`: the event's fields become the record's; `json`: the
+    /// event becomes text under `log`; `keep`: as it came.
+    OUTPUT_SHAPE = OptionDef::new("Output_Shape", BOTH, Choice(words::<OutputShape>)).default("keep");
+    /// Where a record's time comes from: the event's `stageTimestamp` or
+    /// `requestReceivedTimestamp`, or `keep`.
+    EVENT_TIME = OptionDef::new("Event_Time", BOTH, Choice(words::<EventTimeSource>)).default("keep");
+    /// What is done with records that hold no audit event.
+    NON_AUDIT = OptionDef::new("Non_Audit", BOTH, Choice(words::<OnOther>)).default("keep");
+    /// What is done with records that look like an audit event and cannot be read.
+    ON_ERROR = OptionDef::new("On_Error", BOTH, Choice(words::<OnOther>)).default("keep");
+
+    /// What a filter does with a chunk after an internal error of the plugin (a panic). An
+    /// output asks Fluent Bit to hand the chunk over again.
+    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy, else `keep`");
+
+    // Selection.
+
+    /// Keeps only events and records that match every `Regex`. KEY is a field of the event
+    /// (`verb`, `$user['username']`) or of the record (`log`); without it, or with `*`, the
+    /// pattern is looked for anywhere in the event, and one with blanks needs the `*`. Patterns
+    /// are those of Fluent Bit's `grep` filter. They see the event before the policy cuts it.
+    REGEX = OptionDef::new("Regex", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
+    /// Drops events and records that match any `Exclude`; otherwise like `Regex`.
+    EXCLUDE = OptionDef::new("Exclude", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
+
+    // Enrichment.
+
+    /// A key and value appended to each record; double quotes around a part with blanks.
+    RECORD = OptionDef::new("Record", BOTH, Text("KEY VALUE")).repeats();
+    /// Several of `Record` in one value.
+    RECORDS = OptionDef::new("Records", BOTH, Text("KEY VALUE; KEY VALUE…")).repeats().entities(Undo);
+    /// A key that is removed from each record; a final `*` matches any rest.
+    REMOVE_KEY = OptionDef::new("Remove_key", BOTH, Text("KEY")).repeats();
+    /// A key that stays, while all others are removed; not together with `Remove_key`.
+    ALLOWLIST_KEY = OptionDef::new("Allowlist_key", BOTH, Text("KEY")).alias("Whitelist_key").repeats();
+    /// A key that gets a random UUID.
+    UUID_KEY = OptionDef::new("Uuid_key", BOTH, Text("KEY"));
+
+    // Receivers.
+
+    /// Receivers, separated by commas: `host:port`, `tcp://`, `tls://`, `[::1]:24224`,
+    /// `unix:/path`.
+    ENDPOINT = OptionDef::new("Endpoint", OUTPUT, Text("ADDRESS, ADDRESS…")).may_hold_secret();
+    /// A Unix socket to send to.
+    UNIX_PATH = OptionDef::new("Unix_Path", OUTPUT, Text("PATH"));
+    /// A file of at most 1 MiB with several receivers, classic or YAML (`.yaml`, `.yml`).
+    UPSTREAM = OptionDef::new("Upstream", OUTPUT, Text("PATH"));
+    /// The share of the load that a node gets beside the others.
+    WEIGHT = OptionDef::new("Weight", NODE, Number(1..=1_000_000)).default("1");
+    /// A `standby` node is used only while no primary one is up.
+    ROLE = OptionDef::new("Role", NODE, Choice(|| vec!["primary", "standby"])).default("primary");
+    /// The key that receiver and sender share; it turns the handshake on.
+    SHARED_KEY = OptionDef::new("Shared_Key", RECEIVER, Text("TEXT")).secret().entities(UndoIfEscaped);
+    /// Turns the handshake on with an empty key; not together with `Shared_Key`.
+    EMPTY_SHARED_KEY = OptionDef::new("Empty_Shared_Key", RECEIVER, Flag).default("off");
+    /// The name of this sender in the handshake.
+    SELF_HOSTNAME = OptionDef::new("Self_Hostname", RECEIVER, Text("NAME")).default("localhost");
+    /// The user in the handshake; needs `Password` and a shared key.
+    USERNAME = OptionDef::new("Username", RECEIVER, Text("TEXT")).may_hold_secret().entities(UndoIfEscaped);
+    /// The user's password in the handshake; needs `Username` and a shared key.
+    PASSWORD = OptionDef::new("Password", RECEIVER, Text("TEXT")).secret().entities(UndoIfEscaped);
+    /// How frames are compressed; `zstd` where the library is built with it. A node has the
+    /// output's if it does not say otherwise.
+    COMPRESS = OptionDef::new("Compress", RECEIVER, Choice(|| vec!["off", "gzip", "zstd"])).default("off");
+    /// Accepted so that a section of Fluent Bit's `forward` works; options are always sent.
+    SEND_OPTIONS = OptionDef::new("Send_options", RECEIVER, Flag).default("on");
+    /// Waits for acknowledgements. `off` counts a frame as delivered once it is written: what
+    /// is on its way when a connection ends is lost. Not for single nodes.
+    REQUIRE_ACK_RESPONSE = OptionDef::new("Require_ack_response", RECEIVER, Flag).default("on");
+
+    // Frames and delivery.
+
+    /// The tag under which records are sent, with `$TAG`, `$TAG[n]` and keys of the record
+    /// (`$key['inner']`). If it comes out empty, the record's own tag is used.
+    TAG = OptionDef::new("Tag", OUTPUT, Text("TEMPLATE")).default("the record's tag");
+    /// Sends times as whole seconds, for old receivers.
+    TIME_AS_INTEGER = OptionDef::new("Time_as_Integer", OUTPUT, Flag).default("off");
+    /// Sends the metadata of records too; Fluentd up to 1.19 loses such entries.
+    RETAIN_METADATA = OptionDef::new("Retain_Metadata_In_Forward_Mode", OUTPUT, Flag).default("off");
+    /// Accepted so that a section of Fluent Bit's `forward` works; only logs are sent here.
+    FLUENTD_COMPAT = OptionDef::new("Fluentd_Compat", OUTPUT, Flag).default("off");
+    /// An option of the protocol that every frame carries.
+    ADD_OPTION = OptionDef::new("Add_Option", OUTPUT, Text("KEY VALUE")).repeats();
+    /// Sends chunks in order, over one connection at a time.
+    ORDERED = OptionDef::new("Ordered", OUTPUT, Flag).default("off");
+    /// Frames on their way to a receiver before it has to acknowledge one.
+    ACK_WINDOW = OptionDef::new("Ack_Window", OUTPUT, Number(1..=1024)).default("16");
+    /// Bytes of records in a frame, before compression.
+    MAX_FRAME = OptionDef::new("Max_Frame", OUTPUT, Number(1_000..=6_000_000)).default("900000");
+    /// The limit for a connection to be made, TLS and handshake included.
+    CONNECT_TIMEOUT = OptionDef::new("Connect_Timeout", OUTPUT, Duration).default("5s");
+    /// The limit for a write without progress.
+    WRITE_TIMEOUT = OptionDef::new("Write_Timeout", OUTPUT, Duration).default("10s");
+    /// The limit for an acknowledgement.
+    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("30s");
+    /// The silence of a node after which another one gets its frames too.
+    FAILOVER_AFTER = OptionDef::new("Failover_After", OUTPUT, Duration).default("3s");
+    /// How long a connection stays open that is not used.
+    IDLE_TIMEOUT = OptionDef::new("Idle_Timeout", OUTPUT, Duration).default("30s");
+    /// The age at which a connection is replaced, so that added receivers get their share.
+    ROTATE_AFTER = OptionDef::new("Rotate_After", OUTPUT, Duration).default("10m");
+    /// How long a chunk waits to be acknowledged before Fluent Bit is asked to try it again;
+    /// delivery goes on meanwhile.
+    FLUSH_WAIT = OptionDef::new("Flush_Wait", OUTPUT, Duration).default("10s");
+
+    // Fluent Bit's own.
+
+    /// The plugin, `kube_audit`; the name of a node, for the log.
+    NAME = OptionDef::new("Name", &[Filter, Output, Node], Text("NAME")).of_host();
+    /// The tags of the records that the section gets; `*` matches anything.
+    MATCH = OptionDef::new("Match", BOTH, Text("PATTERN")).of_host();
+    /// The same as a regular expression.
+    MATCH_REGEX = OptionDef::new("Match_Regex", BOTH, Text("PATTERN")).of_host();
+    /// The name of the instance in log and metrics.
+    ALIAS = OptionDef::new("Alias", BOTH, Text("NAME")).of_host();
+    /// The log level of the instance.
+    LOG_LEVEL = OptionDef::new("Log_Level", BOTH, Choice(|| vec!["off", "error", "warn", "warning", "info", "debug", "trace"])).default("the service's").of_host();
+    /// Suppresses repeated log lines within that time; Fluent Bit 2.0.9 and later.
+    LOG_SUPPRESS_INTERVAL = OptionDef::new("Log_Suppress_Interval", BOTH, Text("TIME")).of_host();
+    /// `false` leaves the section out; Fluent Bit 2.1 and later.
+    ACTIVE = OptionDef::new("Active", BOTH, Text("on | off")).default("on").of_host();
+    /// The records that a processor gets; Fluent Bit 4.0 and later.
+    CONDITION = OptionDef::new("Condition", BOTH, Text("MAP")).of_host();
+    /// The receiver's name or address.
+    HOST = OptionDef::new("Host", RECEIVER, Text("HOST")).may_hold_secret().of_host();
+    /// The receiver's port.
+    PORT = OptionDef::new("Port", RECEIVER, Number(1..=65535)).default("24224; a node must have it").of_host();
+    /// Accepted, no effect: every address of a name is tried.
+    IPV6 = OptionDef::new("IPv6", OUTPUT, Flag).of_host();
+    /// How often Fluent Bit tries a chunk again.
+    RETRY_LIMIT = OptionDef::new("Retry_Limit", OUTPUT, Text("NUMBER | no_limits | no_retries")).default("no_limits").of_host();
+    /// Accepted, no effect: the output has a thread of its own.
+    WORKERS = OptionDef::new("Workers", OUTPUT, Number(0..=1024)).default("0").of_host();
+    /// The limit for chunks of this output in file system storage.
+    STORAGE_TOTAL_LIMIT_SIZE = OptionDef::new("storage.total_limit_size", OUTPUT, Text("SIZE | off")).of_host();
+    /// Accepted, no effect: see `Connect_Timeout`, `Idle_Timeout`, `Rotate_After`.
+    NET = OptionDef::new("net.*", OUTPUT, Text("…")).of_host();
+    /// Accepted, no effect.
+    DEBUG = OptionDef::new("_debug.*", BOTH, Text("…")).of_host();
+    /// Speaks TLS to the receiver.
+    TLS = OptionDef::new("tls", RECEIVER, Flag).default("off").of_host();
+    /// Verifies the receiver's certificate, its name included.
+    TLS_VERIFY = OptionDef::new("tls.verify", RECEIVER, Flag).default("on").of_host();
+    /// The name is always verified; `off` is refused unless `tls.verify` is `off`.
+    TLS_VERIFY_HOSTNAME = OptionDef::new("tls.verify_hostname", RECEIVER, Flag).default("on").of_host();
+    /// Accepted, no effect.
+    TLS_DEBUG = OptionDef::new("tls.debug", RECEIVER, Text("NUMBER")).of_host();
+    /// The name to ask for and to verify, if it is not the receiver's host.
+    TLS_VHOST = OptionDef::new("tls.vhost", RECEIVER, Text("NAME")).of_host();
+    /// Authorities in a directory of PEM files. Files of TLS are read again when they change.
+    TLS_CA_PATH = OptionDef::new("tls.ca_path", RECEIVER, Text("PATH")).default("the system's").of_host();
+    /// Authorities in a PEM file.
+    TLS_CA_FILE = OptionDef::new("tls.ca_file", RECEIVER, Text("PATH")).default("the system's").of_host();
+    /// The certificate of this sender, PEM; needs `tls.key_file`.
+    TLS_CRT_FILE = OptionDef::new("tls.crt_file", RECEIVER, Text("PATH")).of_host();
+    /// The key of this sender, PEM; needs `tls.crt_file`.
+    TLS_KEY_FILE = OptionDef::new("tls.key_file", RECEIVER, Text("PATH")).of_host();
+    /// Refused: keys with a password are not read.
+    TLS_KEY_PASSWD = OptionDef::new("tls.key_passwd", RECEIVER, Text("TEXT")).secret().of_host();
+    /// The oldest version of TLS: `1.2` or `1.3`.
+    TLS_MIN_VERSION = OptionDef::new("tls.min_version", RECEIVER, Text("1.2 | 1.3")).default("1.2").of_host();
+    /// The newest version of TLS: `1.2` or `1.3`.
+    TLS_MAX_VERSION = OptionDef::new("tls.max_version", RECEIVER, Text("1.2 | 1.3")).default("1.3").of_host();
+    /// Refused: cipher suites cannot be chosen, all that are offered are safe.
+    TLS_CIPHERS = OptionDef::new("tls.ciphers", RECEIVER, Text("TEXT")).of_host();
+}
+
+/// The option of that name in any section; a name that ends with `*` covers all that begin so.
+pub fn find(name: &str) -> Option<&'static OptionDef> {
+    let covers = |def: &OptionDef| {
+        def.is(name)
+            || def.name.strip_suffix('*').is_some_and(|prefix| {
+                name.get(..prefix.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            })
+    };
+    TABLE.iter().copied().find(|def| covers(def))
+}
+
+/// The option of that name in such a section.
+pub fn lookup(section: SectionKind, name: &str) -> Result<&'static OptionDef, OptionError> {
+    match find(name) {
+        Some(def) if def.is_in(section) => Ok(def),
+        Some(def) => Err(OptionError::new(
+            def.name,
+            Problem::Misplaced {
+                section,
+                belongs: def.sections,
+            },
+        )),
+        None => Err(OptionError::new(
+            printable(name),
+            Problem::Unknown {
+                expected: unknown(section, name),
+            },
+        )),
+    }
+}
+
+/// What may have been meant by an unknown name.
+fn unknown(section: SectionKind, name: &str) -> String {
+    let known = || TABLE.iter().filter(|def| def.is_in(section));
+    if let Some((before, _)) = name.split_once(['=', ':'])
+        && let Some(def) = find(before)
+    {
+        return format!("write `{}`, a blank and the value", def.name);
+    }
+    let names = known().flat_map(|def| def.names());
+    if let Some(meant) = nearest(name, names) {
+        return format!("did you mean `{meant}`?");
+    }
+    // A connection must not turn out to be in the clear: name the option that encrypts it.
+    let looks_like_tls = ["tls", "ssl"].iter().any(|word| {
+        name.get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word))
+    });
+    if looks_like_tls && TLS.is_in(section) {
+        return format!("did you mean `{}`?", TLS.name);
+    }
+    let mut own: Vec<_> = known()
+        .filter(|def| def.owner == Owner::Plugin)
+        .map(|def| def.name)
+        .collect();
+    own.sort_unstable();
+    format!("known options are {}", own.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_there_once() {
+        let mut names: Vec<_> = TABLE
+            .iter()
+            .flat_map(|def| def.names())
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn rows_are_complete() {
+        for def in TABLE {
+            let help = def.help.trim();
+            assert!(help.ends_with('.'), "{}: {help}", def.name);
+            assert!(!def.sections.is_empty() && !def.value.shape().is_empty());
+            if let (Value::Choice(words), false) = (&def.value, def.default.is_empty()) {
+                let host = def.owner == Owner::Host;
+                assert!(host || words().contains(&def.default), "{}", def.name);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_told_what_was_meant() {
+        use SectionKind::{Filter, Node, Output};
+        for (section, name, message) in [
+            (
+                Output,
+                "Hots",
+                "unknown option `Hots`: did you mean `Host`?",
+            ),
+            (
+                Output,
+                "tls.enable",
+                "unknown option `tls.enable`: did you mean `tls`?",
+            ),
+            (Output, "TLS.verfy", "did you mean `tls.verify`?"),
+            (Output, "ssl", "did you mean `tls`?"),
+            (Node, "hots", "unknown option `hots`: did you mean `Host`?"),
+            (Filter, "Polcy_File", "did you mean `Policy_File`?"),
+            (Filter, "Whitelist_keys", "did you mean `Whitelist_key`?"),
+            (
+                Filter,
+                "Endpoint",
+                "`Endpoint` is not an option of a filter: it belongs to an output",
+            ),
+            (
+                Node,
+                "tag",
+                "`Tag` is not an option of a node: it belongs to an output",
+            ),
+            (
+                Output,
+                "weight",
+                "`Weight` is not an option of an output: it belongs to a node of an `Upstream` file",
+            ),
+            (
+                Filter,
+                "Frobnicate",
+                "unknown option `Frobnicate`: known options are Allowlist_key, Event_Time",
+            ),
+        ] {
+            let error = lookup(section, name).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}, not {message}");
+        }
+        for name in ["net.keepalive", "NET.dns.mode", "Storage.Total_Limit_Size"] {
+            assert!(lookup(Output, name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_do_not_show_secrets() {
+        for name in [
+            "Shared_Key=hunter2",
+            "shared_key:hunter2",
+            "Password=hunter2",
+            "Passwordhunter2",
+            "sharedkey=hunter2",
+            "Endpoint=tcp://u:hunter2@host",
+        ] {
+            let error = lookup(SectionKind::Output, name).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = lookup(SectionKind::Output, "Shared_Key=x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown option `Shared_Key…`: write `Shared_Key`, a blank and the value"
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! Settings of a pipeline, as options give them.
+
+use crate::stage::Enrichment;
+
+/// Forms in which records are read and written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The form of the input.
+    pub format: Format,
+    /// The key that holds the event's text; by default `log`, then `message`.
+    pub log_key: Option<String>,
+    /// The form of the output.
+    pub output_shape: OutputShape,
+    /// Records that hold no audit event.
+    pub non_audit: OnOther,
+    /// Records that look like an audit event and cannot be read.
+    pub on_error: OnOther,
+    /// The source of a record's time.
+    pub event_time: EventTimeSource,
+    /// Keys that are added and removed.
+    pub enrichment: Enrichment,
+}
+
+/// The form of the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Found out for each record.
+    #[default]
+    Auto,
+    /// The record is the event.
+    Map,
+    /// A key of the record holds the event as JSON text.
+    Json,
+    /// A key of the record holds a container runtime's line with JSON text.
+    Cri,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputShape {
+    /// As the input.
+    #[default]
+    Keep,
+    /// The event's fields are the record's.
+    Map,
+    /// The event is JSON text under one key.
+    Json,
+}
+
+/// The outcome for records that are not, or cannot be read as, an audit event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnOther {
+    /// The record stays, and is enriched.
+    #[default]
+    Keep,
+    /// The record is dropped.
+    Drop,
+}
+
+/// The source of a record's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventTimeSource {
+    /// The record keeps the time that it came with.
+    #[default]
+    Keep,
+    /// `stageTimestamp` of the event.
+    Stage,
+    /// `requestReceivedTimestamp` of the event.
+    Received,
+}

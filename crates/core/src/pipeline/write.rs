@@ -1,0 +1,587 @@
+//! The second half of a record's way: stages, shape and enrichment of what was
+//! recognised, up to the record that is written.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::chunk::{EventTime, Original, Sink};
+use crate::doc::convert;
+use crate::doc::edit::{Cause, Edits, Plan};
+use crate::doc::json::Json;
+use crate::doc::msgpack::{self, Msgpack};
+use crate::doc::{AnyDoc, Doc, Malformed};
+use crate::event::kube::{Event, MapView, Member, Scratch};
+use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
+use crate::pipeline::settings::{EventTimeSource, OnOther, OutputShape, Settings};
+use crate::policy::{Decision, Ruleset};
+use crate::stage::enrich::uuid_v4;
+use crate::stage::select::{Subject, Whole};
+use crate::stage::{Enrichment, Flow, Job, Stages};
+use crate::stats::{RuleStats, Stats};
+
+type Random = Box<dyn FnMut() -> [u8; 16] + Send>;
+
+/// Applies stages, shape and enrichment, and hands records to the sink.
+pub struct Writer {
+    pub settings: Settings,
+    pub stages: Stages,
+    pub stats: Stats,
+    random: Random,
+    /// Edits of the event.
+    event_edits: Edits,
+    /// Edits of the record around the event, or of a body that was built.
+    record_edits: Edits,
+    built: Built,
+}
+
+/// A body that was built anew; grown once, then reused.
+#[derive(Default)]
+struct Built {
+    /// The event as it is left by the stages.
+    event: Vec<u8>,
+    /// The event in the other form.
+    converted: Vec<u8>,
+    body: Vec<u8>,
+    scratch: Scratch,
+}
+
+/// A record, and the place of its events in it.
+#[derive(Clone, Copy)]
+pub struct Place<'p> {
+    pub original: Original<'p>,
+    /// The record's map.
+    pub map: &'p MapView<'p>,
+    /// The members of the record's map.
+    pub members: &'p [Member],
+    pub carrier: Carrier<'p>,
+}
+
+/// The share of an event in what its carrier holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// All of it.
+    Whole,
+    /// An item of a list: a record of its own is written for it.
+    Item,
+}
+
+/// A map on its way out.
+#[derive(Clone, Copy)]
+struct Body<'b, 'a, D> {
+    doc: D,
+    map: &'b MapView<'a>,
+    members: &'b [Member],
+}
+
+impl Writer {
+    pub fn new(settings: Settings, random: Random) -> Writer {
+        Writer {
+            settings,
+            stages: Stages::default(),
+            stats: Stats::default(),
+            random,
+            event_edits: Edits::default(),
+            record_edits: Edits::default(),
+            built: Built::default(),
+        }
+    }
+
+    pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+        self.stats.rules.clear();
+        if let Some(ruleset) = &ruleset {
+            let rules = ruleset.rule_count().saturating_add(1);
+            self.stats.rules.resize(rules, RuleStats::default());
+        }
+        self.built.scratch.outline = true;
+        self.stages.decide.ruleset = ruleset;
+    }
+
+    /// Handles a record whose text may hold events.
+    #[inline(never)]
+    pub fn text(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        scratch: &mut Scratch,
+        item: &mut Scratch,
+        sink: &mut impl Sink,
+    ) {
+        let mut view = MapView::default();
+        let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
+        let place = Place {
+            carrier: Carrier::Text(line),
+            ..*place
+        };
+        self.content(&place, Json(line.text), content, scratch, item, sink);
+    }
+
+    /// Handles a text that was put together, if it holds events; returns whether it does.
+    #[inline(never)]
+    pub fn assembled(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        scratch: &mut Scratch,
+        item: &mut Scratch,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let mut view = MapView::default();
+        let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
+        if matches!(content, Content::Other | Content::Malformed) {
+            return false;
+        }
+        let place = Place {
+            carrier: Carrier::Text(line),
+            ..*place
+        };
+        self.content(&place, Json(line.text), content, scratch, item, sink);
+        true
+    }
+
+    /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
+    /// the items of a list.
+    #[inline]
+    pub fn content<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        content: Content<'_, 'a>,
+        scratch: &Scratch,
+        item: &mut Scratch,
+        sink: &mut impl Sink,
+    ) {
+        match content {
+            Content::Event(event) => {
+                if let Err(Malformed) = self.event(place, doc, event, scratch, Extent::Whole, sink)
+                {
+                    self.malformed(place, sink);
+                }
+            }
+            Content::List(list) => self.list(place, doc, list, item, sink),
+            Content::Other => self.other(place, sink),
+            Content::Malformed => self.malformed(place, sink),
+        }
+    }
+
+    /// Writes a record for each event of a list.
+    #[inline(never)]
+    fn list<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        list: EventList<'a>,
+        scratch: &mut Scratch,
+        sink: &mut impl Sink,
+    ) {
+        sink.leave_out(place.original);
+        let mut view = MapView::default();
+        for range in list.items {
+            let read = view.read(doc, range.start, scratch);
+            let done = read.and_then(|()| {
+                let event = view.item_of_list(list.version);
+                self.event(place, doc, event, scratch, Extent::Item, sink)
+            });
+            if let Err(Malformed) = done {
+                self.unreadable_item(place, doc, range, sink);
+            }
+        }
+    }
+
+    /// Takes an event through the stages and writes what is left of it.
+    fn event<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        event: Event<'_, 'a>,
+        scratch: &Scratch,
+        extent: Extent,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        self.event_edits.clear();
+        let mut job = Job {
+            doc,
+            event,
+            scratch,
+            record: match place.carrier {
+                Carrier::Map => None,
+                Carrier::Text(_) => Some((Msgpack(place.original.bytes), place.members)),
+            },
+            decision: None,
+            edits: &mut self.event_edits,
+            stats: &mut self.stats,
+        };
+        let flow = self.stages.apply(&mut job)?;
+        let decision = job.decision;
+        if let Flow::Drop(_) = flow {
+            sink.leave_out(place.original);
+            return Ok(());
+        }
+        let time = self.event_time(event);
+        match (place.carrier, self.settings.output_shape) {
+            (Carrier::Map, OutputShape::Keep | OutputShape::Map) => {
+                let body = Body {
+                    doc,
+                    map: event.view(),
+                    members: &scratch.members,
+                };
+                let Writer {
+                    settings,
+                    stats,
+                    random,
+                    event_edits,
+                    ..
+                } = self;
+                let mut finish = Finish {
+                    enrichment: &settings.enrichment,
+                    random,
+                    stats,
+                };
+                finish.write(place, body, event_edits, time, extent, sink)?;
+            }
+            (Carrier::Map, OutputShape::Json) => {
+                self.event_edits.settle(doc);
+                self.fold(doc, event)?;
+                self.write_built(place, time, sink)?;
+            }
+            (Carrier::Text(line), OutputShape::Map) => {
+                self.event_edits.settle(doc);
+                self.unfold(place, line, doc, event)?;
+                self.write_built(place, time, sink)?;
+            }
+            (Carrier::Text(line), shape) => {
+                let plan = self.event_edits.settle(doc);
+                let kept = match shape {
+                    OutputShape::Keep => Surroundings::of(&line, event, extent),
+                    _ => Surroundings::none(event),
+                };
+                self.record_edits.clear();
+                embed(&line, kept, plan, &mut self.record_edits);
+                self.write_record(place, time, extent, sink)?;
+            }
+        }
+        count_kept(&mut self.stats, event, decision, self.event_edits.plan());
+        Ok(())
+    }
+
+    /// Builds a body that holds an event as JSON text.
+    fn fold<'a, D: Doc<'a>>(&mut self, doc: D, event: Event<'_, 'a>) -> Result<(), Malformed> {
+        let built = &mut self.built;
+        built.clear();
+        self.event_edits
+            .plan()
+            .apply(doc.bytes(), event.range(), &mut built.event);
+        convert::msgpack_to_json(Msgpack(&built.event), 0, &mut built.converted)?;
+        let key = self.settings.log_key.as_deref().unwrap_or("log");
+        msgpack::write_map_head(&mut built.body, 1);
+        Msgpack::write_key(&mut built.body, key.as_bytes());
+        Msgpack::write_text(&mut built.body, &built.converted);
+        Ok(())
+    }
+
+    /// Builds a body from an event that is JSON text, and the other members of the record.
+    fn unfold<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        doc: D,
+        event: Event<'_, 'a>,
+    ) -> Result<(), Malformed> {
+        let built = &mut self.built;
+        built.clear();
+        self.event_edits
+            .plan()
+            .apply(doc.bytes(), event.range(), &mut built.event);
+        convert::json_to_msgpack(Json(&built.event), 0, &mut built.converted)?;
+        let map = Msgpack(&built.converted).open_map(0)?;
+        let others = || {
+            let members = place.members.iter();
+            members.filter(|member| member.start != line.member.start)
+        };
+        let count = map.count.saturating_add(others().count());
+        msgpack::write_map_head(&mut built.body, count);
+        let own = built.converted.get(map.next..).unwrap_or_default();
+        built.body.extend_from_slice(own);
+        for member in others() {
+            let member = place.original.bytes.get(member.start..member.end);
+            built.body.extend_from_slice(member.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Writes the body that was built.
+    fn write_built(
+        &mut self,
+        place: &Place<'_>,
+        time: Option<EventTime>,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let Writer {
+            settings,
+            stats,
+            random,
+            record_edits,
+            built: Built { body, scratch, .. },
+            ..
+        } = self;
+        let doc = Msgpack(body);
+        let mut map = MapView::default();
+        map.read(doc, 0, scratch)?;
+        let body = Body {
+            doc,
+            map: &map,
+            members: &scratch.members,
+        };
+        record_edits.clear();
+        let mut finish = Finish {
+            enrichment: &settings.enrichment,
+            random,
+            stats,
+        };
+        finish.write(place, body, record_edits, time, Extent::Item, sink)
+    }
+
+    /// Writes the record with the edits that have been asked for.
+    fn write_record(
+        &mut self,
+        place: &Place<'_>,
+        time: Option<EventTime>,
+        extent: Extent,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let body = Body {
+            doc: Msgpack(place.original.bytes),
+            map: place.map,
+            members: place.members,
+        };
+        let mut finish = Finish {
+            enrichment: &self.settings.enrichment,
+            random: &mut self.random,
+            stats: &mut self.stats,
+        };
+        finish.write(place, body, &mut self.record_edits, time, extent, sink)
+    }
+
+    /// Handles an item of a list that cannot be read, or not be written in the form that
+    /// is wanted: a record of its own all the same, with the item as it is.
+    fn unreadable_item<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        item: Range<usize>,
+        sink: &mut impl Sink,
+    ) {
+        self.stats.malformed += 1;
+        if self.settings.on_error == OnOther::Drop {
+            return;
+        }
+        let whole = Whole::Value(doc.into(), item.start);
+        if !self.holds(whole, &[]) {
+            return;
+        }
+        let bytes = doc.bytes().get(item.clone()).unwrap_or_default();
+        let done = match place.carrier {
+            Carrier::Text(line) => {
+                self.record_edits.clear();
+                let value = line.member.value..line.member.end;
+                self.record_edits
+                    .replace_value(value, Cause::Shape, |out| Msgpack::write_text(out, bytes));
+                self.write_record(place, None, Extent::Item, sink)
+            }
+            Carrier::Map => {
+                self.built.clear();
+                self.built.body.extend_from_slice(bytes);
+                self.write_built(place, None, sink)
+            }
+        };
+        if let Err(Malformed) = done {
+            sink.write(place.original, None, |out| out.extend_from_slice(bytes));
+        }
+    }
+
+    /// Handles a record whose body is not a map.
+    #[cold]
+    pub fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+        self.stats.non_audit += 1;
+        match self.settings.non_audit {
+            OnOther::Keep => sink.keep(original),
+            OnOther::Drop => sink.leave_out(original),
+        }
+    }
+
+    /// Handles a record that holds no audit event.
+    pub fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        self.stats.non_audit += 1;
+        self.pass(self.settings.non_audit, place, sink);
+    }
+
+    /// Handles a record that looks like an audit event and cannot be read.
+    pub fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        self.stats.malformed += 1;
+        self.pass(self.settings.on_error, place, sink);
+    }
+
+    fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut impl Sink) {
+        let original = place.original;
+        if outcome == OnOther::Drop {
+            return sink.leave_out(original);
+        }
+        if !self.stages.select.conditions.is_empty() {
+            let doc = Msgpack(original.bytes);
+            let key = self.settings.log_key.as_deref();
+            let whole = match Line::find(doc, place.members, key, Prefixes::Ignore) {
+                Some(line) => Whole::Text(line.text),
+                None => Whole::Value(doc.into(), place.map.at),
+            };
+            if !self.holds(whole, &[(doc.into(), place.members)]) {
+                return sink.leave_out(original);
+            }
+        }
+        self.record_edits.clear();
+        if let Err(Malformed) = self.write_record(place, None, Extent::Whole, sink) {
+            sink.keep(original);
+        }
+    }
+
+    /// Returns whether the conditions hold for something that is not an event, and counts
+    /// it if they do not.
+    fn holds(&mut self, whole: Whole<'_>, fields: &[(AnyDoc<'_>, &[Member])]) -> bool {
+        let holds = self.stages.select.holds(&Subject { whole, fields });
+        self.stats.excluded_others += u64::from(!holds);
+        holds
+    }
+
+    fn event_time(&self, event: Event<'_, '_>) -> Option<EventTime> {
+        let text = match self.settings.event_time {
+            EventTimeSource::Keep => None,
+            EventTimeSource::Stage => event.stage_timestamp(),
+            EventTimeSource::Received => event.received_timestamp(),
+        }?;
+        EventTime::parse(&text.value())
+    }
+}
+
+impl Built {
+    fn clear(&mut self) {
+        self.event.clear();
+        self.converted.clear();
+        self.body.clear();
+    }
+}
+
+/// The parts of a line that stay: up to `front`, and `within`, which holds the event.
+struct Surroundings {
+    front: usize,
+    within: Range<usize>,
+}
+
+impl Surroundings {
+    /// The prefix, and the white space around the event.
+    fn of(line: &Line<'_>, event: Event<'_, '_>, extent: Extent) -> Surroundings {
+        let front = line.prefix.map_or(0, |prefix| prefix.length);
+        let within = match extent {
+            Extent::Whole => front..line.text.len(),
+            Extent::Item => event.range(),
+        };
+        Surroundings { front, within }
+    }
+
+    /// Nothing but the event.
+    fn none(event: Event<'_, '_>) -> Surroundings {
+        Surroundings {
+            front: 0,
+            within: event.range(),
+        }
+    }
+}
+
+/// Asks for the edits of a record that make its text the event as planned.
+fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits) {
+    let Surroundings { front, within } = kept;
+    let text = line.text;
+    let Member { value, end, .. } = line.member;
+    if line.place == LinePlace::Assembled {
+        edits.replace_value(value..end, Cause::Shape, |out| {
+            msgpack::write_str_head(out, front.saturating_add(plan.length_of(within.len())));
+            out.extend_from_slice(text.get(..front).unwrap_or_default());
+            plan.apply(text, within, out);
+        });
+        return;
+    }
+    let offset = end.saturating_sub(text.len());
+    for part in [front..within.start, within.end..text.len()] {
+        if !part.is_empty() {
+            let part = offset.saturating_add(part.start)..offset.saturating_add(part.end);
+            edits.replace_part(value, part, Cause::Shape, |_| ());
+        }
+    }
+    edits.embed(value, offset, plan);
+}
+
+/// Everything that the writing of a record needs.
+struct Finish<'w> {
+    enrichment: &'w Enrichment,
+    random: &'w mut Random,
+    stats: &'w mut Stats,
+}
+
+impl Finish<'_> {
+    /// Enriches a body whose other edits have been asked for, and hands it to the sink.
+    #[inline]
+    fn write<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        body: Body<'_, 'a, D>,
+        edits: &mut Edits,
+        time: Option<EventTime>,
+        extent: Extent,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let Body { doc, map, members } = body;
+        let range = map.at..map.end;
+        if !self.enrichment.is_empty() {
+            let uuid = match self.enrichment.uuid_key {
+                Some(_) => uuid_v4((self.random)()),
+                None => [0; 36],
+            };
+            self.enrichment
+                .apply(doc, range.clone(), members, &uuid, edits)?;
+        }
+        let plan = edits.settle(doc);
+        let is_emptied = || {
+            let left = members
+                .len()
+                .checked_add_signed(plan.members_gained(map.at));
+            !members.is_empty() && left == Some(0)
+        };
+        if plan.has(Cause::Enrich) && is_emptied() {
+            self.stats.emptied += 1;
+            sink.leave_out(place.original);
+        } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
+            sink.keep(place.original);
+        } else {
+            sink.write(place.original, time, |out| {
+                plan.apply(doc.bytes(), range, out);
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Counts an event that is kept, by its plan.
+#[inline]
+fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision>, plan: Plan<'_>) {
+    if plan.has(Cause::Level) || plan.has(Cause::ManagedFields) {
+        stats.stripped += 1;
+        stats.level_bytes += plan.bytes(Cause::Level).removed as u64;
+        stats.managed_fields_bytes += plan.bytes(Cause::ManagedFields).removed as u64;
+    }
+    let enriched = plan.bytes(Cause::Enrich);
+    let length = plan
+        .length_of(event.range().len())
+        .saturating_add(enriched.removed)
+        .saturating_sub(enriched.added) as u64;
+    stats.bytes_out += length;
+    if let Some(rule) = decision.and_then(|decision| stats.rule(decision.rule)) {
+        rule.bytes_out += length;
+    }
+}

@@ -1,0 +1,48 @@
+//! The policy's decision on an event: how much of it is logged, if anything.
+
+use std::sync::Arc;
+
+use crate::doc::Doc;
+use crate::policy::{Decision, Level, Ruleset};
+use crate::stage::{DroppedBy, Flow, Job};
+
+/// The policy in force, if there is one.
+#[derive(Default)]
+pub struct Decide {
+    /// The compiled policy.
+    pub ruleset: Option<Arc<Ruleset>>,
+}
+
+impl Decide {
+    /// Asks the policy, and remembers its decision in the job.
+    #[inline]
+    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Flow {
+        let Some(ruleset) = &self.ruleset else {
+            return Flow::Continue;
+        };
+        let decision = job
+            .event
+            .attributes(job.doc.bytes(), job.scratch, |attributes| {
+                ruleset.decide(attributes)
+            });
+        if let Some(rule) = job.stats.rule(decision.rule) {
+            rule.events += 1;
+            rule.bytes_in += job.event.range().len() as u64;
+        }
+        job.decision = Some(decision);
+        match is_logged(&decision, job) {
+            true => Flow::Continue,
+            false => Flow::Drop(DroppedBy::Policy),
+        }
+    }
+}
+
+/// Returns whether the decision leaves anything of the event.
+fn is_logged<D>(decision: &Decision, job: &Job<'_, '_, D>) -> bool {
+    let is_omitted = || {
+        job.event
+            .stage()
+            .is_some_and(|stage| decision.omit_stages.contains(stage))
+    };
+    decision.level != Level::None && !is_omitted()
+}

@@ -1,0 +1,57 @@
+//! Internal errors of an instance: counted, and loud in the log.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::log::{Log, LogLevel, LogLimit};
+use super::metrics::Metric;
+
+/// Counts the panics that ended calls of an instance.
+#[derive(Debug, Default)]
+pub(crate) struct Panics {
+    count: AtomicU64,
+    limit: Mutex<LogLimit>,
+}
+
+impl Panics {
+    /// Counts panics that somebody else reports.
+    #[cfg(feature = "output")]
+    pub(crate) fn add(&self, panics: u64) {
+        self.count.fetch_add(panics, Ordering::Relaxed);
+    }
+
+    /// Counts a panic and logs it with its `consequence`: the first at once, later ones
+    /// once a minute at most.
+    pub(crate) fn report(&self, panic: &dyn Display, consequence: &str, log: &dyn Log) {
+        let count = self.count.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        if limit.allows() {
+            let line = format!(
+                "{panic}; {consequence}; {count} internal errors so far; this is a bug of the \
+                 plugin, please report it"
+            );
+            log.log(LogLevel::Error, &line);
+        }
+    }
+
+    /// The number of panics so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The number as a metric.
+    pub(crate) fn metric(&self) -> Metric<'static> {
+        let help = "Calls that ended in an internal error of the plugin.";
+        Metric::counter("panics_total", help, self.count())
+    }
+
+    /// Logs the number at the end of an instance, unless it is 0.
+    pub(crate) fn close(&self, log: &dyn Log) {
+        let count = self.count();
+        if count > 0 {
+            let line = format!("{count} calls ended in an internal error");
+            log.log(LogLevel::Error, &line);
+        }
+    }
+}

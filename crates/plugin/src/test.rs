@@ -1,0 +1,47 @@
+//! Helpers of this package's tests.
+
+use std::sync::{Arc, Mutex};
+
+use super::{Filter, Log, LogLevel, Pattern, Patterns};
+
+/// A log that keeps its lines.
+#[derive(Default)]
+pub struct Lines(Mutex<Vec<String>>);
+
+impl Log for Lines {
+    fn log(&self, _: LogLevel, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+}
+
+impl Lines {
+    /// The lines since the last call.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// Regular expressions that panic when they are used.
+struct Panicking;
+
+impl Patterns for Panicking {
+    fn compile(&self, _: &str) -> Option<Box<dyn Pattern>> {
+        Some(Box::new(Panicking))
+    }
+}
+
+impl Pattern for Panicking {
+    fn is_in(&self, _: &[u8]) -> bool {
+        panic!("no way")
+    }
+}
+
+/// A filter that panics at its first record.
+pub fn panicking_filter(options: &[(&str, &str)], log: &Arc<Lines>) -> Filter {
+    let mut properties = vec![("regex".to_owned(), "x".to_owned())];
+    for (key, value) in options {
+        properties.push(((*key).to_owned(), (*value).to_owned()));
+    }
+    let log: Arc<Lines> = Arc::clone(log);
+    Filter::new(&properties, Some(&Panicking), log).unwrap()
+}

@@ -1,0 +1,4 @@
+//! The tool `kube-audit`, run as a program.
+
+mod check;
+mod commands;
