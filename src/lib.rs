@@ -17,7 +17,11 @@
     clippy::expect_used,
     clippy::panic,
     clippy::todo,
-    clippy::unimplemented
+    clippy::unimplemented,
+    clippy::indexing_slicing,
+    clippy::string_slice
 )]
+// On its way into the list above.
+#![warn(clippy::multiple_unsafe_ops_per_block)]
 
 mod ffi;

@@ -53,6 +53,7 @@ mod bindings {
         non_camel_case_types,
         non_upper_case_globals,
         clippy::all,
+        clippy::indexing_slicing,
         reason = "generated"
     )]
 

@@ -264,6 +264,7 @@ unsafe fn start(
         settings,
         retry_limit,
         workers,
+        storage_limit,
     } = unsafe { read_output(host, ins) }?;
     log.set_level(section.log_level);
     log.start(host);
@@ -274,6 +275,11 @@ unsafe fn start(
     let set = |key: &CStr, value: &CStr| unsafe {
         (host.output.set_property)(ins, key.as_ptr(), value.as_ptr())
     };
+    if storage_limit.is_some_and(|limit| limit > 0) {
+        let line = "Fluent Bit 1.9 crashes when `storage.total_limit_size` is reached without \
+                    `storage.path`: set that in the service section, or remove the limit";
+        log.log(LogLevel::Warn, line);
+    }
     lift_retry_limit(host.version, retry_limit, log, set);
     forbid_workers(workers, log, set)?;
     let output = without_signals(|| {

@@ -178,6 +178,20 @@ fn signals_are_left_to_the_host() {
 }
 
 #[test]
+fn a_storage_limit_that_crashes_the_host_is_logged() {
+    in_each((1, 9, 0), |host| {
+        for limit in [None, Some(("storage.total_limit_size", "5M"))] {
+            let options: Vec<_> = NOWHERE.iter().copied().chain(limit).collect();
+            let pipeline = Pipeline::new().lines("t", "{}\n");
+            let finished = host.run(&pipeline.output("kube_audit", &options));
+            let expected = host.version < (2, 0, 0) && limit.is_some();
+            let line = "`storage.total_limit_size` is reached without `storage.path`";
+            assert_eq!(finished.log.contains(line), expected, "{}", finished.log);
+        }
+    });
+}
+
+#[test]
 fn workers_do_not_multiply() {
     in_each((2, 2, 0), |host| {
         let options = [NOWHERE, &[("workers", "2"), ("flush_wait", "100ms")]].concat();

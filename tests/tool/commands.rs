@@ -468,7 +468,7 @@ fn render_refuses_what_kkp_would_not_take() {
 #[test]
 fn wrong_usage_ends_with_2() {
     refused(&[], 2, &["name a command"]);
-    refused(&["evil"], 2, &["no command `evil`", "eval"]);
+    refused(&["evil"], 2, &["'evil'", "eval"]);
     refused(&["eval", SAMPLE], 2, &["--policy FILE or --preset NAME"]);
     refused(&["replay", "--polcy", "x"], 2, &["--polcy"]);
     refused(
@@ -503,9 +503,42 @@ fn wrong_usage_ends_with_2() {
 
 #[test]
 fn help_and_version() {
-    assert!(text(&tool(&["--help"]).stdout).contains("usage:"));
-    assert_eq!(
-        text(&tool(&["--version"]).stdout),
-        format!("kube-audit {}\n", env!("CARGO_PKG_VERSION"))
+    assert!(text(&tool(&["--help"]).stdout).contains("Exit status:"));
+    assert!(text(&tool(&["help", "check"]).stdout).contains("--codes"));
+    let version = format!("kube-audit {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&tool(&["-V"]).stdout), version);
+    let long = text(&tool(&["--version"]).stdout);
+    assert!(long.starts_with(&version), "{long}");
+    assert!(long.contains("Fluent Bit 1.9.3 to 5.1"), "{long}");
+}
+
+#[test]
+fn answers_go_to_a_file_if_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("kept");
+    let arguments = ["replay", "-q", SAMPLE, "-o", file.to_str().unwrap()];
+    let output = tool(&arguments);
+    assert!(output.status.success() && output.stdout.is_empty());
+    let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), sample);
+    refused(
+        &["eval", "--preset=gce", SAMPLE, "-o/no/such/folder/x"],
+        1,
+        &["/no/such/folder/x"],
     );
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    let script = text(&tool(&["generate", "completions", "bash"]).stdout);
+    assert!(script.contains("--preset") && script.contains("giantswarm"));
+    let directory = tempfile::tempdir().unwrap();
+    let pages = directory.path().join("man");
+    assert!(
+        tool(&["generate", "man", pages.to_str().unwrap()])
+            .status
+            .success()
+    );
+    let page = fs::read_to_string(pages.join("kube-audit-replay.1")).unwrap();
+    assert!(page.contains("quiet"), "{page}");
 }

@@ -40,7 +40,7 @@ impl TextFile {
 /// read goes to the findings.
 pub fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let skipped = text.len() - bare.len();
+    let skipped = text.len().saturating_sub(bare.len());
     let json = begins_with_brace(bare.as_bytes()).then(|| read_json(bare.as_bytes()));
     let documents = match json {
         Some(Ok(document)) => Ok(vec![document]),
@@ -48,12 +48,14 @@ pub fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
     };
     documents.unwrap_or_else(|fault| {
         if !is_star(bare, fault.at) {
-            findings.push(fault.at + skipped, Code::Syntax, "", fault.message);
+            let at = fault.at.saturating_add(skipped);
+            findings.push(at, Code::Syntax, "", fault.message);
             return Vec::new();
         }
         for at in unquoted_stars(bare, fault.at) {
             let message = "an unquoted `*` begins a YAML alias: put it in quotes, `\"*\"`";
-            findings.push(at + skipped, Code::UnquotedStar, "", message);
+            let at = at.saturating_add(skipped);
+            findings.push(at, Code::UnquotedStar, "", message);
         }
         Vec::new()
     })

@@ -1,50 +1,37 @@
 //! `kube-audit eval`: the decision of a policy on each event.
 
-use std::io::{self, BufWriter, Write};
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
 use kube_audit_core::policy::{Ruleset, Stage};
 use kube_audit_core::stage::{Evaluation, evaluate};
 
-use super::{Failure, input, policy};
+use super::args::{Eval, Events};
+use super::output::Output;
+use super::{Exit, Failure, input};
 
-pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
-    let mut choice = None;
-    let mut files = Vec::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => {
-                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
-            }
-            Arg::Value(file) => files.push(file),
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
-    let choice = choice
-        .ok_or_else(|| Failure::Usage("eval needs --policy FILE or --preset NAME".to_owned()))?;
-    let ruleset = Arc::new(Ruleset::compile(&choice.load()?.policy));
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut code = ExitCode::SUCCESS;
+pub fn run(arguments: Eval) -> Result<Exit, Failure> {
+    let Events { out, files } = arguments.events;
+    let policy = arguments.policy.required("eval")?.load()?.policy;
+    let ruleset = Arc::new(Ruleset::compile(&policy));
+    let mut out = Output::open(&out)?;
+    let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
         let mut written = Ok(());
         let mut write = |answer: Value| {
             if written.is_ok() {
-                written = writeln!(out, "{answer}");
+                written = out.write(format!("{answer}\n").as_bytes());
             }
         };
         if let Err(error) = evaluate(line, &ruleset, |evaluation| write(answer(&evaluation))) {
-            code = ExitCode::from(1);
+            exit = Exit::Failed;
             write(json!({ "error": format!("{}:{}: {error}", place.file, place.line) }));
         }
-        written.map_err(Failure::output)
+        written
     })?;
-    out.flush().map_err(Failure::output)?;
-    Ok(code)
+    out.finish()?;
+    Ok(exit)
 }
 
 fn answer(evaluation: &Evaluation) -> Value {

@@ -1,11 +1,8 @@
 //! `kube-audit explain`: the rule that decides on an event, and why others do not.
 
 use std::borrow::Cow;
-use std::io::{self, BufWriter, Write};
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
 use kube_audit_core::policy::{
@@ -13,29 +10,20 @@ use kube_audit_core::policy::{
 };
 use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, examine};
 
-use super::{Failure, Format, input, policy};
+use super::args::{Events, Explain, Format};
+use super::output::Output;
+use super::{Exit, Failure, input};
 
-pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
-    let mut choice = None;
-    let mut format = Format::Text;
-    let mut files = Vec::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => {
-                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
-            }
-            Arg::Long("format") => format = Format::read(&parser.value()?.string()?)?,
-            Arg::Value(file) => files.push(file),
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
-    let choice = choice
-        .ok_or_else(|| Failure::Usage("explain needs --policy FILE or --preset NAME".to_owned()))?;
-    let policy = choice.load()?;
+pub fn run(arguments: Explain) -> Result<Exit, Failure> {
+    let Explain {
+        policy,
+        format,
+        events: Events { out, files },
+    } = arguments;
+    let policy = policy.required("explain")?.load()?;
     let ruleset = Arc::new(Ruleset::compile(&policy.policy));
-    let mut out = BufWriter::new(io::stdout().lock());
-    let mut code = ExitCode::SUCCESS;
+    let mut out = Output::open(&out)?;
+    let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
         let mut explanations = Vec::new();
         let result = examine_record(line, &ruleset, |evaluation, attributes, cuts| {
@@ -50,7 +38,7 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
             }
         }
         if let Err(error) = result {
-            code = ExitCode::from(1);
+            exit = Exit::Failed;
             match format {
                 Format::Text => text += &format!("{place}: {error}\n"),
                 Format::Json => {
@@ -61,10 +49,10 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
                 }
             }
         }
-        out.write_all(text.as_bytes()).map_err(Failure::output)
+        out.write(text.as_bytes())
     })?;
-    out.flush().map_err(Failure::output)?;
-    Ok(code)
+    out.finish()?;
+    Ok(exit)
 }
 
 /// Examines a line; where it is a record of Fluent Bit's, the text under `log`.
@@ -116,7 +104,8 @@ impl Explanation {
     ) -> Explanation {
         let line_of = |rule: usize| policy.places.get(rule).map_or(0, |place| place.line);
         let rules = policy.policy.rules();
-        let decides = evaluation.decision.rule.map(|rule| rule as usize);
+        let decides = evaluation.decision.rule;
+        let decides = decides.and_then(|rule| usize::try_from(rule).ok());
         let before = rules
             .iter()
             .take(decides.unwrap_or(rules.len()))
@@ -382,8 +371,9 @@ fn listed(items: &[impl AsRef<str>]) -> String {
             item => item.to_owned(),
         })
         .collect();
-    if items.len() > MOST {
-        shown.push(format!("… {} more", items.len() - MOST));
+    match items.len().saturating_sub(MOST) {
+        0 => {}
+        more => shown.push(format!("… {more} more")),
     }
     format!("[{}]", shown.join(", "))
 }

@@ -1,22 +1,22 @@
-//! What is wrong or odd in a file, and where.
+//! Findings about files: sorts, places and messages.
 
 use std::fmt;
 
 use kube_audit_core::text::{Place, Source};
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Worth knowing; nothing is wrong.
     Note,
-    /// Works, but hardly as it was meant.
+    /// Works, but hardly as intended.
     Warning,
     /// Is refused, does not start, or loses data.
     Error,
 }
 
 impl Severity {
-    /// The name in reports.
+    /// Returns the name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Severity::Note => "note",
@@ -24,22 +24,32 @@ impl Severity {
             Severity::Error => "error",
         }
     }
+
+    /// Returns the escape sequence that begins its colour on a terminal.
+    const fn colour(self) -> &'static str {
+        match self {
+            Severity::Note => "\x1b[36m",
+            Severity::Warning => "\x1b[33m",
+            Severity::Error => "\x1b[1;31m",
+        }
+    }
 }
 
-/// One thing that was found.
+/// Finding in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where.
+    /// Position in the file.
     pub place: Place,
-    /// What sort of finding.
+    /// Sort of finding.
     pub code: Code,
-    /// The field that it is about; empty for none.
+    /// Field that it is about; empty for none.
     pub path: String,
-    /// What was found and what would be right.
+    /// Text: what was found and what would be right.
     pub message: String,
 }
 
-/// `FILE:LINE:COLUMN: SEVERITY[CODE]: FIELD: MESSAGE`
+/// Shows `FILE:LINE:COLUMN: SEVERITY[CODE]: FIELD: MESSAGE`; the alternate form has colours
+/// for a terminal.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Finding {
@@ -48,7 +58,17 @@ impl fmt::Display for Finding {
             path,
             message,
         } = self;
-        write!(f, "{place}: {}[{}]: ", code.severity().name(), code.name())?;
+        let severity = code.severity();
+        let (on, off) = match f.alternate() {
+            true => (severity.colour(), "\x1b[0m"),
+            false => ("", ""),
+        };
+        write!(
+            f,
+            "{place}: {on}{}[{}]{off}: ",
+            severity.name(),
+            code.name()
+        )?;
         if !path.is_empty() {
             write!(f, "{path}: ")?;
         }
@@ -63,7 +83,7 @@ pub struct Findings<'s> {
 }
 
 impl<'s> Findings<'s> {
-    /// None yet.
+    /// Makes an empty list for a file.
     pub fn new(source: &'s Source<'s>) -> Findings<'s> {
         Findings {
             source,
@@ -71,7 +91,7 @@ impl<'s> Findings<'s> {
         }
     }
 
-    /// Adds one at a byte offset of the file.
+    /// Adds a finding at a byte offset of the file.
     pub fn push(
         &mut self,
         at: usize,
@@ -87,7 +107,7 @@ impl<'s> Findings<'s> {
         });
     }
 
-    /// Adds one whose place is known already.
+    /// Adds a finding at a place.
     pub fn add(
         &mut self,
         place: &Place,
@@ -103,12 +123,12 @@ impl<'s> Findings<'s> {
         });
     }
 
-    /// The line of a byte offset.
+    /// Returns the line of a byte offset.
     pub fn line(&self, at: usize) -> usize {
         self.source.line(at)
     }
 
-    /// All of them, in the order of the file.
+    /// Returns all findings, in the order of the file.
     pub fn into_sorted(mut self) -> Vec<Finding> {
         let order = |finding: &Finding| (finding.place.line, finding.place.column, finding.code);
         self.list.sort_by_key(order);
@@ -116,30 +136,30 @@ impl<'s> Findings<'s> {
     }
 }
 
-/// Makes [`Code`] and what belongs to each code.
+/// Defines [`Code`] with the severity, name and meaning of each code.
 macro_rules! codes {
     ($($code:ident $severity:ident $name:literal $meaning:literal)*) => {
-        /// The sorts of findings. Their names never change.
+        /// Sort of a finding. Names never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Code {
             $(#[doc = $meaning] $code,)*
         }
 
         impl Code {
-            /// All of them.
+            /// All codes.
             pub const ALL: &[Code] = &[$(Code::$code,)*];
 
-            /// The name in reports.
+            /// Returns the name in reports.
             pub fn name(self) -> &'static str {
                 match self { $(Code::$code => $name,)* }
             }
 
-            /// How bad it is.
+            /// Returns the severity.
             pub fn severity(self) -> Severity {
                 match self { $(Code::$code => Severity::$severity,)* }
             }
 
-            /// What it means, in a few words.
+            /// Returns the meaning, in a few words.
             pub fn meaning(self) -> &'static str {
                 match self { $(Code::$code => $meaning,)* }
             }
@@ -199,8 +219,18 @@ codes! {
     PolicyLiteralStar Warning "policy-literal-star" "a `*` where there are no wildcards"
     PolicyVerb Warning "policy-verb" "a verb that no request has"
     PolicyResource Warning "policy-resource" "a resource that no request has"
-    PolicyCoreGroup Warning "policy-core-group" "a group that no request has, in the place of the core group"
+    PolicyCoreGroup Warning "policy-core-group" "a group that no API server has"
+    PolicyWrongGroup Warning "policy-wrong-group" "a resource in a group that does not have it"
     PolicyAnyGroup Note "policy-any-group" "the group `*`, which older API servers refuse"
+    PolicyUserOrGroup Warning "policy-user-or-group" "a name that no user, or no group, has"
+    PolicyResourceUrl Warning "policy-resource-url" "the path of a resource among `nonResourceURLs`"
+    PolicyDiscoveryUrl Note "policy-discovery-url" "the path of a group among `nonResourceURLs`, without its resources"
+    PolicyClusterScoped Warning "policy-cluster-scoped" "a resource without namespaces in a rule for namespaces"
+    PolicyNamelessVerb Warning "policy-nameless-verb" "`resourceNames` for requests that have no name"
+    PolicyWebSocket Warning "policy-websocket" "a rule that misses connections to pods over WebSocket"
+    PolicyDropsEverybody Warning "policy-drops-everybody" "a rule that drops the requests of all authenticated users"
+    PolicyLogsSecrets Warning "policy-logs-secrets" "a rule that logs bodies with secrets"
+    PolicyLogsSensitive Note "policy-logs-sensitive" "a rule that logs bodies that may hold secrets"
     PolicyOmitsAll Warning "policy-omits-all" "a rule whose stages are all omitted"
     PolicyNoEffect Note "policy-no-effect" "a setting that changes nothing at this level"
     PolicyLogsNothing Warning "policy-logs-nothing" "a policy whose rules are all None"

@@ -35,7 +35,7 @@ pub fn for_each_line(
             if reader.read_until(b'\n', &mut line).map_err(failed)? == 0 {
                 break;
             }
-            place.line += 1;
+            place.line = place.line.saturating_add(1);
             let line = line.strip_suffix(b"\n").unwrap_or(&line);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if !line.trim_ascii().is_empty() {

@@ -1,4 +1,4 @@
-//! The policy that a command names.
+//! The policy that a command works with.
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,23 +8,17 @@ use kube_audit_core::policy::{Parsed, Policy, Preset, Syntax};
 
 use super::Failure;
 
-/// `--policy FILE` or `--preset NAME`.
+/// Policy named by `--policy FILE` or `--preset NAME`.
+#[derive(Debug)]
 pub enum Choice {
     /// A file; `-` is standard input.
     File(OsString),
-    /// A policy that comes with the plugin.
+    /// A policy that comes with the tool.
     Preset(Preset),
 }
 
 impl Choice {
-    /// Reads the value of `--preset`.
-    pub fn preset(name: &str) -> Result<Choice, Failure> {
-        Preset::from_name(name)
-            .map(Choice::Preset)
-            .map_err(|error| Failure::Usage(format!("--preset: {error}")))
-    }
-
-    /// Reads the policy. Warnings go to standard error.
+    /// Reads the policy; warnings go to standard error.
     pub fn load(&self) -> Result<Parsed, Failure> {
         let (name, text) = match self {
             Choice::Preset(preset) => (preset.name().to_owned(), preset.text().as_bytes().to_vec()),

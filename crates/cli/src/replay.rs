@@ -1,11 +1,8 @@
 //! `kube-audit replay`: logs as the filter would leave them, and a summary by rule.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::process::ExitCode;
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use lexopt::{Arg, Parser, ValueExt};
 
 use kube_audit_core::chunk::{LineForm, LineSink, write_line_record};
 use kube_audit_core::options::{CommonOptions, Options};
@@ -14,40 +11,34 @@ use kube_audit_core::policy::{Policy, Ruleset};
 use kube_audit_core::stage::Enrichment;
 use kube_audit_core::stats::{RuleStats, Stats};
 
-use super::{Failure, input, policy};
+use super::args::{Events, Replay, ReplayForm};
+use super::output::Output;
+use super::policy::Choice;
+use super::{Exit, Failure, input};
 
 /// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
-    let mut choice = None;
-    let mut records = Vec::new();
-    let mut form = None;
-    let mut quiet = false;
-    let mut files = Vec::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("policy") => choice = Some(policy::Choice::File(parser.value()?)),
-            Arg::Long("preset") => {
-                choice = Some(policy::Choice::preset(&parser.value()?.string()?)?)
-            }
-            Arg::Long("record") => records.push(("record".to_owned(), parser.value()?.string()?)),
-            Arg::Long("output") => form = Some(line_form(&parser.value()?.string()?)?),
-            Arg::Short('q') | Arg::Long("quiet") => quiet = true,
-            Arg::Value(file) => files.push(file),
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
+pub fn run(arguments: Replay) -> Result<Exit, Failure> {
+    let Replay {
+        policy,
+        records,
+        form,
+        quiet,
+        events: Events { out, files },
+    } = arguments;
+    let records = records.into_iter();
+    let records = records.map(|pair| ("record".to_owned(), pair)).collect();
     let enrichment = enrichment(&records)?;
-    let parsed = choice.map(|choice| choice.load()).transpose()?;
+    let parsed = policy.choice().as_ref().map(Choice::load).transpose()?;
     let policy = parsed.map(|parsed| parsed.policy);
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));
     // Keys beside the event are seen in the record only.
     let form = form.unwrap_or(match enrichment.is_empty() {
-        true => LineForm::Event,
-        false => LineForm::Record,
+        true => ReplayForm::Event,
+        false => ReplayForm::Record,
     });
     let settings = Settings {
         enrichment,
@@ -55,9 +46,12 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
     };
     // No option here asks for a UUID.
     let mut pipeline = Pipeline::new(settings, ruleset, || [0; 16]);
-    let mut sink = LineSink::new(form);
+    let mut sink = LineSink::new(match form {
+        ReplayForm::Event => LineForm::Event,
+        ReplayForm::Record => LineForm::Record,
+    });
 
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let mut out = Output::open(&out)?;
     let mut progress = Progress::new(quiet);
     let mut chunk = Vec::new();
     let read = input::for_each_line(&files, |_, line| {
@@ -66,35 +60,24 @@ pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
         // A line always makes a record that can be read.
         let _ = pipeline.chunk(TAG, &chunk, &mut sink);
         progress.show(pipeline.stats());
-        let written = out.write_all(&sink.lines);
+        let written = out.write(&sink.lines);
         sink.lines.clear();
-        written.map_err(Failure::output)
+        written
     });
     pipeline.release(TAG, &mut sink);
-    out.write_all(&sink.lines)
-        .and_then(|()| out.flush())
-        .map_err(Failure::output)?;
+    out.write(&sink.lines)?;
+    out.finish()?;
     progress.clear();
     if !quiet {
         let summary = summary(pipeline.stats(), policy.as_ref());
         // Without a standard error nobody asked for a summary.
         let _ = io::stderr().write_all(summary.as_bytes());
     }
-    read.map(|()| ExitCode::SUCCESS)
+    read.map(|()| Exit::Done)
 }
 
 /// All lines have the same tag: the pieces of a split line may be in two files.
 const TAG: &[u8] = b"";
-
-fn line_form(text: &str) -> Result<LineForm, Failure> {
-    match text {
-        "event" => Ok(LineForm::Event),
-        "record" => Ok(LineForm::Record),
-        _ => Err(Failure::Usage(format!(
-            "--output is `{text}`: use event or record"
-        ))),
-    }
-}
 
 fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
     Options::filter(records)
@@ -113,7 +96,7 @@ impl Progress {
     fn new(quiet: bool) -> Progress {
         let wanted = !quiet && io::stderr().is_terminal();
         Progress {
-            next: wanted.then(|| Instant::now() + PROGRESS_INTERVAL),
+            next: wanted.then(Instant::now),
             shown: false,
         }
     }
@@ -125,7 +108,7 @@ impl Progress {
         }
         let now = Instant::now();
         if self.next.is_some_and(|next| now >= next) {
-            self.next = Some(now + PROGRESS_INTERVAL);
+            self.next = now.checked_add(PROGRESS_INTERVAL);
             self.shown = true;
             let _ = write!(
                 io::stderr(),
@@ -152,12 +135,9 @@ fn summary(stats: &Stats, policy: Option<&Policy>) -> String {
             .iter()
             .map(|rule| rule.level.name())
             .chain(["(no rule)"]);
-        for (index, (level, rule)) in levels.zip(&stats.rules).enumerate() {
-            let name = if index + 1 == stats.rules.len() {
-                "-".to_owned()
-            } else {
-                index.to_string()
-            };
+        let names = (0..policy.rules().len()).map(|index| index.to_string());
+        let names = names.chain(["-".to_owned()]);
+        for ((name, level), rule) in names.zip(levels).zip(&stats.rules) {
             let &RuleStats {
                 events,
                 bytes_in,
@@ -177,6 +157,10 @@ fn summary(stats: &Stats, policy: Option<&Policy>) -> String {
     text
 }
 
+#[expect(
+    clippy::as_conversions,
+    reason = "the nearest float is good enough for a percentage"
+)]
 fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 {
         0.0

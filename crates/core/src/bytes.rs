@@ -1,7 +1,17 @@
-//! Short strings of bytes.
+//! Comparison of short strings of bytes.
 
-/// Equality of two mostly short strings, without a call of `memcmp`: where lengths
-/// vary, calling it costs more than the comparison does.
+#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        reason = "a test that goes wrong may panic"
+    )
+)]
+
+/// Compares two mostly short strings without a call of `memcmp`, which costs more than the
+/// comparison where lengths vary.
 #[inline]
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
@@ -11,7 +21,7 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     if heads.is_empty() {
         return a.iter().zip(b).all(|(a, b)| a == b);
     }
-    // The last eight bytes overlap with what was compared before.
+    // The last eight bytes overlap with the chunks before.
     heads.iter().zip(others).all(|(a, b)| a == b) && a.last_chunk::<8>() == b.last_chunk::<8>()
 }
 

@@ -23,6 +23,8 @@
     clippy::todo,
     clippy::unimplemented
 )]
+// On their way into the list above.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice))]
 
 pub mod chunk;
 pub mod doc;

@@ -101,7 +101,7 @@ impl Metrics for Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test::{Lines, panicking_filter};
+    use crate::test::{Lines, panicking_filter, working_filter};
 
     const CHUNK: &[u8] = b"\x92\x92\xd7\0\0\0\0\x01\0\0\0\x01\x80\x81\xa3log\xa1x";
 
@@ -147,6 +147,42 @@ mod tests {
             );
             assert!(log.contains(&line), "{options:?}: {log}");
             assert_eq!(count, 1, "{options:?}");
+        }
+    }
+
+    /// A record with this text under `log`, of at most 65,535 bytes.
+    fn record(text: &str) -> Vec<u8> {
+        let mut record = b"\x92\x92\xd7\0\0\0\0\x01\0\0\0\x01\x80\x81\xa3log\xda".to_vec();
+        record.extend_from_slice(&(text.len() as u16).to_be_bytes());
+        record.extend_from_slice(text.as_bytes());
+        record
+    }
+
+    #[test]
+    fn the_chunk_after_a_panic_is_judged_as_any_other() {
+        let event = |id: &str, body: &str| {
+            record(&format!(
+                r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"{id}","stage":"ResponseComplete","verb":"get","requestObject":{{"data":"{body}"}},"annotations":{{}}}}"#
+            ))
+        };
+        let first = [event("1", "long"), event("2", "longer"), event("3", "x")].concat();
+        let second = [event("4", "secret"), event("5", "s"), CHUNK.to_vec()].concat();
+        let options = [
+            ("policy_preset", "metadata"),
+            ("record", "cluster c"),
+            ("remove_key", "stream"),
+        ];
+        for shape in ["keep", "map", "json"] {
+            let options = [&options[..], &[("output_shape", shape)]].concat();
+            let log = Arc::new(Lines::default());
+            let mut filter = panicking_filter(&options, &log);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                filter.filter(b"audit", &first)
+            }));
+            assert!(result.is_err(), "no panic");
+            let expected = working_filter(&options, &log).filter(b"audit", &second);
+            assert!(matches!(&expected, Verdict::Replaced(chunk) if !chunk.is_empty()));
+            assert_eq!(filter.filter(b"audit", &second), expected, "{shape}");
         }
     }
 

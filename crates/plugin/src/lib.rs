@@ -14,6 +14,7 @@
     clippy::todo,
     clippy::unimplemented
 )]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
 
 #[cfg(feature = "output")]
 mod batches;

@@ -283,7 +283,7 @@ mod tests {
         let large = " ".repeat(MOST_BYTES as usize + 1);
         for (content, error) in [
             ("rules: [", "policy.yaml"),
-            (&large, "the file has more than 1048576 bytes"),
+            (&large, "it has more than 8388608 bytes"),
         ] {
             fs::write(&watched.path, content).unwrap();
             for _ in 0..3 {
@@ -311,7 +311,9 @@ mod tests {
         let error = PolicyWatch::start(source, None, &Lines::default()).err();
         assert_eq!(
             error.map(|error| error.to_string()).as_deref(),
-            Some("`Policy_File` is `/dev/zero`: it is not a regular file")
+            Some(
+                "`Policy_File` is `/dev/zero`: the file cannot be read (it is a device, not a regular file)"
+            )
         );
     }
 }

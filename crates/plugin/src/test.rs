@@ -1,5 +1,6 @@
 //! Helpers of this package's tests.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Filter, Log, LogLevel, Pattern, Patterns};
@@ -21,27 +22,39 @@ impl Lines {
     }
 }
 
-/// Regular expressions that panic when they are used.
-struct Panicking;
+/// Regular expressions that panic when they are used for the first time, and then find
+/// everything.
+#[derive(Clone, Default)]
+struct PanickingOnce(Arc<AtomicBool>);
 
-impl Patterns for Panicking {
+impl Patterns for PanickingOnce {
     fn compile(&self, _: &str) -> Option<Box<dyn Pattern>> {
-        Some(Box::new(Panicking))
+        Some(Box::new(self.clone()))
     }
 }
 
-impl Pattern for Panicking {
+impl Pattern for PanickingOnce {
     fn is_in(&self, _: &[u8]) -> bool {
-        panic!("no way")
+        assert!(self.0.swap(true, Ordering::Relaxed), "no way");
+        true
     }
 }
 
 /// A filter that panics at its first record.
 pub fn panicking_filter(options: &[(&str, &str)], log: &Arc<Lines>) -> Filter {
+    filter(options, log, PanickingOnce::default())
+}
+
+/// The same filter without a panic.
+pub fn working_filter(options: &[(&str, &str)], log: &Arc<Lines>) -> Filter {
+    filter(options, log, PanickingOnce(Arc::new(AtomicBool::new(true))))
+}
+
+fn filter(options: &[(&str, &str)], log: &Arc<Lines>, patterns: PanickingOnce) -> Filter {
     let mut properties = vec![("regex".to_owned(), "x".to_owned())];
     for (key, value) in options {
         properties.push(((*key).to_owned(), (*value).to_owned()));
     }
     let log: Arc<Lines> = Arc::clone(log);
-    Filter::new(&properties, Some(&Panicking), log).unwrap()
+    Filter::new(&properties, Some(&patterns), log).unwrap()
 }

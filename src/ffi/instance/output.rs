@@ -20,6 +20,8 @@ pub struct OutputSection {
     pub retry_limit: RetryLimit,
     /// `Workers`, `None` before 2.2.0.
     pub workers: Option<c_int>,
+    /// `storage.total_limit_size` in bytes, 0 or less without a limit; `None` from 2.0.0 on.
+    pub storage_limit: Option<isize>,
 }
 
 /// The host's value of `Retry_Limit`.
@@ -50,10 +52,11 @@ struct OutputLayout {
     /// The node in the configuration's list of outputs, from 2.2.0 on, like the next one.
     node: Option<Field<abi::mk_list>>,
     workers: Option<Field<c_int>>,
+    storage_limit: Option<Field<isize>>,
 }
 
 /// The layouts, newest first, with the first version that has each.
-const LAYOUTS: [(Version, OutputLayout); 15] = [
+const LAYOUTS: [(Version, OutputLayout); 16] = [
     (Version(5, 1, 0), V5_1_0.with_end(600, 872)),
     (Version(5, 0, 3), V5_0_3.with_end(576, 840)),
     (Version(5, 0, 0), V4_0_0.with_end(568, 832)),
@@ -68,7 +71,14 @@ const LAYOUTS: [(Version, OutputLayout); 15] = [
     (Version(2, 2, 0), V2_1_0.with_end(448, 640)),
     (Version(2, 1, 0), V2_1_0),
     (Version(2, 0, 9), V2_0_9),
-    (Version(1, 9, 0), V1_9_0),
+    (Version(2, 0, 0), V1_9_0),
+    (
+        Version(1, 9, 0),
+        OutputLayout {
+            storage_limit: Some(at(592)),
+            ..V1_9_0
+        },
+    ),
 ];
 
 const V1_9_0: OutputLayout = OutputLayout {
@@ -88,6 +98,7 @@ const V1_9_0: OutputLayout = OutputLayout {
     host: at(264),
     node: None,
     workers: None,
+    storage_limit: None,
 };
 
 const V2_0_9: OutputLayout = OutputLayout {
@@ -294,6 +305,10 @@ pub unsafe fn read_output(
         },
         retry_limit,
         workers: layout.workers.map(number),
+        storage_limit: layout.storage_limit.map(|field| {
+            // SAFETY: the layout is confirmed.
+            unsafe { field.read(ins.cast()) }
+        }),
     })
 }
 
@@ -336,6 +351,8 @@ mod tests {
             }
             let is_set = layout.retry_limit_is_set;
             offsets.extend(is_set.map(|field| ("retry_limit_is_set", field.offset)));
+            let limit = layout.storage_limit;
+            offsets.extend(limit.map(|field| ("total_limit_size", field.offset)));
             offsets.extend(layout.node.map(|field| ("_head", field.offset)));
             offsets.extend(layout.workers.map(|field| ("tp_workers", field.offset)));
             offsets

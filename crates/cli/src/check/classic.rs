@@ -129,9 +129,13 @@ impl<P: Places> Reader<'_, '_, P> {
                 key: key.to_owned(),
                 value: value.to_owned(),
                 key_at,
-                value_at: self
-                    .places
-                    .value(line.number, line.indent.len() + key.len() + 1),
+                value_at: self.places.value(
+                    line.number,
+                    line.indent
+                        .len()
+                        .saturating_add(key.len())
+                        .saturating_add(1),
+                ),
             });
         }
     }

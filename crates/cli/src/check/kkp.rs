@@ -227,7 +227,7 @@ struct Places<'o> {
 
 impl Places<'_> {
     fn origin(&self, line: usize) -> Option<Origin> {
-        self.origins.get(line - 1).copied().flatten()
+        self.origins.get(line.checked_sub(1)?).copied().flatten()
     }
 }
 

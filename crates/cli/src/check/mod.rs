@@ -1,4 +1,4 @@
-//! `kube-audit check`: what is wrong with manifests, configurations and policies.
+//! `kube-audit check`: finds what is wrong with manifests, configurations and policies.
 
 mod classic;
 mod kkp;
@@ -9,51 +9,44 @@ mod rules;
 mod section;
 mod yaml;
 
-use std::io::{self, Write};
-use std::process::ExitCode;
-
-use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
 use kube_audit_core::policy::Syntax;
-use kube_audit_core::text::{self, Node, Source};
+use kube_audit_core::text::{Node, Place, Source};
 
+use super::args::{Check, Format, Out};
 use super::document::{TextFile, documents};
 use super::finding::{Code, Finding, Findings, Severity};
 use super::kkp::Release;
-use super::{Failure, Format, print};
+use super::output::Output;
+use super::{Exit, Failure};
 
-pub fn run(mut parser: Parser) -> Result<ExitCode, Failure> {
-    let mut format = Format::Text;
-    let mut release = Release::NEWEST;
-    let mut files = Vec::new();
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("format") => format = Format::read(&parser.value()?.string()?)?,
-            Arg::Long("kkp") => release = super::kkp_release(&mut parser)?,
-            Arg::Long("codes") => return print(&codes()),
-            Arg::Value(file) => files.push(file),
-            _ => return Err(arg.unexpected().into()),
-        }
+pub fn run(arguments: &Check) -> Result<Exit, Failure> {
+    if arguments.codes {
+        return write(&arguments.out, |_| codes()).map(|()| Exit::Done);
     }
-    if files.is_empty() {
-        return Err(Failure::Usage("check needs a FILE".to_owned()));
-    }
-    let files = files.iter().map(|file| TextFile::read(file));
+    let files = arguments.files.iter().map(|file| TextFile::read(file));
     let files: Vec<TextFile> = files.collect::<Result<_, _>>()?;
     let findings: Vec<Finding> = files
         .iter()
-        .flat_map(|file| check(&file.name, &file.text, release))
+        .flat_map(|file| check(&file.name, &file.text, arguments.kkp))
         .collect();
-    let report = match format {
-        Format::Text => as_text(&findings),
+    write(&arguments.out, |colours| match arguments.format {
+        Format::Text => as_text(&findings, colours),
         Format::Json => format!("{:#}\n", as_json(&findings)),
-    };
-    io::stdout()
-        .write_all(report.as_bytes())
-        .map_err(Failure::output)?;
-    let wrong = count(&findings, Severity::Error) > 0;
-    Ok(ExitCode::from(u8::from(wrong)))
+    })?;
+    Ok(match count(&findings, Severity::Error) {
+        0 => Exit::Done,
+        _ => Exit::Failed,
+    })
+}
+
+/// Writes a text, which may have colours.
+fn write(out: &Out, text: impl FnOnce(bool) -> String) -> Result<(), Failure> {
+    let mut out = Output::open(out)?;
+    let text = text(out.has_colours());
+    out.write(text.as_bytes())?;
+    out.finish()
 }
 
 fn codes() -> String {
@@ -70,7 +63,7 @@ fn codes() -> String {
         .collect()
 }
 
-/// Everything that can be said of a text; its kind is told by its content.
+/// Checks a text; its content decides on its kind.
 fn check(name: &str, content: &str, release: Release) -> Vec<Finding> {
     let source = Source::new(name, content.as_bytes());
     let mut findings = Findings::new(&source);
@@ -83,7 +76,7 @@ fn check(name: &str, content: &str, release: Release) -> Vec<Finding> {
     let mut faults = Findings::new(&source);
     let documents = documents(content, &mut faults);
     let faults = faults.into_sorted();
-    // The API server's own reader has more to say of its file.
+    // The policy's own reader has better messages for a broken policy.
     let stars = faults.iter().any(|fault| fault.code == Code::UnquotedStar);
     let policy = documents.first().is_some_and(policy::looks_like)
         || !faults.is_empty() && !stars && content.contains("audit.k8s.io/");
@@ -99,14 +92,14 @@ fn check(name: &str, content: &str, release: Release) -> Vec<Finding> {
         .filter(|document| document_of_its_own(document, release, &mut findings))
         .count();
     if known == 0 {
-        let message = "this is no Cluster with `auditLogging`, no configuration of Fluent Bit and no \
+        let message = "neither a Cluster with `auditLogging`, nor a configuration of Fluent Bit, nor an \
                        audit policy";
         findings.push(0, Code::UnknownKind, "", message);
     }
     findings.into_sorted()
 }
 
-/// Checks a document; false where it is of no kind that is checked.
+/// Checks a document; false if it is of a kind that is not checked.
 fn document_of_its_own(document: &Node, release: Release, findings: &mut Findings<'_>) -> bool {
     if yaml::looks_like(document) {
         let pipeline = yaml::read(document, findings);
@@ -128,19 +121,21 @@ fn document_of_its_own(document: &Node, release: Release, findings: &mut Finding
     any
 }
 
-/// Lines of the text itself.
+/// Byte offsets at which the lines of a text begin.
 struct Lines(Vec<usize>);
 
 impl Lines {
     fn new(text: &str) -> Lines {
-        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        let breaks = text.match_indices('\n').map(|(at, _)| at.saturating_add(1));
         Lines(std::iter::once(0).chain(breaks).collect())
     }
 }
 
 impl classic::Places for Lines {
     fn key(&self, line: usize, column: usize) -> usize {
-        self.0.get(line - 1).map_or(0, |start| start + column)
+        self.0
+            .get(line.wrapping_sub(1))
+            .map_or(0, |start| start.saturating_add(column))
     }
 
     fn value(&self, line: usize, column: usize) -> usize {
@@ -153,18 +148,19 @@ fn count(findings: &[Finding], severity: Severity) -> usize {
     findings.iter().filter(of_it).count()
 }
 
-fn as_text(findings: &[Finding]) -> String {
-    findings
-        .iter()
-        .map(|finding| format!("{finding}\n"))
-        .collect()
+fn as_text(findings: &[Finding], colours: bool) -> String {
+    let line = |finding: &Finding| match colours {
+        true => format!("{finding:#}\n"),
+        false => format!("{finding}\n"),
+    };
+    findings.iter().map(line).collect()
 }
 
 /// `{"findings": [{"severity", "code", "file", "line", "column", "path", "message"}],
 /// "errors", "warnings", "notes"}`
 fn as_json(findings: &[Finding]) -> Value {
     let list = findings.iter().map(|finding| {
-        let text::Place { name, line, column } = &finding.place;
+        let Place { name, line, column } = &finding.place;
         json!({
             "severity": finding.code.severity().name(),
             "code": finding.code.name(),

@@ -1,6 +1,7 @@
-//! `auditLogging` as it stands in a manifest.
+//! `auditLogging` of a manifest.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use kube_audit_core::text::suggest::nearest;
@@ -8,7 +9,7 @@ use kube_audit_core::text::{Entry, Node, Path, Value, shown};
 
 use super::super::finding::{Code, Findings};
 
-/// A release of KKP, as far as it matters here.
+/// Release of KKP: major and minor version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release {
     major: u32,
@@ -16,25 +17,32 @@ pub struct Release {
 }
 
 impl Release {
-    /// The newest that this tool knows.
+    /// Newest release that this tool knows.
     pub const NEWEST: Release = Release::new(2, 31);
 
-    /// `MAJOR.MINOR`
+    /// Makes a release of its two numbers.
     pub const fn new(major: u32, minor: u32) -> Release {
         Release { major, minor }
     }
 
-    /// Whether it knows CLUSTER_ID and `extraEnvs`, and puts them into filters.
+    /// True if the release has CLUSTER_ID and `extraEnvs`, and puts them into filters.
     pub fn has_variables(self) -> bool {
         self >= Release::new(2, 28)
     }
 
-    /// The Fluent Bit of its sidecar.
+    /// Returns the version of Fluent Bit in the sidecar.
     pub fn fluent_bit(self) -> &'static str {
         match self < Release::new(2, 28) {
             true => "1.9.5",
             false => "4.0.0",
         }
+    }
+}
+
+/// Shows `MAJOR.MINOR`.
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
     }
 }
 
@@ -53,7 +61,7 @@ impl FromStr for Release {
                 "`{text}` has no `sidecar.config`: it came with KKP 2.21"
             )),
             _ => Err(format!(
-                "`{text}` is no release of KKP: use one like `2.28`"
+                "`{text}` is not a release of KKP: use one like `2.28`"
             )),
         }
     }
@@ -62,11 +70,11 @@ impl FromStr for Release {
 /// `auditLogging` of a cluster, or of a seed for all its clusters.
 #[derive(Debug)]
 pub struct AuditLogging {
-    /// Where it stands.
+    /// Byte offset in the manifest.
     pub at: usize,
-    /// Name of the cluster, where a Cluster's manifest is around it.
+    /// Name of the cluster, if the manifest is that of a Cluster.
     pub cluster: Option<String>,
-    /// Whether audit logging is on; `None` where only a part of it was given.
+    /// `enabled`; `None` if only a part of `auditLogging` was given.
     pub enabled: Option<bool>,
     /// `sidecar.extraEnvs`.
     pub extra_envs: Vec<ExtraEnv>,
@@ -74,16 +82,16 @@ pub struct AuditLogging {
     pub config: Config,
 }
 
-/// One of `sidecar.extraEnvs`.
+/// Item of `sidecar.extraEnvs`.
 #[derive(Debug)]
 pub struct ExtraEnv {
-    /// Where it stands.
+    /// Byte offset in the manifest.
     pub at: usize,
     /// Name of the variable.
     pub name: String,
-    /// Its value; KKP takes no value for an empty one.
+    /// Value; KKP reads a missing one as an empty one.
     pub value: String,
-    /// Where `valueFrom` stands, which KKP does not look at.
+    /// Byte offset of `valueFrom`, which KKP ignores in filters.
     pub value_from: Option<usize>,
 }
 
@@ -98,42 +106,42 @@ pub struct Config {
     pub outputs: Vec<Section>,
 }
 
-/// Keys and values of one section, in the order in which KKP writes them.
+/// Section of a configuration, its keys in the order in which KKP writes them.
 #[derive(Debug, Default)]
 pub struct Section {
-    /// Where it stands.
+    /// Byte offset in the manifest.
     pub at: usize,
-    /// Sorted by key.
+    /// Pairs, sorted by key.
     pub entries: Vec<Pair>,
 }
 
-/// A key and its value, and where they stand.
+/// Key and value with their byte offsets.
 #[derive(Debug)]
 pub struct Pair {
-    /// The key.
+    /// Key.
     pub key: String,
-    /// Where it stands.
+    /// Byte offset in the manifest.
     pub key_at: usize,
-    /// The value.
+    /// Value.
     pub value: String,
-    /// Where it stands.
+    /// Byte offset in the manifest.
     pub value_at: usize,
 }
 
 impl AuditLogging {
-    /// What KKP puts into filters: CLUSTER_ID and `extraEnvs`. What `given` has
-    /// comes first.
+    /// Collects the variables that KKP puts into filters: CLUSTER_ID and `extraEnvs`. Those
+    /// in `given` override them.
     pub fn variables(&self, given: &[(String, String)]) -> BTreeMap<String, String> {
         let extra = self.extra_envs.iter();
         let extra = extra.map(|env| (env.name.clone(), env.value.clone()));
-        // No `extraEnvs` overrides the cluster's own name.
+        // The cluster's own name overrides `extraEnvs`.
         let own = self.cluster.iter();
         let own = own.map(|name| ("CLUSTER_ID".to_owned(), name.clone()));
         extra.chain(own).chain(given.iter().cloned()).collect()
     }
 
-    /// Puts the variables into the values of filters, as KKP does it: braces are
-    /// needed, and what is not known stays.
+    /// Puts variables into the values of filters as KKP does: only `${NAME}` in braces, and
+    /// unknown names stay.
     pub fn substitute(&mut self, variables: &BTreeMap<String, String>) {
         let values = self.config.filters.iter_mut();
         for pair in values.flat_map(|filter| &mut filter.entries) {
@@ -145,31 +153,30 @@ impl AuditLogging {
 fn substitute(text: &str, variables: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let (before, reference) = rest.split_at(at);
+    while let Some((before, after)) = rest.split_once("${") {
         out.push_str(before);
-        match variable(reference).and_then(|name| Some((name, variables.get(name)?))) {
-            Some((name, value)) => {
+        let reference = after.split_once('}').filter(|(name, _)| is_name(name));
+        match reference.and_then(|(name, rest)| Some((variables.get(name)?, rest))) {
+            Some((value, after)) => {
                 out.push_str(value);
-                rest = &reference[name.len() + "${}".len()..];
+                rest = after;
             }
             None => {
-                out.push('$');
-                rest = &reference[1..];
+                out.push_str("${");
+                rest = after;
             }
         }
     }
     out + rest
 }
 
-/// The name in a `${NAME}` that a text begins with.
-fn variable(text: &str) -> Option<&str> {
-    let (name, _) = text.strip_prefix("${")?.split_once('}')?;
+/// True for the name of a variable.
+fn is_name(text: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    (!name.is_empty() && name.bytes().all(word)).then_some(name)
+    !text.is_empty() && text.bytes().all(word)
 }
 
-/// Each `auditLogging` of a document. What is wrong with it goes to the findings.
+/// Finds each `auditLogging` of a document; adds what is wrong with it to the findings.
 pub fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
     if let Some(part) = Part::of(document) {
         let names = match part {
@@ -183,7 +190,7 @@ pub fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
         names: Names::Json,
     };
     let mut found = Vec::new();
-    // No recursion: what is still to be looked at, with the cluster around it.
+    // Nodes still to visit, each with the cluster around it; no recursion.
     let mut open = vec![(document, None)];
     while let Some((node, cluster)) = open.pop() {
         let cluster = cluster_name(node).or(cluster);
@@ -207,7 +214,7 @@ pub fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
     found
 }
 
-/// Whether a document is of a kind of KKP that may have `auditLogging`.
+/// True if a document is of a kind of KKP that may have `auditLogging`.
 pub fn may_have_audit_logging(document: &Node) -> bool {
     let kind = document.get("kind").and_then(Node::text);
     let group = document.get("apiVersion").and_then(Node::text);
@@ -215,7 +222,7 @@ pub fn may_have_audit_logging(document: &Node) -> bool {
         && group.is_some_and(|group| group.starts_with("kubermatic.k8c.io/"))
 }
 
-/// The name of a Cluster, where the node is one.
+/// Returns the name of a Cluster, if the node is one.
 fn cluster_name(node: &Node) -> Option<&str> {
     if node.get("kind")?.text() != Some("Cluster") {
         return None;
@@ -223,7 +230,7 @@ fn cluster_name(node: &Node) -> Option<&str> {
     node.get("metadata")?.get("name")?.text()
 }
 
-/// A part of a manifest that may be given alone.
+/// Part of a manifest that may be given alone.
 #[derive(Clone, Copy)]
 enum Part {
     AuditLogging,
@@ -236,7 +243,7 @@ const SIDECAR: [&str; 3] = ["config", "extraEnvs", "resources"];
 const CONFIG: [&str; 3] = ["filters", "outputs", "service"];
 
 impl Part {
-    /// The part that a document is, told by its keys.
+    /// Finds the part that a document is, by its keys.
     fn of(document: &Node) -> Option<Part> {
         let Value::Map(entries) = &document.value else {
             return None;
@@ -255,12 +262,12 @@ impl Part {
     }
 }
 
-/// How fields are spelt.
+/// Spelling of fields.
 #[derive(Clone, Copy)]
 enum Names {
-    /// As the API server takes them.
+    /// As the API server reads them.
     Json,
-    /// Also as Go's own structures have them: `Filters`.
+    /// Also as in Go's structures: `Filters`.
     Go,
 }
 
@@ -409,7 +416,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The fields of a mapping that are known by name.
+    /// Returns the known fields of a mapping; adds the others to the findings.
     fn fields<'n>(
         &mut self,
         node: &'n Node,
@@ -435,12 +442,12 @@ impl Reader<'_, '_> {
         fields
     }
 
-    /// The entries of a mapping; null stands for an empty one.
+    /// Returns the entries of a mapping; null is an empty one.
     fn entries<'n>(&mut self, node: &'n Node, path: Path<'_>) -> &'n [Entry] {
         match &node.value {
             Value::Map(entries) => {
                 for entry in entries {
-                    // What a merged mapping has, `<<`, may be overridden.
+                    // Keys of a merged mapping, `<<`, may be overridden.
                     let here = |at: usize| at >= node.at;
                     if let Some(earlier) = entry.repeats.filter(|&at| here(at) && here(entry.at)) {
                         let message = format!(
@@ -462,7 +469,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The items of a list; null stands for an empty one.
+    /// Returns the items of a list; null is an empty one.
     fn items<'n>(&mut self, node: &'n Node, path: Path<'_>) -> &'n [Node] {
         match &node.value {
             Value::List(items) => items,
@@ -474,7 +481,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A string; of another scalar its spelling, so that what follows can be checked.
+    /// Returns a string, or the spelling of another scalar, so that later checks go on.
     fn string(&mut self, node: &Node, path: Path<'_>) -> Option<String> {
         let (text, remedy) = match &node.value {
             Value::Text(text) => return Some(text.clone()),

@@ -3,7 +3,7 @@
 
 use super::manifest::{Config, Section};
 
-/// What Go's `html/template` makes of characters in text.
+/// Characters that Go's `html/template` replaces in text.
 const SPECIAL: [(char, &str); 7] = [
     ('\0', "\u{fffd}"),
     ('"', "&#34;"),
@@ -26,27 +26,27 @@ const DEFAULT_OUTPUT: &str = "
     Name    stdout
     Match   *";
 
-/// The file, and where its lines come from.
+/// Rendered file, with the origin of each line.
 pub struct Rendered {
-    /// The text.
+    /// Text of the file.
     pub text: String,
-    /// For each line, the key and value that it comes from; `None` for what the
-    /// template has itself.
+    /// For each line, the key and value that it comes from; `None` for a line of the
+    /// template.
     pub origins: Vec<Option<Origin>>,
 }
 
-/// Where a line of the file comes from.
+/// Origin of a line: a key and value of the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Where the key stands in the manifest.
+    /// Byte offset of the key in the manifest.
     pub key_at: usize,
-    /// Where the value stands.
+    /// Byte offset of the value.
     pub value_at: usize,
-    /// Whether the line stands behind a line break of key or value.
+    /// True if the line comes after a line break in the key or value.
     pub injected: bool,
 }
 
-/// Writes the file.
+/// Renders the file.
 pub fn render(config: &Config) -> Rendered {
     let mut out = Rendered {
         text: String::new(),
@@ -103,7 +103,7 @@ impl Rendered {
     }
 }
 
-/// Text as it stands in the file.
+/// Escapes a text as the template does.
 pub fn escape(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

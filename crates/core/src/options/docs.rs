@@ -43,7 +43,7 @@ Differences from `forward` of Fluent Bit 5.1 with the same section:
 ";
 
 /// The text of `docs/options.md`.
-pub fn markdown() -> String {
+fn markdown() -> String {
     let mut text = INTRODUCTION.to_owned();
     let is_ours = |def: &OptionDef| def.owner == Owner::Plugin;
     let is_in = |def: &OptionDef, section| def.is_in(section);
@@ -122,6 +122,8 @@ fn rows(text: &mut String, filter: impl Fn(&OptionDef) -> bool) {
         let default = match &def.value {
             _ if def.default.is_empty() => "–".to_owned(),
             Value::Text(_) => def.default.to_owned(),
+            // A default that depends on something is a phrase.
+            _ if def.default.contains(' ') => def.default.to_owned(),
             _ => format!("`{}`", def.default),
         };
         let _ = writeln!(

@@ -135,7 +135,9 @@ pub struct OptionDef {
     pub secrecy: Secrecy,
     /// Which HTML entities of its value are undone.
     pub entities: Entities,
-    /// A line of help.
+    /// A line of help. Only the test that writes `docs/options.md` needs it; the library must
+    /// fit into a Kubernetes Secret.
+    #[cfg(test)]
     pub help: &'static str,
 }
 
@@ -152,6 +154,7 @@ impl OptionDef {
             repeat: Repeat::Once,
             secrecy: Secrecy::Public,
             entities: Entities::Keep,
+            #[cfg(test)]
             help: "",
         }
     }
@@ -191,8 +194,14 @@ impl OptionDef {
         self
     }
 
+    #[cfg(test)]
     const fn help(mut self, help: &'static str) -> OptionDef {
         self.help = help;
+        self
+    }
+
+    #[cfg(not(test))]
+    const fn help(self, _: &'static str) -> OptionDef {
         self
     }
 
@@ -212,7 +221,7 @@ impl OptionDef {
     }
 }
 
-/// Rows are constants; the help is their documentation.
+/// Rows are constants; their documentation is the help.
 macro_rules! options {
     ($($(#[doc = $help:literal])+ $key:ident = $def:expr;)+) => {
         $($(#[doc = $help])+ pub const $key: &OptionDef = &$def.help(concat!($($help),+));)+
@@ -507,7 +516,9 @@ mod tests {
             assert!(!def.sections.is_empty() && !def.value.shape().is_empty());
             if let (Value::Choice(words), false) = (&def.value, def.default.is_empty()) {
                 let host = def.owner == Owner::Host;
-                assert!(host || words().contains(&def.default), "{}", def.name);
+                // A default that depends on something is a phrase.
+                let known = words().contains(&def.default) || def.default.contains(' ');
+                assert!(host || known, "{}", def.name);
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::input::cri::Stream;
 use crate::input::recognise::{Carrier, Content, Line, LinePlace, Prefixes};
 use crate::policy::Ruleset;
 use crate::stage::Condition;
+use crate::stage::enrich::Enrich;
 use crate::stats::Stats;
 
 pub use settings::{EventTimeSource, Format, OnOther, OutputShape, Settings};
@@ -51,14 +52,15 @@ enum Take<'t> {
 impl Pipeline {
     /// Makes a pipeline; `random` gives the bytes of UUIDs.
     pub fn new(
-        settings: Settings,
+        mut settings: Settings,
         ruleset: Option<Arc<Ruleset>>,
         random: impl FnMut() -> [u8; 16] + Send + 'static,
     ) -> Pipeline {
+        let enrich = Enrich::new(std::mem::take(&mut settings.enrichment), random);
         let mut pipeline = Pipeline {
             assembly: Assembly::new(Limits::default()),
             views: Views::default(),
-            writer: Writer::new(settings, Box::new(random)),
+            writer: Writer::new(settings, enrich),
         };
         pipeline.set_ruleset(ruleset);
         pipeline

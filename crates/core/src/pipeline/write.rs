@@ -14,19 +14,17 @@ use crate::event::kube::{Event, MapView, Member, Scratch};
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
 use crate::pipeline::settings::{EventTimeSource, OnOther, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
-use crate::stage::enrich::uuid_v4;
+use crate::stage::enrich::Enrich;
 use crate::stage::select::{Subject, Whole};
-use crate::stage::{Enrichment, Flow, Job, Stages};
+use crate::stage::{Flow, Job, Stages};
 use crate::stats::{RuleStats, Stats};
-
-type Random = Box<dyn FnMut() -> [u8; 16] + Send>;
 
 /// Applies stages, shape and enrichment, and hands records to the sink.
 pub struct Writer {
     pub settings: Settings,
     pub stages: Stages,
     pub stats: Stats,
-    random: Random,
+    enrich: Enrich,
     /// Edits of the event.
     event_edits: Edits,
     /// Edits of the record around the event, or of a body that was built.
@@ -74,12 +72,12 @@ struct Body<'b, 'a, D> {
 }
 
 impl Writer {
-    pub fn new(settings: Settings, random: Random) -> Writer {
+    pub fn new(settings: Settings, enrich: Enrich) -> Writer {
         Writer {
             settings,
             stages: Stages::default(),
             stats: Stats::default(),
-            random,
+            enrich,
             event_edits: Edits::default(),
             record_edits: Edits::default(),
             built: Built::default(),
@@ -224,19 +222,17 @@ impl Writer {
                     map: event.view(),
                     members: &scratch.members,
                 };
-                let Writer {
-                    settings,
+                let (enrich, stats) = (&mut self.enrich, &mut self.stats);
+                let edits = &mut self.event_edits;
+                finish(
+                    enrich,
                     stats,
-                    random,
-                    event_edits,
-                    ..
-                } = self;
-                let mut finish = Finish {
-                    enrichment: &settings.enrichment,
-                    random,
-                    stats,
-                };
-                finish.write(place, body, event_edits, time, extent, sink)?;
+                    place,
+                    body,
+                    edits,
+                    Written { time, extent },
+                    sink,
+                )?;
             }
             (Carrier::Map, OutputShape::Json) => {
                 self.event_edits.settle(doc);
@@ -316,10 +312,9 @@ impl Writer {
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
         let Writer {
-            settings,
+            enrich,
             stats,
-            random,
-            record_edits,
+            record_edits: edits,
             built: Built { body, scratch, .. },
             ..
         } = self;
@@ -331,13 +326,17 @@ impl Writer {
             map: &map,
             members: &scratch.members,
         };
-        record_edits.clear();
-        let mut finish = Finish {
-            enrichment: &settings.enrichment,
-            random,
+        edits.clear();
+        let extent = Extent::Item;
+        finish(
+            enrich,
             stats,
-        };
-        finish.write(place, body, record_edits, time, Extent::Item, sink)
+            place,
+            body,
+            edits,
+            Written { time, extent },
+            sink,
+        )
     }
 
     /// Writes the record with the edits that have been asked for.
@@ -353,12 +352,17 @@ impl Writer {
             map: place.map,
             members: place.members,
         };
-        let mut finish = Finish {
-            enrichment: &self.settings.enrichment,
-            random: &mut self.random,
-            stats: &mut self.stats,
-        };
-        finish.write(place, body, &mut self.record_edits, time, extent, sink)
+        let (enrich, stats) = (&mut self.enrich, &mut self.stats);
+        let edits = &mut self.record_edits;
+        finish(
+            enrich,
+            stats,
+            place,
+            body,
+            edits,
+            Written { time, extent },
+            sink,
+        )
     }
 
     /// Handles an item of a list that cannot be read, or not be written in the form that
@@ -517,54 +521,48 @@ fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits)
     edits.embed(value, offset, plan);
 }
 
-/// Everything that the writing of a record needs.
-struct Finish<'w> {
-    enrichment: &'w Enrichment,
-    random: &'w mut Random,
-    stats: &'w mut Stats,
+/// The way in which a record is written.
+#[derive(Clone, Copy)]
+struct Written {
+    /// Its time, if that is not its own.
+    time: Option<EventTime>,
+    extent: Extent,
 }
 
-impl Finish<'_> {
-    /// Enriches a body whose other edits have been asked for, and hands it to the sink.
-    #[inline]
-    fn write<'a, D: Doc<'a>>(
-        &mut self,
-        place: &Place<'_>,
-        body: Body<'_, 'a, D>,
-        edits: &mut Edits,
-        time: Option<EventTime>,
-        extent: Extent,
-        sink: &mut impl Sink,
-    ) -> Result<(), Malformed> {
-        let Body { doc, map, members } = body;
-        let range = map.at..map.end;
-        if !self.enrichment.is_empty() {
-            let uuid = match self.enrichment.uuid_key {
-                Some(_) => uuid_v4((self.random)()),
-                None => [0; 36],
-            };
-            self.enrichment
-                .apply(doc, range.clone(), members, &uuid, edits)?;
-        }
-        let plan = edits.settle(doc);
-        let is_emptied = || {
-            let left = members
-                .len()
-                .checked_add_signed(plan.members_gained(map.at));
-            !members.is_empty() && left == Some(0)
-        };
-        if plan.has(Cause::Enrich) && is_emptied() {
-            self.stats.emptied += 1;
-            sink.leave_out(place.original);
-        } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
-            sink.keep(place.original);
-        } else {
-            sink.write(place.original, time, |out| {
-                plan.apply(doc.bytes(), range, out);
-            });
-        }
-        Ok(())
+/// The one way out: enriches a body whose other edits have been asked for, and hands it to
+/// the sink.
+#[inline]
+fn finish<'a, D: Doc<'a>>(
+    enrich: &mut Enrich,
+    stats: &mut Stats,
+    place: &Place<'_>,
+    body: Body<'_, 'a, D>,
+    edits: &mut Edits,
+    written: Written,
+    sink: &mut impl Sink,
+) -> Result<(), Malformed> {
+    let Body { doc, map, members } = body;
+    let Written { time, extent } = written;
+    let range = map.at..map.end;
+    enrich.apply(doc, range.clone(), members, edits)?;
+    let plan = edits.settle(doc);
+    let is_emptied = || {
+        let left = members
+            .len()
+            .checked_add_signed(plan.members_gained(map.at));
+        !members.is_empty() && left == Some(0)
+    };
+    if plan.has(Cause::Enrich) && is_emptied() {
+        stats.emptied += 1;
+        sink.leave_out(place.original);
+    } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
+        sink.keep(place.original);
+    } else {
+        sink.write(place.original, time, |out| {
+            plan.apply(doc.bytes(), range, out);
+        });
     }
+    Ok(())
 }
 
 /// Counts an event that is kept, by its plan.

@@ -1,29 +1,29 @@
-//! What a policy looks at: the request behind an audit event.
+//! Attributes of the request that an audit event is about.
 
-/// The attributes of one request, as the API server's evaluator sees them.
+/// Attributes of one request, as the evaluator of kube-apiserver gets them.
 ///
 /// All strings are bytes: Kubernetes compares them byte by byte, and a
 /// percent-decoded path need not be UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes<'a> {
-    /// The authenticated user, `None` when authentication failed.
+    /// Authenticated user; `None` if authentication failed.
     pub user: Option<User<'a>>,
     /// Kubernetes verb, or the lower-cased HTTP method of a non-resource request.
     pub verb: &'a [u8],
-    /// What the request is about.
+    /// Target of the request.
     pub target: Target<'a>,
 }
 
-/// The authenticated user; never the impersonated one.
+/// Authenticated user; never the impersonated one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User<'a> {
     /// User name.
     pub name: &'a [u8],
-    /// Groups the user is in.
+    /// Groups of the user.
     pub groups: &'a [&'a [u8]],
 }
 
-/// A request for an API resource, or for any other path of the server.
+/// Target of a request: an API resource, or any other path of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// A request for an API resource.
@@ -35,7 +35,7 @@ pub enum Target<'a> {
     },
 }
 
-/// The API resource of a request; an empty string means that a part is absent.
+/// API resource of a request; an empty string means that a part is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resource<'a> {
     /// API group, empty for the core group.
@@ -46,6 +46,6 @@ pub struct Resource<'a> {
     pub subresource: &'a [u8],
     /// Namespace, empty for cluster-scoped and all-namespaces requests.
     pub namespace: &'a [u8],
-    /// Object name as the URL names it.
+    /// Name of the object in the URL.
     pub name: &'a [u8],
 }

@@ -1,10 +1,10 @@
-//! What is wrong, or merely odd, in a policy text.
+//! Problems of a policy text, and warnings about it.
 
 use std::fmt;
 
 use crate::text::Place;
 
-/// Why a policy was refused: everything that is wrong with it, in the API server's order.
+/// Refusal of a policy: all its problems, in the order in which kube-apiserver reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
     pub(super) problems: Vec<Problem>,
@@ -12,33 +12,28 @@ pub struct PolicyError {
 }
 
 impl PolicyError {
-    /// The problems; at least one. Each has its place in its message and fits on a line of its own.
+    /// Returns the problems, at least one. Each is shown on one line, with its place.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 
-    /// What would have been a warning; a misspelt field may explain a missing one.
+    /// Returns the warnings. They matter here too: a misspelled field may explain a missing one.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 }
 
-/// One problem or warning per line.
+/// Shows one problem or warning per line.
 impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problems = self
-            .problems
-            .iter()
-            .map(|problem| problem as &dyn fmt::Display);
-        let warnings = self
-            .warnings
-            .iter()
-            .map(|warning| warning as &dyn fmt::Display);
-        for (i, line) in problems.chain(warnings).enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            line.fmt(f)?;
+        let mut separator = "";
+        for problem in &self.problems {
+            write!(f, "{separator}{problem}")?;
+            separator = "\n";
+        }
+        for warning in &self.warnings {
+            write!(f, "{separator}{warning}")?;
+            separator = "\n";
         }
         Ok(())
     }
@@ -46,18 +41,18 @@ impl fmt::Display for PolicyError {
 
 impl std::error::Error for PolicyError {}
 
-/// One thing that is wrong.
+/// Error in a policy: it is refused because of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// Position in the text.
     pub place: Place,
-    /// The field with all its indices, such as `rules[3].resources[0].group`; empty for the whole text.
+    /// Field with all indices, such as `rules[3].resources[0].group`; empty for the whole text.
     pub path: String,
-    /// The field as kube-apiserver names it; it leaves indices out inside `resources`.
+    /// Field as kube-apiserver names it: without indices inside `resources`.
     pub field: String,
-    /// What sort of problem.
+    /// Sort of problem.
     pub kind: ProblemKind,
-    /// What was found and what would be right.
+    /// Text: what was found and what would be right.
     pub message: String,
 }
 
@@ -67,37 +62,37 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The sorts of problems, in the order in which kube-apiserver looks for them.
+/// Sorts of problems, in the order in which kube-apiserver looks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
     /// Larger or deeper than a policy can sensibly be.
     Limit,
     /// Neither JSON nor YAML.
     Syntax,
-    /// Not a `Policy` of a version of `audit.k8s.io` that is known.
+    /// Not a `Policy`, or of an unknown version of `audit.k8s.io`.
     Version,
     /// A value of the wrong type.
     Type,
-    /// A field that must be there (the API server's `FieldValueRequired`).
+    /// A required field is missing (`FieldValueRequired` of kube-apiserver).
     Required,
-    /// Not one of the names allowed (the API server's `FieldValueNotSupported`).
+    /// Not one of the allowed names (`FieldValueNotSupported` of kube-apiserver).
     NotSupported,
-    /// A value that makes no sense (the API server's `FieldValueInvalid`).
+    /// An invalid value (`FieldValueInvalid` of kube-apiserver).
     Invalid,
     /// A policy without rules.
     NoRules,
 }
 
-/// Something that kube-apiserver accepts with a warning, and that is hardly what was meant.
+/// Part of a policy that kube-apiserver accepts with a warning and that is hardly intended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// Where.
+    /// Position in the text.
     pub place: Place,
-    /// The field with all its indices.
+    /// Field with all indices.
     pub path: String,
-    /// What sort of oddity.
+    /// Sort of warning.
     pub kind: WarningKind,
-    /// What was found and what follows from it.
+    /// Text: what was found and what follows from it.
     pub message: String,
 }
 
@@ -107,12 +102,12 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The sorts of oddities.
+/// Sorts of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WarningKind {
-    /// A field that does not exist is ignored.
+    /// An unknown field, which is ignored.
     UnknownField,
-    /// A key is set more than once; the last one counts.
+    /// A key that is set more than once; the last one counts.
     DuplicateKey,
 }
 
@@ -124,7 +119,7 @@ fn located(f: &mut fmt::Formatter<'_>, place: &Place, path: &str, message: &str)
     f.write_str(message)
 }
 
-/// A problem or warning while only its byte offset is known.
+/// Problem or warning of which only the byte offset is known yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finding<K> {
     pub at: usize,
@@ -133,19 +128,19 @@ pub(super) struct Finding<K> {
     pub message: String,
 }
 
-/// Problems or warnings, up to a number beyond which nobody reads on.
+/// Problems or warnings, at most [`MAX_FINDINGS`].
 #[derive(Debug)]
 pub(super) struct Findings<K>(Vec<Finding<K>>);
 
-/// kube-apiserver stops collecting at 100 warnings, too.
+/// kube-apiserver stops at 100 warnings as well; nobody reads on.
 const MAX_FINDINGS: usize = 100;
 
 impl<K> Findings<K> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Findings(Vec::new())
     }
 
-    pub fn push(&mut self, at: usize, path: impl fmt::Display, kind: K, message: String) {
+    pub(super) fn push(&mut self, at: usize, path: impl fmt::Display, kind: K, message: String) {
         if self.0.len() < MAX_FINDINGS {
             self.0.push(Finding {
                 at,
@@ -156,7 +151,7 @@ impl<K> Findings<K> {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -1,6 +1,6 @@
-//! Levels and stages.
+//! Levels of logging, and stages of a request.
 
-/// How much of a request is logged.
+/// Amount that is logged of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Nothing.
@@ -22,7 +22,7 @@ impl Level {
         Level::RequestResponse,
     ];
 
-    /// The name in policies and events.
+    /// Returns the name in policies and events.
     pub const fn name(self) -> &'static str {
         match self {
             Level::None => "None",
@@ -32,7 +32,7 @@ impl Level {
         }
     }
 
-    /// The level of that exact name.
+    /// Finds a level by its exact name.
     pub fn from_name(name: &[u8]) -> Option<Level> {
         Level::ALL
             .into_iter()
@@ -40,7 +40,7 @@ impl Level {
     }
 }
 
-/// When in the life of a request an event was made.
+/// Point in the life of a request at which an event is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// On arrival, before the request is handled.
@@ -62,7 +62,7 @@ impl Stage {
         Stage::Panic,
     ];
 
-    /// The name in policies and events.
+    /// Returns the name in policies and events.
     pub const fn name(self) -> &'static str {
         match self {
             Stage::RequestReceived => "RequestReceived",
@@ -72,36 +72,46 @@ impl Stage {
         }
     }
 
-    /// The stage of that exact name.
+    /// Finds a stage by its exact name.
     pub fn from_name(name: &[u8]) -> Option<Stage> {
         Stage::ALL
             .into_iter()
             .find(|stage| stage.name().as_bytes() == name)
     }
+
+    /// Bit of the stage in a [`StageSet`].
+    const fn bit(self) -> u8 {
+        match self {
+            Stage::RequestReceived => 1 << 0,
+            Stage::ResponseStarted => 1 << 1,
+            Stage::ResponseComplete => 1 << 2,
+            Stage::Panic => 1 << 3,
+        }
+    }
 }
 
-/// A set of stages.
+/// Set of stages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StageSet(u8);
 
 impl StageSet {
     /// Adds a stage.
     pub fn insert(&mut self, stage: Stage) {
-        self.0 |= 1 << stage as u8;
+        self.0 |= stage.bit();
     }
 
-    /// Whether the stage is in the set.
+    /// True if the stage is in the set.
     pub fn contains(self, stage: Stage) -> bool {
-        self.0 & (1 << stage as u8) != 0
+        self.0 & stage.bit() != 0
     }
 
-    /// Stages of either set.
+    /// Returns the stages that are in either set.
     #[must_use]
     pub fn union(self, other: StageSet) -> StageSet {
         StageSet(self.0 | other.0)
     }
 
-    /// The stages of the set, in the order of a request's life.
+    /// Yields the stages of the set, in the order of a request's life.
     pub fn iter(self) -> impl Iterator<Item = Stage> {
         Stage::ALL
             .into_iter()

@@ -1,18 +1,32 @@
-//! Audit policies as kube-apiserver reads and applies them. Pure.
+//! Audit policies as kube-apiserver reads and applies them.
 //!
 //! ```text
-//! text ──crate::text──▶ tree ──decode, validate──▶ model (Policy) ──ruleset, index──▶ Ruleset ──▶ Decision
+//! text ──crate::text──▶ tree ──version, schema, decode, validate──▶ Policy ──ruleset──▶ Ruleset ──▶ Decision
 //! ```
 //!
-//! [`Policy::parse`] reads the text and says what is wrong with it,
-//! [`Ruleset::compile`] turns the policy into an immutable index,
-//! [`Ruleset::decide`] answers for one request. [`Preset`] has ready-made policies.
+//! [`Policy::parse`] reads a text and lists everything that is wrong with it,
+//! [`Ruleset::compile`] turns the policy into tables, [`Ruleset::decide`] answers for one
+//! request. [`Preset`] has ready-made policies.
+
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    unreachable_pub
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        reason = "a test that goes wrong may panic"
+    )
+)]
 
 mod attributes;
-mod cover;
 mod decode;
 mod error;
-mod index;
 mod level;
 mod model;
 mod parse;
@@ -20,10 +34,11 @@ mod preset;
 mod ruleset;
 mod schema;
 mod selectors;
+mod shadow;
 mod validate;
+mod version;
 
 pub use attributes::{Attributes, Resource, Target, User};
-pub use cover::Shadow;
 pub use error::{PolicyError, Problem, ProblemKind, Warning, WarningKind};
 pub use level::{Level, Stage, StageSet};
 pub use model::{GroupResources, Policy, Rule, Selector};
@@ -31,3 +46,4 @@ pub use parse::{Parsed, Syntax};
 pub use preset::{Preset, UnknownPreset};
 pub use ruleset::{Decision, Ruleset};
 pub(crate) use selectors::Selectors;
+pub use shadow::Shadow;

@@ -1,11 +1,11 @@
-//! A policy as it was read: valid, in the order of its rules, not yet indexed.
+//! A policy as it was read: valid, its rules in order, not yet compiled.
 
 use super::{Attributes, Level, Resource, StageSet, Target};
 
-/// A valid audit policy; made by [`Policy::parse`] or from a [`Preset`](super::Preset).
+/// Valid audit policy; made by [`Policy::parse`] or from a [`Preset`](super::Preset).
 ///
-/// There is at least one rule, and every rule passed the API server's
-/// validation: it selects resources or non-resource URLs, never both.
+/// It has at least one rule, and every rule passed the validation of kube-apiserver: it
+/// selects resources or non-resource URLs, never both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     pub(super) rules: Vec<Rule>,
@@ -14,46 +14,46 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The rules; the first that matches a request decides.
+    /// Returns the rules; the first that matches a request decides.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// Stages that are omitted whatever rule matches.
+    /// Returns the stages that are omitted whatever rule matches.
     pub fn omit_stages(&self) -> StageSet {
         self.omit_stages
     }
 
-    /// Whether managed fields are dropped where a rule says nothing about it.
+    /// True if managed fields are removed where a rule has no setting of its own.
     pub fn omit_managed_fields(&self) -> bool {
         self.omit_managed_fields
     }
 }
 
-/// One rule. An empty list selects everything; all comparisons are byte by byte.
+/// Rule of a policy. An empty list selects everything; all comparisons are byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// How much is logged of what matches.
+    /// Amount that is logged of a request that matches.
     pub level: Level,
     /// User names; no wildcards.
     pub users: Vec<String>,
-    /// User groups, of which the user must be in one; no wildcards.
+    /// User groups; the user must be in one of them; no wildcards.
     pub user_groups: Vec<String>,
     /// Verbs; no wildcards.
     pub verbs: Vec<String>,
-    /// API resources, of which one must match.
+    /// API resources; one entry must match.
     pub resources: Vec<GroupResources>,
-    /// Namespaces, where `""` stands for requests without one; no wildcards.
+    /// Namespaces; `""` selects requests without one; no wildcards.
     pub namespaces: Vec<String>,
-    /// Paths of non-resource requests; a final `*` stands for any rest.
+    /// Paths of non-resource requests; a final `*` matches any rest.
     pub non_resource_urls: Vec<String>,
     /// Stages omitted in addition to the policy's.
     pub omit_stages: StageSet,
-    /// Overrides the policy's setting.
+    /// Overrides the policy's `omitManagedFields`.
     pub omit_managed_fields: Option<bool>,
 }
 
-/// Resources of one API group.
+/// Entry of `resources`: resources of one API group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupResources {
     /// API group; `""` is the core group, `*` is any.
@@ -65,7 +65,7 @@ pub struct GroupResources {
     pub resource_names: Vec<String>,
 }
 
-/// The selectors of a rule, in the order in which they are looked at.
+/// Selector of a rule, in the order in which they are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// `users`
@@ -83,7 +83,7 @@ pub enum Selector {
 }
 
 impl Selector {
-    /// The name in policies.
+    /// Returns the name in policies.
     pub const fn name(self) -> &'static str {
         match self {
             Selector::Users => "users",
@@ -97,14 +97,14 @@ impl Selector {
 }
 
 impl Rule {
-    /// Whether the rule matches, one selector after the other.
+    /// True if the rule matches, compared one selector after the other.
     ///
-    /// The slow and plain form; [`Ruleset`](super::Ruleset) uses it for what it doesn't index.
+    /// [`Ruleset`](super::Ruleset) uses this slow, plain form for what its tables don't have.
     pub(super) fn matches(&self, request: &Attributes<'_>) -> bool {
         self.mismatch(request).is_none()
     }
 
-    /// The first selector that keeps the rule from matching; `None` if it matches.
+    /// Finds the first selector that keeps the rule from matching; `None` if it matches.
     pub fn mismatch(&self, request: &Attributes<'_>) -> Option<Selector> {
         let named = match request.user {
             Some(user) => lists(&self.users, user.name),
@@ -145,14 +145,15 @@ impl Rule {
         }
     }
 
-    /// Whether the rule's `resources` match.
+    /// True if the rule's `resources` match.
     pub(super) fn selects(&self, resource: &Resource<'_>) -> bool {
         self.resources.is_empty() || self.resources.iter().any(|entry| entry.matches(resource))
     }
 }
 
 impl GroupResources {
-    fn matches(&self, request: &Resource<'_>) -> bool {
+    /// True if the entry matches a request for a resource.
+    pub fn matches(&self, request: &Resource<'_>) -> bool {
         (self.group == "*" || self.group.as_bytes() == request.group)
             && (self.resources.is_empty()
                 || (lists(&self.resource_names, request.name)
@@ -163,7 +164,7 @@ impl GroupResources {
     }
 }
 
-/// Whether a selector lets a value through.
+/// True if a selector accepts a value.
 fn lists(list: &[String], value: &[u8]) -> bool {
     list.is_empty() || list.iter().any(|item| item.as_bytes() == value)
 }
@@ -195,7 +196,7 @@ fn spec_matches(spec: &str, path: &[u8]) -> bool {
     }
 }
 
-/// The prefix that a non-resource URL with a final `*` stands for.
+/// Returns the prefix of a non-resource URL with a final `*`.
 pub(super) fn url_prefix(spec: &str) -> Option<&str> {
     spec.strip_suffix('*')
         .map(|prefix| prefix.trim_end_matches('*'))

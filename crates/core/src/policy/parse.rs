@@ -1,44 +1,45 @@
-//! Text → policy: format, tree, types, validation, and what to say about it.
+//! From text to policy: format, tree, types, validation, and messages with places.
 
-use super::decode::{ApiVersion, KeyOrder, check_version, decode};
+use super::decode::decode;
 use super::error::{Finding, Findings};
 use super::schema::check;
 use super::validate::validate;
+use super::version::{KeyOrder, MissingVersion, read_version};
 use super::{Policy, PolicyError, Problem, ProblemKind, Warning, WarningKind};
 use crate::text::{
     Fault, FaultKind, Node, Place, Source, begins_with_brace, read_json, read_yaml, to_utf8,
 };
 
-/// Which syntax a policy text may have.
+/// Syntax of a policy text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syntax {
     /// As kube-apiserver reads its policy file: JSON if it begins with `{`, otherwise YAML.
     File,
-    /// The same, and also YAML in braces, for values that can't have line breaks; it
-    /// may leave out `apiVersion`, because what it stands in says that it is a policy.
+    /// As [`Syntax::File`], and also YAML in braces, for values that can't have line breaks.
+    /// `apiVersion` may be missing, because the option shows that it is a policy.
     Inline,
 }
 
-/// A policy, and what is odd about its text.
+/// Policy that was read from a text, with what is known about the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// The policy.
     pub policy: Policy,
-    /// What kube-apiserver would warn about.
+    /// Warnings that kube-apiserver would log.
     pub warnings: Vec<Warning>,
-    /// Where each rule stands.
+    /// Place of each rule in the text.
     pub places: Vec<Place>,
 }
 
 impl Policy {
-    /// Reads a policy as kube-apiserver does; `name` is what messages call the text.
+    /// Reads a policy as kube-apiserver does; messages call the text `name`.
     ///
-    /// `audit.k8s.io/v1`, `v1beta1` and `v1alpha1` are read alike, of several YAML
-    /// documents the first. Unknown fields and repeated keys are warnings, everything
+    /// `audit.k8s.io/v1`, `v1beta1` and `v1alpha1` are read alike, except that only v1 has
+    /// the group `*`; of several YAML documents the first counts. Unknown fields and repeated keys are warnings, everything
     /// else that is wrong is reported at once.
     ///
     /// ```
-    /// use kube_audit::policy::{Policy, Syntax};
+    /// use kube_audit_core::policy::{Policy, Syntax};
     ///
     /// let text = b"{apiVersion: audit.k8s.io/v1, rules: [{level: metadata}]}";
     /// let error = Policy::parse("Policy", text, Syntax::Inline).unwrap_err();
@@ -50,41 +51,39 @@ impl Policy {
     /// ```
     pub fn parse(name: &str, text: &[u8], syntax: Syntax) -> Result<Parsed, PolicyError> {
         let decoded = to_utf8(text);
-        let places = Report::new(name, decoded.as_deref().unwrap_or(text));
+        let located = Located::new(name, decoded.as_deref().unwrap_or(text));
         let (tree, order) = decoded
             .as_deref()
             .map_err(Clone::clone)
             .and_then(|decoded| read(text, decoded, syntax))
-            .map_err(|fault| places.refusal(fault))?;
-        let required = match syntax {
-            Syntax::File => ApiVersion::Required,
-            Syntax::Inline => ApiVersion::Optional,
+            .map_err(|fault| located.refusal(fault))?;
+        let missing = match syntax {
+            Syntax::File => MissingVersion::Refused,
+            Syntax::Inline => MissingVersion::IsV1,
         };
-        let problems = check_version(&tree, order, required);
-        if !problems.is_empty() {
-            return Err(places.error(problems, Vec::new()));
-        }
-        let line_of = |at| places.source.line(at);
+        let version = read_version(&tree, order, missing)
+            .map_err(|problems| located.error(problems, Vec::new()))?;
+        let line_of = |at| located.source.line(at);
         let report = check(&tree, &line_of);
-        let warnings = places.warnings(report.warnings);
+        let warnings = located.warnings(report.warnings);
         if !report.problems.is_empty() {
-            return Err(places.error(report.problems, warnings));
+            return Err(located.error(report.problems, warnings));
         }
         let document = decode(&tree);
         let rules = document.rules.iter();
-        let rules = rules.map(|rule| places.source.place(rule.at)).collect();
-        match validate(document) {
+        let rules = rules.map(|rule| located.source.place(rule.at)).collect();
+        match validate(document, version) {
             Ok(policy) => Ok(Parsed {
                 policy,
                 warnings,
                 places: rules,
             }),
-            Err(problems) => Err(places.error(problems, warnings)),
+            Err(problems) => Err(located.error(problems, warnings)),
         }
     }
 }
 
-/// Reads the decoded text; what the original begins with tells the syntax.
+/// Reads the decoded text; the first byte of the original decides between JSON and YAML.
 fn read(original: &[u8], text: &[u8], syntax: Syntax) -> Result<(Node, KeyOrder), Fault> {
     if !begins_with_brace(original) {
         return read_yaml_text(text);
@@ -111,24 +110,24 @@ fn read_yaml_text(text: &[u8]) -> Result<(Node, KeyOrder), Fault> {
     let text = std::str::from_utf8(text)
         .map_err(|error| Fault::syntax(error.valid_up_to(), "not valid UTF-8"))?;
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let skipped = text.len() - bare.len();
+    let skipped = text.len().saturating_sub(bare.len());
     match read_yaml(bare) {
         Ok(tree) => Ok((tree, KeyOrder::Sorted)),
         Err(fault) => Err(Fault {
-            at: fault.at + skipped,
+            at: fault.at.saturating_add(skipped),
             ..fault
         }),
     }
 }
 
-/// Findings with the places of their offsets.
-struct Report<'a> {
+/// Text whose findings get places instead of byte offsets.
+struct Located<'a> {
     source: Source<'a>,
 }
 
-impl<'a> Report<'a> {
-    fn new(name: &str, text: &'a [u8]) -> Report<'a> {
-        Report {
+impl<'a> Located<'a> {
+    fn new(name: &str, text: &'a [u8]) -> Located<'a> {
+        Located {
             source: Source::new(name, text),
         }
     }
@@ -153,7 +152,7 @@ impl<'a> Report<'a> {
         } in findings
         {
             let field = api_field(&path);
-            // As the API server does it: what reads the same is said once.
+            // kube-apiserver reports equal messages once.
             let known = |problem: &Problem| problem.field == field && problem.message == message;
             if !problems.iter().any(known) {
                 problems.push(Problem {
@@ -188,7 +187,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The path without the index after `resources`, which the API server leaves out.
+/// Returns the path as kube-apiserver has it: without the index after `resources`.
 fn api_field(path: &str) -> String {
     const LIST: &str = ".resources[";
     match path
@@ -230,6 +229,37 @@ mod tests {
                 ],
             ),
             (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - apiGroups: [apps]\n    resources: [deployments]\n",
+                &[
+                    "p:5:5: rules[0].resources[0].apiGroups: unknown field; did you mean `group`? \
+                   it is ignored, so this entry means `deployments` of the core group",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - username: bob\n  - {verbs: [get], group: apps}\n",
+                &[
+                    "p:5:5: rules[0].resources[0].username: unknown field; did you mean `users` of the \
+                   rule? it is ignored, so this entry means all of the core group",
+                    "p:6:6: rules[0].resources[1].verbs: not a field of the entry of `resources`, but of \
+                   the rule: it is ignored, so this entry means all of the group `apps`",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  groups: [system:nodes]\n",
+                &[
+                    "p:4:3: rules[0].groups: unknown field; did you mean `userGroups`? \
+                   it is ignored, so the rule matches more requests than intended",
+                ],
+            ),
+            (
+                "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - group: [a, b]\n  - group: [c]\n",
+                &[
+                    "p:5:12: rules[0].resources[0].group: found a list, expected a string: \
+                   it takes one value, so repeat what it belongs to for each",
+                    "p:6:12: rules[0].resources[1].group: found a list, expected a string: write `\"c\"`",
+                ],
+            ),
+            (
                 "apiVersion: audit.k8s.io/v1\nrules:\n- level: None\n  resources:\n  - group: apps/v1\n",
                 &[
                     "p:5:12: rules[0].resources[0].group: invalid value `apps/v1`: \
@@ -265,6 +295,27 @@ mod tests {
             ),
         ] {
             assert_eq!(messages(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_group_star_is_refused_by_versions_whose_servers_refuse_it() {
+        let policy = |version: &str, group: &str| {
+            messages(&format!(
+                "apiVersion: audit.k8s.io/{version}\nrules:\n- level: None\n  resources:\n  - group: \"{group}\"\n"
+            ))
+        };
+        assert_eq!(policy("v1", "*"), [""; 0]);
+        for version in ["v1beta1", "v1alpha1"] {
+            assert_eq!(policy(version, "apps"), [""; 0]);
+            assert_eq!(
+                policy(version, "*"),
+                [format!(
+                    "p:5:12: rules[0].resources[0].group: invalid value `*`: every kube-apiserver \
+                     that reads `audit.k8s.io/{version}` refuses it; name each group, or write \
+                     `apiVersion: audit.k8s.io/v1` for kube-apiserver 1.36 and later"
+                )]
+            );
         }
     }
 

@@ -3,14 +3,14 @@
 use super::{Parsed, Policy, PolicyError, Syntax};
 use crate::text::suggest::nearest;
 
-/// A policy that comes with the product.
+/// Policy that comes with the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// Everything at level Metadata.
     Metadata,
     /// Kubermatic's `minimal`: changes to workloads, access to pods and secrets, nothing else.
     Minimal,
-    /// Kubermatic's `recommended`: the same at least, and everything else at level Metadata.
+    /// Kubermatic's `recommended`: as `minimal`, and everything else at level Metadata.
     Recommended,
     /// The policy of Kubernetes on Google Compute Engine.
     Gce,
@@ -18,7 +18,7 @@ pub enum Preset {
     Giantswarm,
 }
 
-/// A preset that does not exist.
+/// Error for the name of a preset that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown preset `{name}`: {}presets are {}", hint(*.nearest), names().join(", "))]
 pub struct UnknownPreset {
@@ -37,7 +37,7 @@ fn names() -> [&'static str; 5] {
 }
 
 impl Preset {
-    /// All presets, from the shortest log to the longest policy.
+    /// All presets, shortest policy first.
     pub const ALL: [Preset; 5] = [
         Preset::Metadata,
         Preset::Minimal,
@@ -46,7 +46,7 @@ impl Preset {
         Preset::Giantswarm,
     ];
 
-    /// The name in configurations.
+    /// Returns the name in configurations.
     pub const fn name(self) -> &'static str {
         match self {
             Preset::Metadata => "metadata",
@@ -57,7 +57,7 @@ impl Preset {
         }
     }
 
-    /// The preset of that name, in any case.
+    /// Finds a preset by its name, in any case.
     pub fn from_name(name: &str) -> Result<Preset, UnknownPreset> {
         Preset::ALL
             .into_iter()
@@ -68,7 +68,7 @@ impl Preset {
             })
     }
 
-    /// The text, commented YAML that kube-apiserver takes as it is.
+    /// Returns the text: commented YAML that kube-apiserver accepts.
     pub const fn text(self) -> &'static str {
         match self {
             Preset::Metadata => include_str!("presets/metadata.yaml"),
@@ -79,7 +79,7 @@ impl Preset {
         }
     }
 
-    /// The policy. Fails only if the text above is broken, which a test rules out.
+    /// Parses the policy. Fails only if the text is broken, which a test rules out.
     pub fn policy(self) -> Result<Policy, PolicyError> {
         let name = format!("preset {}", self.name());
         Policy::parse(&name, self.text().as_bytes(), Syntax::File)

@@ -1,11 +1,11 @@
-//! Which fields a policy has and of which types: type errors, unknown fields, repeated keys.
+//! Fields of a policy and their types: finds type errors, unknown fields and repeated keys.
 
 use super::error::Findings;
 use super::{ProblemKind, WarningKind};
 use crate::text::suggest::nearest;
-use crate::text::{Node, Path, Value, shown};
+use crate::text::{Entry, Node, Path, Value, shown};
 
-/// The type of a value. Null fits every type.
+/// Type of a value. Null fits every type.
 enum Shape {
     Anything,
     Text,
@@ -18,7 +18,7 @@ enum Shape {
     Object(&'static Object),
 }
 
-/// A mapping with known fields.
+/// Type of a mapping with known fields.
 struct Object {
     name: &'static str,
     fields: &'static [Field],
@@ -27,7 +27,7 @@ struct Object {
 struct Field {
     name: &'static str,
     shape: Shape,
-    /// What happens when a misspelling of the field is ignored.
+    /// Effect of a misspelling of the field, for messages.
     when_ignored: &'static str,
 }
 
@@ -94,17 +94,31 @@ static RULE: Object = Object {
 static GROUP_RESOURCES: Object = Object {
     name: "entry of `resources`",
     fields: &[
-        field(
-            "group",
-            Shape::Text,
-            "it is ignored, so the entry stands for the core group",
-        ),
-        field("resources", TEXTS, WIDENED),
-        field("resourceNames", TEXTS, WIDENED),
+        field("group", Shape::Text, IGNORED),
+        field("resources", TEXTS, IGNORED),
+        field("resourceNames", TEXTS, IGNORED),
     ],
 };
 
-/// `ObjectMeta` of `meta.k8s.io/v1`; it means nothing for a policy, but must be well-formed.
+/// Names that other APIs, RBAC above all, have for fields of a rule or of an entry of
+/// `resources`; too far from ours for [`nearest`].
+const SYNONYMS: &[(&str, &str)] = &[
+    ("apiGroup", "group"),
+    ("apiGroups", "group"),
+    ("groups", "userGroups"),
+    ("group", "userGroups"),
+    ("userGroup", "userGroups"),
+    ("username", "users"),
+    ("usernames", "users"),
+    ("userName", "users"),
+    ("name", "resourceNames"),
+    ("names", "resourceNames"),
+    ("namespaceNames", "namespaces"),
+    ("paths", "nonResourceURLs"),
+    ("urls", "nonResourceURLs"),
+];
+
+/// `ObjectMeta` of `meta.k8s.io/v1`; kube-apiserver ignores it, but refuses a malformed one.
 static METADATA: Object = Object {
     name: "metadata",
     fields: &[
@@ -159,17 +173,17 @@ static MANAGED_FIELDS: Object = Object {
     ],
 };
 
-/// What the check of a whole policy brought to light.
-pub(super) struct Report<'a> {
+/// Findings about the fields of a policy.
+pub(super) struct FieldReport<'a> {
     pub problems: Findings<ProblemKind>,
     pub warnings: Findings<WarningKind>,
-    /// The number of the line at an offset, for "first set on line 3".
+    /// Returns the number of the line at an offset, for "first set on line 3".
     line_of: &'a dyn Fn(usize) -> usize,
 }
 
-/// Compares a policy with what it may look like.
-pub(super) fn check<'a>(policy: &Node, line_of: &'a dyn Fn(usize) -> usize) -> Report<'a> {
-    let mut report = Report {
+/// Compares a document with the schema of a policy.
+pub(super) fn check<'a>(policy: &Node, line_of: &'a dyn Fn(usize) -> usize) -> FieldReport<'a> {
+    let mut report = FieldReport {
         problems: Findings::new(),
         warnings: Findings::new(),
         line_of,
@@ -178,7 +192,7 @@ pub(super) fn check<'a>(policy: &Node, line_of: &'a dyn Fn(usize) -> usize) -> R
     report
 }
 
-impl Report<'_> {
+impl FieldReport<'_> {
     /// Recursion ends where the schema ends.
     fn check(&mut self, node: &Node, shape: &Shape, path: Path<'_>) {
         match (shape, &node.value) {
@@ -205,7 +219,7 @@ impl Report<'_> {
                     self.repetition(entry.at, entry.repeats, path);
                     match object.fields.iter().find(|field| field.name == entry.key) {
                         Some(field) => self.check(&entry.value, &field.shape, path),
-                        None => self.unknown(entry.at, &entry.key, object, path),
+                        None => self.unknown(entry, entries, object, path),
                     }
                 }
             }
@@ -226,38 +240,71 @@ impl Report<'_> {
         }
     }
 
-    fn unknown(&mut self, at: usize, name: &str, object: &Object, path: Path<'_>) {
-        let names = object.fields.iter().map(|field| field.name);
-        let meant = nearest(name, names).and_then(|meant| object.field(meant));
-        // A selector that slipped into an entry of `resources` by wrong indentation.
-        let home = [&RULE, &POLICY]
-            .into_iter()
-            .find(|other| other.field(name).is_some());
-        let message = match (meant, home) {
-            (Some(meant), _) => {
-                format!(
-                    "unknown field; did you mean `{}`? {}",
-                    meant.name, meant.when_ignored
-                )
-            }
-            (None, Some(home)) => {
-                let when_ignored = home.field(name).map_or(IGNORED, |field| field.when_ignored);
-                let home = home.name;
-                format!(
-                    "no field of the {}, but of the {home}: {when_ignored}",
-                    object.name
-                )
-            }
-            (None, None) => format!("unknown field of the {}: {IGNORED}", object.name),
+    fn unknown(&mut self, entry: &Entry, siblings: &[Entry], object: &Object, path: Path<'_>) {
+        let name = entry.key.as_str();
+        let of_entries = std::ptr::eq(object, &GROUP_RESOURCES);
+        let effect = |when_ignored: &str| match of_entries {
+            true => format!("{IGNORED}, so this entry means {}", meaning(siblings)),
+            false => when_ignored.to_owned(),
+        };
+        // A selector that got into an entry of `resources` by wrong indentation.
+        let mut others = [&RULE, &POLICY].into_iter();
+        let home = others.find_map(|other| Some((other, other.field(name)?)));
+        let message = if let Some((home, field)) = home {
+            format!(
+                "not a field of the {}, but of the {}: {}",
+                object.name,
+                home.name,
+                effect(field.when_ignored)
+            )
+        } else if let Some(meant) = object.meant_by(name) {
+            format!(
+                "unknown field; did you mean `{}`? {}",
+                meant.name,
+                effect(meant.when_ignored)
+            )
+        } else if let Some(meant) = of_entries.then(|| RULE.meant_by(name)).flatten() {
+            format!(
+                "unknown field; did you mean `{}` of the rule? {}",
+                meant.name,
+                effect(meant.when_ignored)
+            )
+        } else {
+            format!("unknown field of the {}: {}", object.name, effect(IGNORED))
         };
         self.warnings
-            .push(at, path, WarningKind::UnknownField, message);
+            .push(entry.at, path, WarningKind::UnknownField, message);
     }
 }
 
 impl Object {
     fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Finds the field that an unknown name probably means.
+    fn meant_by(&self, name: &str) -> Option<&'static Field> {
+        let synonyms = SYNONYMS.iter().filter(|(synonym, _)| *synonym == name);
+        let by_synonym = synonyms.filter_map(|(_, meant)| self.field(meant)).next();
+        by_synonym
+            .or_else(|| self.field(nearest(name, self.fields.iter().map(|field| field.name))?))
+    }
+}
+
+/// Describes what an entry of `resources` selects.
+fn meaning(entry: &[Entry]) -> String {
+    let value = |name: &str| entry.iter().rfind(|field| field.key == name);
+    let group = value("group").and_then(|field| field.value.text());
+    let group = match group.unwrap_or_default() {
+        "" => "the core group".to_owned(),
+        "*" => "all groups".to_owned(),
+        group => format!("the group `{}`", shown(group)),
+    };
+    let resources = value("resources").map_or(&[][..], |field| field.value.items());
+    let resources: Vec<&str> = resources.iter().filter_map(Node::text).collect();
+    match resources.is_empty() {
+        true => format!("all of {group}"),
+        false => format!("`{}` of {group}", shown(&resources.join(", "))),
     }
 }
 
@@ -267,6 +314,15 @@ fn mismatch(shape: &Shape, found: &Value) -> String {
             "a string",
             format!(": put it in quotes, `\"{}\"`", shown(spelling)),
         ),
+        (Shape::Text, Value::List(items)) => {
+            let remedy = match items.as_slice() {
+                [item] => item.text().map_or(String::new(), |text| {
+                    format!(": write `\"{}\"`", shown(text))
+                }),
+                _ => ": it takes one value, so repeat what it belongs to for each".to_owned(),
+            };
+            ("a string", remedy)
+        }
         (Shape::Text | Shape::Anything, _) => ("a string", String::new()),
         (Shape::Bool, _) => ("`true` or `false`", String::new()),
         (Shape::Integer, _) => ("a whole number", String::new()),
@@ -286,46 +342,48 @@ fn mismatch(shape: &Shape, found: &Value) -> String {
     format!("found {found}, expected {expected}{remedy}")
 }
 
-/// Whether Go's `time.RFC3339` fits.
+/// True for a time that Go's `time.RFC3339` accepts.
 fn is_rfc3339(text: &str) -> bool {
-    let number = |range: std::ops::Range<usize>| -> Option<u32> {
-        let digits = text.get(range)?;
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| digits.parse().ok())?
-    };
     let fits = || {
-        let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-        let separated = separators
-            .iter()
-            .all(|&(i, separator)| text.as_bytes().get(i) == Some(&separator));
-        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        let (date, rest) = text.split_at_checked("YYYY-MM-DD".len())?;
+        let (clock, rest) = rest.strip_prefix('T')?.split_at_checked("hh:mm:ss".len())?;
+        let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
         let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
         let days = match month {
-            2 => 28 + u32::from(leap),
+            2 if leap => 29,
+            2 => 28,
             4 | 6 | 9 | 11 => 30,
             1..=12 => 31,
             _ => 0,
         };
-        let rest = text.get(19..)?;
-        let fraction = rest.strip_prefix(['.', ',']).map(|rest| {
-            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-            (digits > 0).then(|| &rest[digits..])
-        });
-        let zone = fraction.unwrap_or(Some(rest))?;
-        let offset = zone.strip_prefix(['+', '-']).is_some_and(|offset| {
-            let start = text.len() - offset.len();
-            offset.len() == 5
-                && offset.as_bytes().get(2) == Some(&b':')
-                && number(start..start + 2).is_some_and(|hours| hours <= 24)
-                && number(start + 3..start + 5).is_some_and(|minutes| minutes <= 60)
-        });
-        let clock = hour < 24 && minute < 60 && second < 60;
-        Some(separated && (1..=days).contains(&day) && clock && (zone == "Z" || offset))
+        let zone = match rest.strip_prefix(['.', ',']) {
+            Some(fraction) => {
+                let zone = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+                (zone.len() < fraction.len()).then_some(zone)?
+            }
+            None => rest,
+        };
+        let offset = zone.strip_prefix(['+', '-']);
+        let offset = offset.and_then(|offset| numbers(offset, ':', [2, 2]));
+        let has_zone =
+            zone == "Z" || offset.is_some_and(|[hours, minutes]| hours <= 24 && minutes <= 60);
+        let is_clock = hour < 24 && minute < 60 && second < 60;
+        Some((1..=days).contains(&day) && is_clock && has_zone)
     };
     fits().unwrap_or(false)
+}
+
+/// Reads numbers of fixed widths with a separator between them.
+fn numbers<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> Option<[u32; N]> {
+    let mut parts = text.split(separator);
+    let mut numbers = [0; N];
+    for (number, width) in numbers.iter_mut().zip(widths) {
+        let digits = parts.next()?;
+        let fits = digits.len() == width && digits.bytes().all(|byte| byte.is_ascii_digit());
+        *number = fits.then(|| digits.parse().ok())??;
+    }
+    parts.next().is_none().then_some(numbers)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Selectors of rules outside of policies: whatever else matches requests does it the
 //! way policies do.
 
-use super::decode::{self, RuleDoc, Text};
+use super::decode::{self, RuleDoc, Spanned};
 use super::{Attributes, Level, Rule, Selector, validate};
 use crate::text::{Node, Path};
 
@@ -28,7 +28,7 @@ impl Selectors {
     pub(crate) fn read(node: &Node, path: Path<'_>) -> (Selectors, Vec<SelectorProblem>) {
         let mut doc = RuleDoc::default();
         decode::rule(node, &mut doc);
-        doc.level = Text {
+        doc.level = Spanned {
             value: Level::Metadata.name().to_owned(),
             at: node.at,
         };

@@ -1,13 +1,17 @@
-//! The API server's validation of an audit policy: same checks, same order, all problems at once.
+//! Validation of a policy as kube-apiserver does it: same checks, same order, all problems at once.
 
-use super::decode::{GroupResourcesDoc, PolicyDoc, RuleDoc, Text};
+use super::decode::{GroupResourcesDoc, PolicyDoc, RuleDoc, Spanned};
 use super::error::Findings;
+use super::version::ApiVersion;
 use super::{GroupResources, Level, Policy, ProblemKind, Rule, Stage, StageSet};
 use crate::text::suggest::nearest;
 use crate::text::{Path, shown};
 
-/// The policy, if nothing is wrong with it.
-pub(super) fn validate(doc: PolicyDoc) -> Result<Policy, Findings<ProblemKind>> {
+/// Validates a document as servers that read its version do.
+pub(super) fn validate(
+    doc: PolicyDoc,
+    version: ApiVersion,
+) -> Result<Policy, Findings<ProblemKind>> {
     let mut problems = Findings::new();
     let omit_stages = stages(&doc.omit_stages, Path::Root, &mut problems);
     let rules_path = Path::Root.field("rules");
@@ -16,7 +20,7 @@ pub(super) fn validate(doc: PolicyDoc) -> Result<Policy, Findings<ProblemKind>> 
         .rules
         .into_iter()
         .enumerate()
-        .map(|(i, doc)| rule(doc, rules_path.item(i), &mut problems))
+        .map(|(i, doc)| rule(doc, version, rules_path.item(i), &mut problems))
         .collect();
     if problems.is_empty() && rules.is_empty() {
         let message = "a policy needs at least one rule".to_owned();
@@ -32,14 +36,19 @@ pub(super) fn validate(doc: PolicyDoc) -> Result<Policy, Findings<ProblemKind>> 
     })
 }
 
-/// Validates a rule that is not part of a policy.
+/// Validates a rule that is not part of a policy, as the newest servers read rules.
 pub(super) fn rule_alone(doc: RuleDoc, path: Path<'_>) -> (Rule, Findings<ProblemKind>) {
     let mut problems = Findings::new();
-    let rule = rule(doc, path, &mut problems);
+    let rule = rule(doc, ApiVersion::V1, path, &mut problems);
     (rule, problems)
 }
 
-fn rule(doc: RuleDoc, path: Path<'_>, problems: &mut Findings<ProblemKind>) -> Rule {
+fn rule(
+    doc: RuleDoc,
+    version: ApiVersion,
+    path: Path<'_>,
+    problems: &mut Findings<ProblemKind>,
+) -> Rule {
     let level = level(&doc, path, problems);
     let urls_path = path.field("nonResourceURLs");
     for (i, url) in doc.non_resource_urls.iter().enumerate() {
@@ -47,7 +56,7 @@ fn rule(doc: RuleDoc, path: Path<'_>, problems: &mut Findings<ProblemKind>) -> R
     }
     let resources_path = path.field("resources");
     for (i, entry) in doc.resources.iter().enumerate() {
-        group_resources(entry, resources_path.item(i), problems);
+        group_resources(entry, version, resources_path.item(i), problems);
     }
     let omit_stages = stages(&doc.omit_stages, path, problems);
     if let Some(url) = doc.non_resource_urls.first()
@@ -78,12 +87,12 @@ fn rule(doc: RuleDoc, path: Path<'_>, problems: &mut Findings<ProblemKind>) -> R
     }
 }
 
-fn texts(texts: Vec<Text>) -> Vec<String> {
+fn texts(texts: Vec<Spanned>) -> Vec<String> {
     texts.into_iter().map(|text| text.value).collect()
 }
 
 fn level(rule: &RuleDoc, path: Path<'_>, problems: &mut Findings<ProblemKind>) -> Level {
-    let Text { value, at } = &rule.level;
+    let Spanned { value, at } = &rule.level;
     let path = path.field("level");
     let names = Level::ALL.map(Level::name);
     let listed = names.join(", ");
@@ -102,10 +111,10 @@ fn level(rule: &RuleDoc, path: Path<'_>, problems: &mut Findings<ProblemKind>) -
     Level::None
 }
 
-fn stages(list: &[Text], path: Path<'_>, problems: &mut Findings<ProblemKind>) -> StageSet {
+fn stages(list: &[Spanned], path: Path<'_>, problems: &mut Findings<ProblemKind>) -> StageSet {
     let path = path.field("omitStages");
     let mut set = StageSet::default();
-    for (i, Text { value, at }) in list.iter().enumerate() {
+    for (i, Spanned { value, at }) in list.iter().enumerate() {
         match Stage::from_name(value.as_bytes()) {
             Some(stage) => set.insert(stage),
             None => {
@@ -127,8 +136,8 @@ fn remedy(found: &str, names: &[&str], what: &str) -> String {
     }
 }
 
-fn non_resource_url(url: &Text, path: Path<'_>, problems: &mut Findings<ProblemKind>) {
-    let Text { value, at } = url;
+fn non_resource_url(url: &Spanned, path: Path<'_>, problems: &mut Findings<ProblemKind>) {
+    let Spanned { value, at } = url;
     if value == "*" {
         return;
     }
@@ -137,7 +146,7 @@ fn non_resource_url(url: &Text, path: Path<'_>, problems: &mut Findings<ProblemK
         let message = format!("invalid value `{spelled}`: it must begin with `/`, or be `*` alone");
         problems.push(*at, path, ProblemKind::Invalid, message);
     }
-    if value.find('*').is_some_and(|star| star + 1 < value.len()) {
+    if value.strip_suffix('*').unwrap_or(value).contains('*') {
         let message =
             format!("invalid value `{spelled}`: `*` is allowed as the last character only");
         problems.push(*at, path, ProblemKind::Invalid, message);
@@ -146,23 +155,35 @@ fn non_resource_url(url: &Text, path: Path<'_>, problems: &mut Findings<ProblemK
 
 fn group_resources(
     entry: &GroupResourcesDoc,
+    version: ApiVersion,
     path: Path<'_>,
     problems: &mut Findings<ProblemKind>,
 ) {
-    let Text { value: group, at } = &entry.group;
-    // `*` since kube-apiserver 1.36.
-    if !group.is_empty() && group != "*" {
-        let path = path.field("group");
-        let spelled = shown(group);
-        if group.len() > MAX_SUBDOMAIN {
-            let message = format!(
-                "invalid value `{spelled}`: it must not be longer than {MAX_SUBDOMAIN} bytes"
-            );
-            problems.push(*at, path, ProblemKind::Invalid, message);
-        }
-        if !group.split('.').all(is_label) {
-            let message = format!("invalid value `{spelled}`: {}", group_remedy(group));
-            problems.push(*at, path, ProblemKind::Invalid, message);
+    let Spanned { value: group, at } = &entry.group;
+    let group_path = path.field("group");
+    let mut invalid = |message| problems.push(*at, group_path, ProblemKind::Invalid, message);
+    match group.as_str() {
+        "" => {}
+        "*" if version.has_any_group() => {}
+        "*" => invalid(format!(
+            "invalid value `*`: every kube-apiserver that reads `{}` refuses it; name each group, \
+             or write `apiVersion: {}` for kube-apiserver 1.36 and later",
+            version.name(),
+            ApiVersion::V1.name()
+        )),
+        _ => {
+            let spelled = shown(group);
+            if group.len() > MAX_SUBDOMAIN {
+                invalid(format!(
+                    "invalid value `{spelled}`: it must not be longer than {MAX_SUBDOMAIN} bytes"
+                ));
+            }
+            if !group.split('.').all(is_label) {
+                invalid(format!(
+                    "invalid value `{spelled}`: {}",
+                    group_remedy(group)
+                ));
+            }
         }
     }
     if let Some(name) = entry.resource_names.first()

@@ -67,32 +67,67 @@ impl Enrichment {
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.keys == KeyRule::KeepAll && self.uuid_key.is_none()
     }
+}
 
-    /// Asks for the edits of a record's map, which gets this UUID.
+/// The stage, with its options and a source of random bytes for UUIDs.
+pub struct Enrich {
+    options: Enrichment,
+    random: Box<dyn FnMut() -> [u8; 16] + Send>,
+}
+
+impl Enrich {
+    /// Makes the stage from its options.
+    pub fn new(options: Enrichment, random: impl FnMut() -> [u8; 16] + Send + 'static) -> Enrich {
+        Enrich {
+            options,
+            random: Box::new(random),
+        }
+    }
+
+    /// Asks for the edits of a record's map.
+    #[inline]
     pub fn apply<'a, D: Doc<'a>>(
-        &self,
+        &mut self,
         doc: D,
         map: Range<usize>,
         members: &[Member],
-        uuid: &[u8; 36],
         edits: &mut Edits,
     ) -> Result<(), Malformed> {
-        if self.keys != KeyRule::KeepAll {
+        match self.options.is_empty() {
+            true => Ok(()),
+            false => self.edit(doc, map, members, edits),
+        }
+    }
+
+    fn edit<'a, D: Doc<'a>>(
+        &mut self,
+        doc: D,
+        map: Range<usize>,
+        members: &[Member],
+        edits: &mut Edits,
+    ) -> Result<(), Malformed> {
+        let Enrichment {
+            records,
+            keys,
+            uuid_key,
+        } = &self.options;
+        if *keys != KeyRule::KeepAll {
             for member in members {
-                if !self.keys.keep(&doc.key(member.start)?.value()) {
+                if !keys.keep(&doc.key(member.start)?.value()) {
                     edits.remove_member(map.start, member.start..member.end, Cause::Enrich);
                 }
             }
         }
-        let records = self
-            .records
-            .iter()
-            .map(|(key, value)| (&key[..], &value[..]));
-        let uuid = self.uuid_key.iter().map(|key| (&key[..], &uuid[..]));
-        for (key, value) in records.chain(uuid) {
+        let mut append = |key: &[u8], value: &[u8]| {
             edits.append_member(doc, map.clone(), key, Cause::Enrich, |out| {
                 D::write_text(out, value);
             });
+        };
+        for (key, value) in records {
+            append(key, value);
+        }
+        if let Some(key) = uuid_key {
+            append(key, &uuid_v4((self.random)()));
         }
         Ok(())
     }
@@ -111,7 +146,7 @@ impl KeyRule {
 }
 
 /// A UUID, version 4, as text, from random bytes.
-pub fn uuid_v4(random: [u8; 16]) -> [u8; 36] {
+fn uuid_v4(random: [u8; 16]) -> [u8; 36] {
     let mut bytes = random;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -1,9 +1,12 @@
-//! JSON text → tree, with the rules of Go's `encoding/json`: strict syntax, but
-//! bytes that are no UTF-8 and halves of surrogate pairs become U+FFFD.
+//! From JSON text to a tree, by the rules of Go's `encoding/json`: strict syntax, but
+//! invalid UTF-8 and halves of surrogate pairs become U+FFFD.
+//!
+//! `serde_json` is not used here because it has no byte offsets, refuses these bytes, and
+//! silently drops repeated keys.
 
 use super::tree::{Entry, Fault, MAX_DEPTH, MAX_NODES, Node, Value, mark_repeats};
 
-/// Reads one JSON value that makes up the whole text.
+/// Reads a text that is one JSON value.
 pub fn read(text: &[u8]) -> Result<Node, Fault> {
     let mut reader = Reader {
         text,
@@ -31,13 +34,22 @@ impl Reader<'_> {
 
     fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
+        self.skip(usize::from(found));
         found
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.at = self.at.saturating_add(bytes);
+    }
+
+    /// Returns the text from an offset up to here.
+    fn since(&self, start: usize) -> String {
+        lossy(self.text.get(start..self.at).unwrap_or_default())
     }
 
     fn skip_blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
-            self.at += 1;
+            self.skip(1);
         }
     }
 
@@ -45,7 +57,7 @@ impl Reader<'_> {
         let Some(rest) = self.text.get(self.at..).filter(|rest| !rest.is_empty()) else {
             return Fault::syntax(self.at, format!("unexpected end of JSON {context}"));
         };
-        let start = &rest[..rest.len().min(4)];
+        let start = rest.get(..4).unwrap_or(rest);
         let found = start
             .utf8_chunks()
             .next()
@@ -61,7 +73,7 @@ impl Reader<'_> {
     fn value(&mut self, depth: usize) -> Result<Node, Fault> {
         self.skip_blanks();
         let at = self.at;
-        self.nodes += 1;
+        self.nodes = self.nodes.saturating_add(1);
         if depth > MAX_DEPTH {
             return Err(Fault::too_deep(at));
         }
@@ -92,13 +104,13 @@ impl Reader<'_> {
             .text
             .get(self.at..)
             .is_some_and(|rest| rest.starts_with(word.as_bytes()));
-        self.at += if found { word.len() } else { 0 };
+        self.skip(if found { word.len() } else { 0 });
         found
     }
 
     fn object(&mut self, depth: usize) -> Result<Value, Fault> {
         let mut entries = Vec::new();
-        self.at += 1;
+        self.skip(1);
         self.skip_blanks();
         if self.eat(b'}') {
             return Ok(Value::Map(entries));
@@ -114,7 +126,7 @@ impl Reader<'_> {
             if !self.eat(b':') {
                 return Err(self.unexpected("after a key, where `:` should be"));
             }
-            let value = self.value(depth + 1)?;
+            let value = self.value(depth.saturating_add(1))?;
             entries.push(Entry {
                 key,
                 at,
@@ -135,13 +147,13 @@ impl Reader<'_> {
 
     fn array(&mut self, depth: usize) -> Result<Value, Fault> {
         let mut items = Vec::new();
-        self.at += 1;
+        self.skip(1);
         self.skip_blanks();
         if self.eat(b']') {
             return Ok(Value::List(items));
         }
         loop {
-            items.push(self.value(depth + 1)?);
+            items.push(self.value(depth.saturating_add(1))?);
             self.skip_blanks();
             if self.eat(b']') {
                 return Ok(Value::List(items));
@@ -170,7 +182,7 @@ impl Reader<'_> {
             }
             self.digits()?;
         }
-        let spelling = lossy(&self.text[start..self.at]);
+        let spelling = self.since(start);
         let integer = whole && spelling.parse::<i64>().is_ok();
         Ok(Value::Number { integer, spelling })
     }
@@ -178,7 +190,7 @@ impl Reader<'_> {
     fn digits(&mut self) -> Result<(), Fault> {
         let start = self.at;
         while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+            self.skip(1);
         }
         if self.at == start {
             Err(self.unexpected("where a digit should be"))
@@ -189,22 +201,22 @@ impl Reader<'_> {
 
     fn string(&mut self) -> Result<String, Fault> {
         let mut out = String::new();
-        self.at += 1;
+        self.skip(1);
         let mut plain = self.at;
         loop {
             let byte = self.peek();
             if !matches!(byte, Some(b'"' | b'\\' | 0..0x20) | None) {
-                self.at += 1;
+                self.skip(1);
                 continue;
             }
-            out.push_str(&lossy(&self.text[plain..self.at]));
+            out.push_str(&self.since(plain));
             match byte {
                 Some(b'"') => {
-                    self.at += 1;
+                    self.skip(1);
                     return Ok(out);
                 }
                 Some(b'\\') => {
-                    self.at += 1;
+                    self.skip(1);
                     out.push(self.escape()?);
                     plain = self.at;
                 }
@@ -222,40 +234,42 @@ impl Reader<'_> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => {
-                self.at += 1;
+                self.skip(1);
                 let first = self.hex()?;
+                let after_first = self.at;
                 // The second half of a pair; anything else after a first half is read on its own.
                 if (0xD800..0xDC00).contains(&first) && self.word("\\u") {
                     let second = self.hex()?;
                     if let Some(Ok(c)) = char::decode_utf16([first, second]).next() {
                         return Ok(c);
                     }
-                    self.at -= "\\uXXXX".len();
+                    self.at = after_first;
                 }
                 return Ok(char::from_u32(first.into()).unwrap_or(char::REPLACEMENT_CHARACTER));
             }
             _ => return Err(self.unexpected("after a backslash")),
         };
-        self.at += 1;
+        self.skip(1);
         Ok(c)
     }
 
     fn hex(&mut self) -> Result<u16, Fault> {
-        let mut value = 0;
+        let mut value: u32 = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
             let Some(digit) = digit else {
                 return Err(self.unexpected("where a hexadecimal digit should be"));
             };
-            value = value * 16 + digit;
-            self.at += 1;
+            value = value << 4 | digit;
+            self.skip(1);
         }
-        Ok(value as u16)
+        // Four digits have sixteen bits.
+        Ok(u16::try_from(value).unwrap_or(u16::MAX))
     }
 }
 
-/// Text in which every byte that is no UTF-8 became U+FFFD, one by one as Go does it.
-pub fn lossy(bytes: &[u8]) -> String {
+/// Decodes UTF-8; each invalid byte becomes one U+FFFD, as in Go.
+pub(super) fn lossy(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());

@@ -1,4 +1,4 @@
-//! A text under its name: encodings, and byte offsets as lines and columns.
+//! Texts with a name: encodings, and byte offsets as lines and columns.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::tree::{Fault, FaultKind};
 
-/// The largest text that is read, in bytes.
+/// Size of the largest text that is read, in bytes.
 const MAX_TEXT: usize = 8 << 20;
 
-/// A position in a text: `name:line:column`, both counted from 1, columns in characters.
+/// Position in a text, shown as `name:line:column`; line and column are counted from 1,
+/// columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// What the text is called: a file or an option.
+    /// Name of the text: a file or an option.
     pub name: Arc<str>,
     /// Line.
     pub line: usize,
@@ -26,7 +27,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// The text as UTF-8, without a byte order mark of UTF-16; it may have invalid bytes.
+/// Converts UTF-16 with a byte order mark to UTF-8; other text stays as it is, invalid
+/// bytes included. Fails for a text of more than 8 MiB.
 pub fn to_utf8(text: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     if text.len() > MAX_TEXT {
         let message = format!("{} bytes are more than the {MAX_TEXT} allowed", text.len());
@@ -50,20 +52,21 @@ pub fn to_utf8(text: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     }
 }
 
-/// The API server's test for JSON; it skips what Unicode calls white space.
+/// True if kube-apiserver reads the text as JSON: its first character is `{`, after what
+/// Unicode calls white space.
 pub fn begins_with_brace(text: &[u8]) -> bool {
     let valid = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     valid.trim_start().starts_with('{')
 }
 
-/// A text and its name, to turn byte offsets into places.
+/// Text with a name; turns byte offsets into places.
 pub struct Source<'a> {
     name: Arc<str>,
     text: &'a [u8],
-    /// Where lines begin.
+    /// Byte offsets at which lines begin.
     lines: Vec<usize>,
-    /// How many characters come before every [`MARK`]th byte, because JSON may have
-    /// all of a large text in one line.
+    /// Number of characters before every [`MARK`]th byte, because JSON may have all of a
+    /// large text in one line.
     marks: Vec<usize>,
 }
 
@@ -71,7 +74,7 @@ pub struct Source<'a> {
 const MARK: usize = 4096;
 
 impl<'a> Source<'a> {
-    /// A text under the name that messages call it by.
+    /// Makes a source of a text and the name that messages call it by.
     pub fn new(name: &str, text: &'a [u8]) -> Source<'a> {
         let first = if text.starts_with("\u{feff}".as_bytes()) {
             3
@@ -79,14 +82,14 @@ impl<'a> Source<'a> {
             0
         };
         let ends = text.iter().enumerate().filter(|&(i, &byte)| {
-            byte == b'\n' || (byte == b'\r' && text.get(i + 1) != Some(&b'\n'))
+            byte == b'\n' || (byte == b'\r' && text.get(i.saturating_add(1)) != Some(&b'\n'))
         });
         let lines = std::iter::once(first)
-            .chain(ends.map(|(i, _)| i + 1))
+            .chain(ends.map(|(i, _)| i.saturating_add(1)))
             .collect();
-        let marks = text.chunks(MARK).scan(0, |before, chunk| {
+        let marks = text.chunks(MARK).scan(0usize, |before, chunk| {
             let mark = *before;
-            *before += characters(chunk);
+            *before = before.saturating_add(characters(chunk));
             Some(mark)
         });
         Source {
@@ -97,37 +100,42 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The line of an offset, counted from 1.
+    /// Returns the line of an offset, counted from 1.
     pub fn line(&self, at: usize) -> usize {
         self.lines.partition_point(|&start| start <= at).max(1)
     }
 
-    /// The place of an offset.
+    /// Returns the place of an offset.
     pub fn place(&self, at: usize) -> Place {
         let line = self.line(at);
-        let start = self.lines[line - 1];
+        let start = self.lines.get(line.saturating_sub(1)).copied();
+        let before = self.characters_before(start.unwrap_or_default());
         Place {
             name: self.name.clone(),
             line,
-            column: 1 + self
+            column: self
                 .characters_before(at)
-                .saturating_sub(self.characters_before(start)),
+                .saturating_sub(before)
+                .saturating_add(1),
         }
     }
 
     fn characters_before(&self, at: usize) -> usize {
         let at = at.min(self.text.len());
         let mark = at / MARK;
-        let rest = self.text.get(mark * MARK..at).unwrap_or_default();
-        // Behind the last mark there may be nothing left.
+        let rest = self
+            .text
+            .get(mark.saturating_mul(MARK)..at)
+            .unwrap_or_default();
+        // A text that ends at a mark has no chunk after it.
         match self.marks.get(mark) {
-            Some(before) => before + characters(rest),
+            Some(before) => before.saturating_add(characters(rest)),
             None => characters(self.text),
         }
     }
 }
 
-/// Continuation bytes of UTF-8 are no characters of their own.
+/// Counts characters: all bytes but the continuation bytes of UTF-8.
 fn characters(text: &[u8]) -> usize {
     text.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
 }

@@ -23,25 +23,32 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 /// Counts the insertions, deletions, replacements and swaps of neighbours between two words.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
-    let mut before_last = vec![0; b.len() + 1];
+    let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();
     let mut previous = None;
-    for (i, x) in a.chars().enumerate() {
-        let mut row = Vec::with_capacity(b.len() + 1);
-        row.push(i + 1);
-        for (j, &y) in b.iter().enumerate() {
-            let mut cost = (last[j] + usize::from(x != y))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
-            if j > 0 && previous == Some(y) && b[j - 1] == x {
-                cost = cost.min(before_last[j - 1] + 1);
+    for (x, start) in a.chars().zip(1..) {
+        let mut row = Vec::with_capacity(last.len());
+        let mut left: usize = start;
+        row.push(left);
+        for (j, (&y, above)) in b.iter().zip(last.windows(2)).enumerate() {
+            let &[diagonal, up] = above else { continue };
+            let mut cost = diagonal
+                .saturating_add(usize::from(x != y))
+                .min(up.saturating_add(1))
+                .min(left.saturating_add(1));
+            let before = j.checked_sub(1).filter(|&j| b.get(j) == Some(&x));
+            if previous == Some(y)
+                && let Some(swapped) = before.and_then(|j| before_last.get(j))
+            {
+                cost = cost.min(swapped.saturating_add(1));
             }
             row.push(cost);
+            left = cost;
         }
         before_last = std::mem::replace(&mut last, row);
         previous = Some(x);
     }
-    last[b.len()]
+    last.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,65 +1,66 @@
-//! A text as a tree of values with positions: what JSON and YAML have in common.
+//! Trees of values with positions, which JSON and YAML have in common.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// How deep lists and mappings may nest. A policy needs five levels.
-pub const MAX_DEPTH: usize = 64;
+/// Deepest nesting of lists and mappings. A policy needs five levels.
+pub(super) const MAX_DEPTH: usize = 64;
 
-/// How many values a text may hold, with everything its aliases stand for.
-/// A rule has about ten.
-pub const MAX_NODES: usize = 1_000_000;
+/// Most values in a text, counting the values of an anchor again for each alias. A rule
+/// has about ten.
+pub(super) const MAX_NODES: usize = 1_000_000;
 
-/// A value and the byte offset at which it begins.
+/// Value with the byte offset at which it begins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The value.
     pub value: Value,
-    /// Where it begins.
+    /// Byte offset at which it begins.
     pub at: usize,
 }
 
-/// A value in JSON's terms. Scalars that are not text keep their spelling for messages.
+/// Value in JSON's terms. Scalars that are not text keep their spelling for messages.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Nothing.
     Null,
     /// True or false.
     Bool {
-        /// Which of them.
+        /// Its value.
         value: bool,
-        /// As it is written.
+        /// Spelling in the text.
         spelling: String,
     },
     /// A number.
     Number {
-        /// Whether it is a whole number that fits into 64 bits with sign.
+        /// True for a whole number that fits into an `i64`.
         integer: bool,
-        /// As it is written.
+        /// Spelling in the text.
         spelling: String,
     },
     /// A string.
     Text(String),
     /// A list.
     List(Vec<Node>),
-    /// A mapping; of keys that repeat, YAML leaves the last, and JSON all.
+    /// A mapping; of repeated keys, YAML keeps the last and JSON all.
     Map(Vec<Entry>),
 }
 
-/// A key with its value.
+/// Key and value of a mapping.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where it begins.
+    /// Byte offset at which it begins.
     pub at: usize,
     /// Its value.
     pub value: Node,
-    /// Where the same key was set before.
+    /// Byte offset at which the same key was set before.
     pub repeats: Option<usize>,
 }
 
 impl Node {
-    /// The entries of a mapping; none of anything else.
+    /// Returns the entries of a mapping; empty for any other value.
     pub fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -67,7 +68,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; none of anything else.
+    /// Returns the items of a list; empty for any other value.
     pub fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
@@ -75,13 +76,13 @@ impl Node {
         }
     }
 
-    /// The value of a mapping's key; of several the last, which counts.
+    /// Returns the value of a key of a mapping; of repeated keys the last, which counts.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let found = self.entries().iter().rfind(|entry| entry.key == key)?;
         Some(&found.value)
     }
 
-    /// The string, where it is one.
+    /// Returns the string, if the value is one.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
@@ -90,18 +91,18 @@ impl Node {
     }
 }
 
-/// Why a text is no tree.
+/// Error in the syntax of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where reading ended.
+    /// Byte offset at which reading ended.
     pub at: usize,
-    /// What sort of fault.
+    /// Sort of error.
     pub kind: FaultKind,
-    /// What was found and what would be right.
+    /// Text: what was found and what would be right.
     pub message: String,
 }
 
-/// The sorts of faults.
+/// Sorts of errors in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// Neither JSON nor YAML.
@@ -111,7 +112,7 @@ pub enum FaultKind {
 }
 
 impl Fault {
-    /// A fault of syntax.
+    /// Makes an error of syntax.
     pub fn syntax(at: usize, message: impl Into<String>) -> Fault {
         Fault {
             at,
@@ -120,8 +121,8 @@ impl Fault {
         }
     }
 
-    /// Nested too deep.
-    pub fn too_deep(at: usize) -> Fault {
+    /// Makes the error for too deep nesting.
+    pub(super) fn too_deep(at: usize) -> Fault {
         let message = format!("nested deeper than {MAX_DEPTH} levels");
         Fault {
             at,
@@ -130,8 +131,8 @@ impl Fault {
         }
     }
 
-    /// Too many values.
-    pub fn too_many(at: usize) -> Fault {
+    /// Makes the error for too many values.
+    pub(super) fn too_many(at: usize) -> Fault {
         let message = format!("more than {MAX_NODES} values");
         Fault {
             at,
@@ -141,20 +142,19 @@ impl Fault {
     }
 }
 
-/// Notes for every key where it was set before.
-pub fn mark_repeats(entries: &mut [Entry]) {
-    let mut order: Vec<usize> = (0..entries.len()).collect();
-    order.sort_by(|&a, &b| entries[a].key.cmp(&entries[b].key).then(a.cmp(&b)));
-    for pair in order.windows(2) {
-        if let &[earlier, later] = pair
-            && entries[earlier].key == entries[later].key
-        {
-            entries[later].repeats = Some(entries[earlier].at);
-        }
+/// Sets [`Entry::repeats`] of every key that was set before.
+pub(super) fn mark_repeats(entries: &mut [Entry]) {
+    let mut seen = BTreeMap::new();
+    let earlier: Vec<Option<usize>> = entries
+        .iter()
+        .map(|entry| seen.insert(entry.key.as_str(), entry.at))
+        .collect();
+    for (entry, earlier) in entries.iter_mut().zip(earlier) {
+        entry.repeats = earlier;
     }
 }
 
-/// "string `bob`", for messages.
+/// Shows the type and the spelling, such as "string `bob`", for messages.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -168,7 +168,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// Text as messages show it: on one line and not too long.
+/// Shortens a text for a message: one line, at most 80 characters.
 pub fn shown(text: &str) -> String {
     const MAX_CHARS: usize = 80;
     let mut out: String = text
@@ -188,7 +188,7 @@ pub fn shown(text: &str) -> String {
     out
 }
 
-/// The way to a field, such as `rules[3].users[0]`.
+/// Path of a field, such as `rules[3].users[0]`.
 #[derive(Clone, Copy)]
 pub enum Path<'a> {
     /// The whole text.
@@ -200,12 +200,12 @@ pub enum Path<'a> {
 }
 
 impl<'a> Path<'a> {
-    /// The way to a field of this.
+    /// Returns the path of a field of this mapping.
     pub fn field(&'a self, name: &'a str) -> Path<'a> {
         Path::Field(self, name)
     }
 
-    /// The way to an item of this.
+    /// Returns the path of an item of this list.
     pub fn item(&'a self, index: usize) -> Path<'a> {
         Path::Item(self, index)
     }

@@ -1,10 +1,10 @@
-//! YAML text → tree, the way kube-apiserver converts YAML to JSON: plain scalars by
+//! From YAML text to a tree, as kube-apiserver converts YAML to JSON: plain scalars by
 //! YAML 1.1 as go-yaml v2 understands it, merge keys, the last of repeated keys.
 //!
-//! The parser behind it knows YAML 1.2. What it takes more freely than YAML 1.1 and
-//! is likely to be met is refused here: tabs where lines begin, `?` in flow style,
-//! line breaks like U+2028. What it takes more strictly stays refused, notably tabs
-//! that indent flow style inside block style.
+//! The parser knows YAML 1.2. Where it accepts more than YAML 1.1 and people are likely to
+//! write it, this module refuses it: tabs at the beginning of lines, `?` in flow style, line
+//! breaks like U+2028. Where it accepts less, the text stays refused, notably tabs that
+//! indent flow style inside block style.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, StructureSt
 use super::json::lossy;
 use super::tree::{Entry, Fault, MAX_DEPTH, MAX_NODES, Node, Value, mark_repeats, shown};
 
-/// Reads the first document; an empty one is null.
+/// Reads the first document of a text; an empty one is null.
 pub fn read(text: &str) -> Result<Node, Fault> {
     let first = documents(text).next().transpose()?;
     Ok(first.unwrap_or(Node {
@@ -23,7 +23,7 @@ pub fn read(text: &str) -> Result<Node, Fault> {
     }))
 }
 
-/// Reads all documents; empty ones are null.
+/// Reads all documents of a text; empty ones are null.
 pub fn read_all(text: &str) -> Result<Vec<Node>, Fault> {
     documents(text).collect()
 }
@@ -46,7 +46,7 @@ fn documents(text: &str) -> impl Iterator<Item = Result<Node, Fault>> {
     })
 }
 
-/// The next document, which begins at `start` or behind it; `None` behind the last one.
+/// Reads the next document, which begins at or after `start`; `None` after the last one.
 fn document<'t>(
     text: &'t str,
     start: &mut usize,
@@ -77,10 +77,15 @@ fn document<'t>(
                 builder.scalar(at, &value, style, anchor, tag.as_deref())?;
             }
             Event::SequenceStart(style, anchor, _) => {
-                builder.open(at, Content::List(Vec::new()), style, anchor)?;
+                builder.open(at, Collection::List(Vec::new()), style, anchor)?;
             }
             Event::MappingStart(style, anchor, _) => {
-                builder.open(at, Content::Map(Vec::new(), Key::Expected), style, anchor)?;
+                builder.open(
+                    at,
+                    Collection::Map(Vec::new(), Key::Expected),
+                    style,
+                    anchor,
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(frame) = builder.open.pop() {
@@ -107,7 +112,7 @@ fn document<'t>(
     Ok(None)
 }
 
-/// The offset that the parser knows for every event of a `str`.
+/// Returns the offset, which the parser knows for every event of a `str`.
 fn offset(known: Option<usize>) -> usize {
     known.unwrap_or_default()
 }
@@ -117,7 +122,8 @@ fn syntax_fault(error: &ScanError) -> Fault {
     Fault::syntax(at, format!("not YAML: {}", error.info()))
 }
 
-/// Line breaks of YAML 1.1 that YAML 1.2 takes for letters, and what no YAML may contain.
+/// Refuses line breaks of YAML 1.1 that YAML 1.2 takes for letters, and characters that no
+/// YAML may have.
 fn refuse_special_characters(text: &str) -> Result<(), Fault> {
     let special = |c: char| match c {
         '\t' | '\n' | '\r' => false,
@@ -127,7 +133,8 @@ fn refuse_special_characters(text: &str) -> Result<(), Fault> {
     match text.find(special) {
         None => Ok(()),
         Some(at) => {
-            let code = text[at..].chars().next().map_or(0, u32::from);
+            let code = text.get(at..).and_then(|rest| rest.chars().next());
+            let code = code.map_or(0, u32::from);
             let message =
                 format!("character U+{code:04X} is not allowed: escape it in double quotes");
             Err(Fault::syntax(at, message))
@@ -135,14 +142,17 @@ fn refuse_special_characters(text: &str) -> Result<(), Fault> {
     }
 }
 
-/// Outside of scalars and flow collections, YAML 1.1 wants no tab where a line begins.
+/// Refuses tabs at the beginning of lines, outside of scalars and flow collections, as
+/// YAML 1.1 does.
 fn refuse_tabs(text: &str, range: Range<usize>, mut spans: Vec<Range<usize>>) -> Result<(), Fault> {
     spans.sort_by_key(|span| span.start);
     let mut spans = spans.into_iter();
     let mut covered = 0;
     let mut start = range.start;
-    for line in text[range].split_inclusive(['\n', '\r']) {
-        let first = start + line.bytes().take_while(|&byte| byte == b' ').count();
+    let document = text.get(range).unwrap_or_default();
+    for line in document.split_inclusive(['\n', '\r']) {
+        let indent = line.bytes().take_while(|&byte| byte == b' ').count();
+        let first = start.saturating_add(indent);
         while let Some(span) = spans.as_slice().first().filter(|span| span.start <= first) {
             covered = covered.max(span.end);
             spans.next();
@@ -151,22 +161,22 @@ fn refuse_tabs(text: &str, range: Range<usize>, mut spans: Vec<Range<usize>>) ->
             let message = "tab at the beginning of a line: indent with spaces";
             return Err(Fault::syntax(first, message));
         }
-        start += line.len();
+        start = start.saturating_add(line.len());
     }
     Ok(())
 }
 
-/// Builds the tree from events; a stack of its own instead of recursion.
+/// Builds a tree from events, with a stack of its own instead of recursion.
 struct Builder {
     open: Vec<Frame>,
-    /// What aliases stand for, by the parser's anchor ids; `None` while it is still open.
+    /// Values of anchors by the parser's ids; `None` while a value is still open.
     anchors: Vec<Option<Built>>,
     root: Option<Node>,
-    /// All values so far, with what aliases stand for.
+    /// Number of values so far, those of aliases included.
     nodes: usize,
 }
 
-/// A finished value with its size, so that aliases can't blow up the tree.
+/// Finished value with its size, which keeps aliases from blowing up the tree.
 #[derive(Clone)]
 struct Built {
     node: Node,
@@ -174,22 +184,22 @@ struct Built {
     depth: usize,
 }
 
-/// A list or mapping whose end has not come yet.
+/// List or mapping that is still open.
 struct Frame {
     at: usize,
     anchor: usize,
     flow: bool,
-    content: Content,
+    content: Collection,
     nodes: usize,
     depth: usize,
 }
 
-enum Content {
+enum Collection {
     List(Vec<Node>),
     Map(Vec<Entry>, Key),
 }
 
-/// What a mapping waits for.
+/// State of an open mapping.
 enum Key {
     Expected,
     ValueOf(String, usize),
@@ -197,7 +207,7 @@ enum Key {
     Merged(usize),
 }
 
-/// A scalar's place in the tree: `<<` is special as a key only.
+/// Scalar by its role: `<<` is special as a key only.
 enum Scalar {
     Value(Value),
     Merge,
@@ -207,7 +217,7 @@ impl Builder {
     fn open(
         &mut self,
         at: usize,
-        content: Content,
+        content: Collection,
         style: StructureStyle,
         anchor: usize,
     ) -> Result<(), Fault> {
@@ -229,8 +239,8 @@ impl Builder {
 
     fn close(&mut self, frame: Frame) -> Result<(), Fault> {
         let value = match frame.content {
-            Content::List(items) => Value::List(items),
-            Content::Map(mut entries, _) => {
+            Collection::List(items) => Value::List(items),
+            Collection::Map(mut entries, _) => {
                 mark_repeats(&mut entries);
                 keep_last(&mut entries);
                 Value::Map(entries)
@@ -257,12 +267,12 @@ impl Builder {
         tag: Option<&Tag>,
     ) -> Result<(), Fault> {
         self.reserve(anchor);
-        let nodes = 1 + value.len() / 64;
+        let nodes = (value.len() / 64).saturating_add(1);
         self.count(at, nodes)?;
         let expects_key = matches!(
             self.open.last(),
             Some(Frame {
-                content: Content::Map(_, Key::Expected),
+                content: Collection::Map(_, Key::Expected),
                 ..
             })
         );
@@ -270,7 +280,7 @@ impl Builder {
         let value = match resolve(at, value, plain, tag)? {
             Scalar::Merge if expects_key => {
                 if let Some(Frame {
-                    content: Content::Map(_, key),
+                    content: Collection::Map(_, key),
                     ..
                 }) = self.open.last_mut()
                 {
@@ -299,12 +309,12 @@ impl Builder {
     /// Makes room for an anchor; id 0 means none.
     fn reserve(&mut self, anchor: usize) {
         if anchor >= self.anchors.len() {
-            self.anchors.resize_with(anchor + 1, || None);
+            self.anchors.resize_with(anchor.saturating_add(1), || None);
         }
     }
 
     fn count(&mut self, at: usize, nodes: usize) -> Result<(), Fault> {
-        self.nodes += nodes;
+        self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MAX_NODES {
             Err(Fault::too_many(at))
         } else {
@@ -312,25 +322,27 @@ impl Builder {
         }
     }
 
-    /// Puts a finished value where it belongs.
+    /// Adds a finished value to the collection that is open.
     fn finish(&mut self, built: Built, anchor: usize, origin: Origin) -> Result<(), Fault> {
         if anchor > 0 {
             // The copy counts: many anchored values inside each other are many copies.
             self.count(built.node.at, built.nodes)?;
-            self.anchors[anchor] = Some(built.clone());
+            if let Some(known) = self.anchors.get_mut(anchor) {
+                *known = Some(built.clone());
+            }
         }
         let Some(frame) = self.open.last_mut() else {
             self.root = Some(built.node);
             return Ok(());
         };
-        frame.nodes += built.nodes;
-        frame.depth = frame.depth.max(built.depth + 1);
+        frame.nodes = frame.nodes.saturating_add(built.nodes);
+        frame.depth = frame.depth.max(built.depth.saturating_add(1));
         if frame.depth > MAX_DEPTH {
             return Err(Fault::too_deep(built.node.at));
         }
         match &mut frame.content {
-            Content::List(items) => items.push(built.node),
-            Content::Map(entries, key) => match std::mem::replace(key, Key::Expected) {
+            Collection::List(items) => items.push(built.node),
+            Collection::Map(entries, key) => match std::mem::replace(key, Key::Expected) {
                 Key::Expected => *key = Key::ValueOf(key_text(&built.node)?, built.node.at),
                 Key::ValueOf(key, at) => {
                     entries.push(Entry {
@@ -374,7 +386,7 @@ fn merge(entries: &mut Vec<Entry>, node: Node, at: usize, origin: Origin) -> Res
     Ok(())
 }
 
-/// Drops the entries whose key comes again.
+/// Drops entries whose key is set again later.
 fn keep_last(entries: &mut Vec<Entry>) {
     let mut seen = std::collections::BTreeSet::new();
     let mut keep: Vec<bool> = entries
@@ -387,7 +399,7 @@ fn keep_last(entries: &mut Vec<Entry>) {
     entries.retain(|_| keep.next().unwrap_or(true));
 }
 
-/// A key as JSON has it.
+/// Converts a key to a string, as JSON needs it.
 fn key_text(key: &Node) -> Result<String, Fault> {
     match &key.value {
         Value::Text(text) => Ok(text.clone()),
@@ -404,13 +416,13 @@ fn key_text(key: &Node) -> Result<String, Fault> {
 
 const STANDARD_TAGS: &str = "tag:yaml.org,2002:";
 
-/// What a scalar stands for.
+/// Finds the value of a scalar.
 fn resolve(at: usize, text: &str, plain: bool, tag: Option<&Tag>) -> Result<Scalar, Fault> {
     let string = || Value::Text(text.to_owned());
     let Some(tag) = tag else {
         return match text {
             "<<" if plain => Ok(Scalar::Merge),
-            // Also what is left out, which the parser writes as `~`.
+            // Includes a missing value, which the parser gives as `~`.
             text if plain => implicit(at, text).map(Scalar::Value),
             _ => Ok(Scalar::Value(string())),
         };
@@ -443,7 +455,7 @@ fn resolve(at: usize, text: &str, plain: bool, tag: Option<&Tag>) -> Result<Scal
     })
 }
 
-/// A plain scalar by YAML 1.1, as far as go-yaml v2 goes: `yes` and `on` are booleans,
+/// Reads a plain scalar by YAML 1.1, as far as go-yaml v2 goes: `yes` and `on` are booleans,
 /// `0o17` and `1_000` numbers, dates and `12:30:45` strings.
 fn implicit(at: usize, text: &str) -> Result<Value, Fault> {
     let spelling = || text.to_owned();
@@ -463,7 +475,7 @@ fn implicit(at: usize, text: &str) -> Result<Value, Fault> {
         }
         ".nan" | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF"
         | "-.inf" | "-.Inf" | "-.INF" => {
-            let message = format!("`{text}` is no number that JSON knows: put it in quotes");
+            let message = format!("`{text}` is not a number in JSON: put it in quotes");
             return Err(Fault::syntax(at, message));
         }
         _ => match integer(text) {
@@ -474,7 +486,7 @@ fn implicit(at: usize, text: &str) -> Result<Value, Fault> {
             None => match float(text) {
                 // JSON writes whole floats as integers.
                 Some(value) => {
-                    let integer = value.fract() == 0.0 && value.abs() < i64::MAX as f64;
+                    let integer = value.fract() == 0.0 && value.abs() < TWO_TO_63;
                     Value::Number {
                         integer,
                         spelling: spelling(),
@@ -486,35 +498,37 @@ fn implicit(at: usize, text: &str) -> Result<Value, Fault> {
     })
 }
 
-/// An integer as Go writes them, with `_` anywhere; `None` beyond 64 bits.
+/// First whole number beyond the range of an `i64`.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// Reads an integer as Go writes them, with `_` anywhere; `None` beyond 64 bits.
 fn integer(text: &str) -> Option<i128> {
     if !text.starts_with(|c: char| c.is_ascii_digit() || c == '+' || c == '-') {
         return None;
     }
     let plain = text.replace('_', "");
-    let (negative, digits) = match plain.as_bytes().first() {
-        Some(b'-') => (true, &plain[1..]),
-        Some(b'+') => (false, &plain[1..]),
-        _ => (false, &plain[..]),
-    };
-    let (radix, digits) = match digits.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
-        [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
-        [b'0', b'b' | b'B', ..] => (2, &digits[2..]),
-        [b'0', _, ..] => (8, &digits[1..]),
-        _ => (10, digits),
+    let unsigned = plain.strip_prefix(['+', '-']);
+    let digits = unsigned.unwrap_or(&plain);
+    let (radix, digits) = match digits.strip_prefix('0') {
+        None | Some("") => (10, digits),
+        Some(rest) => [('x', 16), ('X', 16), ('o', 8), ('O', 8), ('b', 2), ('B', 2)]
+            .into_iter()
+            .find_map(|(prefix, radix)| Some((radix, rest.strip_prefix(prefix)?)))
+            .unwrap_or((8, rest)),
     };
     if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return None;
     }
     let value = i128::from(u64::from_str_radix(digits, radix).ok()?);
-    let value = if negative { -value } else { value };
-    // Only unsigned numbers use the 64th bit.
-    let signed = plain.starts_with(['+', '-']);
-    (!signed || i64::try_from(value).is_ok()).then_some(value)
+    let value = match plain.starts_with('-') {
+        true => value.wrapping_neg(),
+        false => value,
+    };
+    // Only numbers without a sign use the 64th bit.
+    (unsigned.is_none() || i64::try_from(value).is_ok()).then_some(value)
 }
 
-/// A decimal fraction; `None` beyond the range of a double.
+/// Reads a decimal fraction; `None` beyond the range of a double.
 fn float(text: &str) -> Option<f64> {
     let plain = if text.starts_with('.') {
         text.to_owned()

@@ -1,26 +1,26 @@
-//! Rules that can never decide, because one before them always does.
+//! Rules that never decide, because an earlier one always does.
 
 use super::model::url_prefix;
 use super::{GroupResources, Policy, Rule};
 
-/// A rule that never decides.
+/// Rule that never decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shadow {
-    /// The rule, counted from 0.
+    /// Number of the rule, counted from 0.
     pub rule: usize,
-    /// A rule before it that matches every request that it matches.
+    /// Number of an earlier rule that matches every request that this one matches.
     pub by: usize,
 }
 
 impl Policy {
-    /// The rules that a single earlier rule leaves nothing of. Each one is certain;
-    /// rules that several others cover only together are not found.
+    /// Finds rules that one earlier rule leaves no request for. Each finding is certain;
+    /// rules that only several others cover together are not found.
     pub fn shadowed(&self) -> Vec<Shadow> {
         let rules = self.rules().iter().enumerate();
         rules
             .filter_map(|(index, rule)| {
-                let earlier = &self.rules()[..index];
-                let by = earlier.iter().position(|earlier| earlier.covers(rule))?;
+                let mut earlier = self.rules().iter().take(index);
+                let by = earlier.position(|earlier| earlier.covers(rule))?;
                 Some(Shadow { rule: index, by })
             })
             .collect()
@@ -28,7 +28,7 @@ impl Policy {
 }
 
 impl Rule {
-    /// Whether it matches every request that the other one matches.
+    /// True if the rule matches every request that the other one matches.
     fn covers(&self, other: &Rule) -> bool {
         lists_all(&self.users, &other.users)
             && lists_all(&self.user_groups, &other.user_groups)
@@ -57,7 +57,7 @@ impl Rule {
                     && other.resources.iter().all(|entry| self.covers_entry(entry)))
     }
 
-    /// Whether each pattern of an entry, with each of its names, is covered by some entry.
+    /// True if some entry covers each pattern of the other entry, with each of its names.
     fn covers_entry(&self, other: &GroupResources) -> bool {
         let names = || match other.resource_names.is_empty() {
             true => vec![None],
@@ -78,7 +78,7 @@ impl Rule {
 }
 
 impl GroupResources {
-    /// Whether it matches all requests of a group that fit a pattern and, if there is one, a name.
+    /// True if the entry matches all requests of a group that fit a pattern and, if given, a name.
     fn covers(&self, group: &str, pattern: &str, name: Option<&String>) -> bool {
         (self.group == "*" || self.group == group)
             && (self.resources.is_empty()
@@ -91,13 +91,13 @@ impl GroupResources {
     }
 }
 
-/// Whether a selector lets through all that the other one lets through.
+/// True if a selector accepts everything that the other one accepts.
 fn lists_all(list: &[String], other: &[String]) -> bool {
     list.is_empty() || !other.is_empty() && other.iter().all(|item| list.contains(item))
 }
 
-/// Whether a pattern of resources matches all that the other one matches. Names of
-/// resources and subresources are segments of a path: they hold no slash.
+/// True if a pattern of resources matches everything that the other one matches. Names of
+/// resources and subresources are segments of a path, so they have no slash.
 fn pattern_covers(pattern: &str, other: &str) -> bool {
     if pattern == "*" || pattern == other {
         return true;
@@ -115,7 +115,7 @@ fn pattern_covers(pattern: &str, other: &str) -> bool {
     }
 }
 
-/// Whether a URL, with or without a final `*`, stands for all that the other one stands for.
+/// True if a URL, with or without a final `*`, matches everything that the other one matches.
 fn url_covers(url: &str, other: &str) -> bool {
     match (url_prefix(url), url_prefix(other)) {
         (Some(prefix), Some(other)) => other.starts_with(prefix),

@@ -1,0 +1,276 @@
+//! The command line: every command with its arguments, read into types.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+use kube_audit_core::policy::Preset;
+
+use super::Failure;
+use super::kkp::Release;
+use super::policy::Choice;
+
+const EXIT_STATUS: &str = "\
+Files of events hold one event per line: JSON, an EventList, or a line of a container
+runtime. Files that end in .gz are unpacked; - is standard input.
+
+Exit status:
+  0  done; for check: no errors (there may be warnings and notes)
+  1  input or output failed; for check: errors were found
+  2  wrong usage, a policy that is refused, or a file that cannot be read";
+
+/// Kubernetes audit logs, policies and Fluent Bit.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kube-audit",
+    version,
+    long_version = long_version(),
+    override_usage = "kube-audit <COMMAND>",
+    after_help = EXIT_STATUS
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A command of the tool.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Check(Check),
+    Eval(Eval),
+    Explain(Explain),
+    Replay(Replay),
+    Render(Render),
+    #[command(hide = true)]
+    Generate(Generate),
+}
+
+/// Checks manifests of Kubermatic KKP, configurations of Fluent Bit and audit policies.
+///
+/// The content decides on the kind of a file: a Cluster of KKP, a configuration of Fluent
+/// Bit (classic or YAML) or an audit policy. Each finding is one line,
+/// FILE:LINE:COLUMN: SEVERITY[CODE]: what was found and what would be right.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Form of the report: lines of text, or one JSON document.
+    ///
+    /// The JSON document has `findings`, each with severity, code, file, line, column, path
+    /// and message, and the numbers of `errors`, `warnings` and `notes`.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Release of KKP that runs the configuration, such as 2.28.
+    #[arg(long, value_name = "VERSION", default_value_t = Release::NEWEST)]
+    pub kkp: Release,
+    /// List all codes of findings.
+    #[arg(long)]
+    pub codes: bool,
+    #[command(flatten)]
+    pub out: Out,
+    /// Files to check; - is standard input.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, required_unless_present = "codes")]
+    pub files: Vec<OsString>,
+}
+
+/// Shows the decision of a policy on each event, one JSON object per line.
+#[derive(Args, Debug)]
+pub struct Eval {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub events: Events,
+}
+
+/// Explains the decision of a policy on each event.
+///
+/// Shows why earlier rules do not match, which rule decides, and what is cut.
+#[derive(Args, Debug)]
+pub struct Explain {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Form of the answers: text, or one JSON object per line.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    pub events: Events,
+}
+
+/// Writes the events that the filter would keep, and a summary by rule.
+///
+/// Events go to standard output, or to the file of -o; the summary goes to standard error.
+#[derive(Args, Debug)]
+pub struct Replay {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Field to add to each event, as with the filter's option `Record`; may be repeated.
+    #[arg(long = "record", value_name = "KEY VALUE")]
+    pub records: Vec<String>,
+    /// Form of the output: the text of each event alone, or the whole record as JSON, as a
+    /// receiver gets it, which is the default with --record.
+    #[arg(long = "output", value_enum)]
+    pub form: Option<ReplayForm>,
+    /// Write neither progress nor a summary.
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub events: Events,
+}
+
+/// Writes the fluent-bit.conf that Kubermatic KKP makes of a Cluster.
+///
+/// The text is what the audit sidecar of the cluster gets, byte for byte.
+#[derive(Args, Debug)]
+pub struct Render {
+    /// Variable that KKP puts into filters; may be repeated.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    pub variables: Vec<(String, String)>,
+    /// Release of KKP, such as 2.28.
+    #[arg(long, value_name = "VERSION", default_value_t = Release::NEWEST)]
+    pub kkp: Release,
+    #[command(flatten)]
+    pub out: Out,
+    /// Manifest of a Cluster, its `auditLogging`, or the `config` of the sidecar; - is
+    /// standard input.
+    #[arg(value_name = "CLUSTER.yaml", value_hint = ValueHint::FilePath)]
+    pub file: OsString,
+}
+
+/// Writes shell completions or man pages, for packages.
+#[derive(Args, Debug)]
+pub struct Generate {
+    #[command(subcommand)]
+    pub what: Generated,
+}
+
+/// File that the tool makes about itself.
+#[derive(Debug, Subcommand)]
+pub enum Generated {
+    /// Completions for a shell, to standard output.
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Man pages of the tool and of each command, into a directory.
+    Man {
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
+}
+
+/// Policy that a command works with.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub struct PolicyArgs {
+    /// Audit policy; - is standard input.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    policy: Option<OsString>,
+    /// Policy that comes with the tool.
+    #[arg(long, value_name = "NAME", value_parser = presets(), ignore_case = true)]
+    preset: Option<Preset>,
+}
+
+impl PolicyArgs {
+    /// Returns the policy that is named, if one is.
+    pub fn choice(self) -> Option<Choice> {
+        self.policy
+            .map(Choice::File)
+            .or(self.preset.map(Choice::Preset))
+    }
+
+    /// Returns the policy, which `command` cannot do without.
+    pub fn required(self, command: &str) -> Result<Choice, Failure> {
+        self.choice().ok_or_else(|| {
+            Failure::Usage(format!("{command} needs --policy FILE or --preset NAME"))
+        })
+    }
+}
+
+/// Files of events, and where answers go.
+#[derive(Args, Debug)]
+pub struct Events {
+    #[command(flatten)]
+    pub out: Out,
+    /// Files of events; standard input for - or none.
+    #[arg(value_name = "EVENTS", value_hint = ValueHint::FilePath)]
+    pub files: Vec<OsString>,
+}
+
+/// Destination of the output.
+#[derive(Args, Debug)]
+pub struct Out {
+    /// File to write to instead of standard output.
+    #[arg(short = 'o', long = "out-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub out_file: Option<PathBuf>,
+}
+
+/// Form of answers.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Format {
+    /// Text for people.
+    #[default]
+    Text,
+    /// JSON for programs.
+    Json,
+}
+
+/// Form of what `replay` writes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ReplayForm {
+    /// The event alone.
+    Event,
+    /// The record with the event and the keys beside it.
+    Record,
+}
+
+fn presets() -> ValueParser {
+    let names = PossibleValuesParser::new(Preset::ALL.map(Preset::name));
+    names.try_map(|name| Preset::from_name(&name)).into()
+}
+
+fn variable(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("use NAME=VALUE"),
+    }
+}
+
+/// Returns the version with what a bug report needs. The commit is known where
+/// `KUBE_AUDIT_COMMIT` was set for the build.
+fn long_version() -> String {
+    let commit = option_env!("KUBE_AUDIT_COMMIT").unwrap_or("unknown");
+    format!(
+        "{}\ncommit: {commit}\nhosts: Fluent Bit 1.9.3 to 5.1",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn presets_are_found_in_any_case() {
+        let arguments = ["kube-audit", "eval", "--preset", "GCE", "x"];
+        let Some(Command::Eval(eval)) = Cli::parse_from(arguments).command else {
+            panic!("not eval");
+        };
+        assert!(matches!(
+            eval.policy.choice(),
+            Some(Choice::Preset(Preset::Gce))
+        ));
+    }
+
+    #[test]
+    fn one_policy_at_a_time() {
+        let arguments = ["kube-audit", "eval", "--preset", "gce", "--policy", "x"];
+        assert!(Cli::try_parse_from(arguments).is_err());
+    }
+}
