@@ -7,6 +7,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::policy::Level;
+use crate::stage::detect::{Detection, Severity};
+
 /// What a pipeline has done since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -36,10 +39,29 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes of the events kept, without keys that were added to them.
     pub bytes_out: u64,
+    /// Events that stay because of a detection although the policy drops them.
+    pub kept_by_detection: u64,
     /// Pieces of split events that wait for the last piece.
     pub withheld: u64,
     /// By rule of the policy in force; last, events that no rule matched.
     pub rules: Vec<RuleStats>,
+    /// By detection that is enabled from the start.
+    pub detections: Vec<DetectionStats>,
+}
+
+/// What one detection found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectionStats {
+    /// Id of the detection.
+    pub id: String,
+    /// Its severity at the start.
+    pub severity: Severity,
+    /// The detection needs bodies, which may not be there.
+    pub needs_body: bool,
+    /// Events for which it fired.
+    pub hits: u64,
+    /// Events for which it would have needed a body.
+    pub undecided: u64,
 }
 
 /// What became of the events that one rule decided.
@@ -67,13 +89,41 @@ impl Stats {
         self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
     }
 
+    /// Adds counters for detections, at 0.
+    pub fn add_detections(&mut self, detections: &[Detection]) {
+        let counters = detections.iter().map(|detection| DetectionStats {
+            id: detection.id().to_owned(),
+            severity: detection.severity(),
+            needs_body: detection.level() > Level::Metadata,
+            hits: 0,
+            undecided: 0,
+        });
+        self.detections.extend(counters);
+    }
+
+    /// Changes the counters of the detection at a place.
+    pub fn detection(&mut self, place: usize, change: impl FnOnce(&mut DetectionStats)) {
+        self.detections.get_mut(place).map(change);
+    }
+
     /// All that is not zero, in one line: `records: 13, events kept: 10, …`.
     pub fn summary(&self) -> String {
         let parts = SERIES.iter().filter_map(|series| {
             let value = series.value(self);
             (value > 0).then(|| format!("{}: {value}", series.words))
         });
-        let parts: Vec<String> = parts.collect();
+        let labels = |value: fn(&DetectionStats) -> u64, words| {
+            let value = self.detections.iter().map(value).sum::<u64>();
+            (value > 0).then(|| format!("{words}: {value}"))
+        };
+        let labels = [
+            labels(|detection| detection.hits, "labels"),
+            labels(
+                |detection| detection.undecided,
+                "labels undecided without a body",
+            ),
+        ];
+        let parts: Vec<String> = parts.chain(labels.into_iter().flatten()).collect();
         match parts.is_empty() {
             true => "no records".to_owned(),
             false => parts.join(", "),
@@ -147,7 +197,7 @@ const EVENTS: &str = "Audit events: kept, dropped by the policy, or excluded by 
 const CUT: &str = "Bytes that the policy cut from the audit events kept, by cause.";
 
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series; 14] = [
+pub static SERIES: [Series; 15] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -224,12 +274,69 @@ pub static SERIES: [Series; 14] = [
         |stats| stats.bytes_out,
     ),
     Series::counter(
+        "events_kept_by_detection_total",
+        "Audit events that stay because of a detection although the policy drops them.",
+        "events kept by a detection",
+        |stats| stats.kept_by_detection,
+    ),
+    Series::counter(
         "line_pieces_withheld",
         "Pieces of split lines that wait for their last piece.",
         "pieces of split lines withheld",
         |stats| stats.withheld,
     )
     .gauge(),
+];
+
+/// A counter with a series for each detection.
+#[derive(Debug)]
+pub struct DetectionCounter {
+    /// The metric's name.
+    pub name: &'static str,
+    /// One sentence on the metric.
+    pub help: &'static str,
+    /// Names of the labels.
+    pub labels: &'static [&'static str],
+    series: for<'s> fn(&'s DetectionStats) -> Option<(DetectionLabels<'s>, u64)>,
+}
+
+/// Values of the labels of a detection's series.
+type DetectionLabels<'s> = Vec<Label<'s>>;
+
+impl DetectionCounter {
+    /// The labels and values of all series.
+    pub fn series<'s>(
+        &'s self,
+        stats: &'s Stats,
+    ) -> impl Iterator<Item = (Vec<Label<'s>>, u64)> + 's {
+        stats.detections.iter().filter_map(self.series)
+    }
+}
+
+/// The counters of detections.
+pub static DETECTION_COUNTERS: [DetectionCounter; 2] = [
+    DetectionCounter {
+        name: "detections_total",
+        help: "Audit events that a detection fired for, whatever became of them.",
+        labels: &["detection", "severity"],
+        series: |detection| {
+            let severity = Cow::Borrowed(detection.severity.name());
+            let id = Cow::Borrowed(detection.id.as_str());
+            Some((
+                vec![("detection", id), ("severity", severity)],
+                detection.hits,
+            ))
+        },
+    },
+    DetectionCounter {
+        name: "detections_undecided_total",
+        help: "Audit events that a detection would have needed the body of.",
+        labels: &["detection"],
+        series: |detection| {
+            let id = Cow::Borrowed(detection.id.as_str());
+            (detection.needs_body).then(|| (vec![("detection", id)], detection.undecided))
+        },
+    },
 ];
 
 /// The table of all metrics in `docs/metrics.md`.
@@ -250,6 +357,12 @@ pub fn markdown() -> String {
         let labels = labels.collect::<Vec<_>>().join(", ");
         let (name, help) = (first.name, first.help);
         let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
+    }
+    for counter in &DETECTION_COUNTERS {
+        let labels = counter.labels.iter().map(|label| format!("`{label}`"));
+        let labels = labels.collect::<Vec<_>>().join(", ");
+        let DetectionCounter { name, help, .. } = counter;
+        let _ = writeln!(text, "| `{name}` | counter | {labels} | {help} |");
     }
     text
 }

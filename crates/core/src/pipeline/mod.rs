@@ -15,6 +15,7 @@ use crate::input::cri::Stream;
 use crate::input::recognise::{Carrier, Content, Line, LinePlace, Prefixes};
 use crate::policy::Ruleset;
 use crate::stage::Condition;
+use crate::stage::detect::{DetectSettings, Detector};
 use crate::stage::enrich::Enrich;
 use crate::stats::Stats;
 
@@ -68,11 +69,30 @@ impl Pipeline {
 
     /// Puts another policy in force. The counters by rule start again from 0.
     pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+        self.writer.set_ruleset(ruleset);
+        self.set_outline();
+    }
+
+    /// Makes detections look at every event. To be called once, before the first chunk.
+    pub fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.writer.set_detect(detector, settings);
+        self.set_outline();
+    }
+
+    /// Puts other detections in force, if there are any. Those that were not there from
+    /// the start have no counters.
+    pub fn set_detector(&mut self, detector: Arc<Detector>) {
+        self.writer.set_detector(detector);
+    }
+
+    /// Steps over user and object of events if no stage asks for them.
+    fn set_outline(&mut self) {
+        let stages = &self.writer.stages;
+        let outline = stages.decide.ruleset.is_none() && stages.detect.is_none();
         let Views { record, text, item } = &mut self.views;
         for scratch in [record, text, item] {
-            scratch.outline = ruleset.is_none();
+            scratch.outline = outline;
         }
-        self.writer.set_ruleset(ruleset);
     }
 
     /// Makes events and records stay only if all of these hold.

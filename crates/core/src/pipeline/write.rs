@@ -14,6 +14,7 @@ use crate::event::kube::{Event, MapView, Member, Scratch};
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
 use crate::pipeline::settings::{EventTimeSource, OnOther, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
+use crate::stage::detect::{Detect, DetectSettings, Detector, Labels};
 use crate::stage::enrich::Enrich;
 use crate::stage::select::{Subject, Whole};
 use crate::stage::{Flow, Job, Stages};
@@ -29,6 +30,8 @@ pub struct Writer {
     event_edits: Edits,
     /// Edits of the record around the event, or of a body that was built.
     record_edits: Edits,
+    /// Labels of the event that is being written; none at any other time.
+    labels: Labels,
     built: Built,
 }
 
@@ -80,6 +83,7 @@ impl Writer {
             enrich,
             event_edits: Edits::default(),
             record_edits: Edits::default(),
+            labels: Labels::default(),
             built: Built::default(),
         }
     }
@@ -92,6 +96,18 @@ impl Writer {
         }
         self.built.scratch.outline = true;
         self.stages.decide.ruleset = ruleset;
+    }
+
+    /// Makes detections look at every event; each has its counters from then on.
+    pub fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.stages.detect = Some(Detect::new(detector, settings, &mut self.stats));
+    }
+
+    /// Puts other detections in force, if there are any.
+    pub fn set_detector(&mut self, detector: Arc<Detector>) {
+        if let Some(detect) = &mut self.stages.detect {
+            detect.set_detector(detector, &self.stats);
+        }
     }
 
     /// Handles a record whose text may hold events.
@@ -186,7 +202,23 @@ impl Writer {
     }
 
     /// Takes an event through the stages and writes what is left of it.
+    #[inline]
     fn event<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        event: Event<'_, 'a>,
+        scratch: &Scratch,
+        extent: Extent,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let done = self.staged(place, doc, event, scratch, extent, sink);
+        // What is written next may not be an event.
+        self.labels.clear();
+        done
+    }
+
+    fn staged<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -206,6 +238,7 @@ impl Writer {
             },
             decision: None,
             edits: &mut self.event_edits,
+            labels: &mut self.labels,
             stats: &mut self.stats,
         };
         let flow = self.stages.apply(&mut job)?;
@@ -224,15 +257,12 @@ impl Writer {
                 };
                 let (enrich, stats) = (&mut self.enrich, &mut self.stats);
                 let edits = &mut self.event_edits;
-                finish(
-                    enrich,
-                    stats,
-                    place,
-                    body,
-                    edits,
-                    Written { time, extent },
-                    sink,
-                )?;
+                let written = Written {
+                    time,
+                    extent,
+                    label: Label::of(&self.stages, &self.labels),
+                };
+                finish(enrich, stats, place, body, edits, written, sink)?;
             }
             (Carrier::Map, OutputShape::Json) => {
                 self.event_edits.settle(doc);
@@ -312,6 +342,8 @@ impl Writer {
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
         let Writer {
+            stages,
+            labels,
             enrich,
             stats,
             record_edits: edits,
@@ -327,16 +359,12 @@ impl Writer {
             members: &scratch.members,
         };
         edits.clear();
-        let extent = Extent::Item;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent: Extent::Item,
+            label: Label::of(stages, labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Writes the record with the edits that have been asked for.
@@ -354,15 +382,12 @@ impl Writer {
         };
         let (enrich, stats) = (&mut self.enrich, &mut self.stats);
         let edits = &mut self.record_edits;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent,
+            label: Label::of(&self.stages, &self.labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Handles an item of a list that cannot be read, or not be written in the form that
@@ -523,14 +548,29 @@ fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits)
 
 /// The way in which a record is written.
 #[derive(Clone, Copy)]
-struct Written {
+struct Written<'w> {
     /// Its time, if that is not its own.
     time: Option<EventTime>,
     extent: Extent,
+    label: Option<Label<'w>>,
 }
 
-/// The one way out: enriches a body whose other edits have been asked for, and hands it to
-/// the sink.
+/// The labels of a record, and the stage that writes them.
+#[derive(Clone, Copy)]
+struct Label<'w> {
+    detect: &'w Detect,
+    labels: &'w Labels,
+}
+
+impl<'w> Label<'w> {
+    fn of(stages: &'w Stages, labels: &'w Labels) -> Option<Label<'w>> {
+        let detect = stages.detect.as_ref()?;
+        Some(Label { detect, labels })
+    }
+}
+
+/// The one way out: enriches and labels a body whose other edits have been asked for, and
+/// hands it to the sink.
 #[inline]
 fn finish<'a, D: Doc<'a>>(
     enrich: &mut Enrich,
@@ -538,13 +578,20 @@ fn finish<'a, D: Doc<'a>>(
     place: &Place<'_>,
     body: Body<'_, 'a, D>,
     edits: &mut Edits,
-    written: Written,
+    written: Written<'_>,
     sink: &mut impl Sink,
 ) -> Result<(), Malformed> {
     let Body { doc, map, members } = body;
-    let Written { time, extent } = written;
+    let Written {
+        time,
+        extent,
+        label,
+    } = written;
     let range = map.at..map.end;
     enrich.apply(doc, range.clone(), members, edits)?;
+    if let Some(Label { detect, labels }) = label {
+        detect.write(labels, doc, range.clone(), members, edits);
+    }
     let plan = edits.settle(doc);
     let is_emptied = || {
         let left = members
@@ -573,11 +620,12 @@ fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision
         stats.level_bytes += plan.bytes(Cause::Level).removed as u64;
         stats.managed_fields_bytes += plan.bytes(Cause::ManagedFields).removed as u64;
     }
-    let enriched = plan.bytes(Cause::Enrich);
+    let (enriched, labels) = (plan.bytes(Cause::Enrich), plan.bytes(Cause::Detect));
     let length = plan
         .length_of(event.range().len())
         .saturating_add(enriched.removed)
-        .saturating_sub(enriched.added) as u64;
+        .saturating_sub(enriched.added)
+        .saturating_sub(labels.added) as u64;
     stats.bytes_out += length;
     if let Some(rule) = decision.and_then(|decision| stats.rule(decision.rule)) {
         rule.bytes_out += length;

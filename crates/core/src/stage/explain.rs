@@ -10,6 +10,7 @@ use crate::input::cri::Prefix;
 use crate::input::recognise::Content;
 use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
 use crate::stage::decide::Decide;
+use crate::stage::detect::Labels;
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::Stats;
 
@@ -81,6 +82,7 @@ pub fn examine(
     };
     for_each_event(line, |event, scratch| {
         let (mut edits, mut stats) = (Edits::default(), Stats::default());
+        let mut labels = Labels::default();
         let mut job = Job {
             doc: Json(line),
             event,
@@ -88,6 +90,7 @@ pub fn examine(
             record: None,
             decision: None,
             edits: &mut edits,
+            labels: &mut labels,
             stats: &mut stats,
         };
         let flow = stages.apply(&mut job)?;

@@ -5,12 +5,14 @@
 //! | stage | file | does |
 //! |---|---|---|
 //! | decide | [`decide`] | asks the policy for level and omitted stages |
+//! | detect | [`detect`] | labels what matters, and may keep it at level `Metadata` |
 //! | select | [`select`] | drops what `Regex` and `Exclude` do not let through |
 //! | cut | [`cut`] | asks for what the level leaves out to be removed |
 //!
 //! The last stage, [`enrich`], is about the record that the event ends up in, and is
-//! applied when that is written. Stages only ask for [edits](crate::doc::edit); what they
-//! amount to is settled once, after all of them.
+//! applied when that is written; so are the labels, which are put beside the event. Stages
+//! only ask for [edits](crate::doc::edit); what they amount to is settled once, after all
+//! of them.
 //!
 //! A stage that is added is a file with its options, its `apply` and its tests, a line in
 //! [`Stages::apply`], and its counters in [`stats`](crate::stats).
@@ -34,6 +36,7 @@ use crate::policy::Decision;
 use crate::stats::Stats;
 
 use decide::Decide;
+use detect::{Detect, Labels};
 use select::Select;
 
 /// An event on its way through the stages.
@@ -50,6 +53,8 @@ pub struct Job<'j, 'a, D> {
     pub decision: Option<Decision>,
     /// Edits of the event that stages ask for.
     pub edits: &'j mut Edits,
+    /// Labels of the event.
+    pub labels: &'j mut Labels,
     /// Counters.
     pub stats: &'j mut Stats,
 }
@@ -77,6 +82,8 @@ pub enum DroppedBy {
 pub struct Stages {
     /// The policy.
     pub decide: Decide,
+    /// The detections, if there are any.
+    pub detect: Option<Detect>,
     /// The conditions.
     pub select: Select,
 }
@@ -84,19 +91,26 @@ pub struct Stages {
 impl Stages {
     /// Takes an event through all stages, in order, and counts it.
     ///
-    /// The stages up to and including a detection see every event. So `Flow::Drop` ends
-    /// nothing before they have answered: a detection is to be added after the selection,
-    /// is given `flow`, and may answer `Continue` to keep what the policy would drop.
+    /// Detections see each event as it came, also one that the policy drops. One that a
+    /// detection keeps is still up to the selection.
     #[inline]
     pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
         job.stats.events += 1;
         job.stats.bytes_in += job.event.range().len() as u64;
-        let mut flow = self.decide.apply(job);
+        let decided = self.decide.apply(job);
+        let mut flow = decided;
+        if let Some(detect) = &self.detect {
+            flow = detect.apply(job, flow);
+        }
+        let kept_by_detection = flow != decided;
         if flow == Flow::Continue {
             flow = self.select.apply(job);
         }
         match flow {
-            Flow::Continue => cut::apply(job)?,
+            Flow::Continue => {
+                job.stats.kept_by_detection += u64::from(kept_by_detection);
+                cut::apply(job)?;
+            }
             Flow::Drop(DroppedBy::Policy) => job.stats.dropped += 1,
             Flow::Drop(DroppedBy::Condition) => job.stats.excluded_events += 1,
         }

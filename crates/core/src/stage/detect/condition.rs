@@ -1,12 +1,13 @@
 //! The vocabulary of built-in detections: conditions on a request.
 
-use super::body::{Body, Scalar, Value};
+use super::body::{Body, Value};
 use super::kind::{Kind, Verb};
 use super::names::{fits, is_privileged_group, is_privileged_user};
 use super::pods::PodSpec;
 use super::rbac;
 use super::request::Request;
 use super::uri::find;
+use crate::doc::Doc;
 
 /// One condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +123,7 @@ pub(super) enum Actor {
 
 impl Actor {
     /// Says whether the request was made by such a one.
-    pub fn made<'r, 'a: 'r, D: Scalar<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
+    pub fn made<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
         match self {
             Actor::Loopback => request.is_loopback(),
             Actor::Kcm => request.is_kcm(),
@@ -175,7 +176,7 @@ impl Condition {
     }
 
     /// Says whether the request meets the condition.
-    pub fn holds<'r, 'a: 'r, D: Scalar<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
+    pub fn holds<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
         match self {
             Condition::Verb(verbs) => verbs.contains(&request.verb),
             Condition::Kind(kinds) => kinds.contains(&request.kind),
@@ -225,7 +226,7 @@ fn is_one_of(patterns: &[&str], name: &[u8]) -> bool {
     patterns.iter().any(|pattern| fits(pattern, name))
 }
 
-fn is_privileged_impersonation<'r, 'a: 'r, D: Scalar<'a>>(request: &Request<'r, 'a, D>) -> bool {
+fn is_privileged_impersonation<'r, 'a: 'r, D: Doc<'a>>(request: &Request<'r, 'a, D>) -> bool {
     let Some(user) = request.impersonated() else {
         return false;
     };
@@ -235,7 +236,7 @@ fn is_privileged_impersonation<'r, 'a: 'r, D: Scalar<'a>>(request: &Request<'r, 
 }
 
 /// Looks at all words as one text, because shells take them as one.
-fn reads_credentials<'r, 'a: 'r, D: Scalar<'a>>(request: &Request<'r, 'a, D>) -> bool {
+fn reads_credentials<'r, 'a: 'r, D: Doc<'a>>(request: &Request<'r, 'a, D>) -> bool {
     let mut command = Vec::new();
     for (number, word) in request.uri.values("command").enumerate() {
         if number > 0 {
@@ -249,7 +250,7 @@ fn reads_credentials<'r, 'a: 'r, D: Scalar<'a>>(request: &Request<'r, 'a, D>) ->
 }
 
 /// Recognises `tar cf - FILE…` by its first words: any path to tar, any compression.
-fn archives<'r, 'a: 'r, D: Scalar<'a>>(request: &Request<'r, 'a, D>) -> bool {
+fn archives<'r, 'a: 'r, D: Doc<'a>>(request: &Request<'r, 'a, D>) -> bool {
     let mut words = request.uri.values("command").map(|word| {
         let word: Vec<u8> = word.bytes().collect();
         word
@@ -299,7 +300,7 @@ fn is_public(path: &[u8]) -> bool {
     health || documents
 }
 
-fn reads_cluster_info<'r, 'a: 'r, D: Scalar<'a>>(request: &Request<'r, 'a, D>) -> bool {
+fn reads_cluster_info<'r, 'a: 'r, D: Doc<'a>>(request: &Request<'r, 'a, D>) -> bool {
     let resource = request.resource();
     request.kind == Kind::ConfigMaps
         && resource.namespace == b"kube-public"
@@ -319,7 +320,7 @@ fn trim_slashes(text: &[u8]) -> &[u8] {
     range.unwrap_or_default()
 }
 
-fn approves<'a, D: Scalar<'a>>(body: Body<'a, D>) -> bool {
+fn approves<'a, D: Doc<'a>>(body: Body<'a, D>) -> bool {
     let kubelet = body.any(|piece| {
         let signer = piece.dig(&["spec", "signerName"]).and_then(Value::text);
         signer.is_some_and(|signer| {
@@ -340,7 +341,7 @@ fn approves<'a, D: Scalar<'a>>(body: Body<'a, D>) -> bool {
 
 impl Property {
     /// Says whether the request's body has the property.
-    fn is_of<'r, 'a: 'r, D: Scalar<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_of<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
         let body = request.body();
         match self {
             Property::LongLivedToken => body.any(|piece| {
@@ -383,7 +384,7 @@ impl Property {
 }
 
 /// A label set to `privileged`, or taken away.
-fn weakens_pod_security<'r, 'a: 'r, D: Scalar<'a>>(request: &Request<'r, 'a, D>) -> bool {
+fn weakens_pod_security<'r, 'a: 'r, D: Doc<'a>>(request: &Request<'r, 'a, D>) -> bool {
     let body = request.body();
     // An operator that applies the same whole object again and again is no news.
     let reapplies =

@@ -7,7 +7,8 @@ use super::kind::Subresource;
 use super::pods::PodSpec;
 use super::request::Request;
 use super::uri::UriBuffer;
-use super::{Answer, Definition, Detection, Detector, Scalar, Severity};
+use super::{Answer, Definition, Detection, Detector, Severity};
+use crate::doc::Doc;
 use crate::event::kube::{Event, Scratch};
 use crate::policy::Level;
 
@@ -38,7 +39,7 @@ pub enum Verdict {
 impl Detector {
     /// Answers for each detection that is about such an event; `None` where another event
     /// of the request is the one that tells how it ended, or none of them does.
-    pub fn explain<'a, D: Scalar<'a>>(
+    pub fn explain<'a, D: Doc<'a>>(
         &self,
         doc: D,
         event: Event<'_, 'a>,
@@ -66,7 +67,7 @@ impl Detector {
 
 impl Detection {
     /// Returns nothing where the detection is about other requests.
-    fn verdict<'r, 'a: 'r, D: Scalar<'a>>(
+    fn verdict<'r, 'a: 'r, D: Doc<'a>>(
         &self,
         request: &Request<'r, 'a, D>,
         ignored: bool,
@@ -102,7 +103,7 @@ impl Builtin {
     }
 
     /// Returns the failing condition of the case that came furthest, in words.
-    fn failure<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> Option<String> {
+    fn failure<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Option<String> {
         let cases = self
             .cases
             .iter()
@@ -118,7 +119,7 @@ impl Builtin {
 }
 
 impl Own {
-    fn failure<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> Option<String> {
+    fn failure<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Option<String> {
         if !self.selectors.concerns(request.logged()) {
             return None;
         }
@@ -225,7 +226,7 @@ impl Condition {
     }
 
     /// Says what the request has where this condition looks.
-    fn found<'r, 'a: 'r, D: Scalar<'a>>(self, request: &Request<'r, 'a, D>) -> String {
+    fn found<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> String {
         let text = |text: &[u8]| match text {
             [] => "none".to_owned(),
             text => format!("`{}`", String::from_utf8_lossy(text)),

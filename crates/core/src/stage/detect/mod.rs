@@ -30,11 +30,10 @@ mod tests;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-pub use body::Scalar;
 pub use catalog::{BUILTINS, Builtin};
 pub use explain::{Explanation, Verdict};
 pub use file::{Detections, DetectionsError, Outcome, Problem};
-pub use label::{LabelFormat, LabelShape};
+pub use label::{Detect, DetectSettings, LabelFormat, LabelShape};
 pub use request::LongRunning;
 pub use selection::Selection;
 pub use severity::Severity;
@@ -46,6 +45,7 @@ use kind::{Kind, Subresource, Verb};
 use request::Request;
 use uri::UriBuffer;
 
+use crate::doc::Doc;
 use crate::event::kube::{Event, Scratch};
 use crate::policy::{Level, Selectors, Stage};
 use crate::text::suggest::nearest;
@@ -215,7 +215,7 @@ impl Index {
     }
 
     /// Returns the detections that may fire.
-    fn candidates<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> u64 {
+    fn candidates<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> u64 {
         let row = self.targets.get(request.kind as usize);
         let target = row.and_then(|row| row.get(request.subresource as usize));
         let mut candidates = target.copied().unwrap_or_default();
@@ -254,9 +254,15 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Says whether no detection fired.
-    pub fn is_empty(&self) -> bool {
-        self.hits.is_empty()
+    /// Forgets what was found.
+    pub fn clear(&mut self) {
+        self.hits.clear();
+        self.undecided.clear();
+    }
+
+    /// Says whether no detection fired or is undecided.
+    pub fn found_nothing(&self) -> bool {
+        self.hits.is_empty() && self.undecided.is_empty()
     }
 
     /// Returns the places of the detections that fired, in the order of labels.
@@ -368,20 +374,19 @@ impl Detector {
     /// Finds the detections that fire for an event, which was read with its user and object.
     ///
     /// Allocates only for an event that gets a label, or whose strings have escapes.
-    pub fn evaluate<'a, D: Scalar<'a>>(
+    pub fn evaluate<'a, D: Doc<'a>>(
         &self,
         doc: D,
         event: Event<'_, 'a>,
         scratch: &Scratch,
         labels: &mut Labels,
     ) {
+        labels.clear();
         let Labels {
             hits,
             undecided,
             uri,
         } = labels;
-        hits.clear();
-        undecided.clear();
         self.look(doc, event, scratch, uri, |request, candidates| {
             self.judge(request, candidates, hits, undecided);
         });
@@ -389,7 +394,7 @@ impl Detector {
 
     /// Calls `use_request` for an event that tells how a request ended and has candidates
     /// among the built-in detections, or may have one among own ones.
-    fn look<'a, D: Scalar<'a>>(
+    fn look<'a, D: Doc<'a>>(
         &self,
         doc: D,
         event: Event<'_, 'a>,
@@ -414,7 +419,7 @@ impl Detector {
         });
     }
 
-    fn judge<'r, 'a: 'r, D: Scalar<'a>>(
+    fn judge<'r, 'a: 'r, D: Doc<'a>>(
         &self,
         request: &Request<'r, 'a, D>,
         candidates: u64,
@@ -447,7 +452,7 @@ impl Detector {
         hits.sort_unstable();
     }
 
-    fn is_ignored<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_ignored<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
         let IgnoredActors { users, groups } = &self.settings.ignored;
         let listed = |list: &[String], name: &[u8]| list.iter().any(|own| own.as_bytes() == name);
         let user = request.logged().user;
@@ -460,10 +465,7 @@ impl Detector {
 
 /// Says whether one of the selectors matches. Those that look at who makes a request
 /// excuse nobody who impersonates: else a proxy would excuse all who go through it.
-fn excuse<'r, 'a: 'r, D: Scalar<'a>>(
-    selectors: &[Selectors],
-    request: &Request<'r, 'a, D>,
-) -> bool {
+fn excuse<'r, 'a: 'r, D: Doc<'a>>(selectors: &[Selectors], request: &Request<'r, 'a, D>) -> bool {
     selectors.iter().any(|selectors| {
         selectors.matches(request.logged())
             && !(selectors.names_users() && request.impersonated().is_some())
@@ -471,7 +473,7 @@ fn excuse<'r, 'a: 'r, D: Scalar<'a>>(
 }
 
 impl Detection {
-    fn answer<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> Answer {
+    fn answer<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Answer {
         match &self.definition {
             Definition::Builtin(builtin) => {
                 let mut answer = Answer::Silent;
@@ -489,13 +491,13 @@ impl Detection {
         }
     }
 
-    fn is_excepted<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_excepted<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
         excuse(&self.except, request)
     }
 }
 
 impl Own {
-    fn matches<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
+    fn matches<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
         self.selectors.matches(request.logged())
             && self.results.iter().any(|result| result.is_of(request))
             && !request.is_dry()
@@ -503,7 +505,7 @@ impl Own {
 }
 
 impl Outcome {
-    fn is_of<'r, 'a: 'r, D: Scalar<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_of<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
         match self {
             Outcome::Ok => request.is_ok(),
             Outcome::Denied => request.code == 403 && !request.decision().is(b"allow"),
@@ -514,7 +516,7 @@ impl Outcome {
 }
 
 impl Case {
-    fn answer<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> Answer {
+    fn answer<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Answer {
         if !self.trigger.is_met(request) {
             return Answer::Silent;
         }
@@ -526,7 +528,7 @@ impl Case {
     }
 
     /// Returns the first condition that does not hold, and whether that is for want of a body.
-    fn failure<'r, 'a: 'r, D: Scalar<'a>>(
+    fn failure<'r, 'a: 'r, D: Doc<'a>>(
         &self,
         request: &Request<'r, 'a, D>,
     ) -> Option<(&'static Condition, bool)> {
@@ -542,7 +544,7 @@ impl Case {
 }
 
 impl Trigger {
-    fn is_met<'r, 'a: 'r, D: Scalar<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_met<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
         match *self {
             Trigger::On(kinds, subresources) => {
                 kinds.contains(&request.kind) && subresources.contains(&request.subresource)

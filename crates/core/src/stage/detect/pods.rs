@@ -1,8 +1,8 @@
 //! Conditions on pod specs: what gives a container power over its node.
 
-use super::body::{Scalar, Value};
+use super::body::Value;
 use super::names::is_controller;
-use crate::doc::Text;
+use crate::doc::{Doc, Text};
 
 /// A property of a pod spec, or of one of its containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) enum PodSpec {
 
 impl PodSpec {
     /// Says whether a pod spec has the property.
-    pub fn is_in<'a, D: Scalar<'a>>(self, spec: Value<'_, D>) -> bool {
+    pub fn is_in<'a, D: Doc<'a>>(self, spec: Value<'_, D>) -> bool {
         match self {
             PodSpec::Privileged => containers(spec).any(|container| {
                 let context = container.get("securityContext");
@@ -54,7 +54,7 @@ impl PodSpec {
 }
 
 /// Returns the containers of all kinds, without those that a strategic merge patch deletes.
-fn containers<'p, 'a, D: Scalar<'a>>(spec: Value<'p, D>) -> impl Iterator<Item = Value<'p, D>> {
+fn containers<'p, 'a, D: Doc<'a>>(spec: Value<'p, D>) -> impl Iterator<Item = Value<'p, D>> {
     ["containers", "initContainers", "ephemeralContainers"]
         .into_iter()
         .flat_map(move |list| spec.list(list))
@@ -62,7 +62,7 @@ fn containers<'p, 'a, D: Scalar<'a>>(spec: Value<'p, D>) -> impl Iterator<Item =
 }
 
 /// Says whether an item of a strategic merge patch stands for a removal.
-fn is_deleted<'a, D: Scalar<'a>>(item: Value<'_, D>) -> bool {
+fn is_deleted<'a, D: Doc<'a>>(item: Value<'_, D>) -> bool {
     item.has_text("$patch", "delete")
 }
 

@@ -1,7 +1,8 @@
 //! Conditions on roles and bindings.
 
-use super::body::{Body, Scalar, Value};
+use super::body::{Body, Value};
 use super::names::fits;
+use crate::doc::Doc;
 
 /// API group of roles and bindings.
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -57,7 +58,7 @@ const ALL_SECRETS: Escalation = escalation("", "secrets", "", &["get", "list", "
 impl Escalation {
     /// Says whether a rule gives it, as RBAC reads rules: `pods/*` gives nothing, and
     /// `*/exec` gives `exec` of everything.
-    fn is_given_by<'a, D: Scalar<'a>>(&self, rule: Value<'_, D>) -> bool {
+    fn is_given_by<'a, D: Doc<'a>>(&self, rule: Value<'_, D>) -> bool {
         let resource = |name: &[u8]| match self.subresource {
             "" => name == self.resource.as_bytes(),
             subresource => name
@@ -75,14 +76,14 @@ impl Escalation {
 }
 
 /// Says whether a list of strings under a key has one that fits.
-fn has<'a, D: Scalar<'a>>(rule: Value<'_, D>, key: &str, fits: impl Fn(&[u8]) -> bool) -> bool {
+fn has<'a, D: Doc<'a>>(rule: Value<'_, D>, key: &str, fits: impl Fn(&[u8]) -> bool) -> bool {
     let texts = rule.list(key).filter_map(Value::text);
     texts.into_iter().any(|text| fits(&text.value()))
 }
 
 /// Says whether a rule gives everything: on a resource of any group or the core group, or
 /// on all paths.
-pub(super) fn is_wildcard<'a, D: Scalar<'a>>(rule: Value<'_, D>) -> bool {
+pub(super) fn is_wildcard<'a, D: Doc<'a>>(rule: Value<'_, D>) -> bool {
     let star = |key| has(rule, key, |name| name == b"*");
     star(VERBS)
         && (star("nonResourceURLs")
@@ -90,7 +91,7 @@ pub(super) fn is_wildcard<'a, D: Scalar<'a>>(rule: Value<'_, D>) -> bool {
 }
 
 /// Says whether a rule gives permissions with which more are to be had.
-pub(super) fn is_escalation<'a, D: Scalar<'a>>(rule: Value<'_, D>, cluster_wide: bool) -> bool {
+pub(super) fn is_escalation<'a, D: Doc<'a>>(rule: Value<'_, D>, cluster_wide: bool) -> bool {
     let any = ESCALATIONS.iter().any(|given| given.is_given_by(rule));
     let named = || has(rule, "resourceNames", |_| true);
     any || cluster_wide && !named() && ALL_SECRETS.is_given_by(rule)
@@ -100,7 +101,7 @@ pub(super) fn is_escalation<'a, D: Scalar<'a>>(rule: Value<'_, D>, cluster_wide:
 ///
 /// A JSON patch may touch one word of a rule: then the role as it is now, which the
 /// response shows, has the rule.
-pub(super) fn any_rule<'a, D: Scalar<'a>>(
+pub(super) fn any_rule<'a, D: Doc<'a>>(
     body: Body<'a, D>,
     response: Option<Value<'a, D>>,
     fits: impl Fn(Value<'_, D>) -> bool,
@@ -117,7 +118,7 @@ pub(super) fn any_rule<'a, D: Scalar<'a>>(
 /// Says whether a binding refers to a cluster role of a name that fits.
 ///
 /// A patch of the subjects has no reference: then the response shows it.
-pub(super) fn binds<'a, D: Scalar<'a>>(
+pub(super) fn binds<'a, D: Doc<'a>>(
     body: Body<'a, D>,
     response: Option<Value<'a, D>>,
     roles: &[&str],
@@ -137,7 +138,7 @@ pub(super) fn binds<'a, D: Scalar<'a>>(
 }
 
 /// Says whether a binding has a subject that stands for everybody.
-pub(super) fn binds_everyone<'a, D: Scalar<'a>>(body: Body<'a, D>) -> bool {
+pub(super) fn binds_everyone<'a, D: Doc<'a>>(body: Body<'a, D>) -> bool {
     let everyone = |subject: Value<'_, D>| {
         let is = |kind, name| subject.has_text("kind", kind) && subject.has_text("name", name);
         is("User", "system:anonymous")

@@ -1,6 +1,6 @@
 //! An event as detections see it: a request, who made it, and what became of it.
 
-use super::body::{Body, Scalar, Value, member};
+use super::body::{Body, Value, member};
 use super::kind::{Kind, Subresource, Verb};
 use super::names::{KCM, KUBE_SYSTEM_ACCOUNT, NODE, SERVICE_ACCOUNT, is_human};
 use super::uri::{Uri, UriBuffer};
@@ -70,7 +70,7 @@ pub(super) struct Request<'r, 'a, D> {
     pub uri: Uri<'r>,
 }
 
-impl<'r, 'a: 'r, D: Scalar<'a>> Request<'r, 'a, D> {
+impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     /// Reads what every detection needs of an event whose top level was read into `members`.
     pub fn new(
         doc: D,

@@ -1,20 +1,25 @@
 //! Whole events against detections, in both forms of documents.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::chunk::{LineForm, LineSink, write_line_record};
 use crate::doc::Doc;
 use crate::doc::convert::json_to_msgpack;
 use crate::doc::json::Json;
 use crate::doc::msgpack::Msgpack;
 use crate::event::kube::MapView;
+use crate::pipeline::{OutputShape, Pipeline, Settings};
+use crate::policy::{Policy, Ruleset, Syntax};
+use crate::stage::{Condition, Effect, Pattern};
 
 /// Ids of the detections that fire, and of those that are undecided.
 type Found = (Vec<String>, Vec<String>);
 
-fn found<'a, D: Scalar<'a>>(detector: &Detector, doc: D, labels: &mut Labels) -> Found {
+fn found<'a, D: Doc<'a>>(detector: &Detector, doc: D, labels: &mut Labels) -> Found {
     let (mut view, mut scratch) = (MapView::default(), Scratch::default());
     view.read(doc, 0, &mut scratch).unwrap();
     detector.evaluate(doc, view.item_of_list(None), &scratch, labels);
@@ -937,31 +942,206 @@ fn long_running_requests_may_count_when_they_end() {
     );
 }
 
-#[test]
-fn labels_are_written_as_msgpack() {
-    let detector = all();
-    let shell = event(
-        "get pods/exec shop/web",
-        json!({"query": "command=/etc/shadow"}),
-    );
-    let mut labels = Labels::default();
-    found(&detector, Json(shell.as_bytes()), &mut labels);
-    let written = |shape| {
-        let format = LabelFormat {
-            shape,
-            ..LabelFormat::default()
+/// Detections at work in a pipeline with a policy that drops all but configmaps.
+struct Run {
+    pipeline: Pipeline,
+    form: LineForm,
+}
+
+impl Run {
+    fn new(settings: Settings, detect: DetectSettings, form: LineForm) -> Run {
+        let policy = br#"{rules: [{level: Request, resources: [{resources: [configmaps]}]}, {level: None}]}"#;
+        let policy = Policy::parse("test", policy, Syntax::Inline)
+            .unwrap()
+            .policy;
+        let ruleset = Arc::new(Ruleset::compile(&policy));
+        let mut pipeline = Pipeline::new(settings, Some(ruleset), || [0; 16]);
+        pipeline.set_detect(Arc::new(all()), detect);
+        Run { pipeline, form }
+    }
+
+    fn keeping(keep: Severity) -> Run {
+        let settings = DetectSettings {
+            keep: Some(keep),
+            ..DetectSettings::default()
         };
-        let (mut out, mut json) = (Vec::new(), Vec::new());
-        format.write_ids(&detector, &labels, &mut out);
-        crate::doc::convert::msgpack_to_json(Msgpack(&out), 0, &mut json).unwrap();
-        String::from_utf8(json).unwrap()
-    };
-    let array = r#"["exec-reads-credentials","exec-into-pod"]"#;
-    assert_eq!(written(LabelShape::Array), array);
-    assert_eq!(
-        written(LabelShape::Text),
-        r#""exec-reads-credentials,exec-into-pod""#
+        Run::new(Settings::default(), settings, LineForm::Record)
+    }
+
+    /// The records that come of a line.
+    fn line(&mut self, line: &str) -> Vec<String> {
+        let (mut chunk, mut sink) = (Vec::new(), LineSink::new(self.form));
+        write_line_record(line.as_bytes(), &mut chunk);
+        self.pipeline.chunk(b"", &chunk, &mut sink).unwrap();
+        let lines = String::from_utf8(sink.lines).unwrap();
+        lines.lines().map(str::to_owned).collect()
+    }
+
+    fn stats(&self) -> (u64, u64, u64) {
+        let stats = self.pipeline.stats();
+        (stats.kept(), stats.dropped, stats.kept_by_detection)
+    }
+
+    fn count(&self, id: &str) -> (u64, u64) {
+        let counters = &self.pipeline.stats().detections;
+        let counter = counters.iter().find(|counter| counter.id == id).unwrap();
+        (counter.hits, counter.undecided)
+    }
+}
+
+/// A change of a configmap that is kept, with a label.
+fn coredns() -> String {
+    event(
+        "patch configmaps kube-system/coredns",
+        json!({"level": "Request", "body": {}}),
+    )
+}
+
+#[test]
+fn labels_stand_beside_the_text() {
+    let (line, text) = (coredns(), serde_json::to_string(&coredns()).unwrap());
+    let mut run = Run::new(
+        Settings::default(),
+        DetectSettings::default(),
+        LineForm::Record,
     );
+    assert_eq!(
+        run.line(&line),
+        [format!(
+            r#"{{"log":{text},"kube_audit_detections":["critical-configmap-changed"],"kube_audit_severity":"high"}}"#
+        )]
+    );
+    let plain = event("get configmaps shop/a", json!({"level": "Request"}));
+    let text = serde_json::to_string(&plain).unwrap();
+    assert_eq!(run.line(&plain), [format!(r#"{{"log":{text}}}"#)]);
+    assert_eq!(run.line("no event"), [r#"{"log":"no event"}"#]);
+    assert_eq!(run.count("critical-configmap-changed"), (1, 0));
+}
+
+#[test]
+fn labels_are_members_of_a_map() {
+    let settings = Settings {
+        output_shape: OutputShape::Map,
+        ..Settings::default()
+    };
+    let detect = DetectSettings {
+        format: LabelFormat {
+            ids_key: b"ids".to_vec(),
+            severity_key: b"verb".to_vec(),
+            shape: LabelShape::Text,
+        },
+        keep: None,
+    };
+    let mut run = Run::new(settings, detect, LineForm::Record);
+    let lines = run.line(&coredns());
+    let record: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(record["ids"], "critical-configmap-changed");
+    // The event's own member stays.
+    assert_eq!(record["verb"], "patch");
+    assert_eq!(lines.len(), 1);
+}
+
+#[test]
+fn each_event_of_a_list_has_its_own_labels() {
+    let plain = event("get configmaps shop/a", json!({}));
+    let list = format!(
+        r#"{{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":[{},{plain},{}]}}"#,
+        coredns(),
+        coredns()
+    );
+    let mut run = Run::new(
+        Settings::default(),
+        DetectSettings::default(),
+        LineForm::Record,
+    );
+    let labelled = run.line(&list).into_iter();
+    let labelled: Vec<bool> = labelled
+        .map(|line| line.contains("kube_audit_severity"))
+        .collect();
+    assert_eq!(labelled, [true, false, true]);
+}
+
+#[test]
+fn dropped_events_are_counted() {
+    let mut run = Run::new(
+        Settings::default(),
+        DetectSettings::default(),
+        LineForm::Record,
+    );
+    let shell = event("get pods/exec shop/web", json!({"code": 101}));
+    assert!(run.line(&shell).is_empty());
+    assert!(
+        run.line(&event("create pods shop/web", json!({"level": "Metadata"})))
+            .is_empty()
+    );
+    assert_eq!(run.count("exec-into-pod"), (1, 0));
+    assert_eq!(run.count("privileged-pod"), (0, 1));
+    assert_eq!(run.stats(), (0, 2, 0));
+}
+
+#[test]
+fn a_detection_keeps_what_the_policy_drops() {
+    let mut run = Run::keeping(Severity::High);
+    let pod = event("create pods shop/web", json!({"body": (pod(privileged()))}));
+    let lines = run.line(&pod);
+    let record: Value = serde_json::from_str(&lines[0]).unwrap();
+    let kept: Value = serde_json::from_str(record["log"].as_str().unwrap()).unwrap();
+    assert_eq!(kept["level"], "Metadata");
+    assert!(kept.get("requestObject").is_none());
+    assert_eq!(record["kube_audit_detections"], json!(["privileged-pod"]));
+    // Not severe enough.
+    assert!(
+        run.line(&event("get pods/exec shop/web", json!({"code": 101})))
+            .is_empty()
+    );
+    assert_eq!(run.stats(), (1, 1, 1));
+    // A body that the policy leaves is none of the detection's business.
+    let lines = run.line(&coredns());
+    assert!(lines[0].contains("requestObject"));
+    assert_eq!(run.stats(), (2, 1, 1));
+}
+
+#[test]
+fn what_is_excluded_is_not_kept() {
+    struct Any;
+    impl Pattern for Any {
+        fn is_in(&self, _: &[u8]) -> bool {
+            true
+        }
+    }
+    let mut run = Run::keeping(Severity::Low);
+    run.pipeline.set_conditions(vec![Condition {
+        effect: Effect::Exclude,
+        place: crate::stage::Place::Anywhere,
+        pattern: Box::new(Any),
+    }]);
+    assert!(
+        run.line(&event("get pods/exec shop/web", json!({"code": 101})))
+            .is_empty()
+    );
+    assert_eq!(run.stats(), (0, 0, 0));
+    assert_eq!(run.count("exec-into-pod"), (1, 0));
+}
+
+#[test]
+fn other_detections_leave_the_counters() {
+    let mut run = Run::keeping(Severity::Low);
+    let shell = event("get pods/exec shop/web", json!({"code": 101}));
+    run.line(&shell);
+    let rules = "{detections: [{id: mine, severity: critical, verbs: [get]}]}";
+    run.pipeline
+        .set_detector(Arc::new(with_rules("on", rules).unwrap()));
+    let lines = run.line(&shell);
+    assert!(
+        lines[0].contains(r#""kube_audit_detections":["mine","exec-into-pod"]"#),
+        "{lines:?}"
+    );
+    assert!(
+        lines[0].contains(r#""kube_audit_severity":"critical""#),
+        "{lines:?}"
+    );
+    assert_eq!(run.count("exec-into-pod"), (2, 0));
+    assert_eq!(run.pipeline.stats().detections.len(), 40);
 }
 
 #[test]
