@@ -27,7 +27,7 @@ use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::names::Names;
 use super::{DESCRIPTION, NAME, PluginKind, lent};
-use kube_audit_plugin::{Call, Log, LogLevel, OptionError, Outcome, Output};
+use kube_audit_plugin::{Call, Flushed, Log, LogLevel, OptionError, Output};
 
 const KIND: PluginKind = PluginKind::Output;
 /// The answer of FLBPluginRegister.
@@ -92,9 +92,9 @@ impl Live {
             Some(call) => self.output.resume(call, tag, chunk),
         };
         match outcome {
-            Outcome::Delivered => Step::Answer(abi::FLB_OK),
-            Outcome::Retry => Step::Answer(abi::FLB_RETRY),
-            Outcome::Waits(call) => {
+            Flushed::Delivered => Step::Answer(abi::FLB_OK),
+            Flushed::Retry(_) => Step::Answer(abi::FLB_RETRY),
+            Flushed::Waits(call) => {
                 self.flushes().waiting.push((call, coroutine));
                 Step::Pause(self.engine, call)
             }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use kube_audit_forward::net::{Call, Client, Config, Endpoint, Flushed, Node, Report};
+use kube_audit_forward::net::{Call, Client, Config, Endpoint, Flushed, Node, Observer};
 use kube_audit_forward::protocol::frames::Batch;
 use rustix::net::sockopt;
 
@@ -465,8 +465,8 @@ fn case_52_and_65_chaos() {
             ends: (1..=chunk.len() / RECORD).map(|end| end * RECORD).collect(),
         }]
     };
-    let report = Arc::clone(&notes) as Arc<dyn Report>;
-    let client = Client::start(config(&chaos.endpoints()), prepare, report).unwrap();
+    let observer = Arc::clone(&notes) as Arc<dyn Observer>;
+    let client = Client::start(config(&chaos.endpoints()), prepare, observer).unwrap();
     let start = Instant::now();
     let mut next = 0;
     // First numbers of chunks: those that the host is to bring again, and those whose
@@ -511,7 +511,7 @@ fn case_52_and_65_chaos() {
                 Flushed::Waits(call) => waiting.push((first, call)),
             }
         }
-        let lines = notes.news.lock().unwrap();
+        let lines = notes.events.lock().unwrap();
         let sample = (start.elapsed().as_millis() * 4 / time.as_millis().max(1)) as usize;
         if sample > memory.len() && memory.len() < 4 {
             memory.push(resident(std::process::id()));

@@ -50,7 +50,7 @@ fn survives(first: Script) -> (Host, Peer) {
         "ids are the same on resend: {ids:?}"
     );
     assert_eq!(host.prepared.load(Ordering::Relaxed), 2);
-    assert_eq!(peer.connections(), 2, "{:?}", host.news());
+    assert_eq!(peer.connections(), 2, "{:?}", host.events());
     (host, peer)
 }
 
@@ -128,7 +128,7 @@ fn case_31_accepts_but_never_reads() {
     assert!(
         host.said("the peer took no byte within 300ms"),
         "{:?}",
-        host.news()
+        host.events()
     );
 }
 
@@ -138,7 +138,7 @@ fn case_32_reads_but_never_acks() {
     assert!(
         host.said("no acknowledgement within 300ms"),
         "{:?}",
-        host.news()
+        host.events()
     );
     assert_eq!(peer.numbers(), [0, 1, 1, 0, 2], "the suspect comes last");
 }
@@ -213,7 +213,7 @@ fn case_38_without_acknowledgements() {
     let taken = || lengths.lock().unwrap().iter().sum::<usize>();
     until("all is there", || taken() >= all);
     assert_eq!(taken(), all, "nothing comes twice, and no id");
-    assert_eq!(peer.connections(), 2, "{:?}", host.news());
+    assert_eq!(peer.connections(), 2, "{:?}", host.events());
 }
 
 #[test]
@@ -236,9 +236,9 @@ fn case_35_wrong_ack_id_once() {
         connection.serve();
     }));
     assert!(
-        host.said("an acknowledgement for `AAAAAAAAAAAAAAAAAAAAAA==`"),
+        host.said("acknowledged frame `AAAAAAAAAAAAAAAAAAAAAA==`"),
         "{:?}",
-        host.news()
+        host.events()
     );
 }
 
@@ -380,7 +380,7 @@ fn case_41_an_idle_connection_is_dropped_without_a_word() {
     assert!(
         host.said("no acknowledgement within 300ms"),
         "{:?}",
-        host.news()
+        host.events()
     );
     assert_eq!((peer.numbers(), peer.connections()), (vec![0, 1], 2));
     assert_eq!(host.notes.resent.load(Ordering::Relaxed), 1);
@@ -467,7 +467,7 @@ fn case_46_one_poisonous_chunk_does_not_hold_up_the_others() {
             _ => drop(host.deliver(&entry(number, 0))),
         }
     }
-    until("it is given back", || host.said("is given back"));
+    until("it is given back", || host.said("does not accept a frame"));
     assert!(
         peer.connections() < 20,
         "{} connections",
@@ -490,7 +490,7 @@ fn case_48_names() {
     assert!(
         host.said(&format!("connected to localhost:{port} (127.0.0.1)")),
         "{:?}",
-        host.news()
+        host.events()
     );
 }
 
@@ -566,7 +566,7 @@ fn case_59_a_long_outage() {
     let mut numbers = peer.numbers();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "each once");
-    assert!(host.news().len() < 10, "{:?}", host.news());
+    assert!(host.events().len() < 10, "{:?}", host.events());
 }
 
 /// What a load balancer without backends does.
@@ -678,7 +678,7 @@ fn case_62_a_slow_peer_is_not_a_dead_one() {
     let count = 2_000_000 / (ENTRY as u32 + 3000);
     host.deliver(&chunk(0..count, 3000));
     assert_eq!(peer.numbers(), (0..count).collect::<Vec<_>>());
-    assert_eq!(peer.connections(), 1, "{:?}", host.news());
+    assert_eq!(peer.connections(), 1, "{:?}", host.events());
 }
 
 #[test]
@@ -691,7 +691,7 @@ fn case_64_unsolicited_bytes() {
     let host = Host::start(config(&peer.endpoint()));
     assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
     until("the peer is not trusted", || {
-        host.said("bytes that nobody asked for")
+        host.said("bytes while no reply was due")
     });
     host.deliver(&entry(1, 0));
     assert_eq!((peer.numbers(), peer.connections()), (vec![0, 1], 2));

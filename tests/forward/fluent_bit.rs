@@ -177,8 +177,8 @@ fn delivers(binary: &Path, options: &[&str], change: impl Fn(&mut Config)) {
     }
     until("all are printed", || records(&receiver).len() >= 3000);
     let expected: Vec<_> = (0..3000).map(record).collect();
-    let (binary, news) = (binary.display(), host.news());
-    assert!(records(&receiver) == expected, "{binary}: {news:?}");
+    let (binary, events) = (binary.display(), host.events());
+    assert!(records(&receiver) == expected, "{binary}: {events:?}");
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn case_46_frames_above_buffer_max_size() {
         let mut printed = records(&receiver);
         printed.sort_by_key(|(_, _, number)| *number);
         let expected: Vec<_> = (0..number).map(record).collect();
-        let (binary, news) = (binary.display(), host.news());
-        assert!(printed == expected, "each once: {binary}: {news:?}");
+        let (binary, events) = (binary.display(), host.events());
+        assert!(printed == expected, "each once: {binary}: {events:?}");
     }
 }

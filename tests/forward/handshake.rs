@@ -55,7 +55,7 @@ fn case_14_15_and_16_handshakes_in_every_spelling() {
         let host = Host::start(config);
         host.deliver(&chunk(0..100, 0));
         assert_eq!(peer.numbers(), (0..100).collect::<Vec<_>>());
-        assert_eq!(peer.connections(), 1, "{:?}", host.news());
+        assert_eq!(peer.connections(), 1, "{:?}", host.events());
     }
 }
 
@@ -89,8 +89,11 @@ fn case_17_one_frame_per_connection() {
     assert_eq!(peer.numbers(), (0..10).collect::<Vec<_>>());
     let connections: Vec<_> = peer.received().iter().map(|f| f.connection).collect();
     assert_eq!(connections, (0..10).collect::<Vec<_>>());
-    let news = host.news();
-    assert!(!news.iter().any(|line| line.contains("lost")), "{news:?}");
+    let events = host.events();
+    assert!(
+        !events.iter().any(|line| line.contains("lost")),
+        "{events:?}"
+    );
 }
 
 #[test]
@@ -160,17 +163,17 @@ fn fails(connection: fn(&mut Connection), words: &[&str]) {
         "bytes behind a failed handshake"
     );
     assert!(
-        host.news()
+        host.events()
             .iter()
             .all(|line| line.starts_with("cannot connect to")),
         "{:?}",
-        host.news()
+        host.events()
     );
 }
 
 #[test]
 fn case_20_no_helo() {
-    let words = ["no HELO within 300ms", "is `shared_key` set there?"];
+    let words = ["no HELO within 300ms", "is a shared key set there?"];
     fails(|_| {}, &words);
 }
 
@@ -183,9 +186,12 @@ fn case_20_closed_before_helo() {
 fn case_25_hostile_helos() {
     fails(
         |peer| peer.send(&[Lock::plain().helo, b"garbage".to_vec()].concat()),
-        &["bytes behind HELO"],
+        &["unexpected bytes after HELO"],
     );
-    fails(|peer| peer.send(b"HTTP/1.1 400 Bad"), &["HELO is no array"]);
+    fails(
+        |peer| peer.send(b"HTTP/1.1 400 Bad"),
+        &["HELO is not an array"],
+    );
     fails(|peer| peer.send(b"\x92\xa4HELO\x80"), &["no nonce"]);
     fails(
         |peer| {

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use kube_audit_forward::net::{Client, Config, Count, Flushed, News, Node, NodeState, Report};
+use kube_audit_forward::net::{
+    Client, ClientEvent, Config, Count, Flushed, Node, NodeState, Observer,
+};
 use kube_audit_forward::protocol::frames::{Batch, RecordTooLarge};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -48,7 +50,7 @@ pub fn entries(mut bytes: &[u8]) -> Vec<(u32, usize)> {
 /// Everything that a client reported.
 #[derive(Default)]
 pub struct Notes {
-    pub news: Mutex<Vec<String>>,
+    pub events: Mutex<Vec<String>>,
     pub lost: Mutex<Vec<String>>,
     pub sent: AtomicUsize,
     pub resent: AtomicUsize,
@@ -57,9 +59,9 @@ pub struct Notes {
     pub nodes: Mutex<HashMap<usize, NodeState>>,
 }
 
-impl Report for Notes {
-    fn news(&self, news: &News, _: u64) {
-        self.news.lock().unwrap().push(news.to_string());
+impl Observer for Notes {
+    fn event(&self, event: &ClientEvent, _: u64) {
+        self.events.lock().unwrap().push(event.to_string());
     }
 
     fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
@@ -121,7 +123,8 @@ impl Host {
                 ends: ends.collect(),
             }]
         };
-        let client = Client::start(config, prepare, Arc::clone(&notes) as Arc<dyn Report>).unwrap();
+        let client =
+            Client::start(config, prepare, Arc::clone(&notes) as Arc<dyn Observer>).unwrap();
         Host {
             client,
             notes,
@@ -144,15 +147,15 @@ impl Host {
             assert!(
                 start.elapsed() < Duration::from_secs(20),
                 "{:?}",
-                self.news()
+                self.events()
             );
             sleep(Duration::from_millis(10));
         }
         unreachable!()
     }
 
-    pub fn news(&self) -> Vec<String> {
-        self.notes.news.lock().unwrap().clone()
+    pub fn events(&self) -> Vec<String> {
+        self.notes.events.lock().unwrap().clone()
     }
 
     /// The last that was said of a node.
@@ -160,9 +163,9 @@ impl Host {
         self.notes.nodes.lock().unwrap().get(&number).copied()
     }
 
-    /// Whether a line of the news has these words.
+    /// Whether a event has these words.
     pub fn said(&self, words: &str) -> bool {
-        self.news().iter().any(|line| line.contains(words))
+        self.events().iter().any(|line| line.contains(words))
     }
 }
 

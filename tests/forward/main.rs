@@ -1,9 +1,10 @@
-//! The forward client against receivers: a scripted faulty one, and real ones.
+//! The Forward client against receivers: a scripted faulty one, and real ones.
 //!
-//! A test named `case_35_…` covers that case of the forward test list: faults
-//! on the way between a client and a receiver, and what must become of them.
-//! Every record reaches the peer at least once, and nothing counts as delivered
-//! that was not acknowledged.
+//! A test named `case_35_…` covers case 35 of `CASES.md`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 mod cases;
 mod chaos;
@@ -21,30 +22,44 @@ mod process;
 #[cfg(feature = "tls")]
 mod tls;
 
-/// How many cases the list has.
-const CASES: usize = 65;
-
+/// Cases of `CASES.md` and numbers in the names of tests must be the same.
 #[test]
 fn each_case_has_a_test_of_its_number() {
-    let mut found = std::collections::BTreeSet::new();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.join("src"), root.join("tests")];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tested = BTreeSet::new();
+    let mut folders: Vec<_> = ["src", "tests", "crates"]
+        .map(|name| root.join(name))
+        .into();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.extend(cases(&std::fs::read_to_string(path).unwrap()));
+                tested.extend(tested_cases(&fs::read_to_string(path).unwrap()));
             }
         }
     }
-    let missing: Vec<_> = (1..=CASES).filter(|case| !found.contains(case)).collect();
-    assert!(missing.is_empty(), "no test for {missing:?}");
+    let listed: Vec<usize> = listed_cases(include_str!("CASES.md")).collect();
+    assert_eq!(listed, (1..=listed.len()).collect::<Vec<_>>(), "CASES.md");
+    assert_eq!(tested.into_iter().collect::<Vec<_>>(), listed);
+}
+
+/// Numbers in the first column of the tables.
+fn listed_cases(text: &str) -> impl Iterator<Item = usize> {
+    let first_cell = |line: &str| {
+        line.strip_prefix('|')?
+            .split('|')
+            .next()?
+            .trim()
+            .parse()
+            .ok()
+    };
+    text.lines().filter_map(first_cell)
 }
 
 /// Numbers in the names of tests such as `case_01_and_02_both`.
-fn cases(code: &str) -> impl Iterator<Item = usize> {
+fn tested_cases(code: &str) -> impl Iterator<Item = usize> {
     let names = code.lines().filter_map(|line| {
         let name = line.trim_start().strip_prefix("fn case_")?;
         name.split_once('(').map(|(name, _)| name)

@@ -57,7 +57,7 @@ fn case_33_one_of_two_never_acks() {
     for number in 0..100 {
         assert_eq!(ids(&[&mute, &peer], number).len(), 1);
     }
-    assert!(host.said("no sign of life"), "{:?}", host.news());
+    assert!(host.said("no progress from"), "{:?}", host.events());
     assert!(mute.received().len() < 20, "it gets one frame per trial");
     assert!(mute.connections() < 20, "{}", mute.connections());
 }
@@ -150,7 +150,7 @@ fn a_silent_node_is_down() {
     for number in 0..4 {
         host.deliver(&entry(number, 0));
     }
-    assert_eq!(host.node(0), Some(NodeState::Down), "{:?}", host.news());
+    assert_eq!(host.node(0), Some(NodeState::Down), "{:?}", host.events());
     assert_eq!(host.node(1), Some(NodeState::Up));
 }
 
@@ -335,12 +335,12 @@ fn case_46_and_47_frames_above_the_receivers_limit_are_split() {
                 let acked = peer.acked().into_iter().filter(|number| *number < 1000);
                 let acked: HashSet<_> = acked.collect();
                 assert!(!acked.contains(&40));
-                let given_back = "a frame of 1 records and 70028 bytes is given back";
+                let given_back = "does not accept a frame of 1 records (70028 bytes)";
                 acked.len() == 159 && host.said(given_back)
             },
         );
-        let splits = host.news();
-        let splits = splits.iter().filter(|line| line.contains("in halves"));
+        let splits = host.events();
+        let splits = splits.iter().filter(|line| line.contains("splitting it"));
         assert_eq!(splits.count(), 1, "said once");
         let split = host.notes.split.load(Ordering::Relaxed);
         assert!((1..6).contains(&split), "{split} frames were split");

@@ -93,9 +93,11 @@ fn case_11_many_frames() {
     host.deliver(&chunk(0..5000, 1000));
     until("all arrived", || server.lines().len() == 5001);
     assert!(
-        host.news().iter().all(|line| line.starts_with("connected")),
+        host.events()
+            .iter()
+            .all(|line| line.starts_with("connected")),
         "{:?}",
-        host.news()
+        host.events()
     );
 }
 

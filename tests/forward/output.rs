@@ -7,7 +7,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use flate2::bufread::GzDecoder;
-use kube_audit_plugin::{HostSettings, Log, LogLevel, Metrics, Outcome, Output};
+use kube_audit_plugin::{Flushed, HostSettings, Log, LogLevel, Metrics, Output};
 use rmpv::Value;
 use rmpv::decode::read_value;
 
@@ -50,14 +50,14 @@ pub fn output(endpoint: &str, options: &[(&str, &str)]) -> (Output, Arc<Lines>) 
 pub fn deliver(output: &Output, tag: &str, chunk: &[u8]) {
     until("it is delivered", || {
         let tag = tag.as_bytes();
-        let mut outcome = output.flush(tag, chunk);
-        while let Outcome::Waits(call) = outcome {
+        let mut flushed = output.flush(tag, chunk);
+        while let Flushed::Waits(call) = flushed {
             wait(output.signal());
             if output.ready().contains(&call) {
-                outcome = output.resume(call, tag, chunk);
+                flushed = output.resume(call, tag, chunk);
             }
         }
-        outcome == Outcome::Delivered
+        flushed == Flushed::Delivered
     });
 }
 
@@ -304,9 +304,9 @@ fn case_12_a_record_that_no_receiver_takes_is_named() {
     );
     assert!(log.said(
         LogLevel::Error,
-        "a record is lost: record 2 of the chunk has 6000"
+        "lost a record: record 2 of the chunk has 6000"
     ));
-    assert!(log.said(LogLevel::Error, "auditID is `a-1`"));
+    assert!(log.said(LogLevel::Error, "auditID `a-1`"));
     output.close();
 }
 
@@ -332,7 +332,7 @@ fn case_61_a_chunk_that_is_broken_at_its_end() {
             [1, 2].map(|number| entry(SECONDS, 7, number)),
             "{what}"
         );
-        let words = format!("{} bytes at the end of a chunk are no records", end.len());
+        let words = format!("lost the last {} bytes of a chunk", end.len());
         assert!(
             log.said(LogLevel::Error, &words),
             "{what}: {:?}",
@@ -370,6 +370,6 @@ fn case_61_a_body_that_is_no_map_does_not_travel() {
         receiver.entries(),
         [1, 2].map(|number| entry(SECONDS, 7, number))
     );
-    assert!(log.said(LogLevel::Error, "1 records of a chunk hold no map"));
+    assert!(log.said(LogLevel::Error, "lost 1 records of a chunk"));
     output.close();
 }

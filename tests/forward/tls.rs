@@ -153,7 +153,7 @@ fn case_21_versions_authorities_and_names() {
         host.deliver(&chunk(0..1000, 1000));
         assert_eq!(host.flush(&entry(1000, 0)), Flushed::Delivered);
         assert_eq!(peer.numbers(), (0..=1000).collect::<Vec<_>>());
-        assert_eq!(peer.connections(), 1, "{:?}", host.news());
+        assert_eq!(peer.connections(), 1, "{:?}", host.events());
     }
 }
 
@@ -178,7 +178,7 @@ fn case_21_mutual_with_shared_key_and_compression() {
         let host = Host::start(config);
         host.deliver(&chunk(0..3000, 1000));
         assert_eq!(peer.numbers(), (0..3000).collect::<Vec<_>>());
-        assert_eq!(peer.connections(), 1, "{:?}", host.news());
+        assert_eq!(peer.connections(), 1, "{:?}", host.events());
     }
 }
 
@@ -209,7 +209,7 @@ fn case_31_and_62_a_slow_peer_behind_tls() {
     let count = 20_000_000 / (ENTRY as u32 + 3000);
     host.deliver(&chunk(0..count, 3000));
     assert_eq!(peer.numbers(), (0..count).collect::<Vec<_>>());
-    assert_eq!(peer.connections(), 1, "{:?}", host.news());
+    assert_eq!(peer.connections(), 1, "{:?}", host.events());
 }
 
 /// What is said of a peer to which nothing can be delivered.
@@ -269,7 +269,7 @@ fn case_49_one_side_speaks_no_tls() {
     fails(
         &peer(&authority.server("127.0.0.1")),
         None,
-        "the server speaks TLS",
+        "the receiver speaks TLS",
     );
     // Servers without TLS: one that says HELO, one that closes, one that is silent.
     type Behaviour = fn(&mut Connection);
@@ -304,7 +304,7 @@ fn unverified_is_said_and_works() {
         ..Tls::default()
     };
     let host = Host::start(config_with(&peer, tls));
-    assert!(host.said("is not verified: anybody on the way"));
+    assert!(host.said("is not verified: anyone on the way"));
     assert_eq!(host.flush(&entry(0, 0)), Flushed::Delivered);
 }
 
@@ -385,13 +385,13 @@ fn case_50_files_are_exchanged() {
     mount_all(directory, 2, &second, Some(&other_key));
     host.deliver(&entry(1, 0));
     assert!(
-        host.said("the former ones stay in use"),
+        host.said("keeping the previous ones"),
         "{:?}",
-        host.news()
+        host.events()
     );
     mount_all(directory, 3, &second, None);
     host.deliver(&entry(2, 0));
-    assert!(host.said("were read anew"), "{:?}", host.news());
+    assert!(host.said("reloaded the TLS files"), "{:?}", host.events());
     // In place, with no link.
     let (certificate, key) = second.issue("client", |_| {});
     fs::write(directory.join("..data/tls.crt"), certificate).unwrap();
@@ -485,8 +485,8 @@ fn case_49_system_authorities_do_not_know_ours() {
     let notes = Arc::new(Notes::default());
     match Client::start(config, |_, _| panic!(), Arc::clone(&notes) as Arc<_>) {
         Ok(_client) => until("it is said", || {
-            let news = notes.news.lock().unwrap();
-            news.iter().any(|line| line.contains("unknown authority"))
+            let events = notes.events.lock().unwrap();
+            events.iter().any(|line| line.contains("unknown authority"))
         }),
         Err(error) => assert!(error.to_string().contains("the system has no"), "{error}"),
     }

@@ -1,8 +1,9 @@
 //! Counters of what becomes of records and events.
 //!
-//! Each counter is defined once, in [`SERIES`]: the host's metrics, the log line at the
-//! end of an instance, the summary of `kube-audit replay` and the table in
-//! `docs/metrics.md` all come from there.
+//! Each counter is defined once, in a table of [`Series`]: the host's metrics, the log
+//! line at the end of an instance, the summary of `kube-audit replay` and the tables in
+//! `docs/metrics.md` all come from there. [`SERIES`] is the table of a pipeline; the
+//! output has one of its own for what it delivers.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -50,7 +51,7 @@ pub struct Stats {
 }
 
 /// What one detection found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DetectionStats {
     /// Id of the detection.
     pub id: String,
@@ -95,8 +96,7 @@ impl Stats {
             id: detection.id().to_owned(),
             severity: detection.severity(),
             needs_body: detection.level() > Level::Metadata,
-            hits: 0,
-            undecided: 0,
+            ..DetectionStats::default()
         });
         self.detections.extend(counters);
     }
@@ -106,29 +106,30 @@ impl Stats {
         self.detections.get_mut(place).map(change);
     }
 
-    /// All that is not zero, in one line: `records: 13, events kept: 10, …`.
+    /// Lists the counters that are not zero: `records: 13, events kept: 10, …`.
     pub fn summary(&self) -> String {
-        let parts = SERIES.iter().filter_map(|series| {
-            let value = series.value(self);
-            (value > 0).then(|| format!("{}: {value}", series.words))
-        });
-        let labels = |value: fn(&DetectionStats) -> u64, words| {
-            let value = self.detections.iter().map(value).sum::<u64>();
-            (value > 0).then(|| format!("{words}: {value}"))
-        };
-        let labels = [
-            labels(|detection| detection.hits, "labels"),
-            labels(
-                |detection| detection.undecided,
-                "labels undecided without a body",
-            ),
-        ];
-        let parts: Vec<String> = parts.chain(labels.into_iter().flatten()).collect();
+        let mut all = DetectionStats::default();
+        for detection in &self.detections {
+            all.hits += detection.hits;
+            all.undecided += detection.undecided;
+        }
+        let parts = [summary(&SERIES, self), summary(&DETECTION_SERIES, &all)];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
         match parts.is_empty() {
             true => "no records".to_owned(),
             false => parts.join(", "),
         }
     }
+}
+
+/// Lists the counters that are not zero in one line; `None` if all are.
+pub fn summary<S>(table: &[Series<S>], counters: &S) -> Option<String> {
+    let parts = table.iter().filter_map(|series| {
+        let value = series.value(counters);
+        (value > 0).then(|| format!("{}: {value}", series.words))
+    });
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// How the value of a series may change.
@@ -143,9 +144,9 @@ pub enum MetricKind {
 /// Name and value of a label.
 pub type Label<'a> = (&'static str, Cow<'a, str>);
 
-/// A counter or gauge: one series of a metric.
+/// A counter or gauge: one series of a metric, read from counters of type `S`.
 #[derive(Debug)]
-pub struct Series {
+pub struct Series<S: 'static> {
     /// The metric's name, with `_total` at the end of a counter's.
     pub name: &'static str,
     /// One sentence on the metric.
@@ -156,21 +157,22 @@ pub struct Series {
     pub labels: &'static [Label<'static>],
     /// What precedes the value in a line of text.
     pub words: &'static str,
-    value: fn(&Stats) -> u64,
+    value: fn(&S) -> u64,
 }
 
-impl Series {
+impl<S> Series<S> {
     /// The value now.
-    pub fn value(&self, stats: &Stats) -> u64 {
-        (self.value)(stats)
+    pub fn value(&self, counters: &S) -> u64 {
+        (self.value)(counters)
     }
 
-    const fn counter(
+    /// Defines a counter without labels.
+    pub const fn counter(
         name: &'static str,
         help: &'static str,
         words: &'static str,
-        value: fn(&Stats) -> u64,
-    ) -> Series {
+        value: fn(&S) -> u64,
+    ) -> Series<S> {
         Series {
             name,
             help,
@@ -181,11 +183,11 @@ impl Series {
         }
     }
 
-    const fn labelled(self, labels: &'static [Label<'static>]) -> Series {
+    const fn labelled(self, labels: &'static [Label<'static>]) -> Series<S> {
         Series { labels, ..self }
     }
 
-    const fn gauge(self) -> Series {
+    const fn gauge(self) -> Series<S> {
         Series {
             kind: MetricKind::Gauge,
             ..self
@@ -197,7 +199,7 @@ const EVENTS: &str = "Audit events: kept, dropped by the policy, or excluded by 
 const CUT: &str = "Bytes that the policy cut from the audit events kept, by cause.";
 
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series; 15] = [
+pub static SERIES: [Series<Stats>; 15] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -207,71 +209,71 @@ pub static SERIES: [Series; 15] = [
         "events_total",
         EVENTS,
         "events dropped by the policy",
-        |stats| stats.dropped,
+        |stats: &Stats| stats.dropped,
     )
     .labelled(&[("outcome", Cow::Borrowed("dropped"))]),
     Series::counter(
         "events_total",
         EVENTS,
         "events excluded by a pattern",
-        |stats| stats.excluded_events,
+        |stats: &Stats| stats.excluded_events,
     )
     .labelled(&[("outcome", Cow::Borrowed("excluded"))]),
     Series::counter(
         "events_stripped_total",
         "Audit events kept that the policy took something out of.",
         "events stripped",
-        |stats| stats.stripped,
+        |stats: &Stats| stats.stripped,
     ),
     Series::counter(
         "event_bytes_cut_total",
         CUT,
         "bytes cut by level",
-        |stats| stats.level_bytes,
+        |stats: &Stats| stats.level_bytes,
     )
     .labelled(&[("cause", Cow::Borrowed("level"))]),
     Series::counter(
         "event_bytes_cut_total",
         CUT,
         "bytes of managed fields cut",
-        |stats| stats.managed_fields_bytes,
+        |stats: &Stats| stats.managed_fields_bytes,
     )
     .labelled(&[("cause", Cow::Borrowed("managed_fields"))]),
     Series::counter(
         "records_non_audit_total",
         "Records that hold no audit event.",
         "records without an audit event",
-        |stats| stats.non_audit,
+        |stats: &Stats| stats.non_audit,
     ),
     Series::counter(
         "records_excluded_total",
         "Records without an audit event that a pattern excluded.",
         "other records excluded by a pattern",
-        |stats| stats.excluded_others,
+        |stats: &Stats| stats.excluded_others,
     ),
     Series::counter(
         "records_malformed_total",
         "Records that look like an audit event and cannot be read.",
         "unreadable records",
-        |stats| stats.malformed,
+        |stats: &Stats| stats.malformed,
     ),
     Series::counter(
         "records_emptied_total",
         "Records dropped because none of their keys was to stay.",
         "records dropped because no key was to stay",
-        |stats| stats.emptied,
+        |stats: &Stats| stats.emptied,
     ),
     Series::counter(
         "event_bytes_in_total",
         "Bytes of the audit events read.",
         "bytes of events in",
-        |stats| stats.bytes_in,
+        |stats: &Stats| stats.bytes_in,
     ),
     Series::counter(
         "event_bytes_out_total",
         "Bytes of the audit events kept.",
         "bytes of events out",
-        |stats| stats.bytes_out,
+        |stats: &Stats| stats.bytes_out,
     ),
     Series::counter(
         "events_kept_by_detection_total",
@@ -283,66 +285,51 @@ pub static SERIES: [Series; 15] = [
         "line_pieces_withheld",
         "Pieces of split lines that wait for their last piece.",
         "pieces of split lines withheld",
-        |stats| stats.withheld,
+        |stats: &Stats| stats.withheld,
     )
     .gauge(),
 ];
 
-/// A counter with a series for each detection.
-#[derive(Debug)]
-pub struct DetectionCounter {
-    /// The metric's name.
-    pub name: &'static str,
-    /// One sentence on the metric.
-    pub help: &'static str,
-    /// Names of the labels.
-    pub labels: &'static [&'static str],
-    series: for<'s> fn(&'s DetectionStats) -> Option<(DetectionLabels<'s>, u64)>,
-}
+/// The counters of each detection, with its id as the label `detection`. The first one has
+/// its severity as well.
+pub static DETECTION_SERIES: [Series<DetectionStats>; 2] = [
+    Series::counter(
+        "detections_total",
+        "Audit events that a detection fired for, whatever became of them.",
+        "labels",
+        |detection: &DetectionStats| detection.hits,
+    ),
+    Series::counter(
+        "detections_undecided_total",
+        "Audit events that a detection would have needed the body of.",
+        "labels undecided for want of a body",
+        |detection: &DetectionStats| detection.undecided,
+    ),
+];
 
-/// Values of the labels of a detection's series.
-type DetectionLabels<'s> = Vec<Label<'s>>;
-
-impl DetectionCounter {
-    /// The labels and values of all series.
-    pub fn series<'s>(
-        &'s self,
-        stats: &'s Stats,
-    ) -> impl Iterator<Item = (Vec<Label<'s>>, u64)> + 's {
-        stats.detections.iter().filter_map(self.series)
+impl DetectionStats {
+    /// Visits the series of the detection with their labels: always the same ones.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Series<DetectionStats>, &[Label<'_>])) {
+        let [hits, undecided] = &DETECTION_SERIES;
+        let labels = [
+            ("detection", Cow::Borrowed(&*self.id)),
+            ("severity", Cow::Borrowed(self.severity.name())),
+        ];
+        visit(hits, &labels);
+        if self.needs_body {
+            let [id, _] = labels;
+            visit(undecided, &[id]);
+        }
     }
 }
 
-/// The counters of detections.
-pub static DETECTION_COUNTERS: [DetectionCounter; 2] = [
-    DetectionCounter {
-        name: "detections_total",
-        help: "Audit events that a detection fired for, whatever became of them.",
-        labels: &["detection", "severity"],
-        series: |detection| {
-            let severity = Cow::Borrowed(detection.severity.name());
-            let id = Cow::Borrowed(detection.id.as_str());
-            Some((
-                vec![("detection", id), ("severity", severity)],
-                detection.hits,
-            ))
-        },
-    },
-    DetectionCounter {
-        name: "detections_undecided_total",
-        help: "Audit events that a detection would have needed the body of.",
-        labels: &["detection"],
-        series: |detection| {
-            let id = Cow::Borrowed(detection.id.as_str());
-            (detection.needs_body).then(|| (vec![("detection", id)], detection.undecided))
-        },
-    },
-];
+/// Head of the tables in `docs/metrics.md`.
+pub const MARKDOWN_HEAD: &str = "| metric | kind | labels | meaning |\n|---|---|---|---|\n";
 
-/// The table of all metrics in `docs/metrics.md`.
-pub fn markdown() -> String {
-    let mut text = "| metric | kind | labels | meaning |\n|---|---|---|---|\n".to_owned();
-    for family in SERIES.chunk_by(|a, b| a.name == b.name) {
+/// Rows for `docs/metrics.md`, one for each metric of a table.
+pub fn markdown_rows<S>(table: &[Series<S>]) -> String {
+    let mut text = String::new();
+    for family in table.chunk_by(|a, b| a.name == b.name) {
         let Some(first) = family.first() else {
             continue;
         };
@@ -358,12 +345,6 @@ pub fn markdown() -> String {
         let (name, help) = (first.name, first.help);
         let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
     }
-    for counter in &DETECTION_COUNTERS {
-        let labels = counter.labels.iter().map(|label| format!("`{label}`"));
-        let labels = labels.collect::<Vec<_>>().join(", ");
-        let DetectionCounter { name, help, .. } = counter;
-        let _ = writeln!(text, "| `{name}` | counter | {labels} | {help} |");
-    }
     text
 }
 
@@ -373,6 +354,9 @@ mod tests {
 
     #[test]
     fn series_are_named_by_convention() {
+        for series in &DETECTION_SERIES {
+            assert!(series.name.ends_with("_total") && series.help.ends_with('.'));
+        }
         for series in &SERIES {
             let is_counter = series.kind == MetricKind::Counter;
             assert_eq!(series.name.ends_with("_total"), is_counter, "{series:?}");
@@ -404,10 +388,13 @@ mod tests {
     fn the_documentation_has_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let page = std::fs::read_to_string(path).unwrap();
-        let table = markdown();
-        assert!(
-            page.contains(&table),
-            "docs/metrics.md should contain\n{table}"
-        );
+        let rows = [markdown_rows(&SERIES), markdown_rows(&DETECTION_SERIES)];
+        for rows in rows {
+            let table = [MARKDOWN_HEAD, &rows].concat();
+            assert!(
+                page.contains(&table),
+                "docs/metrics.md should contain\n{table}"
+            );
+        }
     }
 }

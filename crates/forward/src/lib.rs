@@ -3,10 +3,10 @@
 //! | module | duty |
 //! |---|---|
 //! | [`protocol`] | the protocol as bytes and state machines, without I/O |
-//! | [`net`] | sockets, threads and clocks |
+//! | [`net`] | the client: sockets, its thread, timers |
 //! | [`options`] | options of the output, read into a [`net::Config`] |
 #![forbid(unsafe_code)]
-// Nothing here may take the host down with it.
+// A panic here would end the host process.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,12 +1,12 @@
-//! Entries of a chunk, put together by the tags under which they travel.
+//! Entries of a chunk, grouped by the tags that they are sent with.
 
 use std::collections::HashMap;
 
 use kube_audit_core::chunk::{EntrySink, TagTemplate};
 use kube_audit_forward::protocol::frames::Batch;
 
-/// One batch for each tag, in the order in which the tags come up. Within a batch
-/// the entries keep their order.
+/// Groups entries into one batch for each tag. Batches are in the order in which
+/// their tags come up, and entries keep their order within a batch.
 pub fn batches(sink: EntrySink, template: Option<&TagTemplate>, chunk_tag: &[u8]) -> Vec<Batch> {
     let EntrySink { entries, ends, .. } = sink;
     let tag = match template {

@@ -94,7 +94,7 @@ impl Filter {
 impl Metrics for Filter {
     fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         self.engine.metrics(visit);
-        visit(&self.panics.metric());
+        self.panics.metrics(visit);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The filter and the output of kube-audit, independent of any host's ABI.
 //!
 //! The host's side (`src/ffi` of the root package) hands over [`Properties`] and a
-//! [`Log`], turns a [`Verdict`] or an [`Outcome`] into the host's code, and each
+//! [`Log`], turns a [`Verdict`] or a [`Flushed`] into the host's code, and each
 //! [`Metric`] into one of the host's metrics. It catches panics, and asks the plugin
 //! what a chunk becomes after one.
 
@@ -18,6 +18,8 @@
 
 #[cfg(feature = "output")]
 mod batches;
+#[cfg(feature = "output")]
+mod delivery;
 mod engine;
 mod filter;
 mod log;
@@ -33,7 +35,7 @@ pub use filter::Filter;
 pub use kube_audit_core::options::{HostSettings, HostTls, OptionError, Patterns, Properties};
 pub use kube_audit_core::stage::Pattern;
 #[cfg(feature = "output")]
-pub use kube_audit_forward::net::Call;
+pub use kube_audit_forward::net::{Call, Flushed};
 pub use log::{Log, LogLevel};
 pub use metrics::{Label, Metric, MetricKind, Metrics};
 #[cfg(feature = "output")]
@@ -46,17 +48,4 @@ pub enum Verdict {
     Untouched,
     /// These bytes replace the chunk; none if every record was dropped.
     Replaced(Vec<u8>),
-}
-
-/// The state of a chunk given to the output.
-#[cfg(feature = "output")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Everything in it was acknowledged (or nothing was left to send).
-    Delivered,
-    /// Not delivered; the host should hand it over again later.
-    Retry,
-    /// Not delivered yet; the host should keep the chunk until the call is
-    /// [ready](Output::ready), and then [resume](Output::resume) the call.
-    Waits(Call),
 }

@@ -1,7 +1,7 @@
 //! Counters and gauges of an instance, for the host's metrics.
 
 pub use kube_audit_core::stats::{Label, MetricKind};
-use kube_audit_core::stats::{SERIES, Stats};
+use kube_audit_core::stats::{SERIES, Series, Stats};
 
 /// A plugin with metrics.
 pub trait Metrics {
@@ -26,22 +26,14 @@ pub struct Metric<'a> {
 }
 
 impl Metric<'static> {
-    /// A counter without labels.
-    pub(crate) fn counter(name: &'static str, help: &'static str, value: u64) -> Metric<'static> {
-        Metric {
-            name,
-            help,
-            kind: MetricKind::Counter,
-            labels: &[],
-            value,
-        }
-    }
-
     /// A gauge without labels.
     pub(crate) fn gauge(name: &'static str, help: &'static str, value: u64) -> Metric<'static> {
         Metric {
             kind: MetricKind::Gauge,
-            ..Metric::counter(name, help, value)
+            name,
+            help,
+            labels: &[],
+            value,
         }
     }
 
@@ -53,13 +45,22 @@ impl Metric<'static> {
 
 /// Visits the counters of a pipeline.
 pub(crate) fn visit_stats(stats: &Stats, visit: &mut dyn FnMut(&Metric<'_>)) {
-    for series in &SERIES {
+    visit_series(&SERIES, stats, visit);
+}
+
+/// Visits each series of a table.
+pub(crate) fn visit_series<S>(
+    table: &[Series<S>],
+    counters: &S,
+    visit: &mut dyn FnMut(&Metric<'_>),
+) {
+    for series in table {
         visit(&Metric {
             name: series.name,
             help: series.help,
             kind: series.kind,
             labels: series.labels,
-            value: series.value(stats),
+            value: series.value(counters),
         });
     }
 }

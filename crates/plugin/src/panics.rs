@@ -4,8 +4,10 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use kube_audit_core::stats::Series;
+
 use super::log::{Log, LogLevel, LogLimit};
-use super::metrics::Metric;
+use super::metrics::{Metric, visit_series};
 
 /// Counts the panics that ended calls of an instance.
 #[derive(Debug, Default)]
@@ -13,6 +15,14 @@ pub(crate) struct Panics {
     count: AtomicU64,
     limit: Mutex<LogLimit>,
 }
+
+/// The counter, of filter and output alike.
+pub(crate) static SERIES: [Series<Panics>; 1] = [Series::counter(
+    "panics_total",
+    "Calls that ended in an internal error of the plugin.",
+    "internal errors",
+    Panics::count,
+)];
 
 impl Panics {
     /// Counts panics that somebody else reports.
@@ -40,10 +50,9 @@ impl Panics {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// The number as a metric.
-    pub(crate) fn metric(&self) -> Metric<'static> {
-        let help = "Calls that ended in an internal error of the plugin.";
-        Metric::counter("panics_total", help, self.count())
+    /// Visits the number as a metric.
+    pub(crate) fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+        visit_series(&SERIES, self, visit);
     }
 
     /// Logs the number at the end of an instance, unless it is 0.

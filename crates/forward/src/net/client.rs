@@ -1,59 +1,60 @@
-//! The client as its caller sees it: start, flush, resume, shut down.
+//! Public interface of the client: start, flush, resume, shut down.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::chunk_table::{ChunkState, ChunkTable};
 use super::config::{Config, StartError};
 use super::connection::Opener;
-use super::ledger::{Ledger, Standing};
 use super::node::Node;
-use super::report::{News, Report, Reporter};
+use super::observer::{ClientEvent, Observer, Reporter};
 use super::rng::Rng;
 use super::shared::{Flow, Phase, Shared, State};
 use super::socket::Waker;
 use super::worker::Worker;
+use crate::protocol::chunk::{ChunkKey, ChunkStatus};
 use crate::protocol::frames::Batch;
-use crate::protocol::pending::Ticket;
 
-/// How long a flush holds its caller up for room, if chunks are being delivered.
+/// Longest time that a flush blocks its caller for want of memory.
 const HOLD: Duration = Duration::from_millis(50);
 
-/// How a call of the host stands.
+/// Result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
     /// Every record was acknowledged, or there was none to send.
     Delivered,
-    /// Not yet: hand the same tag and chunk over again later.
+    /// Not delivered yet: hand the same tag and chunk over again later.
     Retry(Reason),
-    /// Not yet: keep tag and chunk, and [resume](Client::resume) the call when it
-    /// is among those that are [ready](Client::ready).
+    /// Not delivered yet: keep tag and chunk, and [resume](Client::resume) the call
+    /// once [`Client::ready`] returns it.
     Waits(Call),
 }
 
-/// A call that waits for its chunk.
+/// Handle of a flush that waits for its chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call(Ticket);
+pub struct Call(ChunkKey);
 
-/// Why a chunk is not delivered yet.
+/// Reason why a chunk is not delivered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// The client has it and works on it.
-    #[error("not acknowledged yet, delivery goes on")]
+    /// The client is sending the chunk.
+    #[error("not acknowledged yet; delivery continues in the background")]
     UnderWay,
-    /// The client has given up on it for now.
-    #[error("refused by the receiver, or lost with the connection repeatedly")]
+    /// The client waits for the host to hand the chunk over again.
+    #[error("refused by the receiver, or repeatedly lost with the connection")]
     GivenBack,
-    /// The client holds as much as it may and did not take it.
-    #[error("too much is waiting for acknowledgement")]
+    /// The client has no memory left for the chunk.
+    #[error("no memory left: too many bytes wait for their acknowledgement")]
     Full,
     /// The client's thread has ended.
     #[error("the client has ended")]
     Ended,
 }
 
-/// Sends chunks with one thread; see the [module](super).
+/// Client of the Forward protocol with a thread of its own; see the
+/// [module](super).
 pub struct Client {
     shared: Arc<Shared>,
     flush_wait: Duration,
@@ -61,13 +62,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts the thread, which connects at once. `prepare` runs on it and
-    /// makes entries of a tag and a chunk, a batch for each tag under which they
-    /// are sent. A chunk without entries is delivered.
+    /// Starts the thread, which connects at once. The thread calls `prepare` to turn
+    /// a tag and a chunk into entries, one batch for each tag that they are sent
+    /// with. A chunk without entries counts as delivered.
     pub fn start(
         config: Config,
         prepare: impl FnMut(&[u8], &[u8]) -> Vec<Batch> + Send + 'static,
-        report: Arc<dyn Report>,
+        observer: Arc<dyn Observer>,
     ) -> Result<Client, StartError> {
         if config.nodes.is_empty() {
             return Err(StartError::NoEndpoint);
@@ -78,18 +79,18 @@ impl Client {
             .map(|node| Opener::new(node, &config))
             .collect::<Result<Vec<_>, _>>()?;
         let signal = Arc::new(Waker::new()?);
-        let mut reporter = Reporter::new(report, Arc::clone(&signal));
+        let mut reporter = Reporter::new(observer, Arc::clone(&signal));
         let unverified = |node: &&Node| node.tls.as_ref().is_some_and(|tls| !tls.verify);
         let nodes: Vec<_> = config.nodes.iter().filter(unverified).collect();
         if !nodes.is_empty() {
             let nodes: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
             let nodes = nodes.join(", ");
-            reporter.news(&News::NotVerified { nodes }, Instant::now());
+            reporter.event(&ClientEvent::NotVerified { nodes }, Instant::now());
         }
         let rng = Rng::new().map_err(StartError::Random)?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                ledger: Ledger::new(config.memory),
+                chunk_table: ChunkTable::new(config.memory),
                 flow: Flow::Flowing,
                 phase: Phase::Running,
             }),
@@ -109,43 +110,45 @@ impl Client {
         })
     }
 
-    /// Hands a chunk over. Where there is no room for it, but others are being
-    /// delivered, this holds the caller up for a moment, so that it brings no more
-    /// than receivers take.
+    /// Hands a chunk over. Blocks the caller for up to 50 ms if there is no memory
+    /// left while other chunks are being delivered, so that a host that reads
+    /// without limit slows down to the pace of its receivers.
     pub fn flush(&self, tag: &[u8], chunk: &[u8]) -> Flushed {
         let mut state = self.shared.lock();
         if state.phase == Phase::Ended {
             return Flushed::Retry(Reason::Ended);
         }
         let until = Instant::now() + self.flush_wait;
-        let ticket = state.ledger.attach(tag, chunk, until);
-        if state.ledger.is_next(ticket) && state.flow == Flow::Flowing {
-            state = self.hold(state, ticket);
+        let key = state.chunk_table.attach(tag, chunk, until);
+        if state.chunk_table.is_next(key) && state.flow == Flow::Flowing {
+            state = self.hold(state, key);
         }
-        self.answer(state, ticket, tag, chunk)
+        self.answer(state, key, tag, chunk)
     }
 
-    /// Goes on with a call whose chunk is the same still.
+    /// Continues a flush, with the same tag and chunk.
     pub fn resume(&self, call: Call, tag: &[u8], chunk: &[u8]) -> Flushed {
         self.answer(self.shared.lock(), call.0, tag, chunk)
     }
 
-    /// Calls to resume now.
+    /// Returns the calls to resume now.
     pub fn ready(&self) -> Vec<Call> {
         self.shared.signal.rest();
-        let ready = self.shared.lock().ledger.take_ready();
+        let ready = self.shared.lock().chunk_table.take_ready();
         ready.into_iter().map(Call).collect()
     }
 
-    /// Is readable when calls may be [ready](Client::ready), or news was reported,
-    /// since that was last asked.
+    /// Returns a descriptor that becomes readable when there are calls to
+    /// [resume](Client::ready), or events were observed, and unreadable when
+    /// [`Client::ready`] is called.
     pub fn signal(&self) -> BorrowedFd<'_> {
         self.shared.signal.as_fd()
     }
 
-    /// Waits for room, for [`HOLD`] at most.
-    fn hold<'a>(&self, state: MutexGuard<'a, State>, ticket: Ticket) -> MutexGuard<'a, State> {
-        let waits = |state: &mut State| state.ledger.is_next(ticket) && state.phase != Phase::Ended;
+    /// Waits for memory, for [`HOLD`] at most.
+    fn hold<'a>(&self, state: MutexGuard<'a, State>, key: ChunkKey) -> MutexGuard<'a, State> {
+        let waits =
+            |state: &mut State| state.chunk_table.is_next(key) && state.phase != Phase::Ended;
         let waited = self.shared.changed.wait_timeout_while(state, HOLD, waits);
         let (mut state, ended) = waited.unwrap_or_else(PoisonError::into_inner);
         if ended.timed_out() {
@@ -157,37 +160,37 @@ impl Client {
     fn answer(
         &self,
         mut state: MutexGuard<'_, State>,
-        ticket: Ticket,
+        key: ChunkKey,
         tag: &[u8],
         chunk: &[u8],
     ) -> Flushed {
-        state.ledger.hand_over(ticket, tag, chunk);
-        let overdue = state.ledger.is_overdue(ticket);
-        let flushed = match state.ledger.standing(ticket) {
-            Standing::Delivered => Flushed::Delivered,
-            Standing::Parked => Flushed::Retry(Reason::GivenBack),
+        state.chunk_table.hand_over(key, tag, chunk);
+        let overdue = state.chunk_table.is_overdue(key);
+        let flushed = match state.chunk_table.state(key) {
+            ChunkState::Taken(ChunkStatus::Delivered) => Flushed::Delivered,
+            ChunkState::Taken(ChunkStatus::Parked) => Flushed::Retry(Reason::GivenBack),
             _ if state.phase == Phase::Ended => Flushed::Retry(Reason::Ended),
-            Standing::Queued | Standing::Invited if overdue => Flushed::Retry(Reason::Full),
-            Standing::UnderWay if overdue => Flushed::Retry(Reason::UnderWay),
-            Standing::Queued | Standing::Invited | Standing::UnderWay => {
-                Flushed::Waits(Call(ticket))
+            ChunkState::Queued | ChunkState::Invited if overdue => Flushed::Retry(Reason::Full),
+            ChunkState::Taken(ChunkStatus::Sending) if overdue => Flushed::Retry(Reason::UnderWay),
+            ChunkState::Queued | ChunkState::Invited | ChunkState::Taken(ChunkStatus::Sending) => {
+                Flushed::Waits(Call(key))
             }
         };
         let waits = matches!(flushed, Flushed::Waits(_));
         if !waits {
-            state.ledger.detach(ticket, tag, chunk);
+            state.chunk_table.detach(key, tag, chunk);
         }
-        if state.ledger.has_ready() {
+        if state.chunk_table.has_ready() {
             self.shared.signal.wake();
         }
-        if waits || state.ledger.has_commands() {
+        if waits || state.chunk_table.has_commands() {
             self.shared.waker.wake();
         }
         flushed
     }
 
-    /// Ends the thread. Where frames are under way on a connection, it goes on
-    /// for up to 2 s to learn what becomes of them.
+    /// Ends the thread. Waits for up to 2 s for acknowledgements if frames are in
+    /// flight.
     pub fn shutdown(self) {}
 }
 
@@ -196,7 +199,7 @@ impl Drop for Client {
         self.shared.change(|state| state.phase = Phase::Stopping);
         self.shared.waker.wake();
         if let Some(thread) = self.thread.take() {
-            // If it panicked, it has said so itself.
+            // A panic of the thread was already reported by the panic hook.
             let _ = thread.join();
         }
     }

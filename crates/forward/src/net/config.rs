@@ -1,10 +1,10 @@
-//! How a client works, and why it may not start.
+//! Configuration of a client, and errors of its start.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::choice::Delivery;
+use super::balancer::Delivery;
 use super::lookup::Resolver;
 use super::node::Node;
 use super::tls::TlsSetupError;
@@ -13,49 +13,49 @@ use crate::protocol::handshake;
 use crate::protocol::session::Limits;
 use crate::protocol::wire::ExtraOption;
 
-/// How a client works.
+/// Configuration of a client.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Receivers; at least one.
     pub nodes: Vec<Node>,
-    /// How frames are spread over them. Default by weight.
+    /// Distribution of frames over the receivers. Default by weight.
     pub delivery: Delivery,
-    /// How long a flush waits for its chunk to be acknowledged, before the host is
-    /// asked to hand it over again. Default 10 s: long enough for a receiver that
-    /// restarts, and nothing of the host stands still in the meantime.
+    /// Longest time that a flush waits for its chunk to be acknowledged before the
+    /// host is asked to hand it over again. Default 10 s, enough for a receiver to
+    /// restart. The host is not blocked in the meantime.
     pub flush_wait: Duration,
-    /// How long a look-up, or one address of a receiver, may take. Default 5 s.
+    /// Time limit of a name look-up, and of connecting to one address. Default 5 s.
     pub connect_timeout: Duration,
-    /// How long a node may keep silent with frames of ours before another one
-    /// that is up gets them too. Default 3 s. A node that has yet to acknowledge
-    /// its first frame since it failed has `suspect_after`. After twice this time
-    /// its connection is given up.
+    /// Longest time without progress before a node's frames are also sent to
+    /// another node that is up. Default 3 s; `suspect_after` for a node that has
+    /// acknowledged nothing since it failed. After twice this time the silent
+    /// node's connection is closed.
     pub failover_after: Duration,
-    /// How long a node may owe progress before others are preferred. Default 250 ms.
+    /// Time without progress after which other nodes are preferred. Default 250 ms.
     pub suspect_after: Duration,
-    /// After how long without use a connection is closed. Default 30 s: load
-    /// balancers forget idle ones without a word.
+    /// Idle time after which a connection is closed. Default 30 s, because load
+    /// balancers drop idle connections silently.
     pub idle_timeout: Duration,
-    /// After how long a connection makes room for a new one, between frames, so
-    /// that receivers which were added get their share. Default 10 minutes; the
-    /// time of each connection is shortened by up to a half by chance.
+    /// Age at which a connection is replaced by a new one, between frames, so that
+    /// added receivers get their share. Default 10 minutes. Each connection's age
+    /// is shortened at random, by half at most.
     pub rotate_after: Duration,
-    /// How names become addresses. Default the system's way.
+    /// Resolver of host names. Default the system's.
     pub resolver: Resolver,
-    /// Timers until a connection is ready.
+    /// Time limits until a connection is ready.
     pub timers: Timers,
     /// Window and timers of a connection.
     pub limits: Limits,
-    /// Sizes of frames.
+    /// Largest frames.
     pub caps: Caps,
-    /// What every frame says besides what the protocol needs. Default nothing.
+    /// The user's own options in every frame. Default none.
     pub extra_options: Arc<[ExtraOption]>,
-    /// Bytes of chunks that may be held. Default 8 MiB, about four chunks.
+    /// Memory for chunks, in bytes. Default 8 MiB, about four chunks.
     pub memory: usize,
 }
 
 impl Config {
-    /// The defaults for these receivers.
+    /// Creates the default configuration for these receivers.
     pub fn new(nodes: Vec<Node>) -> Config {
         Config {
             nodes,
@@ -76,34 +76,34 @@ impl Config {
     }
 }
 
-/// Why a client could not start.
+/// Reason why a client could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is nobody to send to.
+    /// No receiver is configured.
     #[error("no endpoint is given; write `host:port`, `tcp://host:port` or `unix:/path`")]
     NoEndpoint,
     /// TLS to a receiver cannot be set up.
     #[error("{node}: {error}")]
     Tls {
-        /// Its name.
+        /// Name of the receiver.
         node: String,
-        /// Why.
+        /// Cause.
         error: TlsSetupError,
     },
-    /// The system gives no random numbers.
+    /// The system has no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
-    /// The system gives no thread or descriptor.
+    /// The system refused a thread or a file descriptor.
     #[error("cannot start the thread: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// How long a node may take before its connection is ready.
+/// Time limits until a connection is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// For the handshake of TLS. Default 10 s.
+    /// Of the TLS handshake. Default 10 s.
     pub tls: Duration,
-    /// For the handshake of the Forward protocol.
+    /// Of the shared-key handshake.
     pub handshake: handshake::Timers,
 }
 

@@ -1,4 +1,4 @@
-//! A connection from the moment that TCP is connected: TLS, handshake, session.
+//! Connection to a receiver after the socket is connected: TLS, handshake, session.
 
 use std::io;
 use std::mem;
@@ -10,18 +10,18 @@ use rustix::event::PollFlags;
 
 use super::config::{Config, StartError, Timers};
 use super::node::Node;
-use super::report::{Loss, News};
+use super::observer::{ClientEvent, ConnectionError};
 use super::rng::Rng;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{Connector, Refresh, TlsError};
-use crate::protocol::ChunkId;
+use crate::protocol::FrameId;
 use crate::protocol::compression::Compression;
 use crate::protocol::handshake::{Auth, Handshake, Progress};
 use crate::protocol::session::{Limits, Reuse, Session};
 use crate::protocol::wire::{ExtraOption, Frame};
 
-/// How connections to one node are opened.
+/// Opens connections to one node.
 pub(super) struct Opener {
     name: String,
     tls: Option<Connector>,
@@ -33,7 +33,7 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// For this node. Reads the files of its TLS.
+    /// Creates an opener for a node, and reads the node's TLS files.
     pub(super) fn new(node: &Node, config: &Config) -> Result<Opener, StartError> {
         let connector = |tls| {
             Connector::new(tls, &node.endpoint).map_err(|error| StartError::Tls {
@@ -52,25 +52,25 @@ impl Opener {
         })
     }
 
-    /// Reads the files of TLS again where they have changed, to be called before
-    /// [`Opener::open`]; what there is to say about it.
-    pub(super) fn refresh(&mut self) -> Option<News> {
+    /// Reads TLS files again if they have changed, and returns an event in that case.
+    /// To be called before [`Opener::open`].
+    pub(super) fn refresh(&mut self) -> Option<ClientEvent> {
         let node = self.name.clone();
         match self.tls.as_mut()?.refresh() {
             Refresh::Unchanged => None,
-            Refresh::Reloaded => Some(News::TlsReloaded { node }),
-            Refresh::Failed(error) => Some(News::TlsNotReloaded { node, error }),
+            Refresh::Reloaded => Some(ClientEvent::TlsReloaded { node }),
+            Refresh::Failed(error) => Some(ClientEvent::TlsNotReloaded { node, error }),
         }
     }
 
-    /// Takes over a socket that is connected to the node. The connection is in
-    /// use from now on, and carries frames once it [is ready](Connection::is_ready).
+    /// Starts TLS and handshake on a connected socket. The connection carries frames
+    /// once it [is ready](Connection::is_ready).
     pub(super) fn open(
         &self,
         socket: Socket,
         to: String,
         now: Instant,
-    ) -> Result<Connection, Loss> {
+    ) -> Result<Connection, ConnectionError> {
         let handshake = match &self.auth {
             None => None,
             Some(auth) => Some((auth.clone(), Rng::salt()?)),
@@ -96,7 +96,7 @@ impl Opener {
     }
 }
 
-/// A connection with its peer's name for the log.
+/// Connection to a receiver.
 pub(super) struct Connection {
     stream: Stream,
     stage: Stage,
@@ -107,68 +107,76 @@ pub(super) struct Connection {
     timers: Timers,
 }
 
-/// How far a connection has come. Nothing but a session carries frames.
+/// Stage of a connection. Only the last one carries frames.
 enum Stage {
-    /// TLS is being agreed upon.
+    /// TLS handshake.
     Securing {
         deadline: Instant,
         handshake: Option<(Auth, [u8; 16])>,
     },
-    /// The shared key is being checked.
+    /// Shared-key handshake.
     Shaking(Handshake),
     Ready(Session),
-    /// It failed before it was ready.
+    /// Failed before it was ready.
     Failed,
 }
 
 impl Connection {
-    /// The peer, for the log.
+    /// Returns the peer's name for the log.
     pub(super) fn to(&self) -> &str {
         &self.to
     }
 
-    /// Whether frames may be sent, now or when there is room for them again.
+    /// Returns true after all handshakes.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Ready(_))
     }
 
-    /// Reads what has come, appending the ids that it acknowledges to `acked`,
-    /// and checks the timers. Also done before a frame is sent, so that an end
-    /// of the stream that is already here is seen first.
-    pub(super) fn receive(&mut self, now: Instant, acked: &mut Vec<ChunkId>) -> Result<(), Loss> {
+    /// Reads received bytes, appends the ids that they acknowledge to `acked`, and
+    /// checks the timers. Also called before a frame is sent, so that the end of a
+    /// stream is noticed before a frame is lost on it.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ConnectionError> {
         let mut buffer = [0; 4096];
         loop {
             let read = self.stream.read(&mut buffer);
             self.leave_securing(now);
             match read {
-                Ok(Some(0)) => return Err(self.ended(Loss::Closed)),
+                Ok(Some(0)) => return Err(self.ended(ConnectionError::Closed)),
                 Ok(Some(length)) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     self.handle_input(bytes, now, acked)?;
                 }
                 Ok(None) => break,
-                Err(loss) => return Err(self.ended(loss)),
+                Err(error) => return Err(self.ended(error)),
             }
         }
         self.handle_timeout(now)
     }
 
-    /// Writes as much as the stream takes of what is to be written, appending to
-    /// `acked` what that settles.
-    pub(super) fn transmit(&mut self, now: Instant, acked: &mut Vec<ChunkId>) -> Result<(), Loss> {
-        self.write(now).map_err(|loss| self.ended(loss))?;
+    /// Writes as much as the stream takes, and appends the ids that this delivers to
+    /// `acked`.
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ConnectionError> {
+        self.write(now).map_err(|error| self.ended(error))?;
         if let Stage::Ready(session) = &mut self.stage
             && self.stream.is_flushed()
         {
             session.flushed(acked);
             if session.is_spent() {
-                return Err(Loss::Spent);
+                return Err(ConnectionError::Spent);
             }
         }
         Ok(())
     }
 
-    fn write(&mut self, now: Instant) -> Result<(), Loss> {
+    fn write(&mut self, now: Instant) -> Result<(), ConnectionError> {
         self.stream.flush()?;
         match &mut self.stage {
             Stage::Securing { .. } | Stage::Failed => {}
@@ -192,12 +200,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether a frame may be sent now.
+    /// Returns true if a frame may be sent now.
     pub(super) fn can_send(&self) -> bool {
         matches!(&self.stage, Stage::Ready(session) if session.can_send())
     }
 
-    /// Sends a frame with the next [`Connection::transmit`].
+    /// Queues a frame for the next [`Connection::transmit`].
     pub(super) fn send(&mut self, frame: &Frame<'_>, now: Instant) {
         let Stage::Ready(session) = &mut self.stage else {
             debug_assert!(false, "a frame for a connection that is not ready");
@@ -213,7 +221,7 @@ impl Connection {
         session.send(&frame, now);
     }
 
-    /// What to poll for.
+    /// Returns the socket and the events to poll for.
     pub(super) fn interest(&self) -> (BorrowedFd<'_>, PollFlags) {
         let nothing_left = match &self.stage {
             Stage::Securing { .. } | Stage::Failed => true,
@@ -228,7 +236,7 @@ impl Connection {
         (self.stream.as_fd(), flags)
     }
 
-    /// Since when the peer has owed a sign of life.
+    /// Returns since when the peer has made no progress; `None` if nothing is due.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Ready(session) => session.stalled_since(),
@@ -236,7 +244,7 @@ impl Connection {
         }
     }
 
-    /// When a timer has to be checked.
+    /// Returns when a timer runs out.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Securing { deadline, .. } => Some(*deadline),
@@ -246,8 +254,8 @@ impl Connection {
         }
     }
 
-    /// Frames that were sent and not acknowledged, oldest first.
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = &ChunkId> {
+    /// Returns the frames that were sent and not acknowledged, oldest first.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &FrameId> {
         let session = match &self.stage {
             Stage::Ready(session) => Some(session),
             _ => None,
@@ -255,15 +263,15 @@ impl Connection {
         session.into_iter().flat_map(Session::in_flight)
     }
 
-    /// The frame in flight whose last byte has not left.
-    pub(super) fn unwritten(&self) -> Option<ChunkId> {
+    /// Returns the frame that is partly written, if any.
+    pub(super) fn unwritten(&self) -> Option<FrameId> {
         match &self.stage {
             Stage::Ready(session) => session.unwritten().copied(),
             _ => None,
         }
     }
 
-    /// Whether the peer has begun a reply and not ended it.
+    /// Returns true if an incomplete reply was received.
     pub(super) fn is_being_answered(&self) -> bool {
         matches!(&self.stage, Stage::Ready(session) if session.is_being_answered())
     }
@@ -272,8 +280,8 @@ impl Connection {
         &mut self,
         bytes: &[u8],
         now: Instant,
-        acked: &mut Vec<ChunkId>,
-    ) -> Result<(), Loss> {
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ConnectionError> {
         match mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Securing { .. } | Stage::Failed => {}
             Stage::Shaking(handshake) => {
@@ -287,18 +295,18 @@ impl Connection {
             Stage::Ready(mut session) => {
                 let handled = session.handle_input(bytes, now, acked);
                 let spent = session.is_spent();
-                // What was in flight has to be known also after a doubt.
+                // The frames in flight have to be known also after an error.
                 self.stage = Stage::Ready(session);
                 handled?;
                 if spent {
-                    return Err(Loss::Spent);
+                    return Err(ConnectionError::Spent);
                 }
             }
         }
         Ok(())
     }
 
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), Loss> {
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), ConnectionError> {
         match mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Securing { deadline, .. } if now >= deadline => {
                 return Err(TlsError::Timeout(self.timers.tls).into());
@@ -316,7 +324,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Goes on behind TLS once the stream is secured, at once where there is none.
+    /// Leaves the first stage once the TLS handshake is done, or if there is no TLS.
     fn leave_securing(&mut self, now: Instant) {
         let Stage::Securing { handshake, .. } = &mut self.stage else {
             return;
@@ -332,12 +340,12 @@ impl Connection {
         };
     }
 
-    /// What the end of the stream means at this stage. Closing with bytes unread
-    /// is a reset to the other side.
-    fn ended(&mut self, loss: Loss) -> Loss {
-        let closed = match &loss {
-            Loss::Closed => true,
-            Loss::Io(error) => matches!(
+    /// Translates the end of the stream at this stage. A reset counts as an end,
+    /// because a peer that closes with unread bytes resets the connection.
+    fn ended(&mut self, error: ConnectionError) -> ConnectionError {
+        let closed = match &error {
+            ConnectionError::Closed => true,
+            ConnectionError::Io(error) => matches!(
                 error.kind(),
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
             ),
@@ -347,9 +355,9 @@ impl Connection {
             Stage::Securing { .. } if closed => TlsError::ClosedEarly.into(),
             Stage::Shaking(_) if closed => match mem::replace(&mut self.stage, Stage::Failed) {
                 Stage::Shaking(handshake) => handshake.handle_end().into(),
-                _ => loss,
+                _ => error,
             },
-            _ => loss,
+            _ => error,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One round of connecting to a node: every address of its name.
+//! Connecting to a node: one attempt for each address of its name.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,16 +11,16 @@ use super::lookup::Lookups;
 use super::node::Node;
 use super::socket::{Address, Socket};
 
-/// A round under way.
+/// Round of attempts to connect to a node.
 pub(super) struct Dial {
-    /// What is still to be tried.
+    /// Targets that were not tried yet.
     targets: VecDeque<Target>,
     attempt: Option<Attempt>,
     timeout: Duration,
     turn: usize,
 }
 
-/// Something to connect to, and the words for it.
+/// Target of an attempt, and its name in the log.
 struct Target {
     to: String,
     place: Place,
@@ -42,21 +42,21 @@ enum Stage {
     Connecting(Socket),
 }
 
-/// How far a round has come.
+/// Result of a step of a round.
 pub(super) enum Progress {
-    /// It waits for a socket, a look-up or the deadline.
+    /// Waiting for a socket, a look-up or the deadline.
     Pending,
-    /// An attempt failed; the next one can begin.
+    /// An attempt failed; the next step begins another one.
     Failed { to: String, error: io::Error },
-    /// A connection is made.
+    /// The connection is made.
     Connected { to: String, socket: Socket },
     /// Every attempt has failed.
     Exhausted,
 }
 
 impl Dial {
-    /// A round that gives a look-up and every address this much time. Of the
-    /// addresses of a name, it begins with number `turn`, counted around.
+    /// Creates a round in which the look-up and each address have `timeout`. Begins
+    /// with address number `turn` of the name, modulo their count.
     pub(super) fn new(node: &Node, timeout: Duration, turn: usize) -> Dial {
         Dial {
             targets: VecDeque::from([Target::from(node)]),
@@ -66,7 +66,7 @@ impl Dial {
         }
     }
 
-    /// Goes on as far as it can without waiting.
+    /// Proceeds as far as possible without blocking.
     pub(super) fn advance(&mut self, lookups: &mut Lookups, now: Instant) -> Progress {
         loop {
             let Some(Attempt {
@@ -129,12 +129,12 @@ impl Dial {
         }
     }
 
-    /// When [`Dial::advance`] gives the attempt up.
+    /// Returns when the current attempt times out.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.attempt.as_ref().map(|attempt| attempt.deadline)
     }
 
-    /// The socket that becomes writable when it is connected.
+    /// Returns the socket to poll for writability.
     pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.attempt.as_ref()?.stage {
             Stage::Connecting(socket) => Some(socket.as_fd()),

@@ -1,4 +1,4 @@
-//! Where frames go: endpoints as the user writes them.
+//! Endpoints of receivers as users write them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,63 +7,64 @@ use std::str::FromStr;
 
 use kube_audit_core::options::without_credentials;
 
-/// The port of the Forward protocol, taken where an endpoint names a host alone.
+/// Port of the Forward protocol, the default of endpoints without a port.
 pub const DEFAULT_PORT: u16 = 24224;
 
-/// Longest path of a Unix socket, in bytes: `sun_path` has 108, one ends it.
+/// Longest path of a Unix socket, in bytes: `sun_path` has 108 with its final NUL.
 const MAX_UNIX_PATH: usize = 107;
 
-/// One receiver: `host`, `host:port`, `tcp://host:port`, `[::1]:port` or `unix:/path`.
+/// Endpoint of a receiver: `host`, `host:port`, `tcp://host:port`, `[::1]:port` or
+/// `unix:/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A host that speaks TCP.
+    /// A host and a TCP port.
     Tcp {
         /// Name or address.
         host: Host,
         /// Port, never 0.
         port: u16,
     },
-    /// A Unix socket, by its absolute path.
+    /// Absolute path of a Unix socket.
     Unix(PathBuf),
 }
 
 /// A host as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A name, looked up anew for every connection.
+    /// A name, which is looked up for every connection.
     Name(String),
     /// An address.
     Ip(IpAddr),
 }
 
-/// An endpoint that can't be used, and what would be right.
+/// An invalid endpoint; the message names a valid one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Nothing was written.
+    /// An empty text.
     #[error("an endpoint is empty; write `host:port`, `tcp://host:port` or `unix:/path`")]
     Empty,
-    /// TLS, where it can't be asked for.
-    #[error("`{0}` asks for TLS, which is set apart from the endpoint here; write `host:port`")]
+    /// The scheme `tls://`, where TLS is configured by other means.
+    #[error("`{0}` asks for TLS, which is not part of the endpoint here; write `host:port`")]
     Tls(String),
-    /// Another scheme.
+    /// An unknown scheme.
     #[error("`{0}` has an unknown scheme; `tcp://host:port` and `unix:/path` are known")]
     Scheme(String),
     /// A path that does not begin with a slash.
     #[error("`{0}` has no absolute path; write `unix:/path`")]
     RelativePath(String),
     /// A path that does not fit into a socket address.
-    #[error("the path of `{0}` has more than {MAX_UNIX_PATH} bytes, which no Unix socket may have")]
+    #[error("the path of `{0}` is longer than the {MAX_UNIX_PATH} bytes of a Unix socket")]
     LongPath(String),
-    /// A port that is none.
+    /// An invalid port.
     #[error("`{0}` has no valid port; write a number from 1 to 65535 after the last colon")]
     Port(String),
     /// An IPv6 address without brackets.
     #[error("`{0}` has an IPv6 address without brackets; write `[::1]:24224`")]
     BareIpv6(String),
-    /// Brackets around something else.
+    /// Brackets without an IPv6 address.
     #[error("`{0}` has no valid IPv6 address in its brackets; write `[::1]:24224`")]
     Ipv6(String),
-    /// No valid host name.
+    /// An invalid host name.
     #[error("`{0}` has no valid host; a host has letters, digits, `-`, `_` and `.`")]
     Host(String),
 }
@@ -74,7 +75,7 @@ impl Endpoint {
         text.split(',').map(str::parse).collect()
     }
 
-    /// What stands behind `tls://`, where a text begins so.
+    /// Returns the text after `tls://`, if it begins with that.
     pub(super) fn strip_tls(text: &str) -> Option<&str> {
         after_scheme(text.trim(), "tls://")
     }

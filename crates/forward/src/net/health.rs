@@ -1,92 +1,92 @@
-//! When a node is tried again, and how far it is trusted. Reads no clock.
+//! Backoff and trust of a node. Reads no clock.
 
 use std::time::{Duration, Instant};
 
-/// After the first setback a node is tried again at once, after the next ones
-/// in 100 ms, 200 ms, … up to 30 s, of which jitter takes up to a half.
+/// Delays after failures: at once after the first one, then 100 ms, 200 ms, … up
+/// to 30 s, each shortened by jitter, by half at most.
 const BACKOFF: Backoff = Backoff {
     first: Duration::ZERO,
     start: Duration::from_millis(100),
     end: Duration::from_secs(30),
 };
 
-/// What takes an operator to repair is not tried often.
+/// Delays after failures that only an operator can mend.
 const DENIED: Backoff = Backoff {
     first: Duration::from_secs(30),
     start: Duration::from_secs(60),
     end: Duration::from_secs(600),
 };
 
-/// However quickly a node takes, acknowledges and fails again: so many tries in
-/// a row, then one a second.
+/// Attempts are limited to this many in a row and then to one per [`PACE`], for
+/// nodes that acknowledge a frame and fail again each time.
 const BURST: u32 = 20;
 const PACE: Duration = Duration::from_secs(1);
 
-/// What went wrong with a node.
+/// Kind of a failure of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Setback {
-    /// It can't be reached, or a connection was lost.
+pub(super) enum Failure {
+    /// The node cannot be reached, or a connection was lost.
     Failed,
-    /// It does not accept us, or we don't accept it.
+    /// Node and client refuse each other: key, user or TLS settings are wrong.
     Denied,
 }
 
-/// What is remembered of a node between its connections.
+/// Failures of a node, remembered between its connections.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Setbacks since the last acknowledgement.
-    setbacks: u32,
-    /// Whether it has acknowledged a frame since the last setback.
+    failures: u32,
+    /// True if the node acknowledged a frame after its last failure.
     proven: bool,
     not_before: Option<Instant>,
-    /// When the tries so far would be over at one per [`PACE`].
+    /// Time at which the attempts so far would end at a rate of one per [`PACE`].
     paced: Option<Instant>,
 }
 
 impl Health {
-    /// Notes a setback; `jitter` shortens delays by chance.
-    pub(super) fn set_back(
+    /// Records a failure. `jitter` shortens a delay at random.
+    pub(super) fn record_failure(
         &mut self,
-        setback: Setback,
+        failure: Failure,
         now: Instant,
         jitter: impl FnOnce(Duration) -> Duration,
     ) {
-        let backoff = match setback {
-            Setback::Failed => &BACKOFF,
-            Setback::Denied => &DENIED,
+        let backoff = match failure {
+            Failure::Failed => &BACKOFF,
+            Failure::Denied => &DENIED,
         };
-        let retry = now + jitter(backoff.delay(self.setbacks));
+        let retry = now + jitter(backoff.delay(self.failures));
         let paced = self.paced.map_or(now, |paced| paced.max(now)) + PACE;
         let allowed = paced.checked_sub(PACE * BURST).unwrap_or(now);
         self.paced = Some(paced);
         self.not_before = Some(retry.max(allowed));
-        self.setbacks = self.setbacks.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         self.proven = false;
     }
 
-    /// Notes an acknowledgement.
+    /// Records an acknowledgement.
     pub(super) fn acknowledged(&mut self) {
-        self.setbacks = 0;
+        self.failures = 0;
         self.proven = true;
     }
 
-    /// Before when it is not tried.
+    /// Returns the earliest time of the next attempt.
     pub(super) fn not_before(&self) -> Option<Instant> {
         self.not_before
     }
 
-    /// Whether it has failed since it last acknowledged anything.
+    /// Returns true if the node has failed since its last acknowledgement.
     pub(super) fn has_failed(&self) -> bool {
-        self.setbacks > 0
+        self.failures > 0
     }
 
-    /// Whether more than one frame may be entrusted to it at the same time.
+    /// Returns true if the node has acknowledged a frame since its last failure.
     pub(super) fn is_proven(&self) -> bool {
         self.proven
     }
 }
 
-/// Delays that double.
+/// Doubling delays.
 struct Backoff {
     first: Duration,
     start: Duration,
@@ -94,9 +94,9 @@ struct Backoff {
 }
 
 impl Backoff {
-    /// The delay after one more setback than these.
-    fn delay(&self, setbacks: u32) -> Duration {
-        match setbacks.checked_sub(1) {
+    /// Returns the delay after the failure that follows `failures` others.
+    fn delay(&self, failures: u32) -> Duration {
+        match failures.checked_sub(1) {
             None => self.first,
             Some(doublings) => self
                 .start
@@ -110,12 +110,12 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// Delays until the next try, in milliseconds, of setbacks in a row.
-    fn delays(setback: Setback, count: usize) -> Vec<u128> {
+    /// Delays until the next try, in milliseconds, of failures in a row.
+    fn delays(failure: Failure, count: usize) -> Vec<u128> {
         let mut health = Health::default();
         let mut now = Instant::now();
         let delay = || {
-            health.set_back(setback, now, |delay| delay);
+            health.record_failure(failure, now, |delay| delay);
             let delay = health.not_before().unwrap() - now;
             now += delay;
             delay.as_millis()
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn case_59_backoff_doubles_up_to_its_end() {
         assert_eq!(
-            delays(Setback::Failed, 12),
+            delays(Failure::Failed, 12),
             [
                 0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 30000, 30000
             ]
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn case_27_a_node_that_denies_is_left_alone_for_long() {
         assert_eq!(
-            delays(Setback::Denied, 7),
+            delays(Failure::Denied, 7),
             [30_000, 60_000, 120_000, 240_000, 480_000, 600_000, 600_000]
         );
     }
@@ -153,7 +153,7 @@ mod tests {
             if health.not_before().is_none_or(|until| now >= until) {
                 tries += 1;
                 health.acknowledged();
-                health.set_back(Setback::Failed, now, |delay| delay);
+                health.record_failure(Failure::Failed, now, |delay| delay);
             }
             now += Duration::from_millis(10);
         }
@@ -165,7 +165,7 @@ mod tests {
         let mut health = Health::default();
         assert!(!health.is_proven() && !health.has_failed());
         let now = Instant::now();
-        health.set_back(Setback::Failed, now, |delay| delay);
+        health.record_failure(Failure::Failed, now, |delay| delay);
         assert!(!health.is_proven() && health.has_failed());
         health.acknowledged();
         assert!(health.is_proven() && !health.has_failed());

@@ -1,4 +1,4 @@
-//! Host names to addresses, without waiting and without asking too often.
+//! Host name look-ups that neither block nor flood the name server.
 
 use std::fmt;
 use std::io;
@@ -10,31 +10,31 @@ use std::time::{Duration, Instant};
 
 use super::socket::Waker;
 
-/// How long the addresses of a name are used without asking again.
+/// Time for which an answer is used.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// After a failed look-up a name is not asked for again for 1 s, 2 s, … up to 30 s.
+/// Delays after failed look-ups: 1 s, 2 s, … up to 30 s.
 const RETRY_START: Duration = Duration::from_secs(1);
 const RETRY_END: Duration = Duration::from_secs(30);
 
-/// The addresses of a name at a port, or why there are none.
+/// Socket addresses of a name, or the error of its look-up.
 pub type Addresses = io::Result<Vec<SocketAddr>>;
 
-/// How names become addresses. May wait; runs on a thread of its own.
+/// Function that resolves names. It may block; each call runs on its own thread.
 #[derive(Clone)]
 pub struct Resolver(Arc<Resolve>);
 
 type Resolve = dyn Fn(&str, u16) -> Addresses + Send + Sync;
 
 impl Resolver {
-    /// The way of a function.
+    /// Wraps a function from name and port to addresses.
     pub fn new(resolve: impl Fn(&str, u16) -> Addresses + Send + Sync + 'static) -> Resolver {
         Resolver(Arc::new(resolve))
     }
 }
 
 impl Default for Resolver {
-    /// The system's way.
+    /// Returns the system's resolver.
     fn default() -> Resolver {
         Resolver::new(|name, port| Ok((name, port).to_socket_addrs()?.collect()))
     }
@@ -46,13 +46,13 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// Looks names up through the system, which blocks and can't be interrupted:
-/// each look-up runs on a thread of its own that ends with the answer. It holds
-/// nothing but the name and a waker, so that shutting down need not wait for it.
+/// Cache of look-ups. The system's resolver blocks and cannot be interrupted, so
+/// each look-up runs on a thread of its own. That thread owns only the name and a
+/// waker, so that a shutdown does not have to wait for it.
 ///
-/// At most one look-up per name is under way. An answer is used for [`FRESH`]
-/// unless its addresses turn out to be dead; when a look-up fails, the addresses
-/// known before are used further.
+/// At most one look-up per name is running. An answer is used for [`FRESH`] unless
+/// none of its addresses can be connected to. If a look-up fails, the previous
+/// addresses stay in use.
 pub(super) struct Lookups {
     resolver: Resolver,
     waker: Arc<Waker>,
@@ -62,21 +62,21 @@ pub(super) struct Lookups {
 struct Name {
     name: String,
     port: u16,
-    /// The last good answer.
+    /// Addresses of the last successful look-up.
     addresses: Vec<SocketAddr>,
-    /// Why the last look-up failed, if it did.
+    /// Error of the last look-up, if it failed.
     failure: Option<(io::ErrorKind, String)>,
-    /// Failed look-ups in a row.
+    /// Number of failed look-ups in a row.
     failures: u32,
     pending: Option<Receiver<Addresses>>,
-    /// When the name was last asked for.
+    /// Time of the last look-up.
     asked: Instant,
-    /// Until when the last answer counts.
+    /// Time of the next look-up.
     until: Instant,
 }
 
 impl Lookups {
-    /// Look-ups that wake this waker when they have an answer.
+    /// Creates a cache that calls `waker` when an answer has come.
     pub(super) fn new(resolver: Resolver, waker: Arc<Waker>) -> Lookups {
         Lookups {
             resolver,
@@ -85,7 +85,7 @@ impl Lookups {
         }
     }
 
-    /// The addresses of a name, or `None` until the answer is there; ask again then.
+    /// Returns the addresses of a name; `None` while a look-up is running.
     pub(super) fn poll(&mut self, name: &str, port: u16, now: Instant) -> Option<Addresses> {
         let wanted = |known: &Name| known.name == name && known.port == port;
         let place = match self.names.iter().position(wanted) {
@@ -102,8 +102,8 @@ impl Lookups {
         name.receive(now)
     }
 
-    /// None of the addresses of a name answers: they may have changed, and are
-    /// asked for again, but not more often than a name without any.
+    /// Records that none of a name's addresses could be connected to. They may have
+    /// changed, so the next look-up is due at once, or 1 s after the last one.
     pub(super) fn distrust(&mut self, name: &str, port: u16) {
         for known in &mut self.names {
             if known.name == name && known.port == port && known.failure.is_none() {
@@ -135,7 +135,7 @@ impl Name {
         let begun = thread::Builder::new()
             .name("kube-audit-dns".into())
             .spawn(move || {
-                // Whoever asked may be gone.
+                // The client may have been shut down in the meantime.
                 let _ = sender.send(resolve(&name, port));
                 waker.wake();
             });
@@ -149,7 +149,9 @@ impl Name {
         if let Some(pending) = &self.pending {
             let answer = match pending.try_recv() {
                 Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => Err(io::Error::other("the look-up broke off")),
+                Err(TryRecvError::Disconnected) => {
+                    Err(io::Error::other("the look-up ended without an answer"))
+                }
                 Ok(answer) => answer,
             };
             self.pending = None;

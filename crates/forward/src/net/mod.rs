@@ -1,89 +1,84 @@
-//! The only sockets, threads and clocks.
+//! The client: sockets, its thread and its timers.
 //!
-//! [`Client`] takes chunks from the host's thread and delivers them by the
-//! Forward protocol from a thread of its own.
+//! [`Client`] takes chunks on the host's thread and delivers them with the Forward
+//! protocol on a thread of its own.
 //!
 //! | file | duty |
 //! |---|---|
 //! | `client` | start, flush, resume, shut down |
-//! | `config` | how a client works, and why it may not start |
-//! | `shared` | what callers and the thread share |
-//! | `ledger` | the chunks that were taken over, known again by their content |
-//! | `worker` | the thread: prepares chunks, spreads frames over the nodes, settles |
-//! | `choice` | which node gets the next frame, and which nodes are needed |
-//! | `health` | when a node is tried again, and how far it is trusted |
-//! | `lane` | a node at work: connecting → establishing → ready → lost |
+//! | `config` | configuration, and errors of the start |
+//! | `shared` | state shared between callers and the thread |
+//! | `chunk_table` | chunks that were taken over, recognised by their content |
+//! | `worker` | the thread: prepares chunks, distributes frames, records results |
+//! | `balancer` | choice of the node for the next frame, and of the nodes to connect |
+//! | `health` | backoff and trust of a node |
+//! | `node_connection` | connection of a node: connecting → establishing → ready |
 //! | `dial` | one round of connecting to a node |
-//! | `lookup` | host names to addresses, without waiting and without asking too often |
-//! | `connection` | from connected to ready to lost: TLS, [handshake](crate::protocol::handshake), [session](crate::protocol::session) |
-//! | `stream`, `tls` | bytes with TLS or without |
-//! | `socket` | sockets that never block, and the thread's waker |
-//! | `endpoint`, `node` | receivers as the user writes them, and what is set for each |
-//! | `report` | news and counts for the caller |
+//! | `lookup` | host name look-ups that neither block nor flood the name server |
+//! | `connection` | TLS, [handshake](crate::protocol::handshake) and [session](crate::protocol::session) on a socket |
+//! | `stream`, `tls` | byte stream with or without TLS |
+//! | `socket` | nonblocking sockets, and the thread's waker |
+//! | `endpoint`, `node` | configuration of a receiver |
+//! | `observer` | events and counts for the caller |
 //! | `rng` | ids and jitter |
 //!
-//! # What a flush costs
+//! # Cost of a flush
 //!
-//! A flush hands its chunk over and returns; its caller goes on with other things
-//! until [`Client::signal`] says that the call is ready. After [`Config::flush_wait`]
-//! the call ends in any case, and delivery goes on behind it: when the host hands
-//! such a chunk over again, it is known by its content and answered without being
-//! sent twice. A chunk for which there is no room waits as well, without a copy.
+//! A flush hands its chunk over and returns; [`Client::signal`] becomes readable
+//! when the call can be resumed. The call ends after [`Config::flush_wait`] at the
+//! latest, while delivery continues: when the host hands the chunk over again, the
+//! client recognises its content and answers without sending it twice. A chunk
+//! for which there is no memory waits as well, without a copy.
 //!
-//! There is one exception, so that a host which reads without limit reads no faster
-//! than its receivers take: a flush that finds no room holds its caller up for 50 ms
-//! at most, and after that in vain not again until a chunk was delivered.
+//! There is one exception, so that a host that reads without limit slows down to the
+//! pace of its receivers: a flush that finds no memory blocks its caller for up to
+//! 50 ms, and after one such wait in vain not again until a chunk was delivered.
 //!
 //! # Several nodes
 //!
-//! Each has a connection, session and window of its own, all on one thread. The
-//! next frame goes to the primary whose turn it is by weight. A node that owes
-//! progress for [`Config::suspect_after`] is passed over while another one
-//! is up; after [`Config::failover_after`] the frames that it has go to another
-//! one, with the same ids. A lost connection gives them away at once. A node
-//! that has failed is tried again by itself, at growing intervals, and gets one
-//! frame at a time until it has acknowledged one. However often it fails, it is
-//! tried some 80 times in the first minute and 60 in later ones at most, counted
-//! per round over the addresses of its name. Standbys are used while no primary
-//! is up.
+//! Each node has a connection, session and window of its own, all on one thread.
+//! The next frame goes to the primary whose turn it is by weight. A node without
+//! progress for [`Config::suspect_after`] is passed over while another one is up;
+//! after [`Config::failover_after`] its frames are also sent to another node, with
+//! the same ids. Frames of a lost connection are given to other nodes at once. A node
+//! that has failed is tried again at growing intervals, and gets one frame at a
+//! time until it has acknowledged one. It is tried at most about 80 times in the
+//! first minute and 60 times in later ones, counted in rounds over the addresses
+//! of its name. Standbys are used while no primary is up.
 //!
-//! # What is held
+//! # Memory
 //!
-//! At most [`Config::memory`] bytes of chunks (or one chunk, if it alone is
-//! larger), each as the host gave it until it is prepared and as entries from
-//! then on, and for each node one frame as it is written. Beyond that a chunk is
-//! not taken and the host keeps it, however long the receivers are away. Of
-//! delivered chunks that the host has not asked for again, a fingerprint is
-//! kept: 1024 of them at most.
+//! The client holds at most [`Config::memory`] bytes of chunks (or one chunk, if it
+//! is larger), each as the host gave it until it is prepared and as entries from
+//! then on, and for each node the one frame that is being written. Beyond that
+//! chunks stay with the host, however long the receivers are away. Of delivered
+//! chunks that the host has not asked for again, a fingerprint is kept, of 1024 at
+//! most.
 //!
 //! # When a chunk is sent twice
 //!
-//! Frames that a lost connection left unacknowledged are sent again with the
-//! same id, because the peer may or may not have them; so are those of a node
-//! that is silent for too long. A frame that was written as a whole gets other
-//! ids only where it is halved, on the evidence that
-//! [`Outbox`](crate::protocol::outbox::Outbox) asks for. To come by it, a frame
-//! that is larger than 32 KiB and than all that a node has acknowledged of late
-//! travels alone.
+//! Frames that a lost connection left unacknowledged are sent again with the same
+//! id, because the peer may or may not have stored them; so are frames of a node
+//! without progress. A frame that was written as a whole gets other ids only if it
+//! is split, as [`SendQueue`](crate::protocol::send_queue::SendQueue) describes.
 //!
-//! Acknowledged frames are not sent again, even if the host has to hand the chunk
-//! over again, with these exceptions: more than 1024 delivered chunks are waiting
-//! for the host to ask; a chunk that was given back had to make room for others;
-//! or the process ends before the host has asked. In the two latter cases what
-//! was not acknowledged gets other ids too.
+//! Acknowledged frames are not sent again, even if the host hands the chunk over
+//! again, with these exceptions: more than 1024 delivered chunks wait for the host to
+//! ask; a parked chunk had to be dropped in favour of others; or the process ends
+//! before the host has asked.
 
-mod choice;
+mod balancer;
+mod chunk_table;
 mod client;
 mod config;
 mod connection;
 mod dial;
 mod endpoint;
 mod health;
-mod lane;
-mod ledger;
 mod lookup;
 mod node;
-mod report;
+mod node_connection;
+mod observer;
 mod rng;
 mod shared;
 mod socket;
@@ -92,11 +87,11 @@ mod tls;
 mod worker;
 
 pub use crate::protocol::handshake::{Auth, AuthError, Secret};
-pub use choice::Delivery;
+pub use balancer::Delivery;
 pub use client::{Call, Client, Flushed, Reason};
 pub use config::{Config, StartError, Timers};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use lookup::{Addresses, Resolver};
 pub use node::{Identity, Node, Role, Tls, Versions};
-pub use report::{Count, Loss, News, NodeState, PrepareError, Report};
+pub use observer::{ClientEvent, ConnectionError, Count, NodeState, Observer, PrepareError};
 pub use tls::{TlsError, TlsSetupError};

@@ -1,4 +1,4 @@
-//! A receiver with everything that is set for it.
+//! Configuration of one receiver.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,27 +8,27 @@ use super::endpoint::{Endpoint, EndpointError};
 use crate::protocol::compression::Compression;
 use crate::protocol::handshake::Auth;
 
-/// One receiver.
+/// Configuration of one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// What the log calls it: its endpoint, or its name in an upstream file.
+    /// Name in log and metrics: the endpoint, or the name in an upstream file.
     pub name: String,
-    /// Where it is.
+    /// Address.
     pub endpoint: Endpoint,
-    /// Its share of the load beside the other ones. Default 1.
+    /// Share of the load, relative to the other receivers. Default 1.
     pub weight: NonZeroU32,
-    /// What it is there for.
+    /// Primary or standby.
     pub role: Role,
-    /// The handshake that it wants; `None` for none.
+    /// Credentials of the shared-key handshake; `None` for no handshake.
     pub auth: Option<Auth>,
-    /// TLS on the way to it; `None` for none.
+    /// TLS settings; `None` for no TLS.
     pub tls: Option<Tls>,
-    /// How frames for it are compressed. Default not at all.
+    /// Compression of frames. Default none.
     pub compression: Compression,
 }
 
 impl Node {
-    /// A primary of weight 1, without handshake and TLS.
+    /// Creates a primary of weight 1, without handshake and TLS.
     pub fn new(endpoint: Endpoint) -> Node {
         Node {
             name: endpoint.to_string(),
@@ -41,8 +41,8 @@ impl Node {
         }
     }
 
-    /// Reads endpoints separated by commas; there must be at least one. Those
-    /// written as `tls://host:port` are spoken to by TLS, with its defaults.
+    /// Parses endpoints separated by commas, at least one. `tls://host:port` means
+    /// TLS with its default settings.
     pub fn parse_list(text: &str) -> Result<Vec<Node>, EndpointError> {
         let node = |text: &str| {
             let (tls, rest) = match Endpoint::strip_tls(text) {
@@ -60,7 +60,7 @@ impl Node {
 }
 
 impl fmt::Display for Node {
-    /// Endpoint, after the name if it has one of its own.
+    /// Writes the name, if it has one of its own, and the endpoint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoint = self.endpoint.to_string();
         if self.name == endpoint {
@@ -71,35 +71,36 @@ impl fmt::Display for Node {
     }
 }
 
-/// What a receiver is there for.
+/// Role of a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
+    /// Gets its share of the frames whenever it is up.
     #[default]
-    /// Takes its share whenever it is up.
     Primary,
     /// Used only while no primary is up.
     Standby,
 }
 
-/// How TLS is spoken.
+/// TLS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Whether the receiver's certificate, its name included, is verified. Default on.
+    /// True to verify the receiver's certificate and its name. Default true.
     pub verify: bool,
-    /// The name to verify and to ask for, where it is not the endpoint's host.
+    /// Name to verify and to ask for, if it is not the endpoint's host.
     pub vhost: Option<String>,
-    /// Authorities in a PEM file; without it and `ca_path` those of the system.
+    /// PEM file of certificate authorities. Without it and `ca_path` the system's
+    /// are used.
     pub ca_file: Option<PathBuf>,
-    /// Authorities in a directory of PEM files.
+    /// Directory of PEM files of certificate authorities.
     pub ca_path: Option<PathBuf>,
-    /// The client's certificate chain and key, PEM.
+    /// The client's own certificate and key.
     pub identity: Option<Identity>,
-    /// Oldest and newest version that is spoken. Default TLS 1.2 and 1.3.
+    /// Versions of TLS. Default 1.2 and 1.3.
     pub versions: Versions,
 }
 
 impl Default for Tls {
-    /// Verified by the authorities of the system, without a certificate of our own.
+    /// Verifies with the system's authorities, without a client certificate.
     fn default() -> Tls {
         Tls {
             verify: true,
@@ -112,12 +113,12 @@ impl Default for Tls {
     }
 }
 
-/// A certificate chain and its key, in PEM files that are read anew when they change.
+/// PEM files of a certificate chain and its key. They are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The chain, the client's own certificate first.
+    /// Certificate chain, the client's own certificate first.
     pub crt_file: PathBuf,
-    /// The key.
+    /// Private key.
     pub key_file: PathBuf,
 }
 

@@ -1,11 +1,11 @@
-//! The random numbers that the client needs: ids, salts and jitter.
+//! Random numbers of the client: ids, salts and jitter.
 
 use std::io;
 use std::time::Duration;
 
-use crate::protocol::ChunkId;
+use crate::protocol::FrameId;
 
-/// A source of ids and jitter, different in every client.
+/// Source of ids and jitter, seeded differently in every client.
 #[derive(Debug)]
 pub(super) struct Rng {
     prefix: [u8; 8],
@@ -23,32 +23,32 @@ impl Rng {
         })
     }
 
-    /// An id that no other frame has: random for the client, then counted.
-    pub(super) fn chunk_id(&mut self) -> ChunkId {
+    /// Returns a unique frame id: a random prefix of the client and a counter.
+    pub(super) fn frame_id(&mut self) -> FrameId {
         let mut bytes = [0; 16];
         let (prefix, count) = bytes.split_at_mut(8);
         prefix.copy_from_slice(&self.prefix);
         count.copy_from_slice(&self.count.to_be_bytes());
         self.count += 1;
-        ChunkId::new(bytes)
+        FrameId::new(bytes)
     }
 
-    /// A salt for a handshake, from the system: nobody can foresee it.
+    /// Returns an unpredictable salt for a handshake, from the system's source.
     pub(super) fn salt() -> io::Result<[u8; 16]> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(salt)
     }
 
-    /// Between a half and the whole of a delay, so that clients which failed
-    /// together do not come back together.
+    /// Shortens a delay at random, by half at most, so that clients that failed
+    /// together do not return together.
     pub(super) fn jitter(&mut self, delay: Duration) -> Duration {
         let half = delay / 2;
         let share = f64::from(self.next() >> 16) / f64::from(u32::MAX >> 16);
         half + half.mul_f64(share)
     }
 
-    /// Where to begin in a list of any length.
+    /// Returns a random number, to be taken modulo the length of a list.
     pub(super) fn turn(&mut self) -> usize {
         self.next() as usize
     }
@@ -72,7 +72,7 @@ mod tests {
     fn ids_differ_between_frames_and_clients() {
         let mut rngs = [Rng::new().unwrap(), Rng::new().unwrap()];
         let ids: HashSet<_> = (0..1000)
-            .flat_map(|_| rngs.each_mut().map(Rng::chunk_id))
+            .flat_map(|_| rngs.each_mut().map(Rng::frame_id))
             .collect();
         assert_eq!(ids.len(), 2000);
     }

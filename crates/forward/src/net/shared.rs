@@ -1,38 +1,38 @@
-//! What callers and the client's thread share.
+//! State shared between callers and the client's thread.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::ledger::{Command, Ledger};
+use super::chunk_table::{ChunkTable, Command};
 use super::socket::Waker;
 
-/// What callers and the thread share.
+/// State shared between callers and the client's thread, and how they wake each other.
 pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
     /// Wakes the thread.
     pub(super) waker: Arc<Waker>,
-    /// Tells the caller that calls are ready, or that there is news.
+    /// Wakes the caller: calls are ready, or events were observed.
     pub(super) signal: Arc<Waker>,
 }
 
-/// What callers and the thread know.
+/// State behind the lock.
 pub(super) struct State {
-    pub(super) ledger: Ledger,
+    pub(super) chunk_table: ChunkTable,
     pub(super) flow: Flow,
     pub(super) phase: Phase,
 }
 
-/// Whether waiting for room is worth holding up the caller.
+/// Worth of blocking a caller until there is memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// A chunk was delivered since room was last waited for in vain.
+    /// A chunk was delivered since a caller last waited in vain.
     Flowing,
-    /// None was.
+    /// No chunk was delivered since then.
     Stuck,
 }
 
-/// Life of the thread.
+/// Phase of the thread's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
@@ -40,20 +40,20 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// What the thread has to do.
+/// Work for the thread.
 pub(super) struct Orders {
     pub(super) commands: Vec<Command>,
     pub(super) phase: Phase,
-    /// When to ask again, because a call will have waited long enough.
+    /// Time at which the next waiting call expires.
     pub(super) deadline: Option<Instant>,
 }
 
 impl Shared {
-    /// Changes the state, and lets waiting calls look at it.
+    /// Changes the state, and wakes callers if that concerns them.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state);
-        let has_ready = state.ledger.has_ready();
+        let has_ready = state.chunk_table.has_ready();
         drop(state);
         self.changed.notify_all();
         if has_ready {
@@ -62,24 +62,24 @@ impl Shared {
         result
     }
 
-    /// What the thread has to do.
+    /// Returns the work for the thread, and expires waiting calls.
     pub(super) fn orders(&self, now: Instant) -> Orders {
         self.change(|state| {
-            state.ledger.expire(now);
+            state.chunk_table.expire(now);
             Orders {
-                commands: state.ledger.take_commands(),
+                commands: state.chunk_table.take_commands(),
                 phase: state.phase,
-                deadline: state.ledger.deadline(),
+                deadline: state.chunk_table.deadline(),
             }
         })
     }
 
-    /// What wakes the thread.
+    /// Returns the thread's waker.
     pub(super) fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
 
-    /// No change panics halfway, so that a poisoned state is sound.
+    /// Locks the state. A poisoned state is sound, because no change panics halfway.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

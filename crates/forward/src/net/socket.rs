@@ -1,4 +1,4 @@
-//! Sockets that never block, and the descriptor that wakes the thread which polls them.
+//! Nonblocking sockets, and the descriptor that wakes a polling thread.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -13,25 +13,25 @@ use rustix::net::{
     recv, send, socket_with, sockopt,
 };
 
-/// What can be connected to without a look-up.
+/// Address that needs no look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-/// A stream socket. Nothing done with it waits: what can't be done at once is
-/// [`io::ErrorKind::WouldBlock`]. Writing to a closed one raises no signal.
+/// Nonblocking stream socket. Operations that would block return
+/// [`io::ErrorKind::WouldBlock`]; writing to a closed socket raises no signal.
 #[derive(Debug)]
 pub(super) struct Socket(OwnedFd);
 
-/// An idle connection whose peer vanished is given up after 30 + 3 × 10 s.
+/// TCP keepalive: an idle connection whose peer vanished ends after 30 + 3 × 10 s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_COUNT: u32 = 3;
 
 impl Socket {
-    /// Begins to connect; [`Socket::is_connected`] tells the outcome.
+    /// Starts to connect; [`Socket::is_connected`] returns the result.
     pub(super) fn connect(address: &Address) -> io::Result<Socket> {
         let family = match address {
             Address::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
@@ -52,13 +52,13 @@ impl Socket {
             Address::Unix(path) => rustix::net::connect(&fd, &SocketAddrUnix::new(path)?),
         };
         match begun {
-            // After a signal the connection is made in the background too.
+            // connect(2) continues in the background after a signal.
             Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(Socket(fd)),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether the connection is made, or why it failed.
+    /// Returns true if the connection is made, or the error that prevented it.
     pub(super) fn is_connected(&self) -> io::Result<bool> {
         sockopt::socket_error(&self.0)??;
         match getpeername(&self.0) {
@@ -96,7 +96,7 @@ impl Write for Socket {
     }
 }
 
-/// Makes a descriptor readable from another thread.
+/// Eventfd with which one thread wakes another one that polls.
 #[derive(Debug)]
 pub(super) struct Waker(OwnedFd);
 
@@ -108,9 +108,9 @@ impl Waker {
         )?))
     }
 
-    /// Wakes the thread, now or when it next polls.
+    /// Makes the descriptor readable.
     pub(super) fn wake(&self) {
-        // It fails only when the counter is full, and then it is readable anyway.
+        // Fails only if the counter is full; the descriptor is readable then.
         let _ = retry_on_intr(|| rustix::io::write(&self.0, &1u64.to_ne_bytes()));
     }
 

@@ -1,20 +1,20 @@
-//! Bytes to and from a receiver, with TLS or without.
+//! Byte stream to a receiver, with or without TLS.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::report::Loss;
+use super::observer::ConnectionError;
 use super::socket::Socket;
 use super::tls;
 
-/// A connected stream. Nothing done with it waits: `None` is what can't be done at once.
+/// Connected nonblocking stream. Operations that would block return `None`.
 pub(super) enum Stream {
     Plain(Socket),
     Tls(Box<tls::Stream>),
 }
 
 impl Stream {
-    /// Whether it still has to be secured, by reading and flushing.
+    /// Returns true during the TLS handshake, which reads and flushes drive.
     pub(super) fn is_handshaking(&self) -> bool {
         match self {
             Stream::Plain(_) => false,
@@ -22,31 +22,31 @@ impl Stream {
         }
     }
 
-    /// Reads what has come; 0 bytes when the peer sends no more.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Loss> {
+    /// Reads received bytes; 0 at the end of the stream.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
         match self {
             Stream::Plain(socket) => at_once(socket.read(buffer)),
             Stream::Tls(stream) => stream.read(buffer),
         }
     }
 
-    /// Takes a part of the bytes, of which some may wait for [`Stream::flush`].
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Loss> {
+    /// Takes a part of the bytes; some may stay buffered until [`Stream::flush`].
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, ConnectionError> {
         match self {
             Stream::Plain(socket) => at_once(socket.write(bytes)),
             Stream::Tls(stream) => stream.write(bytes),
         }
     }
 
-    /// Writes what the socket takes of what was left to write.
-    pub(super) fn flush(&mut self) -> Result<(), Loss> {
+    /// Writes buffered bytes as far as the socket takes them.
+    pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
         match self {
             Stream::Plain(_) => Ok(()),
             Stream::Tls(stream) => stream.flush(),
         }
     }
 
-    /// Whether nothing is left to write.
+    /// Returns true if no byte is buffered.
     pub(super) fn is_flushed(&self) -> bool {
         match self {
             Stream::Plain(_) => true,
@@ -64,7 +64,7 @@ impl AsFd for Stream {
     }
 }
 
-fn at_once(result: io::Result<usize>) -> Result<Option<usize>, Loss> {
+fn at_once(result: io::Result<usize>) -> Result<Option<usize>, ConnectionError> {
     match result {
         Ok(length) => Ok(Some(length)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

@@ -1,4 +1,4 @@
-//! The client's thread: prepares chunks, spreads frames over the nodes, settles.
+//! The client's thread: prepares chunks, distributes frames, records results.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::choice::{Choice, Delivery, Standing};
+use super::balancer::{Balancer, Delivery, NodeStatus};
+use super::chunk_table::Command;
 use super::config::Config;
 use super::connection::Opener;
-use super::health::Setback;
-use super::lane::{Disconnected, Event, Lane, Released};
-use super::ledger::{Command, Standing as ChunkStanding};
+use super::health::Failure;
 use super::lookup::Lookups;
-use super::report::{Count, Loss, News, PrepareError, Reporter};
+use super::node_connection::{Disconnected, NodeConnection, NodeEvent, Released};
+use super::observer::{ClientEvent, ConnectionError, Count, PrepareError, Reporter};
 use super::rng::Rng;
 use super::shared::{Flow, Orders, Phase, Shared};
-use crate::protocol::ChunkId;
+use crate::protocol::FrameId;
+use crate::protocol::chunk::{Attempt, ChunkKey, ChunkStatus, Verdict};
 use crate::protocol::frames::{Batch, cut};
-use crate::protocol::outbox::{Order, Outbox, Settled};
-use crate::protocol::pending::{Attempt, Ticket, Verdict};
+use crate::protocol::send_queue::{Order, SendQueue};
 
-/// How long the thread goes on after it was told to stop, if it is connected
-/// and has something under way. Well below the 5 s that Fluent Bit grants.
+/// Longest time that a stopping client waits for acknowledgements. Well below the
+/// 5 s that Fluent Bit grants for its shutdown by default.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Everything that the thread owns.
+/// State of the thread.
 pub(super) struct Worker<P> {
     config: Config,
     shared: Arc<Shared>,
@@ -33,9 +33,9 @@ pub(super) struct Worker<P> {
     reporter: Reporter,
     rng: Rng,
     lookups: Lookups,
-    outbox: Outbox,
-    choice: Choice,
-    lanes: Vec<Lane>,
+    send_queue: SendQueue,
+    balancer: Balancer,
+    nodes: Vec<NodeConnection>,
 }
 
 impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
@@ -48,10 +48,10 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         mut rng: Rng,
     ) -> Worker<P> {
         let lookups = Lookups::new(config.resolver.clone(), Arc::clone(shared.waker()));
-        let choice = Choice::new(&config.nodes, config.delivery);
+        let balancer = Balancer::new(&config.nodes, config.delivery);
         let nodes = config.nodes.iter().cloned().zip(openers);
-        let lanes = nodes
-            .map(|(node, opener)| Lane::new(node, opener, rng.turn()))
+        let nodes = nodes
+            .map(|(node, opener)| NodeConnection::new(node, opener, rng.turn()))
             .collect();
         let order = match config.delivery {
             Delivery::Balanced => Order::Free,
@@ -64,16 +64,16 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             reporter,
             rng,
             lookups,
-            outbox: Outbox::new(order),
-            choice,
-            lanes,
+            send_queue: SendQueue::new(order),
+            balancer,
+            nodes,
         }
     }
 
     /// Runs until the client stops.
     pub(super) fn run(mut self) {
-        // Connections are made at once: trouble shows at start, and the first
-        // flush finds them ready.
+        // Connect at once, so that errors show at start and the first flush does
+        // not have to wait.
         let mut now = Instant::now();
         self.connect(true, now);
         let mut end = None;
@@ -84,13 +84,14 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 deadline,
             } = self.shared.orders(now);
             for command in commands {
-                self.obey(command);
+                self.run_command(command);
             }
             while self.step(now) {}
             self.report_nodes();
             if phase == Phase::Stopping {
                 let end = *end.get_or_insert(now + DRAIN);
-                let busy = self.outbox.is_active() && self.lanes.iter().any(Lane::is_ready);
+                let busy =
+                    self.send_queue.is_active() && self.nodes.iter().any(NodeConnection::is_ready);
                 if !busy || now >= end {
                     return;
                 }
@@ -100,27 +101,28 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn run_command(&mut self, command: Command) {
         match command {
-            Command::Take { ticket, tag, chunk } => {
+            Command::Take { key, tag, chunk } => {
                 let prepared = catch_unwind(AssertUnwindSafe(|| (self.prepare)(&tag, &chunk)));
                 drop(chunk);
                 let taken = match prepared {
-                    Ok(batches) => self.take(ticket, batches),
+                    Ok(batches) => self.take(key, batches),
                     Err(_) => Err(PrepareError::Panicked),
                 };
                 if let Err(error) = taken {
-                    self.shared.change(|state| state.ledger.strike(ticket));
+                    self.shared
+                        .change(|state| state.chunk_table.drop_chunk(key));
                     self.reporter
-                        .news(&News::PrepareFailed(error), Instant::now());
+                        .event(&ClientEvent::PrepareFailed(error), Instant::now());
                 }
             }
-            Command::Resume(ticket) => self.outbox.resume(ticket),
-            Command::Forget(ticket) => self.outbox.forget(ticket),
+            Command::Resume(key) => self.send_queue.resume(key),
+            Command::Forget(key) => self.send_queue.forget(key),
         }
     }
 
-    fn take(&mut self, ticket: Ticket, batches: Vec<Batch>) -> Result<(), PrepareError> {
+    fn take(&mut self, key: ChunkKey, batches: Vec<Batch>) -> Result<(), PrepareError> {
         let mut parts = Vec::new();
         let mut bytes = 0;
         for batch in batches {
@@ -135,28 +137,28 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             }
         }
         if parts.is_empty() {
-            self.settle(ticket, ChunkStanding::Delivered);
+            self.settle(key, ChunkStatus::Delivered);
         } else {
             self.shared
-                .change(|state| state.ledger.prepared(ticket, bytes));
-            self.outbox.add(ticket, parts, || self.rng.chunk_id());
+                .change(|state| state.chunk_table.prepared(key, bytes));
+            self.send_queue.add(key, parts, || self.rng.frame_id());
         }
         Ok(())
     }
 
-    fn settle(&self, ticket: Ticket, standing: ChunkStanding) {
+    fn settle(&self, key: ChunkKey, status: ChunkStatus) {
         self.shared.change(|state| {
-            state.ledger.settle(ticket, standing);
-            if standing == ChunkStanding::Delivered {
+            state.chunk_table.settle(key, status);
+            if status == ChunkStatus::Delivered {
                 state.flow = Flow::Flowing;
             }
         });
     }
 
-    /// Does what can be done without waiting; whether there may be more of it.
+    /// Does what can be done without blocking; returns true if there may be more.
     fn step(&mut self, now: Instant) -> bool {
-        for lane in 0..self.lanes.len() {
-            self.advance(lane, now);
+        for node in 0..self.nodes.len() {
+            self.advance(node, now);
         }
         self.relieve(now);
         let lost = self.distribute(now);
@@ -164,98 +166,101 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
     }
 
     fn report_nodes(&mut self) {
-        for (number, lane) in self.lanes.iter().enumerate() {
-            if let Some(state) = lane.state() {
+        for (number, node) in self.nodes.iter().enumerate() {
+            if let Some(state) = node.state() {
                 self.reporter.node(number, state);
             }
         }
     }
 
-    /// Connects the nodes that are needed, and those that have failed, so that
-    /// it is known whether waiting for them is worth while.
+    /// Connects nodes that are needed. Nodes that have failed are tried in any case,
+    /// so that it is known when they are back.
     fn connect(&mut self, needed: bool, now: Instant) -> bool {
-        let standings = self.standings(now);
-        let needed = needed || self.outbox.is_active();
+        let statuses = self.statuses(now);
+        let needed = needed || self.send_queue.is_active();
         let mut begun = false;
-        for (number, lane) in self.lanes.iter_mut().enumerate() {
-            let needed = needed || lane.health().has_failed();
-            if needed && self.choice.is_wanted(number, &standings) {
-                begun |= lane.connect(&self.config, now);
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            let needed = needed || node.health().has_failed();
+            if needed && self.balancer.is_wanted(number, &statuses) {
+                begun |= node.connect(&self.config, now);
             }
         }
         begun
     }
 
-    /// Lets one node go on.
+    /// Advances the connection of one node.
     fn advance(&mut self, number: usize, now: Instant) {
         let mut acked = Vec::new();
         loop {
-            let Some(lane) = self.lanes.get_mut(number) else {
+            let Some(node) = self.nodes.get_mut(number) else {
                 return;
             };
             let (config, lookups) = (&self.config, &mut self.lookups);
-            let event = lane.advance(config, lookups, &mut self.rng, now, &mut acked);
+            let event = node.advance(config, lookups, &mut self.rng, now, &mut acked);
             self.acked(&acked);
             acked.clear();
             match event {
                 None => return,
-                Some(Event::ConnectFailed { to, error }) => {
-                    self.reporter.news(&News::ConnectFailed { to, error }, now);
+                Some(NodeEvent::ConnectFailed { to, error }) => {
+                    self.reporter
+                        .event(&ClientEvent::ConnectFailed { to, error }, now);
                 }
-                Some(Event::Refreshed(news)) => self.reporter.news(&news, now),
-                Some(Event::Unreachable) => self.set_back(number, Setback::Failed, now),
-                Some(Event::Ready { to }) => self.reporter.news(&News::Connected { to }, now),
-                Some(Event::Lost(loss)) => self.lose(number, loss, now),
-                Some(Event::Retired) => (),
+                Some(NodeEvent::Refreshed(event)) => self.reporter.event(&event, now),
+                Some(NodeEvent::Unreachable) => self.record_failure(number, Failure::Failed, now),
+                Some(NodeEvent::Ready { to }) => {
+                    self.reporter.event(&ClientEvent::Connected { to }, now)
+                }
+                Some(NodeEvent::Lost(error)) => self.lose(number, error, now),
+                Some(NodeEvent::Retired) => (),
             }
         }
     }
 
-    /// Gives the frames of nodes that have been silent for too long to others, as
-    /// soon as one is up. Should the silent one answer after all, that counts too.
+    /// Takes frames from nodes without progress as soon as another node is up. A late
+    /// acknowledgement still counts.
     fn relieve(&mut self, now: Instant) {
-        if !self.standings(now).contains(&Standing::Up) {
+        if !self.statuses(now).contains(&NodeStatus::Up) {
             return;
         }
-        for lane in &mut self.lanes {
+        for node in &mut self.nodes {
             if let Some(Released {
                 to,
                 silence,
                 frames,
-            }) = lane.release(&self.config, now)
+            }) = node.release(&self.config, now)
             {
-                self.outbox.release(&frames);
+                self.send_queue.release(&frames);
                 let frames = frames.len();
-                let silent = News::Silent {
+                let silent = ClientEvent::Silent {
                     to,
                     silence,
                     frames,
                 };
-                self.reporter.news(&silent, now);
+                self.reporter.event(&silent, now);
             }
         }
     }
 
-    /// Hands out frames as long as there are some, and the node whose turn it is
-    /// has room; whether a connection was lost over it.
+    /// Sends frames as long as some wait, and the node whose turn it is can take them.
+    /// Returns true if a connection was lost in doing so.
     fn distribute(&mut self, now: Instant) -> bool {
-        while self.outbox.has_waiting() {
-            let standings = self.standings(now);
-            let Some(number) = self.choice.next(&standings) else {
+        while self.send_queue.has_waiting() {
+            let statuses = self.statuses(now);
+            let Some(number) = self.balancer.next(&statuses) else {
                 break;
             };
             if self.config.delivery == Delivery::Ordered && self.is_busy_beside(number) {
                 break;
             }
-            let Some(lane) = self.lanes.get_mut(number) else {
+            let Some(node) = self.nodes.get_mut(number) else {
                 break;
             };
-            let (record, limit) = (lane.record(), lane.limit(now));
-            let next = self.outbox.next(record, limit, || self.rng.chunk_id());
-            if !next.is_some_and(|next| lane.has_room_for(next, &self.config, now)) {
+            let (record, limit) = (node.record(), node.limit(now));
+            let next = self.send_queue.next(record, limit, || self.rng.frame_id());
+            if !next.is_some_and(|next| node.has_room_for(next, &self.config, now)) {
                 break;
             }
-            let Some((frame, attempt)) = self.outbox.send(record) else {
+            let Some((frame, attempt)) = self.send_queue.send(record) else {
                 break;
             };
             self.reporter.count(match attempt {
@@ -263,11 +268,11 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 Attempt::Again => Count::FrameResent(frame.entries.len()),
             });
             let mut acked = Vec::new();
-            let sent = lane.send(&frame, now, &mut acked);
-            self.choice.charge(number, &standings);
+            let sent = node.send(&frame, now, &mut acked);
+            self.balancer.charge(number, &statuses);
             self.acked(&acked);
-            if let Err(loss) = sent {
-                self.lose(number, loss, now);
+            if let Err(error) = sent {
+                self.lose(number, error, now);
                 return true;
             }
         }
@@ -275,129 +280,129 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
     }
 
     fn is_busy_beside(&self, number: usize) -> bool {
-        let mut lanes = self.lanes.iter().enumerate();
-        lanes.any(|(other, lane)| other != number && lane.is_busy())
+        let mut nodes = self.nodes.iter().enumerate();
+        nodes.any(|(other, node)| other != number && node.is_busy())
     }
 
-    fn standings(&self, now: Instant) -> Vec<Standing> {
-        self.lanes
+    fn statuses(&self, now: Instant) -> Vec<NodeStatus> {
+        self.nodes
             .iter()
-            .map(|lane| lane.standing(&self.config, now))
+            .map(|node| node.status(&self.config, now))
             .collect()
     }
 
-    fn acked(&mut self, acked: &[ChunkId]) {
+    fn acked(&mut self, acked: &[FrameId]) {
         for id in acked {
-            let Some(acked) = self.outbox.acked(id) else {
+            let Some(acked) = self.send_queue.acked(id) else {
                 continue;
             };
             self.reporter.count(Count::FrameAcked(acked.records));
-            match acked.settled {
-                None => (),
-                Some((ticket, Settled::Parked)) => self.settle(ticket, ChunkStanding::Parked),
-                Some((ticket, Settled::Delivered)) => self.settle(ticket, ChunkStanding::Delivered),
+            if acked.status != ChunkStatus::Sending {
+                self.settle(acked.key, acked.status);
             }
         }
     }
 
-    /// Puts back what was in flight on a connection that can't be used any more.
-    fn lose(&mut self, number: usize, loss: Loss, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(number) else {
+    /// Closes a connection, and queues its frames in flight again.
+    fn lose(&mut self, number: usize, error: ConnectionError, now: Instant) {
+        let Some(node) = self.nodes.get_mut(number) else {
             return;
         };
-        let was_ready = lane.is_ready();
-        let Some(Disconnected { to, lost }) = lane.disconnect(&loss, now) else {
+        let was_ready = node.is_ready();
+        let Some(Disconnected { to, lost }) = node.disconnect(&error, now) else {
             return;
         };
-        if matches!(loss, Loss::Spent) {
+        if matches!(error, ConnectionError::Spent) {
             return;
         }
-        let setback = setback(&loss);
+        let failure = failure(&error);
         if !was_ready {
-            let failed = News::ConnectFailed { to, error: loss };
-            self.reporter.news(&failed, now);
-            return self.set_back(number, setback, now);
+            let failed = ClientEvent::ConnectFailed { to, error };
+            self.reporter.event(&failed, now);
+            return self.record_failure(number, failure, now);
         }
-        let closed = matches!(loss, Loss::Closed | Loss::Io(_));
+        let closed = matches!(error, ConnectionError::Closed | ConnectionError::Io(_));
         if closed && lost.oldest.is_none() {
-            self.reporter.news(&News::ClosedWhileIdle { to }, now);
-            // Servers and load balancers close what they find idle. That is no
-            // failure as long as nothing is to be sent.
-            if self.outbox.is_active() {
-                self.set_back(number, Setback::Failed, now);
+            self.reporter
+                .event(&ClientEvent::ClosedWhileIdle { to }, now);
+            // Servers and load balancers close idle connections. That is a failure
+            // only if something has to be sent.
+            if self.send_queue.is_active() {
+                self.record_failure(number, Failure::Failed, now);
             }
             return;
         }
         let unacked = lost.frames.len();
-        let verdict = self.outbox.lost(&lost, || self.rng.chunk_id());
-        let lost = News::ConnectionLost {
+        let verdict = self.send_queue.lost(&lost, || self.rng.frame_id());
+        let lost = ClientEvent::ConnectionLost {
             to: to.clone(),
-            loss,
+            error,
             unacked,
         };
-        self.reporter.news(&lost, now);
+        self.reporter.event(&lost, now);
         match verdict {
             Verdict::Again => (),
             Verdict::Split { bytes, records } => {
                 self.reporter.count(Count::FrameSplit);
-                let split = News::FrameSplit { to, bytes, records };
-                self.reporter.news(&split, now);
+                let split = ClientEvent::FrameSplit { to, bytes, records };
+                self.reporter.event(&split, now);
             }
             Verdict::Parked {
                 bytes,
                 records,
-                settled,
+                key,
+                status,
             } => {
-                if let Some(ticket) = settled {
-                    self.settle(ticket, ChunkStanding::Parked);
+                if status != ChunkStatus::Sending {
+                    self.settle(key, status);
                 }
-                let parked = News::FrameParked { to, bytes, records };
-                self.reporter.news(&parked, now);
+                let parked = ClientEvent::FrameParked { to, bytes, records };
+                self.reporter.event(&parked, now);
             }
         }
-        self.set_back(number, setback, now);
+        self.record_failure(number, failure, now);
     }
 
-    fn set_back(&mut self, number: usize, setback: Setback, now: Instant) {
-        if let Some(lane) = self.lanes.get_mut(number) {
-            lane.set_back(setback, now, &mut self.rng);
+    fn record_failure(&mut self, number: usize, failure: Failure, now: Instant) {
+        if let Some(node) = self.nodes.get_mut(number) {
+            node.record_failure(failure, now, &mut self.rng);
         }
     }
 
-    /// Sleeps until there is something to do that was not done at `now`.
+    /// Sleeps until a descriptor is ready or a deadline after `now` has come.
     fn wait(&self, now: Instant, others: impl Iterator<Item = Instant>) {
         let waker = self.shared.waker();
         let mut fds = vec![PollFd::new(waker, PollFlags::IN)];
-        let interests = self.lanes.iter().filter_map(Lane::interest);
+        let interests = self.nodes.iter().filter_map(NodeConnection::interest);
         fds.extend(interests.map(|(socket, flags)| PollFd::from_borrowed_fd(socket, flags)));
         let deadlines = self
-            .lanes
+            .nodes
             .iter()
-            .filter_map(|lane| lane.deadline(&self.config, now));
+            .filter_map(|node| node.deadline(&self.config, now));
         let timeout = deadlines.chain(others).min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec::try_from(left).unwrap_or_default()
         });
-        // Whatever woke it, everything is looked at anew.
+        // The result does not matter: the next step looks at every node.
         let _ = poll(&mut fds, timeout.as_ref());
         waker.rest();
     }
 }
 
-/// How bad a loss is for the node.
-fn setback(loss: &Loss) -> Setback {
-    match loss.is_lasting() {
-        true => Setback::Denied,
-        false => Setback::Failed,
+/// Classifies an error of a connection as a failure of its node.
+fn failure(error: &ConnectionError) -> Failure {
+    match error.is_lasting() {
+        true => Failure::Denied,
+        false => Failure::Failed,
     }
 }
 
 impl<P> Drop for Worker<P> {
-    /// However the thread ends, nobody waits for it in vain.
+    /// Ends all waiting calls, also if the thread ends by a panic.
     fn drop(&mut self) {
         self.shared.change(|state| {
             state.phase = Phase::Ended;
-            state.ledger.release();
+            state.chunk_table.release();
         });
     }
 }

@@ -1,48 +1,48 @@
-//! Entries made smaller before they travel.
+//! Compression of the entries in a frame.
 
 use std::borrow::Cow;
 use std::str::FromStr;
 
 use flate2::{Compress, Crc, FlushCompress, Status};
 
-/// How the entries of a frame are compressed. There is no negotiation: a
-/// receiver that doesn't know the way may acknowledge what it can't read.
+/// Compression of the entries in a frame. The protocol does not negotiate it: a
+/// receiver that lacks the algorithm may acknowledge entries that it cannot read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     #[default]
     None,
-    /// As one gzip member; known to Fluent Bit since 1.5 and Fluentd since 0.14.7.
+    /// One gzip member per frame. Fluent Bit 1.5 and Fluentd 0.14.7 or later.
     Gzip,
-    /// As one zstd frame; known to Fluent Bit since 4.1 and Fluentd since 1.19.
-    /// Older Fluentds acknowledge and lose it.
+    /// One zstd frame per frame. Fluent Bit 4.1 and Fluentd 1.19 or later; older
+    /// versions of Fluentd acknowledge such frames and lose the entries.
     #[cfg(feature = "zstd")]
     Zstd,
 }
 
-/// The fastest level. Audit events repeat themselves so much that it leaves 4 to
-/// 8 % of them; the usual level 6 takes twice the time for 2 to 4 %.
+/// The fastest level. It shrinks audit events to 4 to 8 % of their size, because
+/// they are repetitive; the usual level 6 takes twice the time for 2 to 4 %.
 const GZIP_LEVEL: u32 = 1;
 
 /// Magic, deflate, no flags, no time, fastest, unknown system (RFC 1952).
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 
-/// Fluent Bit 5.1.1 acknowledges and drops a zstd frame of more than 1,024,000
-/// bytes inside.
+/// Largest input of a zstd frame, in bytes. Fluent Bit 5.1.1 acknowledges and
+/// drops a zstd frame that inflates to more than 1,024,000.
 #[cfg(feature = "zstd")]
 const MAX_ZSTD: usize = 1_000_000;
 
-/// The level that zstd's authors made the default.
+/// zstd's own default level.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL: i32 = 3;
 
-/// A name of a compression that is of no use.
+/// A compression that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompressionError {
-    /// There is none of this name.
+    /// Unknown name.
     #[error("use one of gzip, zstd, off")]
     Unknown,
-    /// This library is built without it.
+    /// The library was built without this algorithm.
     #[error("this library is built without zstd: use gzip")]
     NotBuilt,
 }
@@ -65,8 +65,9 @@ impl FromStr for Compression {
 }
 
 impl Compression {
-    /// The entries as they travel, and what the protocol calls that. What would
-    /// not become smaller stays as it is, so that no cap is exceeded.
+    /// Compresses entries; returns them with the protocol's name of the algorithm.
+    /// Entries that would not shrink are returned unchanged and without a name,
+    /// so that a frame never grows beyond its cap.
     pub fn apply(self, entries: &[u8]) -> (Cow<'_, [u8]>, Option<&'static str>) {
         let (compressed, name) = match self {
             Compression::None => (None, ""),
@@ -83,7 +84,7 @@ impl Compression {
     }
 }
 
-/// One gzip member; `None` when it would not become smaller.
+/// Compresses into one gzip member; returns `None` if that would not be smaller.
 fn gzip(entries: &[u8]) -> Option<Vec<u8>> {
     let mut crc = Crc::new();
     crc.update(entries);
@@ -91,12 +92,12 @@ fn gzip(entries: &[u8]) -> Option<Vec<u8>> {
     out.extend(GZIP_HEADER);
     let level = flate2::Compression::new(GZIP_LEVEL);
     let status = Compress::new(level, false).compress_vec(entries, &mut out, FlushCompress::Finish);
-    // Anything but the end means that the capacity did not suffice.
+    // Any other status means that the output did not fit into the capacity.
     if !matches!(status, Ok(Status::StreamEnd)) {
         return None;
     }
     out.extend(crc.sum().to_le_bytes());
-    // The length modulo 2^32, as the format has it.
+    // RFC 1952: the length modulo 2^32.
     out.extend((entries.len() as u32).to_le_bytes());
     Some(out)
 }

@@ -1,27 +1,27 @@
-//! Where a batch of entries is cut into frames.
+//! Batches of entries, and the frames that they are split into.
 
 use std::ops::Range;
 
 /// Entries under one tag, ready to be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Tag of all of them.
+    /// Tag of every entry.
     pub tag: Vec<u8>,
     /// Concatenated `[EventTime, map]` entries in MessagePack.
     pub entries: Vec<u8>,
-    /// Where in `entries` each of them ends; rises, and ends with the length of `entries`.
+    /// End of each entry in `entries`: ascending, the last one equal to its length.
     pub ends: Vec<usize>,
 }
 
-/// How large a frame may be, counted in bytes of entries.
+/// Largest frames, in bytes of uncompressed entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
-    /// Entries are put together up to this size. Default 900,000: Fluent Bit
-    /// cuts and inflates in pieces of 1,024,000.
+    /// Entries are packed into frames up to this size. Default 900,000, because
+    /// Fluent Bit receives and inflates in pieces of 1,024,000.
     pub frame: usize,
-    /// A single entry above `frame` travels alone; above this it is not sent.
-    /// Default 6,000,000: Fluent Bit closes the connection above 6,144,000,
-    /// whenever the entry comes.
+    /// An entry larger than `frame` gets a frame of its own; an entry larger than
+    /// this is not sent. Default 6,000,000, because Fluent Bit closes the
+    /// connection above 6,144,000, on every attempt.
     pub record: usize,
 }
 
@@ -34,45 +34,45 @@ impl Default for Caps {
     }
 }
 
-/// The entries of one frame.
+/// Consecutive entries of a batch that form one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Their bytes in [`Batch::entries`].
+pub struct FrameRange {
+    /// Bytes of the entries in [`Batch::entries`].
     pub bytes: Range<usize>,
-    /// Their number.
+    /// Number of entries.
     pub records: usize,
 }
 
-/// How a batch is cut.
+/// A batch split into frames.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Cut {
+pub struct Framing {
     /// Frames, in order.
-    pub frames: Vec<Span>,
-    /// Records that no frame may hold.
+    pub frames: Vec<FrameRange>,
+    /// Records larger than [`Caps::record`], which are in no frame.
     pub too_large: Vec<RecordTooLarge>,
 }
 
-/// A record above the hard cap.
+/// A record that is too large to be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {number} of the chunk has {} bytes, at most {cap} can be sent", .bytes.len())]
 pub struct RecordTooLarge {
-    /// Which record of the batch, counted from 1.
+    /// Number of the record in its batch, counted from 1.
     pub number: usize,
-    /// Its bytes in [`Batch::entries`].
+    /// Bytes of the record in [`Batch::entries`].
     pub bytes: Range<usize>,
-    /// The cap, [`Caps::record`].
+    /// Largest record that is sent, [`Caps::record`].
     pub cap: usize,
 }
 
-/// [`Batch::ends`] does not describe [`Batch::entries`].
+/// [`Batch::ends`] that contradict [`Batch::entries`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the ends of a batch's records must rise up to its length, {length}")]
 pub struct BatchError {
     length: usize,
 }
 
-/// Cuts a batch at record borders.
-pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
+/// Splits a batch into frames at record borders.
+pub fn cut(batch: &Batch, caps: &Caps) -> Result<Framing, BatchError> {
     let sound =
         batch.ends.is_sorted() && batch.ends.last().copied().unwrap_or(0) == batch.entries.len();
     if !sound {
@@ -80,8 +80,8 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
             length: batch.entries.len(),
         });
     }
-    let mut cut = Cut::default();
-    let mut open: Option<Span> = None;
+    let mut cut = Framing::default();
+    let mut open: Option<FrameRange> = None;
     let mut start = 0;
     for (index, &end) in batch.ends.iter().enumerate() {
         let bytes = start..end;
@@ -96,35 +96,37 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Cut, BatchError> {
             continue;
         }
         match &mut open {
-            Some(span) if end - span.bytes.start <= caps.frame => {
-                span.bytes.end = end;
-                span.records += 1;
+            Some(range) if end - range.bytes.start <= caps.frame => {
+                range.bytes.end = end;
+                range.records += 1;
             }
-            _ => cut.frames.extend(open.replace(Span { bytes, records: 1 })),
+            _ => cut
+                .frames
+                .extend(open.replace(FrameRange { bytes, records: 1 })),
         }
     }
     cut.frames.extend(open);
     Ok(cut)
 }
 
-/// Cuts a frame of at least two records at the border next to its middle;
-/// `None` for a single record. `ends` are those of the batch.
-pub fn halve(span: &Span, ends: &[usize]) -> Option<[Span; 2]> {
-    let Range { start, end } = span.bytes;
+/// Splits a frame at the record border closest to its middle. `ends` is
+/// [`Batch::ends`] of the frame's batch. Returns `None` for a single record.
+pub fn halve(range: &FrameRange, ends: &[usize]) -> Option<[FrameRange; 2]> {
+    let Range { start, end } = range.bytes;
     let first = ends.partition_point(|&border| border <= start);
-    let borders = ends.get(first..first + span.records.checked_sub(1)?)?;
+    let borders = ends.get(first..first + range.records.checked_sub(1)?)?;
     let middle = start + (end - start) / 2;
     let (index, &border) = borders
         .iter()
         .enumerate()
         .min_by_key(|(_, border)| border.abs_diff(middle))?;
-    let front = Span {
+    let front = FrameRange {
         bytes: start..border,
         records: index + 1,
     };
-    let back = Span {
+    let back = FrameRange {
         bytes: border..end,
-        records: span.records - front.records,
+        records: range.records - front.records,
     };
     Some([front, back])
 }
@@ -177,7 +179,7 @@ mod tests {
             let got: Vec<_> = cut
                 .frames
                 .iter()
-                .map(|span| (span.bytes.len(), span.records))
+                .map(|range| (range.bytes.len(), range.records))
                 .collect();
             assert_eq!(got, frames, "frames of {sizes:?}");
             let got: Vec<_> = cut.too_large.iter().map(|error| error.number).collect();
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn case_46_halves_at_the_border_next_to_the_middle() {
-        /// Sizes of records; the span's first record and number of them; records of the halves.
+        /// Sizes of records; the range's first record and number of them; records of the halves.
         type Case = (&'static [usize], (usize, usize), Option<(usize, usize)>);
         let cases: [Case; 7] = [
             (&[5], (0, 1), None),
@@ -202,11 +204,11 @@ mod tests {
             let batch = batch(sizes);
             let start = sizes[..first].iter().sum();
             let end = sizes[..first + records].iter().sum();
-            let span = Span {
+            let range = FrameRange {
                 bytes: start..end,
                 records,
             };
-            let halves = halve(&span, &batch.ends);
+            let halves = halve(&range, &batch.ends);
             let got = halves.as_ref().map(|[front, back]| {
                 assert_eq!((front.bytes.start, back.bytes.end), (start, end));
                 assert_eq!(front.bytes.end, back.bytes.start);

@@ -1,5 +1,5 @@
-//! What comes before the first frame where a receiver wants a shared key:
-//! HELO from it, PING from us, PONG from it.
+//! Shared-key handshake before the first frame: the receiver sends HELO, the
+//! client PING, the receiver PONG.
 //!
 //! ```text
 //! ← ["HELO", {"nonce": N, "auth": A, "keepalive": bool}]
@@ -7,9 +7,9 @@
 //! ← ["PONG", accepted, reason, hostname, sha512(salt ‖ hostname ‖ N ‖ key)]
 //! ```
 //!
-//! Digests are lower-case hexadecimal. What is written is the one form that
-//! every known receiver takes; Fluent Bit reads a PING once, and at most 1023
-//! bytes of it. What is read may be spelt and split in any way.
+//! Digests are lower-case hexadecimal. PING is written in the one form that every
+//! known receiver accepts; Fluent Bit reads it with a single call of at most 1023
+//! bytes. HELO and PONG are accepted in any msgpack encoding and fragmentation.
 
 use std::fmt;
 use std::hint::black_box;
@@ -20,23 +20,23 @@ use sha2::{Digest, Sha512};
 use super::session::Reuse;
 use super::wire::{Cursor, Stop, TLS_ALERT, TLS_HANDSHAKE, WireError, parse, write_str};
 
-/// Longest name in a PING, in bytes: two of them leave it well below 1023.
+/// Longest name in a PING, in bytes: with two of them it stays well below 1023.
 const MAX_NAME: usize = 255;
 
-/// How much of the reason for a refusal is kept, in characters.
+/// Longest reason of a refusal that is kept, in characters.
 const MAX_REASON: usize = 200;
 
-/// Something that never goes into a log.
+/// Bytes that must never reach a log; `Debug` hides them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Hides the bytes.
+    /// Wraps secret bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
         Secret(bytes.into())
     }
 
-    /// The bytes, to be hashed.
+    /// Returns the bytes, to be hashed.
     pub fn reveal(&self) -> &[u8] {
         &self.0
     }
@@ -48,7 +48,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What the client shows and checks in the handshake.
+/// Credentials of the client in the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
     shared_key: Secret,
@@ -56,7 +56,7 @@ pub struct Auth {
     user: Option<(String, Secret)>,
 }
 
-/// Something that cannot be shown in a handshake.
+/// A name that is too long for the handshake.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {name} has {length} bytes, at most {MAX_NAME} fit into the handshake")]
 pub struct AuthError {
@@ -65,8 +65,8 @@ pub struct AuthError {
 }
 
 impl Auth {
-    /// The shared key (an empty one is a key too), the name under which the
-    /// client presents itself, and user and password where the receiver wants them.
+    /// Checks the length of the names. An empty shared key is a valid key; `user`
+    /// is a user name and a password, for receivers that ask for them.
     pub fn new(
         shared_key: Secret,
         self_hostname: String,
@@ -88,10 +88,10 @@ impl Auth {
     }
 }
 
-/// How long a receiver may take.
+/// Time limits of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// For HELO, counted from when the connection is made. Default 5 s.
+    /// For HELO, counted from the moment that the connection is made. Default 5 s.
     pub helo: Duration,
     /// For PONG, counted from HELO. Default 5 s.
     pub pong: Duration,
@@ -106,42 +106,43 @@ impl Default for Timers {
     }
 }
 
-/// Why a handshake did not complete.
+/// Reason why a handshake did not complete.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// Nothing came.
+    /// No HELO in time.
     #[error(
-        "the receiver does not open a handshake: no HELO within {0:?}; is `shared_key` set there? (one that wants TLS keeps silent too)"
+        "no HELO from the receiver within {0:?}; is a shared key set there? (a receiver that expects TLS stays silent too)"
     )]
     NoHelo(Duration),
-    /// It closed the connection at once.
-    #[error("the receiver closed the connection before HELO; is `shared_key` set there?")]
+    /// The receiver closed the connection before HELO.
+    #[error("the receiver closed the connection before HELO; is a shared key set there?")]
     ClosedBeforeHelo,
-    /// It does not answer.
-    #[error("the receiver does not answer PING: no PONG within {0:?}")]
+    /// No PONG in time.
+    #[error("no PONG from the receiver within {0:?}")]
     NoPong(Duration),
-    /// Fluent Bit does that when the key is wrong.
+    /// The receiver closed the connection after PING, as Fluent Bit does when the
+    /// key is wrong.
     #[error("the receiver closed the connection after PING: the shared key is probably wrong")]
     ClosedAfterPing,
-    /// It says no.
+    /// PONG says false; the receiver's reason.
     #[error("the receiver refused PING: {0}")]
     Refused(String),
-    /// It does not know the key.
+    /// The receiver did not prove that it knows the key.
     #[error(
-        "the digest in PONG is wrong: this receiver has another shared key, or is not the one it should be; nothing is sent to it"
+        "the digest in PONG is wrong: the receiver has a different shared key, or is an impostor; nothing is sent to it"
     )]
     WrongDigest,
-    /// Bytes behind a message after which it has to wait.
-    #[error("the receiver sent bytes behind {0}, where none are due")]
+    /// Bytes after a message that the receiver has to wait after.
+    #[error("the receiver sent unexpected bytes after {0}")]
     Unasked(&'static str),
-    /// It does not speak the protocol.
+    /// A message that is not part of the protocol.
     #[error("the handshake failed: {0}")]
     Wire(#[from] WireError),
 }
 
 impl HandshakeError {
-    /// Whether somebody has to change a key before trying again makes sense. A
-    /// connection that was closed may also be one to a receiver that is stopped.
+    /// Returns true if an operator has to change a key before another attempt can
+    /// succeed. A closed connection does not count: the receiver may be stopping.
     pub fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -150,11 +151,11 @@ impl HandshakeError {
     }
 }
 
-/// A handshake under way. Whatever happens consumes it, so that one that failed
-/// or is complete can't be used any more.
+/// A handshake in progress. Every event consumes it, so that a failed or complete
+/// handshake cannot be used again.
 ///
-/// [`poll_transmit`](Handshake::poll_transmit) shows the bytes to write next and
-/// [`transmitted`](Handshake::transmitted) says how many of them were taken.
+/// [`poll_transmit`](Handshake::poll_transmit) returns the bytes to write next,
+/// [`transmitted`](Handshake::transmitted) takes how many of them were written.
 #[derive(Debug)]
 pub struct Handshake {
     auth: Auth,
@@ -167,9 +168,9 @@ pub struct Handshake {
 
 #[derive(Debug)]
 enum State {
-    /// HELO is to come.
+    /// Waiting for HELO.
     Greeting,
-    /// PONG is to come.
+    /// Waiting for PONG.
     Checking {
         nonce: Vec<u8>,
         reuse: Reuse,
@@ -178,21 +179,21 @@ enum State {
     },
 }
 
-/// How far a handshake has come.
+/// Result of a step of the handshake.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "one for each connection, and taken apart at once"
 )]
 pub enum Progress {
-    /// It goes on.
+    /// More input is needed.
     Pending(Handshake),
-    /// Both sides know the key: frames may be sent.
+    /// Both sides proved that they know the key; frames may be sent.
     Complete(Reuse),
 }
 
 impl Handshake {
-    /// A handshake on a fresh connection. `random` bytes must differ in every one.
+    /// Starts on a new connection. `random` must differ between connections.
     pub fn new(auth: Auth, random: [u8; 16], timers: Timers, now: Instant) -> Handshake {
         Handshake {
             auth,
@@ -204,7 +205,7 @@ impl Handshake {
         }
     }
 
-    /// Takes received bytes.
+    /// Processes received bytes.
     pub fn handle_input(mut self, bytes: &[u8], now: Instant) -> Result<Progress, HandshakeError> {
         self.received.extend_from_slice(bytes);
         match self.state {
@@ -251,7 +252,7 @@ impl Handshake {
         }
     }
 
-    /// The receiver has closed the connection.
+    /// Processes the end of the stream.
     pub fn handle_end(self) -> HandshakeError {
         match self.state {
             State::Greeting => HandshakeError::ClosedBeforeHelo,
@@ -259,12 +260,12 @@ impl Handshake {
         }
     }
 
-    /// When [`Handshake::handle_timeout`] has something to say.
+    /// Returns the time at which [`Handshake::handle_timeout`] has to be called.
     pub fn poll_timeout(&self) -> Instant {
         self.deadline
     }
 
-    /// Checks the timers.
+    /// Fails if the receiver has taken too long.
     pub fn handle_timeout(self, now: Instant) -> Result<Handshake, HandshakeError> {
         if now < self.deadline {
             return Ok(self);
@@ -275,7 +276,7 @@ impl Handshake {
         })
     }
 
-    /// The bytes to write next, all at once if possible; empty when there are none.
+    /// Returns the bytes to write next, in one call if possible.
     pub fn poll_transmit(&self) -> &[u8] {
         match &self.state {
             State::Greeting => &[],
@@ -283,7 +284,8 @@ impl Handshake {
         }
     }
 
-    /// Notes that the first `length` bytes of [`Handshake::poll_transmit`] have left.
+    /// Records that the first `length` bytes of [`Handshake::poll_transmit`] were
+    /// written.
     pub fn transmitted(&mut self, length: usize) {
         if let State::Checking { written, .. } = &mut self.state {
             *written += length;
@@ -313,15 +315,15 @@ impl Handshake {
     }
 }
 
-/// What a receiver says first.
+/// First message of a receiver.
 struct Helo<'a> {
     nonce: &'a [u8],
-    /// Salt for the password; empty where it wants none.
+    /// Salt for the password; empty if the receiver wants no user.
     auth: &'a [u8],
     reuse: Reuse,
 }
 
-/// What a receiver says of a PING.
+/// Answer of a receiver to PING.
 enum Pong<'a> {
     Accepted {
         hostname: &'a [u8],
@@ -338,7 +340,7 @@ impl<'a> Cursor<'a> {
             None if matches!(self.byte()?, TLS_ALERT | TLS_HANDSHAKE) => {
                 return Err(Stop::Wrong(WireError::Tls));
             }
-            _ => return flaw("is no array of two"),
+            _ => return flaw("is not an array of two"),
         }
         if self.text()? != Some(b"HELO") {
             return flaw("does not begin with `HELO`");
@@ -366,7 +368,7 @@ impl<'a> Cursor<'a> {
         let flaw = |flaw| Err(misshapen("PONG", flaw));
         let length = match self.array()? {
             Some(length @ 2..) => length,
-            _ => return flaw("is no array of five"),
+            _ => return flaw("is not an array of five"),
         };
         if self.text()? != Some(b"PONG") {
             return flaw("does not begin with `PONG`");
@@ -375,15 +377,15 @@ impl<'a> Cursor<'a> {
             Some(true) => {}
             Some(false) if length == 2 => return Ok(Pong::Refused(b"")),
             Some(false) => return Ok(Pong::Refused(self.text()?.unwrap_or_default())),
-            None => return flaw("says neither true nor false"),
+            None => return flaw("has neither true nor false after `PONG`"),
         }
         if length != 5 {
-            return flaw("is no array of five");
+            return flaw("is not an array of five");
         }
         self.skip()?;
         match (self.text()?, self.text()?) {
             (Some(hostname), Some(digest)) => Ok(Pong::Accepted { hostname, digest }),
-            _ => flaw("has no host name or no digest"),
+            _ => flaw("lacks a host name or a digest"),
         }
     }
 }
@@ -392,7 +394,7 @@ fn misshapen(message: &'static str, flaw: &'static str) -> Stop {
     Stop::Wrong(WireError::Misshapen { message, flaw })
 }
 
-/// What a receiver gives as its reason, fit for a log.
+/// Escapes and shortens a reason from a receiver for the log.
 fn printable(reason: &[u8]) -> String {
     match String::from_utf8_lossy(reason) {
         reason if reason.is_empty() => "it gives no reason".to_owned(),
@@ -404,9 +406,8 @@ fn printable(reason: &[u8]) -> String {
     }
 }
 
-/// Compares in a time that does not tell where the difference is. The salt
-/// makes every digest good for one connection alone, so that there is hardly
-/// anything to learn; these lines save a dependency.
+/// Compares in constant time. The salt makes each digest valid for a single
+/// connection, so that timing reveals next to nothing; a dependency is not worth it.
 fn same(given: &[u8], expected: &[u8; 128]) -> bool {
     let difference = given
         .iter()
@@ -415,7 +416,7 @@ fn same(given: &[u8], expected: &[u8; 128]) -> bool {
     given.len() == expected.len() && difference == 0
 }
 
-/// The digest of the concatenated parts, in lower-case hexadecimal.
+/// Hashes the concatenated parts, in lower-case hexadecimal.
 fn sha512(parts: &[&[u8]]) -> [u8; 128] {
     let mut hash = Sha512::new();
     for part in parts {
@@ -631,9 +632,13 @@ mod tests {
         ]
         .concat();
         let cases: [(&str, &[u8], &str); 12] = [
-            ("map", b"\x80", "HELO is no array of two"),
-            ("three", b"\x93\xa4HELO\x80\xc0", "HELO is no array of two"),
-            ("text", b"HTTP/1.1 400", "HELO is no array of two"),
+            ("map", b"\x80", "HELO is not an array of two"),
+            (
+                "three",
+                b"\x93\xa4HELO\x80\xc0",
+                "HELO is not an array of two",
+            ),
+            ("text", b"HTTP/1.1 400", "HELO is not an array of two"),
             ("other", b"\x92\xa4PING\x80", "does not begin with `HELO`"),
             ("no text", b"\x92\x01\x80", "does not begin with `HELO`"),
             ("no map", b"\x92\xa4HELO\xc0", "no map of options"),
@@ -643,7 +648,7 @@ mod tests {
                 b"\x92\xa4HELO\x81\xa5nonce\x07",
                 "HELO has no nonce",
             ),
-            ("TLS", b"\x15\x03\x01\x00\x02", "the server speaks TLS"),
+            ("TLS", b"\x15\x03\x01\x00\x02", "the receiver speaks TLS"),
             ("depth bomb", &bomb, "longer than 4096 bytes"),
             ("long nonce", &long, "longer than 4096 bytes"),
             ("promise", &promise, "longer than 4096 bytes"),
@@ -691,12 +696,12 @@ mod tests {
             (
                 "four",
                 b"\x94\xa4PONG\xc3\xa0\xa1s",
-                "the handshake failed: PONG is no array of five".into(),
+                "the handshake failed: PONG is not an array of five".into(),
             ),
             (
                 "neither",
                 b"\x95\xa4PONG\x01\xa0\xa1s\xa0",
-                "the handshake failed: PONG says neither true nor false".into(),
+                "the handshake failed: PONG has neither true nor false after `PONG`".into(),
             ),
             (
                 "HELO again",

@@ -3,32 +3,32 @@
 //! | file | duty |
 //! |---|---|
 //! | [`wire`] | messages as bytes: a strict writer, a tolerant reader |
-//! | [`compression`] | entries made smaller |
-//! | [`handshake`] | what comes before the first frame where a receiver wants a shared key |
-//! | [`frames`] | where a batch of entries is cut into frames |
-//! | [`pending`] | one chunk under way: which of its frames wait, travel or are acknowledged |
-//! | [`outbox`] | all of them: what is sent next, and what losses teach |
-//! | [`capacity`] | how large frames may be for one node, as far as it has shown |
+//! | [`compression`] | compression of the entries in a frame |
+//! | [`handshake`] | shared-key handshake before the first frame |
+//! | [`frames`] | batches of entries, and the frames that they are split into |
+//! | [`chunk`] | one chunk: which of its frames wait, are in flight or acknowledged |
+//! | [`send_queue`] | all chunks: what is sent next, and what lost frames teach |
+//! | [`capacity`] | the frame sizes that a node is known to accept |
 //! | [`session`] | one connection: its window of frames and its timers |
 //!
-//! Nothing here reads a clock, makes randomness or touches a socket: time and
-//! ids are parameters, bytes come in and go out as slices.
+//! Nothing here reads a clock, makes random numbers or touches a socket: times and
+//! ids are parameters, bytes are passed in and out as slices.
 //!
-//! **Invariants.** A frame counts as delivered only when an acknowledgement
-//! named its id on the connection that carried it. Any doubt about what a peer
-//! says ends the connection; it is never used again, and what was not
-//! acknowledged is sent again with the same id. A frame that a receiver may have
-//! stored keeps its id, but for the one case that [`outbox::Outbox`] describes.
+//! **Invariants.** A frame counts as delivered only when an acknowledgement named
+//! its id on the connection that carried it. After any violation of the protocol
+//! the connection is closed, and its unacknowledged frames are sent again with the
+//! same ids. A frame that a receiver may have stored keeps its id, except when it is
+//! split as [`send_queue::SendQueue`] describes.
 
 pub mod capacity;
+pub mod chunk;
 pub mod compression;
 pub mod frames;
 pub mod handshake;
-pub mod outbox;
-pub mod pending;
+pub mod send_queue;
 pub mod session;
 pub mod wire;
 
-mod chunk_id;
+mod frame_id;
 
-pub use chunk_id::ChunkId;
+pub use frame_id::FrameId;

@@ -1,25 +1,25 @@
-//! One connection: its window of frames, and its timers.
+//! Protocol state of one ready connection: the window of frames and its timers.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::ChunkId;
+use super::FrameId;
 use super::wire::{Acks, Frame, Inbox, Reply, WireError};
 
-/// How much a session dares, and how long it waits.
+/// Window and timers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Frames that may wait for an acknowledgement at the same time. Default 16:
-    /// what a client holds by default.
+    /// Frames that may be in flight, i.e. sent and not acknowledged. Default 16,
+    /// the number of full frames in a client's default memory.
     pub window: usize,
-    /// How long the peer may take nothing at all while there is something to
-    /// write. Default 10 s.
+    /// Longest time without progress while bytes are waiting to be written.
+    /// Default 10 s.
     pub write_timeout: Duration,
     /// How long the acknowledgement of the oldest frame may take, counted from
     /// when it was written and nothing older was in front of it. Default 30 s,
     /// the time of a full frame at 30 KB/s.
     pub ack_timeout: Duration,
-    /// Whether frames have to be acknowledged. Default yes.
+    /// Acknowledgements that receivers are asked for. Default all.
     pub acks: Acks,
 }
 
@@ -34,71 +34,76 @@ impl Default for Limits {
     }
 }
 
-/// How many frames a connection may carry.
+/// Number of frames that a connection may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
-    /// Any number.
+    /// Any number of frames.
     Always,
-    /// One: the receiver closes the connection behind it (`keepalive: false`).
+    /// One frame: the receiver closes the connection after it acknowledged it.
     Never,
 }
 
-/// Why a connection must not be used any more.
+/// Violation of the protocol by a peer. Its connection must be closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
-    /// The peer does not speak the protocol.
+pub enum ProtocolError {
+    /// A message that is not a reply.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// An id that was never sent here, or that was acknowledged before.
-    #[error("an acknowledgement for `{0}`, which is not under way")]
+    /// An acknowledgement for an id that is not in flight on this connection.
+    #[error("the peer acknowledged frame `{0}`, which is not in flight")]
     UnknownAck(String),
-    /// Bytes when none were due.
-    #[error("the peer sent bytes that nobody asked for")]
+    /// Bytes while no reply was due.
+    #[error("the peer sent bytes while no reply was due")]
     Unsolicited,
-    /// The peer refused a frame.
+    /// A reply without an id, which refuses a frame.
     #[error("the peer refused a frame (a reply without an id)")]
     Refused,
-    /// No acknowledgement in time.
-    #[error("no acknowledgement within {0:?}")]
-    AckTimeout(Duration),
-    /// The peer took nothing in time.
-    #[error("the peer took no byte within {0:?}")]
-    WriteTimeout(Duration),
 }
 
-/// The protocol side of one connection. It owns no socket and reads no clock.
+/// A timer that ran out. The connection must be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Timeout {
+    /// No acknowledgement came in time.
+    #[error("no acknowledgement within {0:?}")]
+    Ack(Duration),
+    /// The peer took no byte in time.
+    #[error("the peer took no byte within {0:?}")]
+    Write(Duration),
+}
+
+/// Protocol side of one connection. Owns no socket and reads no clock.
 ///
 /// There are four kinds of calls:
-/// - [`send`](Session::send) hands over a frame while [`can_send`](Session::can_send);
-/// - [`poll_transmit`](Session::poll_transmit) shows the bytes to write next, and
-///   [`transmitted`](Session::transmitted) says how many of them were taken;
-/// - [`handle_input`](Session::handle_input) takes received bytes and gives out
+/// - [`send`](Session::send) takes a frame while [`can_send`](Session::can_send);
+/// - [`poll_transmit`](Session::poll_transmit) returns the bytes to write next, and
+///   [`transmitted`](Session::transmitted) takes how many of them were written;
+/// - [`handle_input`](Session::handle_input) processes received bytes and returns
 ///   the ids that they acknowledge;
-/// - [`poll_timeout`](Session::poll_timeout) says when to call
+/// - [`poll_timeout`](Session::poll_timeout) returns when to call
 ///   [`handle_timeout`](Session::handle_timeout).
 ///
-/// After a [`Doubt`] the connection has to be closed; [`in_flight`](Session::in_flight)
-/// tells what has to be sent again.
+/// After a [`ProtocolError`] or a [`Timeout`] the connection has to be closed;
+/// [`in_flight`](Session::in_flight) returns the frames to send again.
 #[derive(Debug)]
 pub struct Session {
     limits: Limits,
     reuse: Reuse,
-    /// Whether a frame was sent.
+    /// True once a frame was sent.
     used: bool,
-    /// At most one frame; its first `written` bytes have left.
+    /// At most one frame, of which the first `written` bytes are written.
     outgoing: Vec<u8>,
     written: usize,
-    /// When bytes last left, or began to wait.
+    /// Time of the last progress in writing.
     moved: Instant,
-    /// Sent frames, oldest first. Only the newest may still be leaving.
-    in_flight: VecDeque<ChunkId>,
+    /// Sent frames, oldest first. Only the newest may be partly written.
+    in_flight: VecDeque<FrameId>,
     /// Since when the oldest frame is both written and the oldest.
     waiting_since: Instant,
     inbox: Inbox,
 }
 
 impl Session {
-    /// A session on a fresh connection.
+    /// Starts on a new connection.
     pub fn new(limits: Limits, reuse: Reuse, now: Instant) -> Session {
         Session {
             limits,
@@ -113,12 +118,13 @@ impl Session {
         }
     }
 
-    /// Whether a frame may be sent: the one before has left, and the window has room.
+    /// Returns true if a frame may be sent: the previous one is written, and the
+    /// window is not full.
     pub fn can_send(&self) -> bool {
         !self.is_writing() && self.in_flight.len() < self.limits.window && self.may_carry_more()
     }
 
-    /// Whether the connection has done all that it may, and has to be closed.
+    /// Returns true if the connection may carry nothing more and has to be closed.
     pub fn is_spent(&self) -> bool {
         !self.may_carry_more() && self.in_flight.is_empty()
     }
@@ -127,7 +133,7 @@ impl Session {
         self.reuse == Reuse::Always || !self.used
     }
 
-    /// Takes a frame into the window.
+    /// Adds a frame to the window.
     pub fn send(&mut self, frame: &Frame<'_>, now: Instant) {
         debug_assert!(self.can_send());
         self.outgoing.clear();
@@ -138,12 +144,12 @@ impl Session {
         self.in_flight.push_back(*frame.id);
     }
 
-    /// The bytes to write next; empty when there are none.
+    /// Returns the bytes to write next; empty if there are none.
     pub fn poll_transmit(&self) -> &[u8] {
         self.outgoing.get(self.written..).unwrap_or_default()
     }
 
-    /// Notes that the first `length` bytes of [`Session::poll_transmit`] have left.
+    /// Records that the first `length` bytes of [`Session::poll_transmit`] were written.
     pub fn transmitted(&mut self, length: usize, now: Instant) {
         if length == 0 {
             return;
@@ -155,29 +161,28 @@ impl Session {
         }
     }
 
-    /// Notes that all that was transmitted has left this machine's own buffers.
-    /// Where no acknowledgement is asked for, that settles what was sent, which
-    /// is appended to `acked`.
-    pub fn flushed(&mut self, acked: &mut Vec<ChunkId>) {
+    /// Records that no written byte is left in a buffer of this process. Without
+    /// acknowledgements this delivers the frame, whose id is appended to `acked`.
+    pub fn flushed(&mut self, acked: &mut Vec<FrameId>) {
         if self.limits.acks == Acks::Waived && !self.is_writing() {
             acked.extend(self.in_flight.drain(..));
         }
     }
 
-    /// Takes received bytes; appends the ids that they acknowledge to `acked`,
-    /// also when they end in doubt.
+    /// Processes received bytes. Appends the ids that they acknowledge to `acked`,
+    /// also if it returns an error.
     pub fn handle_input(
         &mut self,
         bytes: &[u8],
         now: Instant,
-        acked: &mut Vec<ChunkId>,
-    ) -> Result<(), Doubt> {
-        // What has not left completely cannot have arrived.
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ProtocolError> {
+        // A partly written frame cannot be acknowledged.
         let leaving = usize::from(self.is_writing());
         self.inbox.push(bytes);
         while let Some(reply) = self.inbox.next_reply()? {
             let Reply::Ack(id) = reply else {
-                return Err(Doubt::Refused);
+                return Err(ProtocolError::Refused);
             };
             let arrived = self.in_flight.len() - leaving;
             let place = self
@@ -186,7 +191,7 @@ impl Session {
                 .take(arrived)
                 .position(|sent| sent.as_bytes() == id);
             let Some(sent) = place.and_then(|place| self.in_flight.remove(place)) else {
-                return Err(Doubt::UnknownAck(id.escape_ascii().to_string()));
+                return Err(ProtocolError::UnknownAck(id.escape_ascii().to_string()));
             };
             acked.push(sent);
             if place == Some(0) {
@@ -195,16 +200,16 @@ impl Session {
         }
         if self.in_flight.is_empty() {
             if !self.inbox.is_empty() {
-                return Err(Doubt::Unsolicited);
+                return Err(ProtocolError::Unsolicited);
             }
-            // An idle connection holds no buffer.
+            // Idle connections should not hold a frame's worth of memory.
             self.outgoing = Vec::new();
             self.written = 0;
         }
         Ok(())
     }
 
-    /// When [`Session::handle_timeout`] has something to say.
+    /// Returns when [`Session::handle_timeout`] has to be called; `None` if never.
     pub fn poll_timeout(&self) -> Option<Instant> {
         [self.write_deadline(), self.ack_deadline()]
             .into_iter()
@@ -212,37 +217,37 @@ impl Session {
             .min()
     }
 
-    /// Checks the timers.
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Doubt> {
+    /// Fails if the peer has taken too long.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
         if self
             .write_deadline()
             .is_some_and(|deadline| now >= deadline)
         {
-            return Err(Doubt::WriteTimeout(self.limits.write_timeout));
+            return Err(Timeout::Write(self.limits.write_timeout));
         }
         if self.ack_deadline().is_some_and(|deadline| now >= deadline) {
-            return Err(Doubt::AckTimeout(self.limits.ack_timeout));
+            return Err(Timeout::Ack(self.limits.ack_timeout));
         }
         Ok(())
     }
 
-    /// Frames that were sent and not acknowledged, oldest first.
-    pub fn in_flight(&self) -> impl Iterator<Item = &ChunkId> {
+    /// Returns the frames that were sent and not acknowledged, oldest first.
+    pub fn in_flight(&self) -> impl Iterator<Item = &FrameId> {
         self.in_flight.iter()
     }
 
-    /// The frame in flight whose last byte has not left.
-    pub fn unwritten(&self) -> Option<&ChunkId> {
+    /// Returns the frame that is partly written, if any.
+    pub fn unwritten(&self) -> Option<&FrameId> {
         self.in_flight.back().filter(|_| self.is_writing())
     }
 
-    /// Whether the peer has begun a reply and not ended it.
+    /// Returns true if an incomplete reply was received.
     pub fn is_being_answered(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// Since when the peer has owed a sign of life: it has neither taken a byte
-    /// nor acknowledged its oldest frame.
+    /// Returns since when the peer has made no progress, neither taken a byte nor
+    /// acknowledged a frame, while frames are in flight.
     pub fn stalled_since(&self) -> Option<Instant> {
         let owes = !self.in_flight.is_empty();
         let acked = self.is_waiting().then_some(self.waiting_since);
@@ -254,7 +259,7 @@ impl Session {
     }
 
     fn write_deadline(&self) -> Option<Instant> {
-        // Without acknowledgements, what is not settled has yet to leave.
+        // Without acknowledgements a frame in flight is one that is still buffered.
         let unsettled = self.limits.acks == Acks::Waived && !self.in_flight.is_empty();
         (self.is_writing() || unsettled).then(|| self.moved + self.limits.write_timeout)
     }
@@ -268,7 +273,7 @@ impl Session {
             .then(|| self.waiting_since + self.limits.ack_timeout)
     }
 
-    /// Whether a frame is written and not acknowledged.
+    /// Returns true if a fully written frame waits for its acknowledgement.
     fn is_waiting(&self) -> bool {
         self.in_flight.len() > usize::from(self.is_writing())
     }
@@ -289,7 +294,7 @@ mod tests {
     struct Bench {
         session: Session,
         now: Instant,
-        acked: Vec<ChunkId>,
+        acked: Vec<FrameId>,
     }
 
     impl Bench {
@@ -302,7 +307,7 @@ mod tests {
             }
         }
 
-        fn pass(&mut self, seconds: u64) -> Result<(), Doubt> {
+        fn pass(&mut self, seconds: u64) -> Result<(), Timeout> {
             self.now += Duration::from_secs(seconds);
             self.session.handle_timeout(self.now)
         }
@@ -330,17 +335,17 @@ mod tests {
             self.write(usize::MAX);
         }
 
-        fn input(&mut self, bytes: &[u8]) -> Result<(), Doubt> {
+        fn input(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
             self.session.handle_input(bytes, self.now, &mut self.acked)
         }
 
-        fn left(&self) -> Vec<ChunkId> {
+        fn left(&self) -> Vec<FrameId> {
             self.session.in_flight().copied().collect()
         }
     }
 
-    fn id(number: u8) -> ChunkId {
-        ChunkId::new([number; 16])
+    fn id(number: u8) -> FrameId {
+        FrameId::new([number; 16])
     }
 
     fn ack(number: u8) -> Vec<u8> {
@@ -377,46 +382,46 @@ mod tests {
     }
 
     #[test]
-    fn case_36_doubt() {
+    fn case_36_protocol_errors() {
         let duplicate = [ack(1), ack(1)].concat();
-        let cases: [(&str, Vec<u8>, Doubt, &[u8]); 6] = [
+        let cases: [(&str, Vec<u8>, ProtocolError, &[u8]); 6] = [
             (
                 "unknown",
                 ack(9),
-                Doubt::UnknownAck(format!("{:?}", id(9))),
+                ProtocolError::UnknownAck(format!("{:?}", id(9))),
                 &[1, 2],
             ),
             (
                 "duplicate",
                 duplicate,
-                Doubt::UnknownAck(format!("{:?}", id(1))),
+                ProtocolError::UnknownAck(format!("{:?}", id(1))),
                 &[2],
             ),
             (
                 "longer by a line feed",
                 [b"\x81\xa3ack\xb9", id(1).as_bytes(), b"\n"].concat(),
-                Doubt::UnknownAck(format!("{:?}\\n", id(1))),
+                ProtocolError::UnknownAck(format!("{:?}\\n", id(1))),
                 &[1, 2],
             ),
-            ("refused", b"\x80".to_vec(), Doubt::Refused, &[1, 2]),
+            ("refused", b"\x80".to_vec(), ProtocolError::Refused, &[1, 2]),
             (
                 "text",
                 b"{\"ack\"".to_vec(),
-                Doubt::Wire(WireError::NotAMap(b'{')),
+                ProtocolError::Wire(WireError::NotAMap(b'{')),
                 &[1, 2],
             ),
             (
                 "more than was due",
                 [ack(2), ack(1), b"\x81".to_vec()].concat(),
-                Doubt::Unsolicited,
+                ProtocolError::Unsolicited,
                 &[],
             ),
         ];
-        for (name, bytes, doubt, left) in cases {
+        for (name, bytes, error, left) in cases {
             let mut bench = Bench::new();
             bench.send_whole(1);
             bench.send_whole(2);
-            assert_eq!(bench.input(&bytes), Err(doubt), "{name}");
+            assert_eq!(bench.input(&bytes), Err(error), "{name}");
             let left: Vec<_> = left.iter().map(|&number| id(number)).collect();
             assert_eq!(bench.left(), left, "{name}");
         }
@@ -456,7 +461,7 @@ mod tests {
         assert_eq!(bench.session.poll_timeout(), None);
         assert!(bench.session.can_send());
         let unasked = bench.input(&ack(1));
-        assert!(matches!(unasked, Err(Doubt::UnknownAck(_))));
+        assert!(matches!(unasked, Err(ProtocolError::UnknownAck(_))));
     }
 
     #[test]
@@ -470,10 +475,10 @@ mod tests {
 
     #[test]
     fn case_64_bytes_while_idle() {
-        assert_eq!(Bench::new().input(b"\x81"), Err(Doubt::Unsolicited));
+        assert_eq!(Bench::new().input(b"\x81"), Err(ProtocolError::Unsolicited));
         assert_eq!(
             Bench::new().input(b"\x92"),
-            Err(Doubt::Wire(WireError::Handshake))
+            Err(ProtocolError::Wire(WireError::Handshake))
         );
     }
 
@@ -482,7 +487,10 @@ mod tests {
         let mut bench = Bench::new();
         bench.send(1);
         bench.write(20);
-        assert!(matches!(bench.input(&ack(1)), Err(Doubt::UnknownAck(_))));
+        assert!(matches!(
+            bench.input(&ack(1)),
+            Err(ProtocolError::UnknownAck(_))
+        ));
         assert_eq!(bench.left(), [id(1)]);
     }
 
@@ -499,7 +507,7 @@ mod tests {
             Ok(()),
             "the acknowledgement has its own time"
         );
-        assert_eq!(bench.pass(1), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.pass(1), Err(Timeout::Ack(LIMITS.ack_timeout)));
     }
 
     #[test]
@@ -511,10 +519,7 @@ mod tests {
             bench.session.poll_timeout(),
             Some(bench.now + LIMITS.write_timeout)
         );
-        assert_eq!(
-            bench.pass(10),
-            Err(Doubt::WriteTimeout(LIMITS.write_timeout))
-        );
+        assert_eq!(bench.pass(10), Err(Timeout::Write(LIMITS.write_timeout)));
     }
 
     #[test]
@@ -527,7 +532,7 @@ mod tests {
             assert_eq!(bench.pass(29), Ok(()));
             assert_eq!(bench.input(&ack(number)), Ok(()));
         }
-        assert_eq!(bench.pass(30), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.pass(30), Err(Timeout::Ack(LIMITS.ack_timeout)));
         assert_eq!(bench.left(), [id(3)]);
     }
 
@@ -560,7 +565,7 @@ mod tests {
         assert_eq!(bench.pass(20), Ok(()));
         assert_eq!(bench.input(&ack(2)), Ok(()));
         bench.send_whole(3);
-        assert_eq!(bench.pass(10), Err(Doubt::AckTimeout(LIMITS.ack_timeout)));
+        assert_eq!(bench.pass(10), Err(Timeout::Ack(LIMITS.ack_timeout)));
         assert_eq!(bench.left(), [id(1), id(3)]);
     }
 }

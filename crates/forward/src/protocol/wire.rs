@@ -1,68 +1,71 @@
 //! Messages of the protocol as bytes: a strict writer, a tolerant reader.
 //!
-//! Frames are always written in the one form that every known receiver takes:
+//! Frames are written in the one form that every known receiver accepts:
 //! PackedForward with `bin` entries, three elements and an id. Replies are read
-//! in any fragmentation and any MessagePack spelling, but with a bound on size
-//! and without recursion.
+//! in any fragmentation and any MessagePack encoding, but with a bounded size and
+//! without recursion.
 
-use super::ChunkId;
+use kube_audit_core::doc::msgpack::{HeadKind, Msgpack};
 
-/// Longest message of a server that is read, in bytes. An acknowledgement needs
-/// 31, a PONG some 200.
+use super::FrameId;
+
+/// Longest message from a receiver, in bytes. An acknowledgement needs 31, a PONG
+/// about 200.
 pub const MAX_REPLY: usize = 4096;
 
-/// First bytes of records of TLS, with which no message begins.
+/// First bytes of TLS records; no message of the protocol begins with them.
 pub(super) const TLS_ALERT: u8 = 0x15;
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Whether receivers are asked to acknowledge frames.
+/// Acknowledgements that receivers are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acks {
-    /// Each of them, by its id.
+    /// One for each frame, by its id.
     #[default]
     Required,
-    /// None: frames travel without an id, and one that was written counts as
-    /// delivered. What a connection loses on its way is lost.
+    /// None: frames carry no id, and a written frame counts as delivered. Frames
+    /// that are lost on the way stay lost.
     Waived,
 }
 
-/// One PackedForward message: `[tag, bin(entries), {"size": n, "chunk": id}]`,
-/// the id only where it is to be acknowledged; where they are compressed with `"compressed": name` as a third option, and
-/// then those that a user adds.
+/// One PackedForward message, `[tag, bin(entries), options]`.
+///
+/// The options are `"size": n`, `"chunk": id` if an acknowledgement is wanted,
+/// `"compressed": name` if the entries are compressed, and the user's own ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Tag, of any bytes.
+    /// Tag; any bytes.
     pub tag: &'a [u8],
     /// Concatenated `[EventTime, map]` entries, compressed or not.
     pub entries: &'a [u8],
-    /// What the protocol calls the way in which the entries are compressed.
+    /// The protocol's name of the compression, if the entries are compressed.
     pub compressed: Option<&'static str>,
-    /// How many entries there are.
+    /// Number of entries.
     pub records: usize,
-    /// What the receiver acknowledges.
-    pub id: &'a ChunkId,
-    /// What else is said with every frame.
+    /// Id that the receiver acknowledges.
+    pub id: &'a FrameId,
+    /// The user's own options.
     pub extra: &'a [ExtraOption],
 }
 
-/// A user's own pair among the options of a frame. Receivers ignore what they
-/// don't know.
+/// A pair that a user adds to the options of every frame. Receivers ignore options
+/// that they do not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraOption {
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
-/// Keys by which the protocol itself tells a receiver how to read a frame.
+/// Keys of options that belong to the protocol.
 const RESERVED: [&str; 4] = ["size", "chunk", "compressed", "fluent_signal"];
 
-/// A key that is not a user's to set.
+/// A key that belongs to the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the protocol sets `{0}` itself, use a key other than {keys}", keys = RESERVED.join(", "))]
 pub struct ReservedKey(pub &'static str);
 
 impl ExtraOption {
-    /// A pair under a key that the protocol does not use itself.
+    /// Checks that the key does not belong to the protocol.
     pub fn new(key: Vec<u8>, value: Vec<u8>) -> Result<ExtraOption, ReservedKey> {
         let reserved = RESERVED.into_iter().find(|name| name.as_bytes() == key);
         match reserved {
@@ -71,7 +74,7 @@ impl ExtraOption {
         }
     }
 
-    /// Under which key.
+    /// Returns the key.
     pub fn key(&self) -> &[u8] {
         &self.key
     }
@@ -82,11 +85,11 @@ impl ExtraOption {
 }
 
 impl Frame<'_> {
-    /// Appends the frame with the shortest headers.
+    /// Appends the frame to `out`, with the shortest msgpack headers.
     pub fn write(&self, acks: Acks, out: &mut Vec<u8>) {
-        /// More than the headers, keys and the id of a frame need.
+        /// Upper bound of the headers, keys and id of a frame, in bytes.
         const OVERHEAD: usize = 96;
-        /// The same of an extra option.
+        /// Upper bound of the headers of an extra option, in bytes.
         const EXTRA_OVERHEAD: usize = 10;
         let extra = self
             .extra
@@ -150,8 +153,8 @@ fn write_uint(out: &mut Vec<u8>, value: usize) {
     }
 }
 
-/// A marker and a number in the smallest of 8, 16 and 32 bits. Lengths and
-/// counts stay below 4 GiB: frames are cut far below.
+/// Appends a marker and a number in the smallest of 8, 16 and 32 bits. Lengths and
+/// counts fit into 32 bits, because frames are much smaller than 4 GiB.
 fn write_sized(out: &mut Vec<u8>, [bits8, bits16, bits32]: [u8; 3], number: usize) {
     match number {
         0..=0xff => out.extend([bits8, number as u8]),
@@ -166,55 +169,54 @@ fn write_sized(out: &mut Vec<u8>, [bits8, bits16, bits32]: [u8; 3], number: usiz
     }
 }
 
-/// What a server says about a frame.
+/// Reply of a receiver to a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
     /// `{"ack": id}`: the frame with this id has arrived.
     Ack(&'a [u8]),
-    /// A map without an id: a frame was refused. It does not say which one.
+    /// A map without an id: the receiver refused a frame, without naming it.
     Nack,
 }
 
-/// Bytes that are no reply.
+/// Bytes that are not a valid message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// An array of two opens a handshake.
-    #[error("the server opens a handshake: it wants a shared key, and none is set")]
+    /// An array of two, which opens a handshake.
+    #[error("the receiver opens a handshake: it wants a shared key, and none is set")]
     Handshake,
-    /// A record of TLS.
-    #[error("the server speaks TLS, and TLS is not set for it")]
+    /// A TLS record.
+    #[error("the receiver speaks TLS, and TLS is not set for it")]
     Tls,
-    /// A message of the handshake that is not what it should be.
+    /// A malformed message of the handshake.
     #[error("{message} {flaw}")]
     Misshapen {
         /// `HELO` or `PONG`.
         message: &'static str,
-        /// What is wrong with it.
+        /// Deviation from the protocol.
         flaw: &'static str,
     },
     /// Something other than a map.
-    #[error("a reply begins with byte 0x{0:02x}, where a map like `{{\"ack\": id}}` belongs")]
+    #[error("a reply begins with byte 0x{0:02x}; expected a map like `{{\"ack\": id}}`")]
     NotAMap(u8),
-    /// An id that is neither text nor bytes.
-    #[error("the value of `ack` begins with byte 0x{0:02x}, where a string belongs")]
+    /// An id that is neither a string nor bytes.
+    #[error("the value of `ack` begins with byte 0x{0:02x}; expected a string")]
     NotAnId(u8),
-    /// The one byte that MessagePack never uses.
-    #[error("a message holds byte 0xc1, which is not MessagePack")]
+    /// The one byte that MessagePack does not use.
+    #[error("a message contains byte 0xc1, which is not MessagePack")]
     NotMessagePack,
     /// More than [`MAX_REPLY`] bytes.
     #[error("a message is longer than {MAX_REPLY} bytes")]
     TooLong,
 }
 
-/// Reads one reply from the front of `bytes`: the reply and its length, or
-/// `None` when it is not complete yet. Never looks at more than [`MAX_REPLY`] bytes.
+/// Parses one reply at the front of `bytes`; returns the reply and its length, or
+/// `None` if it is incomplete. Reads at most [`MAX_REPLY`] bytes.
 pub fn parse_reply(bytes: &[u8]) -> Result<Option<(Reply<'_>, usize)>, WireError> {
     parse(bytes, Cursor::reply)
 }
 
-/// Reads one message from the front of `bytes`: what `read` makes of it and its
-/// length, or `None` when it is not complete yet. Never looks at more than
-/// [`MAX_REPLY`] bytes.
+/// Parses one message at the front of `bytes` with `read`; returns the message and
+/// its length, or `None` if it is incomplete. Reads at most [`MAX_REPLY`] bytes.
 pub(super) fn parse<'a, T>(
     bytes: &'a [u8],
     read: impl FnOnce(&mut Cursor<'a>) -> Result<T, Stop>,
@@ -231,9 +233,9 @@ pub(super) fn parse<'a, T>(
     }
 }
 
-/// Received bytes that are not read yet, in any fragmentation.
+/// Buffer that assembles replies from input in any fragmentation.
 ///
-/// Holds at most [`MAX_REPLY`] bytes and the last input, as long as
+/// Holds at most [`MAX_REPLY`] bytes and the last input, provided that
 /// [`Inbox::next_reply`] is called until it returns `None` or an error.
 #[derive(Debug, Default)]
 pub struct Inbox {
@@ -242,19 +244,19 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Takes what arrived.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.read);
         self.read = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Whether nothing is left to read.
+    /// Returns true if every byte belongs to a reply that was returned.
     pub fn is_empty(&self) -> bool {
         self.read == self.bytes.len()
     }
 
-    /// The next complete reply.
+    /// Returns the next complete reply.
     pub fn next_reply(&mut self) -> Result<Option<Reply<'_>>, WireError> {
         let rest = self.bytes.get(self.read..).unwrap_or_default();
         Ok(parse_reply(rest)?.map(|(reply, length)| {
@@ -264,17 +266,10 @@ impl Inbox {
     }
 }
 
-/// Why a message could not be read.
+/// Reason why a message could not be parsed.
 pub(super) enum Stop {
     Incomplete,
     Wrong(WireError),
-}
-
-/// The start of a value: its kind, and how much follows.
-enum Head {
-    Text(usize),
-    Values(u64),
-    Scalar(usize),
 }
 
 pub(super) struct Cursor<'a> {
@@ -301,8 +296,8 @@ impl<'a> Cursor<'a> {
         Ok(reply)
     }
 
-    /// The value of `ack`. Vector answers a batch that it refused with an empty
-    /// map; nil is read the same way.
+    /// Reads the value of `ack`. nil is read like the empty map with which Vector
+    /// answers a batch that it refused.
     fn id(&mut self) -> Result<Reply<'a>, Stop> {
         match self.rest.first() {
             Some(0xc0) => self.skip().map(|()| Reply::Nack),
@@ -314,44 +309,49 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// How many pairs the map has that begins here; `None` where there is none.
-    pub(super) fn map(&mut self) -> Result<Option<u64>, Stop> {
-        self.count(0x80, 0xde)
-    }
-
-    /// How many values the array has that begins here; `None` where there is none.
-    pub(super) fn array(&mut self) -> Result<Option<u64>, Stop> {
-        self.count(0x90, 0xdc)
-    }
-
-    fn count(&mut self, short: u8, wide: u8) -> Result<Option<u64>, Stop> {
-        let start = self.rest;
-        match self.byte()? {
-            marker if marker & 0xf0 == short => Ok(Some(u64::from(marker & 0x0f))),
-            marker if marker == wide => self.number(2).map(Some),
-            marker if marker == wide + 1 => self.number(4).map(Some),
-            _ => {
-                self.rest = start;
-                Ok(None)
-            }
-        }
-    }
-
-    /// A boolean; any other value is skipped.
-    pub(super) fn boolean(&mut self) -> Result<Option<bool>, Stop> {
-        let value = match self.rest.first() {
-            Some(0xc2) => Some(false),
-            Some(0xc3) => Some(true),
+    /// Reads the head of a map; returns its number of pairs, or `None` if another
+    /// value is next.
+    pub(super) fn map(&mut self) -> Result<Option<usize>, Stop> {
+        self.count(|kind| match kind {
+            HeadKind::Map(pairs) => Some(pairs),
             _ => None,
-        };
-        self.skip().map(|()| value)
+        })
     }
 
-    /// A string or bytes; any other value is skipped.
+    /// Reads the head of an array; returns its length, or `None` if another value
+    /// is next.
+    pub(super) fn array(&mut self) -> Result<Option<usize>, Stop> {
+        self.count(|kind| match kind {
+            HeadKind::Array(length) => Some(length),
+            _ => None,
+        })
+    }
+
+    /// Reads a head of the wanted kind; leaves any other value unread.
+    fn count(&mut self, wanted: fn(HeadKind) -> Option<usize>) -> Result<Option<usize>, Stop> {
+        let start = self.rest;
+        let count = wanted(self.head()?);
+        if count.is_none() {
+            self.rest = start;
+        }
+        Ok(count)
+    }
+
+    /// Reads a boolean; skips any other value.
+    pub(super) fn boolean(&mut self) -> Result<Option<bool>, Stop> {
+        let start = self.rest;
+        if let HeadKind::Bool(value) = self.head()? {
+            return Ok(Some(value));
+        }
+        self.rest = start;
+        self.skip().map(|()| None)
+    }
+
+    /// Reads a string or bytes; skips any other value.
     pub(super) fn text(&mut self) -> Result<Option<&'a [u8]>, Stop> {
         let start = self.rest;
         match self.head()? {
-            Head::Text(length) => self.take(length).map(Some),
+            HeadKind::Str(length) | HeadKind::Bin(length) => self.take(length).map(Some),
             _ => {
                 self.rest = start;
                 self.skip().map(|()| None)
@@ -359,68 +359,42 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes over one value, however deeply nested: only the number of values
-    /// that are still to come is kept.
+    /// Skips one value of any depth. Counts the values to come instead of
+    /// recursing, so that hostile nesting costs no stack.
     pub(super) fn skip(&mut self) -> Result<(), Stop> {
-        let mut values: u64 = 1;
+        let mut values: usize = 1;
         while values > 0 {
             values -= 1;
             match self.head()? {
-                Head::Text(length) | Head::Scalar(length) => {
+                HeadKind::Str(length) | HeadKind::Bin(length) | HeadKind::Ext(_, length) => {
                     self.take(length)?;
                 }
-                Head::Values(inside) => values = values.saturating_add(inside),
+                HeadKind::Array(length) => values = values.saturating_add(length),
+                HeadKind::Map(pairs) => {
+                    values = values.saturating_add(pairs).saturating_add(pairs);
+                }
+                _ => {}
             }
         }
         Ok(())
     }
 
-    fn head(&mut self) -> Result<Head, Stop> {
-        Ok(match self.byte()? {
-            0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => Head::Scalar(0),
-            marker @ 0x80..=0x8f => Head::Values(2 * u64::from(marker & 0x0f)),
-            marker @ 0x90..=0x9f => Head::Values(u64::from(marker & 0x0f)),
-            marker @ 0xa0..=0xbf => Head::Text(usize::from(marker & 0x1f)),
-            0xc1 => return Err(Stop::Wrong(WireError::NotMessagePack)),
-            0xc4 | 0xd9 => Head::Text(self.length(1)?),
-            0xc5 | 0xda => Head::Text(self.length(2)?),
-            0xc6 | 0xdb => Head::Text(self.length(4)?),
-            0xc7 => Head::Scalar(self.length(1)? + 1),
-            0xc8 => Head::Scalar(self.length(2)? + 1),
-            0xc9 => Head::Scalar(self.length(4)? + 1),
-            0xcc | 0xd0 => Head::Scalar(1),
-            0xcd | 0xd1 | 0xd4 => Head::Scalar(2),
-            0xd5 => Head::Scalar(3),
-            0xca | 0xce | 0xd2 => Head::Scalar(4),
-            0xd6 => Head::Scalar(5),
-            0xcb | 0xcf | 0xd3 => Head::Scalar(8),
-            0xd7 => Head::Scalar(9),
-            0xd8 => Head::Scalar(17),
-            0xdc => Head::Values(self.number(2)?),
-            0xdd => Head::Values(self.number(4)?),
-            0xde => Head::Values(2 * self.number(2)?),
-            0xdf => Head::Values(2 * self.number(4)?),
-        })
+    /// Reads the head of a value. A head that cannot be read is incomplete, unless it
+    /// begins with the one byte that MessagePack does not use.
+    fn head(&mut self) -> Result<HeadKind, Stop> {
+        match Msgpack(self.rest).head(0) {
+            Ok(head) => self.take(head.content).map(|_| head.kind),
+            Err(_) if self.rest.first() == Some(&0xc1) => {
+                Err(Stop::Wrong(WireError::NotMessagePack))
+            }
+            Err(_) => Err(Stop::Incomplete),
+        }
     }
 
     pub(super) fn byte(&mut self) -> Result<u8, Stop> {
         let (&byte, rest) = self.rest.split_first().ok_or(Stop::Incomplete)?;
         self.rest = rest;
         Ok(byte)
-    }
-
-    /// A big-endian number of `width` bytes.
-    fn number(&mut self, width: usize) -> Result<u64, Stop> {
-        let bytes = self.take(width)?;
-        Ok(bytes
-            .iter()
-            .fold(0, |number, &byte| number << 8 | u64::from(byte)))
-    }
-
-    /// A length of at most four bytes; where it exceeds the address space, the
-    /// value cannot be complete either.
-    fn length(&mut self, width: usize) -> Result<usize, Stop> {
-        usize::try_from(self.number(width)?).map_err(|_| Stop::Incomplete)
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], Stop> {
@@ -441,7 +415,7 @@ mod tests {
             entries,
             compressed: None,
             records,
-            id: &ChunkId::new([0; 16]),
+            id: &FrameId::new([0; 16]),
             extra: &[],
         }
         .write(Acks::Required, &mut out);
@@ -463,7 +437,7 @@ mod tests {
             entries: b"..",
             compressed: Some("gzip"),
             records: 2,
-            id: &ChunkId::new([0; 16]),
+            id: &FrameId::new([0; 16]),
             extra: &[],
         }
         .write(Acks::Required, &mut out);
@@ -482,7 +456,7 @@ mod tests {
                 entries: b"..",
                 compressed: Some("gzip"),
                 records: 2,
-                id: &ChunkId::new([0; 16]),
+                id: &FrameId::new([0; 16]),
                 extra,
             }
             .write(Acks::Required, &mut out);

@@ -1,11 +1,11 @@
-//! What is left of TLS where the feature is off: nothing that could be made.
+//! Replacement for `client` without the feature `tls`: types without a value.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{Refresh, TlsSetupError};
 use crate::net::endpoint::Endpoint;
 use crate::net::node::Tls;
-use crate::net::report::Loss;
+use crate::net::observer::ConnectionError;
 use crate::net::socket::Socket;
 
 pub(in crate::net) enum Connector {}
@@ -19,7 +19,7 @@ impl Connector {
         match *self {}
     }
 
-    pub(in crate::net) fn connect(&self, _: Socket) -> Result<Stream, Loss> {
+    pub(in crate::net) fn connect(&self, _: Socket) -> Result<Stream, ConnectionError> {
         match *self {}
     }
 }
@@ -31,15 +31,15 @@ impl Stream {
         match *self {}
     }
 
-    pub(in crate::net) fn read(&mut self, _: &mut [u8]) -> Result<Option<usize>, Loss> {
+    pub(in crate::net) fn read(&mut self, _: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
         match *self {}
     }
 
-    pub(in crate::net) fn write(&mut self, _: &[u8]) -> Result<Option<usize>, Loss> {
+    pub(in crate::net) fn write(&mut self, _: &[u8]) -> Result<Option<usize>, ConnectionError> {
         match *self {}
     }
 
-    pub(in crate::net) fn flush(&mut self) -> Result<(), Loss> {
+    pub(in crate::net) fn flush(&mut self) -> Result<(), ConnectionError> {
         match *self {}
     }
 

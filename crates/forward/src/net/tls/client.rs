@@ -1,4 +1,4 @@
-//! TLS by rustls, with the cryptography of ring.
+//! TLS with rustls and the cryptography of ring.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,28 +18,28 @@ use super::files::{self, Stamps};
 use super::{Refresh, TlsError, TlsSetupError};
 use crate::net::endpoint::{Endpoint, Host};
 use crate::net::node::{Tls, Versions};
-use crate::net::report::Loss;
+use crate::net::observer::ConnectionError;
 use crate::net::socket::Socket;
 
-/// How much goes into TLS at once: what one record holds.
+/// Bytes that are encrypted at once: the content of one TLS record.
 const RECORD: usize = 16 << 10;
 
-/// The one place that knows where the cryptography comes from.
+/// Returns the cryptography; the only place that names its provider.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Makes connections to one receiver.
+/// Opens TLS connections to one receiver.
 pub(in crate::net) struct Connector {
     tls: Tls,
     name: ServerName<'static>,
-    /// Of the files as they were when `config` was made of them.
+    /// Stamps of the files that `config` was made from.
     stamps: Stamps,
     config: Arc<ClientConfig>,
 }
 
 impl Connector {
-    /// Reads all files, and the authorities of the system where none are set.
+    /// Reads all files, and the system's authorities if none are configured.
     pub(in crate::net) fn new(tls: &Tls, endpoint: &Endpoint) -> Result<Connector, TlsSetupError> {
         let name = match (&tls.vhost, endpoint) {
             (Some(vhost), _) => vhost.clone(),
@@ -58,7 +58,7 @@ impl Connector {
         })
     }
 
-    /// Reads the files again where they have changed.
+    /// Reads the files again if they have changed.
     pub(in crate::net) fn refresh(&mut self) -> Refresh {
         let stamps = Stamps::take(&self.tls);
         if stamps == self.stamps {
@@ -74,8 +74,8 @@ impl Connector {
         }
     }
 
-    /// Begins TLS on a connected socket.
-    pub(in crate::net) fn connect(&self, socket: Socket) -> Result<Stream, Loss> {
+    /// Starts TLS on a connected socket.
+    pub(in crate::net) fn connect(&self, socket: Socket) -> Result<Stream, ConnectionError> {
         let tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
             .map_err(|error| cause(error, &self.name))?;
         Ok(Stream {
@@ -119,14 +119,13 @@ fn config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsSetupError> {
             })?
         }
     };
-    // Connections are few and long. Servers with OpenSSL that want certificates
-    // may refuse to resume a session.
+    // Connections are few and long, so resumption would gain little; and servers
+    // with OpenSSL that want client certificates may refuse it.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
-/// A socket on which TLS is spoken. Nothing done with it waits: `None` is what
-/// can't be done at once.
+/// Nonblocking TLS stream. Operations that would block return `None`.
 pub(in crate::net) struct Stream {
     socket: Socket,
     tls: ClientConnection,
@@ -138,11 +137,14 @@ impl Stream {
         self.tls.is_handshaking()
     }
 
-    /// Reads what the receiver sent; 0 when it sends no more.
-    pub(in crate::net) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Loss> {
+    /// Reads received bytes; 0 at the end of the stream.
+    pub(in crate::net) fn read(
+        &mut self,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, ConnectionError> {
         loop {
             match self.tls.reader().read(buffer) {
-                // An end without notice is an end: what counts is what was acknowledged.
+                // A missing close_notify does not matter: only acknowledgements count.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Some(0)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Ok(Some(read?)),
@@ -155,9 +157,9 @@ impl Stream {
         }
     }
 
-    /// Takes a part of the bytes, and writes as much as the socket takes. Up to
-    /// one record stays behind until [`Stream::flush`].
-    pub(in crate::net) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Loss> {
+    /// Takes a part of the bytes, and writes as much as the socket takes. Up to one
+    /// record stays buffered until [`Stream::flush`].
+    pub(in crate::net) fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, ConnectionError> {
         self.flush()?;
         if !self.is_flushed() {
             return Ok(None);
@@ -170,8 +172,8 @@ impl Stream {
         Ok(Some(length))
     }
 
-    /// Writes as much as the socket takes of what is left to write.
-    pub(in crate::net) fn flush(&mut self) -> Result<(), Loss> {
+    /// Writes buffered bytes as far as the socket takes them.
+    pub(in crate::net) fn flush(&mut self) -> Result<(), ConnectionError> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket) {
                 Ok(_) => {}
@@ -182,24 +184,24 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether nothing is left to write.
+    /// Returns true if no byte is buffered.
     pub(in crate::net) fn is_flushed(&self) -> bool {
         !self.tls.wants_write()
     }
 
-    fn process(&mut self) -> Result<(), Loss> {
+    fn process(&mut self) -> Result<(), ConnectionError> {
         match self.tls.process_new_packets() {
             Ok(_) => Ok(()),
             Err(error) => {
-                // The receiver is told why, if the socket takes it.
+                // Sends the alert that rustls queued, if the socket takes it.
                 let _ = self.tls.write_tls(&mut self.socket);
                 Err(cause(error, &self.name).into())
             }
         }
     }
 
-    /// Why the receiver closed the connection, if it has said so.
-    fn last_word(&mut self) -> Option<Loss> {
+    /// Returns the receiver's alert, if it sent one before it closed the connection.
+    fn last_word(&mut self) -> Option<ConnectionError> {
         while let Ok(1..) = self.tls.read_tls(&mut self.socket) {
             if let Err(loss) = self.process() {
                 return Some(loss);
@@ -256,7 +258,7 @@ fn cause(error: Error, name: &ServerName<'_>) -> TlsError {
     }
 }
 
-/// `verify off`: any certificate will do, as long as the receiver has its key.
+/// `tls.verify off`: accepts any certificate, but checks that the receiver owns its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

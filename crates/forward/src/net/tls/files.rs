@@ -1,4 +1,4 @@
-//! The PEM files of a receiver, and whether they have changed.
+//! PEM files of a receiver, and how a change of them is noticed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +15,8 @@ use crate::net::node::{Identity, Tls};
 /// The largest PEM file that is read, in bytes; the authorities of a system have about 220 kB.
 const MAX_FILE: u64 = 8 << 20;
 
-/// What tells whether files have changed, also when a symbolic link on the way
-/// to them was swapped, as Kubernetes does it with mounted secrets.
+/// Stamps that differ if a file has changed, also if a symbolic link on its path
+/// was swapped, as Kubernetes does with mounted secrets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stamps(Vec<Option<Stamp>>);
 
@@ -48,12 +48,12 @@ fn stamp(path: &Path) -> Option<Stamp> {
     ))
 }
 
-/// The authorities that may vouch for a receiver.
+/// Reads the certificate authorities that receivers are verified with.
 pub(super) fn roots(tls: &Tls) -> Result<RootCertStore, TlsSetupError> {
     let mut roots = RootCertStore::empty();
     if tls.ca_file.is_none() && tls.ca_path.is_none() {
         let found = rustls_native_certs::load_native_certs();
-        // Systems have odd certificates that nobody needs here.
+        // System stores contain certificates that rustls rejects; the others do.
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             let errors: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
@@ -64,13 +64,16 @@ pub(super) fn roots(tls: &Tls) -> Result<RootCertStore, TlsSetupError> {
     if let Some(path) = &tls.ca_file {
         for certificate in certificates(path)? {
             roots.add(certificate).map_err(|error| {
-                content(path, format!("has a certificate of no authority: {error}"))
+                content(
+                    path,
+                    format!("has a certificate that is not an authority: {error}"),
+                )
             })?;
         }
     }
     if let Some(directory) = &tls.ca_path {
         for path in files_in(directory)? {
-            // Directories of authorities also hold lists of revocations and notes.
+            // Such directories also contain revocation lists and notes.
             roots.add_parsable_certificates(certificates(&path).unwrap_or_default());
         }
         if roots.is_empty() {
@@ -80,7 +83,7 @@ pub(super) fn roots(tls: &Tls) -> Result<RootCertStore, TlsSetupError> {
     Ok(roots)
 }
 
-/// The client's chain and key.
+/// Reads the client's certificate chain and key.
 pub(super) fn identity(
     identity: &Identity,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsSetupError> {
@@ -96,12 +99,12 @@ pub(super) fn identity(
     Ok((chain, key))
 }
 
-/// The certificates in a PEM file, one at least.
+/// Reads the certificates of a PEM file, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsSetupError> {
     let pem = read(path)?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| content(path, format!("is no valid PEM: {error}")))?;
+        .map_err(|error| content(path, format!("is not valid PEM: {error}")))?;
     if certificates.is_empty() {
         return Err(content(path, "has no certificate in PEM"));
     }
@@ -115,7 +118,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
     })
 }
 
-/// Everything in a directory, in a stable order.
+/// Lists the files of a directory, sorted.
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, TlsSetupError> {
     let list = || {
         let mut paths = fs::read_dir(directory)?

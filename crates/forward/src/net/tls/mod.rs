@@ -1,7 +1,7 @@
-//! TLS on the way to a receiver.
+//! TLS connections to receivers.
 //!
-//! Two files with the same surface: `client` speaks TLS, `absent` stands in for
-//! it where the feature `tls` is off, and refuses receivers that want it.
+//! Two files have the same interface: `client` implements it with rustls, `absent`
+//! replaces it if the feature `tls` is off, and refuses receivers that want TLS.
 
 mod error;
 
@@ -14,14 +14,14 @@ mod files;
 pub(super) use client::{Connector, Stream};
 pub use error::{TlsError, TlsSetupError};
 
-/// What became of files that may have changed.
+/// Result of looking for changed files.
 #[derive(Debug)]
 #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nothing to reload"))]
 pub(super) enum Refresh {
-    /// They have not.
+    /// No file has changed.
     Unchanged,
-    /// They have, and the next connection uses them.
+    /// Files were read again; the next connection uses them.
     Reloaded,
-    /// They have, and are no good: what was read before is used.
+    /// Changed files are invalid; the previous ones stay in use.
     Failed(TlsSetupError),
 }

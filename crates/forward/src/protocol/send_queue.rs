@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::ChunkId;
-use super::frames::{Batch, Span};
-use super::pending::{Attempt, Ending, Next, NodeRecord, Pending, Ticket, Verdict, Written};
+use super::FrameId;
+use super::chunk::{
+    Attempt, ChunkInFlight, ChunkKey, ChunkStatus, Ending, Next, NodeRecord, Verdict, Written,
+};
+use super::frames::{Batch, FrameRange};
 use super::wire::Frame;
 
 /// What an acknowledgement settled.
@@ -12,17 +14,10 @@ use super::wire::Frame;
 pub struct Acked {
     /// Records in the frame.
     pub records: usize,
-    /// The chunk, if none of its frames waits or travels any more.
-    pub settled: Option<(Ticket, Settled)>,
-}
-
-/// How a chunk ended for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// All of it is acknowledged.
-    Delivered,
-    /// All but what is parked.
-    Parked,
+    /// The chunk that the frame belongs to.
+    pub key: ChunkKey,
+    /// Progress of that chunk.
+    pub status: ChunkStatus,
 }
 
 /// Whether a chunk may be overtaken by later ones.
@@ -39,11 +34,11 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostFrames {
     /// Those that nobody else has, oldest first.
-    pub frames: Vec<ChunkId>,
+    pub frames: Vec<FrameId>,
     /// The oldest of all, also where another node has got it by now.
-    pub oldest: Option<ChunkId>,
+    pub oldest: Option<FrameId>,
     /// The one whose last byte had not left.
-    pub unwritten: Option<ChunkId>,
+    pub unwritten: Option<FrameId>,
     /// How it ended.
     pub ending: Ending,
 }
@@ -79,21 +74,21 @@ pub struct LostFrames {
 /// between.
 ///
 /// A single record, or a frame whose size is proven, is parked until
-/// [`Outbox::resume`] instead; so is a frame that the peer refused by word.
+/// [`SendQueue::resume`] instead; so is a frame that the peer refused by word.
 ///
-/// [`ATTEMPTS`]: super::pending::ATTEMPTS
+/// [`ATTEMPTS`]: super::chunk::ATTEMPTS
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub struct SendQueue {
     order: Order,
-    chunks: VecDeque<Pending>,
+    chunks: VecDeque<ChunkInFlight>,
 }
 
-impl Outbox {
+impl SendQueue {
     /// An empty one.
-    pub fn new(order: Order) -> Outbox {
-        Outbox {
+    pub fn new(order: Order) -> SendQueue {
+        SendQueue {
             order,
-            ..Outbox::default()
+            ..SendQueue::default()
         }
     }
 
@@ -101,16 +96,19 @@ impl Outbox {
     /// one in all). `new_id` gives each of them the id that it keeps.
     pub fn add(
         &mut self,
-        ticket: Ticket,
-        parts: Vec<(Batch, Vec<Span>)>,
-        new_id: impl FnMut() -> ChunkId,
+        key: ChunkKey,
+        parts: Vec<(Batch, Vec<FrameRange>)>,
+        new_id: impl FnMut() -> FrameId,
     ) {
-        self.chunks.push_back(Pending::new(ticket, parts, new_id));
+        self.chunks
+            .push_back(ChunkInFlight::new(key, parts, new_id));
     }
 
     /// Whether anything is to be sent or acknowledged; what is parked is not.
     pub fn is_active(&self) -> bool {
-        self.chunks.iter().any(Pending::is_active)
+        self.chunks
+            .iter()
+            .any(|chunk| chunk.status() == ChunkStatus::Sending)
     }
 
     /// Whether a frame waits to be sent.
@@ -124,7 +122,7 @@ impl Outbox {
         &mut self,
         node: NodeRecord,
         limit: Option<usize>,
-        new_id: impl FnMut() -> ChunkId,
+        new_id: impl FnMut() -> FrameId,
     ) -> Option<Next> {
         let (place, frame) = self.next_place(node)?;
         let chunk = self.chunks.get_mut(place)?;
@@ -134,35 +132,31 @@ impl Outbox {
         chunk.peek(frame)
     }
 
-    /// Sends the frame of which [`Outbox::next`] told: it is in flight from now on.
+    /// Sends the frame of which [`SendQueue::next`] told: it is in flight from now on.
     pub fn send(&mut self, node: NodeRecord) -> Option<(Frame<'_>, Attempt)> {
         let (place, frame) = self.next_place(node)?;
         self.chunks.get_mut(place)?.send(frame)
     }
 
     /// Settles a frame; `None` if there is none of that id, or it is settled already.
-    pub fn acked(&mut self, id: &ChunkId) -> Option<Acked> {
+    pub fn acked(&mut self, id: &FrameId) -> Option<Acked> {
         let (place, frame) = self.place_of(id)?;
         let chunk = self.chunks.get_mut(place)?;
-        let span = chunk.acked(frame)?;
-        let done = chunk.is_done();
-        let settled = if done {
-            Some((chunk.ticket, Settled::Delivered))
-        } else {
-            (!chunk.is_active()).then_some((chunk.ticket, Settled::Parked))
-        };
-        if done {
+        let range = chunk.acked(frame)?;
+        let (key, status) = (chunk.key, chunk.status());
+        if status == ChunkStatus::Delivered {
             self.chunks.remove(place);
         }
         Some(Acked {
-            records: span.records,
-            settled,
+            records: range.records,
+            key,
+            status,
         })
     }
 
     /// A connection ended with frames in flight: they wait again. `new_id` gives
     /// ids to halves.
-    pub fn lost(&mut self, lost: &LostFrames, new_id: impl FnMut() -> ChunkId) -> Verdict {
+    pub fn lost(&mut self, lost: &LostFrames, new_id: impl FnMut() -> FrameId) -> Verdict {
         for id in &lost.frames {
             let written = match lost.unwritten == Some(*id) {
                 true => Written::Partly,
@@ -201,7 +195,7 @@ impl Outbox {
 
     /// These frames in flight wait again, though their connection lives. Should
     /// it acknowledge them after all, that counts.
-    pub fn release<'a>(&mut self, in_flight: impl IntoIterator<Item = &'a ChunkId>) {
+    pub fn release<'a>(&mut self, in_flight: impl IntoIterator<Item = &'a FrameId>) {
         for id in in_flight {
             self.put_back(id, Written::Whole);
         }
@@ -209,19 +203,19 @@ impl Outbox {
 
     /// Takes up what is parked of a chunk again. Frames that were acknowledged
     /// stay so.
-    pub fn resume(&mut self, ticket: Ticket) {
+    pub fn resume(&mut self, key: ChunkKey) {
         let chunks = self.chunks.iter_mut();
         chunks
-            .filter(|chunk| chunk.ticket == ticket)
-            .for_each(Pending::resume);
+            .filter(|chunk| chunk.key == key)
+            .for_each(ChunkInFlight::resume);
     }
 
     /// Forgets a chunk.
-    pub fn forget(&mut self, ticket: Ticket) {
-        self.chunks.retain(|chunk| chunk.ticket != ticket);
+    pub fn forget(&mut self, key: ChunkKey) {
+        self.chunks.retain(|chunk| chunk.key != key);
     }
 
-    fn put_back(&mut self, id: &ChunkId, written: Written) {
+    fn put_back(&mut self, id: &FrameId, written: Written) {
         if let Some((place, frame)) = self.place_of(id)
             && let Some(chunk) = self.chunks.get_mut(place)
         {
@@ -246,7 +240,7 @@ impl Outbox {
     }
 
     /// The place of the chunk that has a frame of this id, and of the frame.
-    fn place_of(&self, id: &ChunkId) -> Option<(usize, usize)> {
+    fn place_of(&self, id: &FrameId) -> Option<(usize, usize)> {
         let chunks = self.chunks.iter().enumerate();
         chunks
             .filter_map(|(place, chunk)| Some((place, chunk.place_of(id)?)))
@@ -259,17 +253,17 @@ mod tests {
     use std::time::Instant;
 
     use super::super::capacity::{Capacity, LEAST_LIMIT};
-    use super::super::pending::Size;
+    use super::super::chunk::Size;
     use super::*;
 
-    /// An outbox with chunks of these numbers of frames, one byte and record each;
+    /// An send_queue with chunks of these numbers of frames, one byte and record each;
     /// the ids count up from 0.
-    fn outbox(chunks: &[usize]) -> Outbox {
-        let mut outbox = Outbox::default();
+    fn send_queue(chunks: &[usize]) -> SendQueue {
+        let mut send_queue = SendQueue::default();
         let mut next = 0;
-        for (ticket, &frames) in chunks.iter().enumerate() {
-            let spans = (0..frames)
-                .map(|at| Span {
+        for (key, &frames) in chunks.iter().enumerate() {
+            let ranges = (0..frames)
+                .map(|at| FrameRange {
                     bytes: at..at + 1,
                     records: 1,
                 })
@@ -279,29 +273,29 @@ mod tests {
                 ends: (1..=frames).collect(),
                 ..Batch::default()
             };
-            outbox.add(Ticket(ticket as u64), vec![(batch, spans)], || {
+            send_queue.add(ChunkKey(key as u64), vec![(batch, ranges)], || {
                 next += 1;
                 id(next - 1)
             });
         }
-        outbox
+        send_queue
     }
 
-    fn id(number: u8) -> ChunkId {
-        ChunkId::new([number; 16])
+    fn id(number: u8) -> FrameId {
+        FrameId::new([number; 16])
     }
 
     /// Ids and attempts of all that can be sent.
-    fn send_all(outbox: &mut Outbox) -> Vec<(ChunkId, Attempt)> {
+    fn send_all(send_queue: &mut SendQueue) -> Vec<(FrameId, Attempt)> {
         let mut sent = Vec::new();
-        while outbox.has_waiting() {
-            let (frame, attempt) = outbox.send(NodeRecord::Fails).unwrap();
+        while send_queue.has_waiting() {
+            let (frame, attempt) = send_queue.send(NodeRecord::Fails).unwrap();
             sent.push((*frame.id, attempt));
         }
         sent
     }
 
-    fn sent(numbers: &[u8], attempt: Attempt) -> Vec<(ChunkId, Attempt)> {
+    fn sent(numbers: &[u8], attempt: Attempt) -> Vec<(FrameId, Attempt)> {
         numbers
             .iter()
             .map(|&number| (id(number), attempt))
@@ -317,7 +311,7 @@ mod tests {
         node: NodeRecord::Fails,
     };
 
-    fn lost(in_flight: &[ChunkId], ending: Ending) -> LostFrames {
+    fn lost(in_flight: &[FrameId], ending: Ending) -> LostFrames {
         LostFrames {
             frames: in_flight.to_vec(),
             oldest: in_flight.first().copied(),
@@ -327,154 +321,160 @@ mod tests {
     }
 
     /// Loses the connection with these frames in flight; no halves are expected.
-    fn lose(outbox: &mut Outbox, in_flight: &[ChunkId], ending: Ending) -> Verdict {
-        outbox.lost(&lost(in_flight, ending), || unreachable!())
+    fn lose(send_queue: &mut SendQueue, in_flight: &[FrameId], ending: Ending) -> Verdict {
+        send_queue.lost(&lost(in_flight, ending), || unreachable!())
     }
 
-    fn parked(settled: Option<u64>) -> Verdict {
+    fn parked(status: ChunkStatus) -> Verdict {
         Verdict::Parked {
             bytes: 1,
             records: 1,
-            settled: settled.map(Ticket),
+            key: ChunkKey(0),
+            status,
         }
     }
 
     #[test]
     fn a_chunk_is_settled_with_its_last_frame() {
-        let mut outbox = outbox(&[2, 1]);
-        assert_eq!(send_all(&mut outbox), sent(&[0, 1, 2], Attempt::First));
-        let mut ticket = |number| {
-            let acked = outbox.acked(&id(number)).unwrap();
+        let mut send_queue = send_queue(&[2, 1]);
+        assert_eq!(send_all(&mut send_queue), sent(&[0, 1, 2], Attempt::First));
+        let settled = [1, 2, 0].map(|number| {
+            let acked = send_queue.acked(&id(number)).unwrap();
             assert_eq!(acked.records, 1);
-            acked.settled.map(|(ticket, _)| ticket)
-        };
-        assert_eq!(
-            [1, 2, 0].map(&mut ticket),
-            [None, Some(Ticket(1)), Some(Ticket(0))]
-        );
-        assert!(!outbox.is_active());
-        assert_eq!(outbox.acked(&id(0)), None, "once only");
+            (acked.key, acked.status)
+        });
+        let expected = [
+            (ChunkKey(0), ChunkStatus::Sending),
+            (ChunkKey(1), ChunkStatus::Delivered),
+            (ChunkKey(0), ChunkStatus::Delivered),
+        ];
+        assert_eq!(settled, expected);
+        assert!(!send_queue.is_active());
+        assert_eq!(send_queue.acked(&id(0)), None, "once only");
     }
 
     /// Records of one chunk that travel under several tags.
     #[test]
     fn a_chunk_of_several_tags() {
-        let mut outbox = Outbox::default();
+        let mut send_queue = SendQueue::default();
         let part = |tag: &[u8]| {
             let batch = Batch {
                 tag: tag.to_vec(),
                 entries: tag.to_vec(),
                 ends: vec![1],
             };
-            let span = Span {
+            let range = FrameRange {
                 bytes: 0..1,
                 records: 1,
             };
-            (batch, vec![span])
+            (batch, vec![range])
         };
         let mut next = 0;
-        outbox.add(Ticket(7), vec![part(b"a"), part(b"b")], || {
+        send_queue.add(ChunkKey(7), vec![part(b"a"), part(b"b")], || {
             next += 1;
             id(next)
         });
         for (tag, number) in [(b"a", 1), (b"b", 2)] {
-            let (frame, _) = outbox.send(NodeRecord::Fails).unwrap();
+            let (frame, _) = send_queue.send(NodeRecord::Fails).unwrap();
             assert_eq!((frame.tag, frame.entries), (&tag[..], &tag[..]));
             assert_eq!(*frame.id, id(number));
         }
-        let settled = |acked: Option<Acked>| acked.unwrap().settled.is_some();
-        assert!(!settled(outbox.acked(&id(2))));
-        assert!(settled(outbox.acked(&id(1))));
+        let settled = |acked: Option<Acked>| acked.unwrap().status == ChunkStatus::Delivered;
+        assert!(!settled(send_queue.acked(&id(2))));
+        assert!(settled(send_queue.acked(&id(1))));
     }
 
     #[test]
     fn case_39_only_the_unacked_go_again_with_the_same_ids() {
-        let mut outbox = outbox(&[4]);
-        send_all(&mut outbox);
-        outbox.acked(&id(0));
-        outbox.acked(&id(2));
-        let verdict = lose(&mut outbox, &[id(1), id(3)], WORKS);
+        let mut send_queue = send_queue(&[4]);
+        send_all(&mut send_queue);
+        send_queue.acked(&id(0));
+        send_queue.acked(&id(2));
+        let verdict = lose(&mut send_queue, &[id(1), id(3)], WORKS);
         assert_eq!(verdict, Verdict::Again);
-        assert_eq!(send_all(&mut outbox), sent(&[3, 1], Attempt::Again));
+        assert_eq!(send_all(&mut send_queue), sent(&[3, 1], Attempt::Again));
     }
 
     #[test]
     fn a_suspect_goes_to_the_back_and_is_parked_at_last() {
-        let mut outbox = outbox(&[1, 1]);
+        let mut send_queue = send_queue(&[1, 1]);
         for order in [[0, 1], [1, 0], [0, 1], [1, 0]] {
-            let got: Vec<_> = send_all(&mut outbox)
+            let got: Vec<_> = send_all(&mut send_queue)
                 .into_iter()
                 .map(|(id, _)| id)
                 .collect();
             assert_eq!(got, order.map(id));
-            assert_eq!(lose(&mut outbox, &got, WORKS), Verdict::Again);
+            assert_eq!(lose(&mut send_queue, &got, WORKS), Verdict::Again);
         }
-        send_all(&mut outbox);
-        let verdict = lose(&mut outbox, &[id(0), id(1)], WORKS);
-        assert_eq!(verdict, parked(Some(0)));
-        assert_eq!(send_all(&mut outbox), sent(&[1], Attempt::Again));
-        outbox.resume(Ticket(0));
-        assert_eq!(send_all(&mut outbox), sent(&[0], Attempt::Again));
+        send_all(&mut send_queue);
+        let verdict = lose(&mut send_queue, &[id(0), id(1)], WORKS);
+        assert_eq!(verdict, parked(ChunkStatus::Parked));
+        assert_eq!(send_all(&mut send_queue), sent(&[1], Attempt::Again));
+        send_queue.resume(ChunkKey(0));
+        assert_eq!(send_all(&mut send_queue), sent(&[0], Attempt::Again));
     }
 
     /// What a node does that fails over everything is nobody's fault but its own.
     #[test]
     fn a_node_that_fails_is_no_evidence() {
-        let mut outbox = outbox(&[1]);
+        let mut send_queue = send_queue(&[1]);
         let endings = [FAILS, Ending::Unclear];
         for ending in endings.into_iter().cycle().take(100) {
-            send_all(&mut outbox);
-            assert_eq!(lose(&mut outbox, &[id(0)], ending), Verdict::Again);
+            send_all(&mut send_queue);
+            assert_eq!(lose(&mut send_queue, &[id(0)], ending), Verdict::Again);
         }
     }
 
     /// It is not taken from the node that has got it in the meantime.
     #[test]
     fn what_another_node_has_is_left_to_it() {
-        let mut outbox = outbox(&[1]);
+        let mut send_queue = send_queue(&[1]);
         for _ in 0..10 {
-            send_all(&mut outbox);
-            outbox.release(&[id(0)]);
-            assert_eq!(send_all(&mut outbox), sent(&[0], Attempt::Again));
+            send_all(&mut send_queue);
+            send_queue.release(&[id(0)]);
+            assert_eq!(send_all(&mut send_queue), sent(&[0], Attempt::Again));
             let elsewhere = LostFrames {
                 frames: Vec::new(),
                 ..lost(&[id(0)], WORKS)
             };
-            let verdict = outbox.lost(&elsewhere, || unreachable!());
+            let verdict = send_queue.lost(&elsewhere, || unreachable!());
             assert_eq!(verdict, Verdict::Again);
         }
-        assert!(outbox.acked(&id(0)).is_some());
+        assert!(send_queue.acked(&id(0)).is_some());
     }
 
     #[test]
     fn strict_order_survives_losses() {
-        let mut outbox = Outbox {
+        let mut send_queue = SendQueue {
             order: Order::Strict,
-            ..outbox(&[2, 2])
+            ..send_queue(&[2, 2])
         };
         for attempt in [Attempt::First, Attempt::Again] {
-            let got = send_all(&mut outbox);
+            let got = send_all(&mut send_queue);
             assert_eq!(got, sent(&[0, 1, 2, 3], attempt));
             let ids: Vec<_> = got.into_iter().map(|(id, _)| id).collect();
-            assert_eq!(lose(&mut outbox, &ids, WORKS), Verdict::Again);
+            assert_eq!(lose(&mut send_queue, &ids, WORKS), Verdict::Again);
         }
     }
 
     #[test]
     fn case_37_refused_is_parked_at_once_and_keeps_what_was_acked() {
-        let mut outbox = outbox(&[3]);
-        send_all(&mut outbox);
-        outbox.acked(&id(0));
-        let verdict = lose(&mut outbox, &[id(1), id(2)], Ending::Refused);
-        assert_eq!(verdict, parked(None));
-        assert_eq!(send_all(&mut outbox), sent(&[2], Attempt::Again));
-        let acked = outbox.acked(&id(2)).unwrap();
-        assert_eq!(acked.settled, Some((Ticket(0), Settled::Parked)));
-        assert!(!outbox.is_active());
-        outbox.resume(Ticket(0));
-        assert_eq!(send_all(&mut outbox), sent(&[1], Attempt::Again));
-        outbox.forget(Ticket(0));
-        assert!(!outbox.is_active());
+        let mut send_queue = send_queue(&[3]);
+        send_all(&mut send_queue);
+        send_queue.acked(&id(0));
+        let verdict = lose(&mut send_queue, &[id(1), id(2)], Ending::Refused);
+        assert_eq!(verdict, parked(ChunkStatus::Sending));
+        assert_eq!(send_all(&mut send_queue), sent(&[2], Attempt::Again));
+        let acked = send_queue.acked(&id(2)).unwrap();
+        assert_eq!(
+            (acked.key, acked.status),
+            (ChunkKey(0), ChunkStatus::Parked)
+        );
+        assert!(!send_queue.is_active());
+        send_queue.resume(ChunkKey(0));
+        assert_eq!(send_all(&mut send_queue), sent(&[1], Attempt::Again));
+        send_queue.forget(ChunkKey(0));
+        assert!(!send_queue.is_active());
     }
 
     /// What has not left as a whole is cut anew under other ids, which nobody can
@@ -482,25 +482,25 @@ mod tests {
     #[test]
     fn case_46_what_nobody_can_have_is_cut_freely() {
         for (written, expected) in [(false, 2), (true, 4)] {
-            let mut outbox = Outbox::default();
+            let mut send_queue = SendQueue::default();
             let batch = Batch {
                 entries: vec![0; 4],
                 ends: vec![1, 2, 3, 4],
                 ..Batch::default()
             };
-            let whole = Span {
+            let whole = FrameRange {
                 bytes: 0..4,
                 records: 4,
             };
-            outbox.add(Ticket(0), vec![(batch, vec![whole])], || id(0));
-            outbox.send(NodeRecord::Fails).unwrap();
+            send_queue.add(ChunkKey(0), vec![(batch, vec![whole])], || id(0));
+            send_queue.send(NodeRecord::Fails).unwrap();
             let lost = LostFrames {
                 unwritten: (!written).then_some(id(0)),
                 ..lost(&[id(0)], FAILS)
             };
-            outbox.lost(&lost, || unreachable!());
+            send_queue.lost(&lost, || unreachable!());
             let mut ids = [id(1), id(2)].into_iter();
-            let next = outbox
+            let next = send_queue
                 .next(NodeRecord::Fails, Some(3), || ids.next().unwrap())
                 .unwrap();
             assert_eq!(next.bytes, expected);
@@ -524,7 +524,7 @@ mod tests {
         /// Records as often as they were stored.
         stored: Vec<u8>,
         /// Ids under which each record was ever written, by record.
-        ids: Vec<(u8, ChunkId)>,
+        ids: Vec<(u8, FrameId)>,
         splits: Vec<usize>,
         parked: Vec<usize>,
     }
@@ -544,7 +544,7 @@ mod tests {
         }
 
         /// Takes one frame at a time; whether there was any.
-        fn step(&mut self, outbox: &mut Outbox, now: Instant) -> bool {
+        fn step(&mut self, send_queue: &mut SendQueue, now: Instant) -> bool {
             let mut new_id = || {
                 self.next_id += 1;
                 id(self.next_id)
@@ -554,10 +554,10 @@ mod tests {
                 false => NodeRecord::Fails,
             };
             let limit = self.capacity.limit(now);
-            if outbox.next(node, limit, &mut new_id).is_none() {
+            if send_queue.next(node, limit, &mut new_id).is_none() {
                 return false;
             }
-            let (frame, _) = outbox.send(node).unwrap();
+            let (frame, _) = send_queue.send(node).unwrap();
             let (sent, bytes) = (*frame.id, frame.entries.len());
             let records: Vec<u8> = frame.entries.iter().step_by(RECORD).copied().collect();
             self.ids
@@ -566,7 +566,7 @@ mod tests {
                 self.stored.extend(records);
                 self.capacity.acknowledged(bytes, now);
                 self.works = true;
-                outbox.acked(&sent).unwrap();
+                send_queue.acked(&sent).unwrap();
                 return true;
             }
             let size = match self.capacity.covers(bytes, now) {
@@ -578,7 +578,7 @@ mod tests {
             };
             self.works = false;
             let lost = lost(&[sent], Ending::Wordless { size, node });
-            match outbox.lost(&lost, &mut new_id) {
+            match send_queue.lost(&lost, &mut new_id) {
                 Verdict::Again => (),
                 Verdict::Split { records, .. } => self.splits.push(records),
                 Verdict::Parked { records, .. } => self.parked.push(records),
@@ -586,20 +586,20 @@ mod tests {
             true
         }
 
-        fn add(&mut self, outbox: &mut Outbox, ticket: u64, records: std::ops::Range<u8>) {
+        fn add(&mut self, send_queue: &mut SendQueue, key: u64, records: std::ops::Range<u8>) {
             let count = records.len();
             let batch = Batch {
                 entries: records.flat_map(|record| [record; RECORD]).collect(),
                 ends: (1..=count).map(|end| end * RECORD).collect(),
                 ..Batch::default()
             };
-            let whole = Span {
+            let whole = FrameRange {
                 bytes: 0..count * RECORD,
                 records: count,
             };
             self.next_id += 1;
             let number = self.next_id;
-            outbox.add(Ticket(ticket), vec![(batch, vec![whole])], || id(number));
+            send_queue.add(ChunkKey(key), vec![(batch, vec![whole])], || id(number));
         }
     }
 
@@ -608,16 +608,16 @@ mod tests {
     #[test]
     fn case_46_a_limit_is_found() {
         let now = Instant::now();
-        let mut outbox = Outbox::default();
+        let mut send_queue = SendQueue::default();
         let mut node = Node::new(9 * RECORD);
-        for ticket in 0..6 {
-            let first = ticket as u8 * 16;
-            node.add(&mut outbox, ticket, first..first + 16);
+        for key in 0..6 {
+            let first = key as u8 * 16;
+            node.add(&mut send_queue, key, first..first + 16);
         }
         for _ in 0..100 {
-            node.step(&mut outbox, now);
+            node.step(&mut send_queue, now);
         }
-        assert!(!outbox.is_active());
+        assert!(!send_queue.is_active());
         node.stored.sort_unstable();
         assert_eq!(node.stored, (0..96).collect::<Vec<u8>>(), "each once");
         assert_eq!((&*node.splits, &*node.parked), (&[16][..], &[][..]));
@@ -631,14 +631,14 @@ mod tests {
     #[test]
     fn case_46_a_node_that_is_away_splits_nothing() {
         let now = Instant::now();
-        let mut outbox = Outbox::default();
+        let mut send_queue = SendQueue::default();
         let mut node = Node::new(0);
-        node.add(&mut outbox, 0, 0..16);
+        node.add(&mut send_queue, 0, 0..16);
         for _ in 0..50 {
-            assert!(node.step(&mut outbox, now));
+            assert!(node.step(&mut send_queue, now));
         }
         node.limit = usize::MAX;
-        while node.step(&mut outbox, now) {}
+        while node.step(&mut send_queue, now) {}
         assert_eq!(node.stored, (0..16).collect::<Vec<u8>>());
         assert!(node.ids.iter().all(|(_, sent)| *sent == id(1)));
     }

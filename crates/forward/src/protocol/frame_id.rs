@@ -1,32 +1,33 @@
-//! Ids of frames.
+//! Frame ids.
 
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-/// The id by which a frame is acknowledged: 16 bytes as 24 Base64 characters.
+/// Id that a receiver acknowledges a frame by: 16 bytes as 24 Base64 characters.
 ///
-/// The protocol calls a frame that wants an acknowledgement a chunk; here a
-/// chunk is what the host hands over, and one chunk may travel in many frames.
+/// On the wire it is the option `chunk`: the protocol calls a frame that asks for
+/// an acknowledgement a chunk. In this crate a chunk is what the host hands over,
+/// which may travel in several frames.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ChunkId([u8; 24]);
+pub struct FrameId([u8; 24]);
 
-impl ChunkId {
-    /// The id made of these bytes, which must differ from those of every other frame.
-    pub fn new(bytes: [u8; 16]) -> ChunkId {
+impl FrameId {
+    /// Encodes 16 bytes, which must be unique among all frames.
+    pub fn new(bytes: [u8; 16]) -> FrameId {
         let mut text = [0; 24];
         let written = BASE64_STANDARD.encode_slice(bytes, &mut text);
         debug_assert_eq!(written, Ok(text.len()));
-        ChunkId(text)
+        FrameId(text)
     }
 
-    /// The id as it travels.
+    /// Returns the id as it is sent.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl fmt::Debug for ChunkId {
+impl fmt::Debug for FrameId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.escape_ascii())
     }
@@ -44,7 +45,7 @@ mod tests {
             (*b"0123456789abcdef", "MDEyMzQ1Njc4OWFiY2RlZg=="),
         ];
         for (bytes, text) in cases {
-            assert_eq!(ChunkId::new(bytes).as_bytes(), text.as_bytes());
+            assert_eq!(FrameId::new(bytes).as_bytes(), text.as_bytes());
         }
     }
 }

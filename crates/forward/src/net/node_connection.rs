@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::choice::Standing;
+use super::balancer::NodeStatus;
 use super::config::Config;
 use super::connection::{Connection, Opener};
 use super::dial::{Dial, Progress};
 use super::endpoint::{Endpoint, Host};
-use super::health::{Health, Setback};
+use super::health::{Failure, Health};
 use super::lookup::Lookups;
 use super::node::Node;
-use super::report::{Loss, News, NodeState};
+use super::observer::{ClientEvent, ConnectionError, NodeState};
 use super::rng::Rng;
-use crate::protocol::ChunkId;
+use crate::protocol::FrameId;
 use crate::protocol::capacity::Capacity;
-use crate::protocol::outbox::LostFrames;
-use crate::protocol::pending::{Attempt, Ending, Next, NodeRecord, Size};
-use crate::protocol::session::Doubt;
+use crate::protocol::chunk::{Attempt, Ending, Next, NodeRecord, Size};
+use crate::protocol::send_queue::LostFrames;
+use crate::protocol::session::{ProtocolError, Timeout};
 use crate::protocol::wire::Frame;
 
 /// One node, with at most one connection.
-pub(super) struct Lane {
+pub(super) struct NodeConnection {
     node: Node,
     opener: Opener,
     health: Health,
@@ -53,35 +53,35 @@ enum Link {
 struct Ready {
     connection: Connection,
     /// Frames in flight with their bytes of entries, oldest first.
-    sizes: VecDeque<(ChunkId, usize)>,
+    sizes: VecDeque<(FrameId, usize)>,
     /// Frames that are in flight here and were given to another node as well.
-    released: Vec<ChunkId>,
+    released: Vec<FrameId>,
     /// When it last had something under way.
     used: Instant,
     /// When it has to make room for a new one.
     rotate_at: Instant,
 }
 
-/// What happened to a lane.
-pub(super) enum Event {
+/// What happened to a node.
+pub(super) enum NodeEvent {
     /// An address could not be connected to.
-    ConnectFailed { to: String, error: Loss },
+    ConnectFailed { to: String, error: ConnectionError },
     /// Something about its files.
-    Refreshed(News),
+    Refreshed(ClientEvent),
     /// None could.
     Unreachable,
     /// The node is up.
     Ready { to: String },
     /// The connection can't be used any more.
-    Lost(Loss),
+    Lost(ConnectionError),
     /// The connection was old or idle and is closed.
     Retired,
 }
 
-impl Lane {
-    /// A lane without a connection; `turn` chooses the address to begin with.
-    pub(super) fn new(node: Node, opener: Opener, turn: usize) -> Lane {
-        Lane {
+impl NodeConnection {
+    /// A node without a connection; `turn` chooses the address to begin with.
+    pub(super) fn new(node: Node, opener: Opener, turn: usize) -> NodeConnection {
+        NodeConnection {
             node,
             opener,
             health: Health::default(),
@@ -113,15 +113,15 @@ impl Lane {
         lookups: &mut Lookups,
         rng: &mut Rng,
         now: Instant,
-        acked: &mut Vec<ChunkId>,
-    ) -> Option<Event> {
+        acked: &mut Vec<FrameId>,
+    ) -> Option<NodeEvent> {
         match &mut self.link {
             Link::Idle => None,
             Link::Connecting { dial, since } => match dial.advance(lookups, now) {
                 Progress::Pending => None,
                 Progress::Failed { to, error } => {
                     let error = error.into();
-                    Some(Event::ConnectFailed { to, error })
+                    Some(NodeEvent::ConnectFailed { to, error })
                 }
                 Progress::Exhausted => {
                     self.link = Link::Idle;
@@ -132,10 +132,10 @@ impl Lane {
                     {
                         lookups.distrust(name, *port);
                     }
-                    Some(Event::Unreachable)
+                    Some(NodeEvent::Unreachable)
                 }
                 Progress::Connected { to, socket } => {
-                    let news = self.opener.refresh();
+                    let refreshed = self.opener.refresh();
                     match self.opener.open(socket, to.clone(), now) {
                         Ok(connection) => {
                             self.link = Link::Establishing {
@@ -143,17 +143,17 @@ impl Lane {
                                 connection,
                             };
                         }
-                        Err(error) => return Some(Event::ConnectFailed { to, error }),
+                        Err(error) => return Some(NodeEvent::ConnectFailed { to, error }),
                     }
-                    match news {
-                        Some(news) => Some(Event::Refreshed(news)),
+                    match refreshed {
+                        Some(event) => Some(NodeEvent::Refreshed(event)),
                         None => self.advance(config, lookups, rng, now, acked),
                     }
                 }
             },
             Link::Establishing { connection, .. } => {
-                if let Err(loss) = exchange(connection, now, acked) {
-                    return Some(Event::Lost(loss));
+                if let Err(error) = exchange(connection, now, acked) {
+                    return Some(NodeEvent::Lost(error));
                 }
                 if !connection.is_ready() {
                     return None;
@@ -170,7 +170,7 @@ impl Lane {
                         rotate_at: now + rng.jitter(config.rotate_after),
                     });
                 }
-                Some(Event::Ready { to })
+                Some(NodeEvent::Ready { to })
             }
             Link::Ready(ready) => {
                 let before = acked.len();
@@ -178,36 +178,40 @@ impl Lane {
                 for id in acked.get(before..).unwrap_or_default() {
                     ready.acknowledged(id, now, &mut self.capacity, &mut self.health);
                 }
-                if let Err(loss) = exchanged {
-                    return Some(Event::Lost(loss));
+                if let Err(error) = exchanged {
+                    return Some(NodeEvent::Lost(error));
                 }
                 if ready.gives_up_at(config).is_some_and(|at| now >= at) {
                     let silence = 2 * config.failover_after;
-                    return Some(Event::Lost(Doubt::AckTimeout(silence).into()));
+                    return Some(NodeEvent::Lost(Timeout::Ack(silence).into()));
                 }
                 if ready.is_busy() || now < ready.retires_at(config) {
                     return None;
                 }
                 self.link = Link::Idle;
-                Some(Event::Retired)
+                Some(NodeEvent::Retired)
             }
         }
     }
 
     /// Notes that the node failed.
-    pub(super) fn set_back(&mut self, setback: Setback, now: Instant, rng: &mut Rng) {
+    pub(super) fn record_failure(&mut self, failure: Failure, now: Instant, rng: &mut Rng) {
         self.health
-            .set_back(setback, now, |delay| rng.jitter(delay));
+            .record_failure(failure, now, |delay| rng.jitter(delay));
     }
 
     /// Gives up the connection, for this reason; `None` if there was none.
-    pub(super) fn disconnect(&mut self, loss: &Loss, now: Instant) -> Option<Disconnected> {
+    pub(super) fn disconnect(
+        &mut self,
+        error: &ConnectionError,
+        now: Instant,
+    ) -> Option<Disconnected> {
         let (connection, sizes, released) = match mem::replace(&mut self.link, Link::Idle) {
             Link::Establishing { connection, .. } => (connection, VecDeque::new(), Vec::new()),
             Link::Ready(ready) => (ready.connection, ready.sizes, ready.released),
             Link::Idle | Link::Connecting { .. } => return None,
         };
-        let ending = self.ending(loss, &connection, &sizes, now);
+        let ending = self.ending(error, &connection, &sizes, now);
         let own = connection.in_flight().filter(|id| !released.contains(id));
         Some(Disconnected {
             to: connection.to().to_owned(),
@@ -223,15 +227,23 @@ impl Lane {
     /// What a loss says of the frames that were in flight.
     fn ending(
         &mut self,
-        loss: &Loss,
+        error: &ConnectionError,
         connection: &Connection,
-        sizes: &VecDeque<(ChunkId, usize)>,
+        sizes: &VecDeque<(FrameId, usize)>,
         now: Instant,
     ) -> Ending {
-        match loss {
-            Loss::Doubt(Doubt::Refused) => return Ending::Refused,
-            Loss::Closed | Loss::Io(_) | Loss::Tls(_) | Loss::Doubt(Doubt::AckTimeout(_)) => (),
-            Loss::Doubt(_) | Loss::Handshake(_) | Loss::Spent => return Ending::Unclear,
+        match error {
+            ConnectionError::Protocol(ProtocolError::Refused) => return Ending::Refused,
+            ConnectionError::Closed
+            | ConnectionError::Io(_)
+            | ConnectionError::Tls(_)
+            | ConnectionError::Timeout(Timeout::Ack(_)) => (),
+            ConnectionError::Protocol(_)
+            | ConnectionError::Timeout(_)
+            | ConnectionError::Handshake(_)
+            | ConnectionError::Spent => {
+                return Ending::Unclear;
+            }
         }
         if connection.is_being_answered() {
             return Ending::Unclear;
@@ -278,11 +290,11 @@ impl Lane {
     }
 
     /// How the node stands.
-    pub(super) fn standing(&self, config: &Config, now: Instant) -> Standing {
+    pub(super) fn status(&self, config: &Config, now: Instant) -> NodeStatus {
         let hope = if self.health.has_failed() {
-            Standing::Down
+            NodeStatus::Down
         } else {
-            Standing::Pending
+            NodeStatus::Pending
         };
         match &self.link {
             Link::Idle => hope,
@@ -290,14 +302,14 @@ impl Lane {
                 if now < *since + config.suspect_after {
                     hope
                 } else {
-                    Standing::Down
+                    NodeStatus::Down
                 }
             }
             Link::Ready(ready) => match ready.connection.stalled_since() {
-                Some(since) if now >= since + config.suspect_after => Standing::Suspect,
-                _ if now >= ready.rotate_at => Standing::Pending,
-                Some(_) if !self.is_trusted(config) => Standing::OnTrial,
-                _ => Standing::Up,
+                Some(since) if now >= since + config.suspect_after => NodeStatus::Suspect,
+                _ if now >= ready.rotate_at => NodeStatus::Pending,
+                Some(_) if !self.is_trusted(config) => NodeStatus::OnTrial,
+                _ => NodeStatus::Up,
             },
         }
     }
@@ -353,8 +365,8 @@ impl Lane {
         &mut self,
         frame: &Frame<'_>,
         now: Instant,
-        acked: &mut Vec<ChunkId>,
-    ) -> Result<(), Loss> {
+        acked: &mut Vec<FrameId>,
+    ) -> Result<(), ConnectionError> {
         let Link::Ready(ready) = &mut self.link else {
             return Ok(());
         };
@@ -450,7 +462,7 @@ pub(super) struct Released {
     /// How long it has been silent.
     pub(super) silence: Duration,
     /// The frames, oldest first.
-    pub(super) frames: Vec<ChunkId>,
+    pub(super) frames: Vec<FrameId>,
 }
 
 impl Ready {
@@ -461,7 +473,7 @@ impl Ready {
     /// Notes that a frame is settled.
     fn acknowledged(
         &mut self,
-        id: &ChunkId,
+        id: &FrameId,
         now: Instant,
         capacity: &mut Capacity,
         health: &mut Health,
@@ -491,8 +503,8 @@ impl Ready {
 fn exchange(
     connection: &mut Connection,
     now: Instant,
-    acked: &mut Vec<ChunkId>,
-) -> Result<(), Loss> {
+    acked: &mut Vec<FrameId>,
+) -> Result<(), ConnectionError> {
     connection.receive(now, acked)?;
     connection.transmit(now, acked)
 }

@@ -1,52 +1,58 @@
-//! Which node gets the next frame, and which nodes are needed. Pure.
+//! Choice of the node for the next frame, and of the nodes to connect. Pure.
 
 use super::node::{Node, Role};
 
-/// How frames are spread over nodes.
+/// Distribution of frames over nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
     /// Over all primaries, by weight.
     #[default]
     Balanced,
-    /// Over one connection to one node at a time, in the order in which the host
-    /// handed the chunks over: the first node that is up, primaries before
-    /// standbys. What the host hands over again, and a record that is given back
-    /// because no receiver takes it, lose their place.
+    /// To one node at a time, the first one that is up, primaries before standbys,
+    /// over one connection, in the order in which the host hands chunks over.
+    /// Chunks that the host hands over again, and records that receivers refuse,
+    /// lose their place.
     Ordered,
 }
 
-/// How a node stands at the moment.
+/// Availability of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum NodeStatus {
     /// Ready for frames.
     Up,
-    /// Ready, and busy with the one frame by which it has to prove itself.
+    /// Ready, and busy with the one frame that it may have until it acknowledges it.
     OnTrial,
-    /// Ready, but it has owed progress for too long.
+    /// Ready, but without progress for too long.
     Suspect,
-    /// Not ready, and nothing is known against it.
+    /// Not ready, without a known failure.
     Pending,
-    /// Not ready: it can't be reached, or has failed.
+    /// Not ready: it cannot be reached, or has failed.
     Down,
 }
 
-impl Standing {
-    /// Whether waiting for it a little is better than to go elsewhere.
+impl NodeStatus {
+    /// Returns true if it is better to wait for the node than to use a standby.
     fn is_hopeful(self) -> bool {
-        matches!(self, Standing::Up | Standing::OnTrial | Standing::Pending)
+        matches!(
+            self,
+            NodeStatus::Up | NodeStatus::OnTrial | NodeStatus::Pending
+        )
     }
 
     fn is_ready(self) -> bool {
-        matches!(self, Standing::Up | Standing::OnTrial | Standing::Suspect)
+        matches!(
+            self,
+            NodeStatus::Up | NodeStatus::OnTrial | NodeStatus::Suspect
+        )
     }
 }
 
-/// The nodes as shares of the load.
+/// Weighted round robin over the nodes.
 ///
-/// Weights are kept exactly: a node whose turn it is gets the frame as soon as
-/// it has room. Only one that owes progress for too long is passed over.
+/// Weights are kept exactly: the node whose turn it is gets the frame as soon as
+/// its window allows. Only a node without progress is passed over.
 #[derive(Debug)]
-pub(super) struct Choice {
+pub(super) struct Balancer {
     delivery: Delivery,
     shares: Vec<Share>,
 }
@@ -55,27 +61,27 @@ pub(super) struct Choice {
 struct Share {
     weight: i64,
     role: Role,
-    /// Smooth weighted round robin: grows by `weight` each time, and pays the
-    /// weights of all that could have been chosen when it is chosen.
+    /// Smooth weighted round robin: grows by `weight` each turn, and is reduced by
+    /// the weights of all candidates when the node is chosen.
     credit: i64,
 }
 
-impl Choice {
-    /// Shares of these nodes.
-    pub(super) fn new(nodes: &[Node], delivery: Delivery) -> Choice {
+impl Balancer {
+    /// Creates a balancer of these nodes.
+    pub(super) fn new(nodes: &[Node], delivery: Delivery) -> Balancer {
         let share = |node: &Node| Share {
             weight: i64::from(node.weight.get()),
             role: node.role,
             credit: 0,
         };
-        Choice {
+        Balancer {
             delivery,
             shares: nodes.iter().map(share).collect(),
         }
     }
 
-    /// Whether this node should be connected.
-    pub(super) fn is_wanted(&self, node: usize, standings: &[Standing]) -> bool {
+    /// Returns true if the node should be connected.
+    pub(super) fn is_wanted(&self, node: usize, statuses: &[NodeStatus]) -> bool {
         let ahead: Vec<usize> = match self.delivery {
             Delivery::Balanced if self.role(node) == Some(Role::Primary) => return true,
             Delivery::Balanced => self.of(Role::Primary).collect(),
@@ -86,37 +92,37 @@ impl Choice {
         };
         !ahead
             .into_iter()
-            .filter_map(|other| standings.get(other))
-            .any(|standing| standing.is_hopeful())
+            .filter_map(|other| statuses.get(other))
+            .any(|status| status.is_hopeful())
     }
 
-    /// The node whose turn it is; `None` to wait.
-    pub(super) fn next(&self, standings: &[Standing]) -> Option<usize> {
+    /// Returns the node whose turn it is; `None` to wait.
+    pub(super) fn next(&self, statuses: &[NodeStatus]) -> Option<usize> {
         if self.delivery == Delivery::Ordered {
-            let standing = |node: &usize| standings.get(*node).copied();
+            let status = |node: &usize| statuses.get(*node).copied();
             return self
                 .by_preference()
-                .find(|node| standing(node).is_some_and(|it| it != Standing::Down))
-                .filter(|node| standing(node).is_some_and(Standing::is_ready));
+                .find(|node| status(node).is_some_and(|it| it != NodeStatus::Down))
+                .filter(|node| status(node).is_some_and(NodeStatus::is_ready));
         }
         let best = |group: &[usize]| {
-            // The first of equals, for a stable order.
+            // Reversed, because `max_by_key` returns the last of equals.
             group.iter().copied().rev().max_by_key(|node| {
                 self.shares
                     .get(*node)
                     .map(|share| share.credit + share.weight)
             })
         };
-        best(&self.candidates(standings))
+        best(&self.candidates(statuses))
     }
 
-    /// Notes that a node got a frame.
-    pub(super) fn charge(&mut self, node: usize, standings: &[Standing]) {
+    /// Records that a node got a frame.
+    pub(super) fn charge(&mut self, node: usize, statuses: &[NodeStatus]) {
         if self.delivery == Delivery::Ordered {
             return;
         }
         let mut total = 0;
-        for other in self.candidates(standings) {
+        for other in self.candidates(statuses) {
             if let Some(share) = self.shares.get_mut(other) {
                 share.credit += share.weight;
                 total += share.weight;
@@ -127,25 +133,25 @@ impl Choice {
         }
     }
 
-    /// Those among which the next frame's node is chosen: primaries that are up;
-    /// while none is, but one may soon be, nobody; then whoever is left.
-    fn candidates(&self, standings: &[Standing]) -> Vec<usize> {
+    /// Returns the nodes that may get the next frame: primaries that are up; none
+    /// if one of them may soon be up; otherwise suspects, then the same of standbys.
+    fn candidates(&self, statuses: &[NodeStatus]) -> Vec<usize> {
         let group = |role, wanted| -> Vec<usize> {
             self.of(role)
-                .filter(|node| standings.get(*node) == Some(&wanted))
+                .filter(|node| statuses.get(*node) == Some(&wanted))
                 .collect()
         };
         let hopeful = |role| {
             self.of(role)
-                .filter_map(|node| standings.get(node))
-                .any(|standing| standing.is_hopeful())
+                .filter_map(|node| statuses.get(node))
+                .any(|status| status.is_hopeful())
         };
         for role in [Role::Primary, Role::Standby] {
-            let up = group(role, Standing::Up);
+            let up = group(role, NodeStatus::Up);
             if !up.is_empty() || hopeful(role) {
                 return up;
             }
-            let suspect = group(role, Standing::Suspect);
+            let suspect = group(role, NodeStatus::Suspect);
             if !suspect.is_empty() {
                 return suspect;
             }
@@ -174,10 +180,10 @@ impl Choice {
 mod tests {
     use std::num::NonZeroU32;
 
-    use super::Standing::{Down, OnTrial, Pending, Suspect, Up};
+    use super::NodeStatus::{Down, OnTrial, Pending, Suspect, Up};
     use super::*;
 
-    fn choice(nodes: &[(u32, Role)], delivery: Delivery) -> Choice {
+    fn balancer(nodes: &[(u32, Role)], delivery: Delivery) -> Balancer {
         let nodes: Vec<_> = nodes
             .iter()
             .map(|&(weight, role)| {
@@ -187,15 +193,15 @@ mod tests {
                 node
             })
             .collect();
-        Choice::new(&nodes, delivery)
+        Balancer::new(&nodes, delivery)
     }
 
     /// How many of so many frames each node gets.
-    fn spread(choice: &mut Choice, standings: &[Standing], frames: usize) -> Vec<usize> {
-        let mut counts = vec![0; standings.len()];
+    fn spread(balancer: &mut Balancer, statuses: &[NodeStatus], frames: usize) -> Vec<usize> {
+        let mut counts = vec![0; statuses.len()];
         for _ in 0..frames {
-            let node = choice.next(standings).unwrap();
-            choice.charge(node, standings);
+            let node = balancer.next(statuses).unwrap();
+            balancer.charge(node, statuses);
             counts[node] += 1;
         }
         counts
@@ -204,9 +210,9 @@ mod tests {
     #[test]
     fn case_54_weights_hold() {
         use Role::Primary;
-        let mut two = choice(&[(2, Primary), (1, Primary)], Delivery::Balanced);
+        let mut two = balancer(&[(2, Primary), (1, Primary)], Delivery::Balanced);
         assert_eq!(spread(&mut two, &[Up, Up], 3000), [2000, 1000]);
-        let mut three = choice(
+        let mut three = balancer(
             &[(5, Primary), (1, Primary), (1, Primary)],
             Delivery::Balanced,
         );
@@ -230,8 +236,8 @@ mod tests {
     fn case_53_standbys_are_for_need() {
         use Role::{Primary, Standby};
         let nodes = [(1, Primary), (1, Primary), (1, Standby)];
-        /// Standings, the next node, and whether the standby is wanted.
-        type Case = ([Standing; 3], Option<usize>, bool);
+        /// Statuses, the next node, and whether the standby is wanted.
+        type Case = ([NodeStatus; 3], Option<usize>, bool);
         let cases: [Case; 11] = [
             ([Up, Up, Up], Some(0), false),
             ([Down, Up, Up], Some(1), false),
@@ -245,11 +251,11 @@ mod tests {
             ([Down, Down, Suspect], Some(2), true),
             ([Down, Down, Pending], None, true),
         ];
-        for (standings, next, wanted) in cases {
-            let choice = choice(&nodes, Delivery::Balanced);
-            assert_eq!(choice.next(&standings), next, "{standings:?}");
-            assert_eq!(choice.is_wanted(2, &standings), wanted, "{standings:?}");
-            assert!(choice.is_wanted(0, &standings));
+        for (statuses, next, wanted) in cases {
+            let balancer = balancer(&nodes, Delivery::Balanced);
+            assert_eq!(balancer.next(&statuses), next, "{statuses:?}");
+            assert_eq!(balancer.is_wanted(2, &statuses), wanted, "{statuses:?}");
+            assert!(balancer.is_wanted(0, &statuses));
         }
     }
 
@@ -257,8 +263,8 @@ mod tests {
     fn ordered_is_one_node_at_a_time() {
         use Role::{Primary, Standby};
         let nodes = [(1, Standby), (9, Primary), (9, Primary)];
-        /// Standings, the next node, and which are wanted.
-        type Case = ([Standing; 3], Option<usize>, [bool; 3]);
+        /// Statuses, the next node, and which are wanted.
+        type Case = ([NodeStatus; 3], Option<usize>, [bool; 3]);
         let cases: [Case; 6] = [
             ([Up, Up, Up], Some(1), [false, true, false]),
             ([Up, Suspect, Up], Some(1), [false, true, true]),
@@ -267,13 +273,13 @@ mod tests {
             ([Up, Down, Up], Some(2), [false, true, true]),
             ([Up, Down, Down], Some(0), [true, true, true]),
         ];
-        for (standings, next, wanted) in cases {
-            let choice = choice(&nodes, Delivery::Ordered);
-            assert_eq!(choice.next(&standings), next, "{standings:?}");
+        for (statuses, next, wanted) in cases {
+            let balancer = balancer(&nodes, Delivery::Ordered);
+            assert_eq!(balancer.next(&statuses), next, "{statuses:?}");
             assert_eq!(
-                [0, 1, 2].map(|node| choice.is_wanted(node, &standings)),
+                [0, 1, 2].map(|node| balancer.is_wanted(node, &statuses)),
                 wanted,
-                "{standings:?}"
+                "{statuses:?}"
             );
         }
     }

@@ -1,7 +1,7 @@
 //! One chunk under way: its frames, and how each of them stands.
 
-use super::ChunkId;
-use super::frames::{Batch, Span, halve};
+use super::FrameId;
+use super::frames::{Batch, FrameRange, halve};
 use super::wire::Frame;
 
 /// How often a node that works must have lost its connection over a frame before
@@ -10,7 +10,18 @@ pub const ATTEMPTS: u32 = 3;
 
 /// Names a chunk between the host's calls and the thread that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
+pub struct ChunkKey(pub u64);
+
+/// Progress of a chunk that was handed to a [`SendQueue`](super::send_queue::SendQueue).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkStatus {
+    /// A frame of it waits to be sent or to be acknowledged.
+    Sending,
+    /// All frames but parked ones are acknowledged; the chunk has to be resumed.
+    Parked,
+    /// Every frame is acknowledged.
+    Delivered,
+}
 
 /// Whether a frame is sent for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,26 +85,28 @@ pub enum Verdict {
         bytes: usize,
         /// Its records.
         records: usize,
-        /// The chunk, if nothing else of it waits or travels.
-        settled: Option<Ticket>,
+        /// The chunk that the frame belongs to.
+        key: ChunkKey,
+        /// Progress of that chunk.
+        status: ChunkStatus,
     },
 }
 
 /// A chunk that is not yet acknowledged as a whole.
 #[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) ticket: Ticket,
+pub(super) struct ChunkInFlight {
+    pub(super) key: ChunkKey,
     /// One for each tag.
     batches: Vec<Batch>,
-    frames: Vec<Parcel>,
+    frames: Vec<FrameState>,
 }
 
 #[derive(Debug)]
-struct Parcel {
-    id: ChunkId,
+struct FrameState {
+    id: FrameId,
     /// The place of its batch.
     batch: usize,
-    span: Span,
+    range: FrameRange,
     /// How often in a row a node that works lost its connection over it, with its
     /// size as this evidence.
     strikes: u32,
@@ -101,7 +114,7 @@ struct Parcel {
     /// Whether a connection was lost over it in a way that its size may explain.
     doubted: bool,
     exposure: Exposure,
-    state: ParcelState,
+    status: FrameStatus,
 }
 
 /// Whether a receiver can have a frame.
@@ -114,29 +127,29 @@ enum Exposure {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ParcelState {
+enum FrameStatus {
     Waiting(Attempt),
     InFlight(Attempt),
     Acked,
     Parked,
 }
 
-impl Parcel {
-    fn new(id: ChunkId, batch: usize, span: Span) -> Parcel {
-        Parcel {
+impl FrameState {
+    fn new(id: FrameId, batch: usize, range: FrameRange) -> FrameState {
+        FrameState {
             id,
             batch,
-            span,
+            range,
             strikes: 0,
             struck_as: Size::Proven,
             doubted: false,
             exposure: Exposure::Impossible,
-            state: ParcelState::Waiting(Attempt::First),
+            status: FrameStatus::Waiting(Attempt::First),
         }
     }
 
     fn waits(&self) -> bool {
-        matches!(self.state, ParcelState::Waiting(_))
+        matches!(self.status, FrameStatus::Waiting(_))
     }
 }
 
@@ -149,64 +162,63 @@ pub struct Next {
     pub attempt: Attempt,
 }
 
-impl Pending {
+impl ChunkInFlight {
     /// A chunk of batches that are cut into frames, each of which gets its id here.
     pub(super) fn new(
-        ticket: Ticket,
-        parts: Vec<(Batch, Vec<Span>)>,
-        mut new_id: impl FnMut() -> ChunkId,
-    ) -> Pending {
-        let mut pending = Pending {
-            ticket,
+        key: ChunkKey,
+        parts: Vec<(Batch, Vec<FrameRange>)>,
+        mut new_id: impl FnMut() -> FrameId,
+    ) -> ChunkInFlight {
+        let mut chunk = ChunkInFlight {
+            key,
             batches: Vec::new(),
             frames: Vec::new(),
         };
-        for (batch, spans) in parts {
-            let place = pending.batches.len();
-            pending.batches.push(batch);
-            let parcel = |span| Parcel::new(new_id(), place, span);
-            pending.frames.extend(spans.into_iter().map(parcel));
+        for (batch, ranges) in parts {
+            let place = chunk.batches.len();
+            chunk.batches.push(batch);
+            let frame = |range| FrameState::new(new_id(), place, range);
+            chunk.frames.extend(ranges.into_iter().map(frame));
         }
-        pending
+        chunk
     }
 
-    /// Whether any frame waits or travels.
-    pub(super) fn is_active(&self) -> bool {
-        let travels = |parcel: &Parcel| matches!(parcel.state, ParcelState::InFlight(_));
-        self.frames
-            .iter()
-            .any(|parcel| parcel.waits() || travels(parcel))
-    }
-
-    /// Whether every frame is acknowledged.
-    pub(super) fn is_done(&self) -> bool {
-        self.frames
-            .iter()
-            .all(|parcel| parcel.state == ParcelState::Acked)
+    /// Reports whether anything of the chunk is left to send or to wait for.
+    pub(super) fn status(&self) -> ChunkStatus {
+        let mut statuses = self.frames.iter().map(|frame| frame.status);
+        let is_active =
+            |status| matches!(status, FrameStatus::Waiting(_) | FrameStatus::InFlight(_));
+        if statuses.clone().any(is_active) {
+            ChunkStatus::Sending
+        } else if statuses.all(|status| status == FrameStatus::Acked) {
+            ChunkStatus::Delivered
+        } else {
+            ChunkStatus::Parked
+        }
     }
 
     /// The place of the first frame that waits.
     pub(super) fn next(&self) -> Option<usize> {
-        self.frames.iter().position(Parcel::waits)
+        self.frames.iter().position(FrameState::waits)
     }
 
     /// The place of the first that waits and whose size is in doubt.
     pub(super) fn next_doubted(&self) -> Option<usize> {
         self.frames
             .iter()
-            .position(|parcel| parcel.waits() && parcel.doubted)
+            .position(|frame| frame.waits() && frame.doubted)
     }
 
-    pub(super) fn place_of(&self, id: &ChunkId) -> Option<usize> {
-        self.frames.iter().position(|parcel| parcel.id == *id)
+    pub(super) fn place_of(&self, id: &FrameId) -> Option<usize> {
+        self.frames.iter().position(|frame| frame.id == *id)
     }
 
     /// What waits at this place.
     pub(super) fn peek(&self, place: usize) -> Option<Next> {
-        let parcel = self.frames.get(place)?;
-        match parcel.state {
-            ParcelState::Waiting(attempt) => Some(Next {
-                bytes: parcel.span.bytes.len(),
+        let frame = self.frames.get(place)?;
+        match frame.status {
+            FrameStatus::Waiting(attempt) => Some(Next {
+                bytes: frame.range.bytes.len(),
                 attempt,
             }),
             _ => None,
@@ -215,45 +227,45 @@ impl Pending {
 
     /// Sends what waits at this place.
     pub(super) fn send(&mut self, place: usize) -> Option<(Frame<'_>, Attempt)> {
-        let parcel = self.frames.get_mut(place)?;
-        let ParcelState::Waiting(attempt) = parcel.state else {
+        let frame = self.frames.get_mut(place)?;
+        let FrameStatus::Waiting(attempt) = frame.status else {
             return None;
         };
-        parcel.state = ParcelState::InFlight(attempt);
-        let batch = self.batches.get(parcel.batch)?;
+        frame.status = FrameStatus::InFlight(attempt);
+        let batch = self.batches.get(frame.batch)?;
         let frame = Frame {
             tag: &batch.tag,
-            entries: batch.entries.get(parcel.span.bytes.clone())?,
+            entries: batch.entries.get(frame.range.bytes.clone())?,
             compressed: None,
-            records: parcel.span.records,
-            id: &parcel.id,
+            records: frame.range.records,
+            id: &frame.id,
             extra: &[],
         };
         Some((frame, attempt))
     }
 
-    /// Settles a frame: its span, if it was not settled before.
-    pub(super) fn acked(&mut self, place: usize) -> Option<Span> {
-        let parcel = self.frames.get_mut(place)?;
-        if parcel.state == ParcelState::Acked {
+    /// Settles a frame: its range, if it was not settled before.
+    pub(super) fn acked(&mut self, place: usize) -> Option<FrameRange> {
+        let frame = self.frames.get_mut(place)?;
+        if frame.status == FrameStatus::Acked {
             return None;
         }
-        parcel.state = ParcelState::Acked;
-        Some(parcel.span.clone())
+        frame.status = FrameStatus::Acked;
+        Some(frame.range.clone())
     }
 
     /// Makes a frame in flight wait again.
     pub(super) fn put_back(&mut self, place: usize, written: Written) {
-        let Some(parcel) = self.frames.get_mut(place) else {
+        let Some(frame) = self.frames.get_mut(place) else {
             return;
         };
-        let ParcelState::InFlight(attempt) = parcel.state else {
+        let FrameStatus::InFlight(attempt) = frame.status else {
             return;
         };
         if written == Written::Whole {
-            parcel.exposure = Exposure::Possible;
+            frame.exposure = Exposure::Possible;
         }
-        parcel.state = ParcelState::Waiting(match parcel.exposure {
+        frame.status = FrameStatus::Waiting(match frame.exposure {
             Exposure::Impossible => attempt,
             Exposure::Possible => Attempt::Again,
         });
@@ -262,28 +274,28 @@ impl Pending {
     /// Lets the other frames go first; the new place.
     pub(super) fn move_back(&mut self, place: usize) -> usize {
         if place < self.frames.len() {
-            let parcel = self.frames.remove(place);
-            self.frames.push(parcel);
+            let frame = self.frames.remove(place);
+            self.frames.push(frame);
         }
         self.frames.len().saturating_sub(1)
     }
 
     /// Takes up what is parked.
     pub(super) fn resume(&mut self) {
-        for parcel in &mut self.frames {
-            if parcel.state == ParcelState::Parked {
-                parcel.state = ParcelState::Waiting(Attempt::Again);
-                parcel.strikes = 0;
+        for frame in &mut self.frames {
+            if frame.status == FrameStatus::Parked {
+                frame.status = FrameStatus::Waiting(Attempt::Again);
+                frame.strikes = 0;
             }
         }
     }
 
     /// Halves a frame that waits until it fits, as long as no receiver can have it.
-    pub(super) fn fit(&mut self, place: usize, limit: usize, mut new_id: impl FnMut() -> ChunkId) {
-        while let Some(parcel) = self.frames.get(place)
-            && parcel.waits()
-            && parcel.exposure == Exposure::Impossible
-            && parcel.span.bytes.len() > limit
+    pub(super) fn fit(&mut self, place: usize, limit: usize, mut new_id: impl FnMut() -> FrameId) {
+        while let Some(frame) = self.frames.get(place)
+            && frame.waits()
+            && frame.exposure == Exposure::Impossible
+            && frame.range.bytes.len() > limit
             && self.halve(place, &mut new_id)
         {}
     }
@@ -293,9 +305,9 @@ impl Pending {
         &mut self,
         place: usize,
         ending: Ending,
-        new_id: impl FnMut() -> ChunkId,
+        new_id: impl FnMut() -> FrameId,
     ) -> Verdict {
-        let Some(parcel) = self.frames.get_mut(place) else {
+        let Some(frame) = self.frames.get_mut(place) else {
             return Verdict::Again;
         };
         if let Ending::Wordless {
@@ -303,7 +315,7 @@ impl Pending {
             ..
         } = ending
         {
-            parcel.doubted = true;
+            frame.doubted = true;
         }
         let size = match ending {
             Ending::Refused => Size::Proven,
@@ -311,12 +323,12 @@ impl Pending {
                 size,
                 node: NodeRecord::Works,
             } => {
-                if parcel.struck_as != size {
-                    parcel.struck_as = size;
-                    parcel.strikes = 0;
+                if frame.struck_as != size {
+                    frame.struck_as = size;
+                    frame.strikes = 0;
                 }
-                parcel.strikes += 1;
-                if parcel.strikes < ATTEMPTS {
+                frame.strikes += 1;
+                if frame.strikes < ATTEMPTS {
                     return Verdict::Again;
                 }
                 size
@@ -324,34 +336,35 @@ impl Pending {
             Ending::Wordless { .. } | Ending::Unclear => return Verdict::Again,
         };
         // Elsewhere it may yet be acknowledged.
-        if !parcel.waits() {
+        if !frame.waits() {
             return Verdict::Again;
         }
-        let (bytes, records) = (parcel.span.bytes.len(), parcel.span.records);
+        let (bytes, records) = (frame.range.bytes.len(), frame.range.records);
         if size == Size::Unproven && self.halve(place, new_id) {
             return Verdict::Split { bytes, records };
         }
-        if let Some(parcel) = self.frames.get_mut(place) {
-            parcel.state = ParcelState::Parked;
+        if let Some(frame) = self.frames.get_mut(place) {
+            frame.status = FrameStatus::Parked;
         }
         Verdict::Parked {
             bytes,
             records,
-            settled: (!self.is_active()).then_some(self.ticket),
+            key: self.key,
+            status: self.status(),
         }
     }
 
     /// Puts two frames in the place of one; not if that has a single record.
-    fn halve(&mut self, place: usize, mut new_id: impl FnMut() -> ChunkId) -> bool {
-        let Some(parcel) = self.frames.get(place) else {
+    fn halve(&mut self, place: usize, mut new_id: impl FnMut() -> FrameId) -> bool {
+        let Some(frame) = self.frames.get(place) else {
             return false;
         };
-        let batch = parcel.batch;
+        let batch = frame.batch;
         let ends = self.batches.get(batch).map(|batch| &*batch.ends);
-        let Some(halves) = halve(&parcel.span, ends.unwrap_or_default()) else {
+        let Some(halves) = halve(&frame.range, ends.unwrap_or_default()) else {
             return false;
         };
-        let halves = halves.map(|span| Parcel::new(new_id(), batch, span));
+        let halves = halves.map(|range| FrameState::new(new_id(), batch, range));
         self.frames.splice(place..=place, halves);
         true
     }
