@@ -1,11 +1,12 @@
-//! The part that filter and output share: the pipeline, the policy that it applies, and
-//! the log lines about records that cannot be read.
+//! The part that filter and output share: the pipeline, the policy and the detections that
+//! it applies, and the log lines about records that cannot be read.
 
 use kube_audit_core::chunk::Sink;
 use kube_audit_core::options::CommonOptions;
 use kube_audit_core::pipeline::Pipeline;
 use kube_audit_core::stats::Stats;
 
+use super::detect_watch::DetectWatch;
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
 use super::{Metric, OptionError, Patterns, metrics};
@@ -14,6 +15,7 @@ use super::{Metric, OptionError, Patterns, metrics};
 pub struct Engine {
     pipeline: Pipeline,
     watch: Option<PolicyWatch>,
+    detect: Option<DetectWatch>,
     /// Chunks with bytes that are not a record.
     broken_chunks: u64,
     /// Bad records and chunks that were logged, and when the next line may follow.
@@ -22,7 +24,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the policy and compiles the patterns. `patterns` are the host's regular
+    /// Loads policy and detections, and compiles the patterns. `patterns` are the host's regular
     /// expressions, `None` if it was built without them.
     pub fn new(
         options: CommonOptions,
@@ -39,6 +41,11 @@ impl Engine {
                 (Some(watch), Some(ruleset))
             }
         };
+        let detect = options.detect.map(|detect| {
+            let interval = options.policy_reload;
+            DetectWatch::start(detect, interval, log)
+        });
+        let detect = detect.transpose()?;
         let random = || {
             let mut bytes = [0; 16];
             // Without a source of randomness a UUID cannot be unique; the record matters more.
@@ -47,9 +54,14 @@ impl Engine {
         };
         let mut pipeline = Pipeline::new(options.settings, ruleset, random);
         pipeline.set_conditions(conditions);
+        let detect = detect.map(|(watch, detector)| {
+            pipeline.set_detect(detector, watch.settings());
+            watch
+        });
         Ok(Engine {
             pipeline,
             watch,
+            detect,
             broken_chunks: 0,
             logged: 0,
             limit: LogLimit::default(),
@@ -68,9 +80,17 @@ impl Engine {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
             self.pipeline.set_ruleset(Some(ruleset));
         }
+        if let Some(detect) = &mut self.detect
+            && let Some(detector) = detect.changed(log, self.pipeline.stats())
+        {
+            self.pipeline.set_detector(detector);
+        }
         let result = self.pipeline.chunk(tag, chunk, sink);
         self.broken_chunks += u64::from(result.is_err());
         self.report_trouble(log);
+        if let Some(detect) = &mut self.detect {
+            detect.report_undecided(self.pipeline.stats(), log);
+        }
         result
     }
 

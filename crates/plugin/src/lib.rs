@@ -20,6 +20,7 @@
 mod batches;
 #[cfg(feature = "output")]
 mod delivery;
+mod detect_watch;
 mod engine;
 mod filter;
 mod log;
@@ -30,6 +31,7 @@ mod panics;
 mod policy_watch;
 #[cfg(test)]
 mod test;
+mod text_watch;
 
 pub use filter::Filter;
 pub use kube_audit_core::options::{HostSettings, HostTls, OptionError, Patterns, Properties};

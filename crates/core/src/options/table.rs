@@ -593,7 +593,7 @@ mod tests {
             (
                 Filter,
                 "Frobnicate",
-                "unknown option `Frobnicate`: known options are Allowlist_key, Event_Time",
+                "unknown option `Frobnicate`: known options are Allowlist_key, Detect,",
             ),
         ] {
             let error = lookup(section, name).unwrap_err().to_string();

@@ -317,9 +317,10 @@ impl Detector {
         let known = |id: &str| detections.iter().any(|detection| detection.id() == id);
         if let Some(id) = selection.ids().find(|id| !known(id)) {
             let ids = detections.iter().map(Detection::id);
+            let words = Severity::ALL.map(Severity::name).into_iter().chain(ids);
             return Err(SelectionError::Unknown {
                 id: id.to_owned(),
-                nearest: nearest(id, ids).map(str::to_owned),
+                nearest: nearest(id, words).map(str::to_owned),
             });
         }
         detections.retain(|detection| selection.has(detection.id(), detection.severity));
