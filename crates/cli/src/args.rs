@@ -83,13 +83,16 @@ pub struct Eval {
     pub events: Events,
 }
 
-/// Explains the decision of a policy on each event.
+/// Explains the decision of a policy on each event, and the answers of detections.
 ///
-/// Shows why earlier rules do not match, which rule decides, and what is cut.
+/// Shows why earlier rules do not match, which rule decides, and what is cut. With --detect
+/// it shows which detections fire, and which condition keeps the near ones from it.
 #[derive(Args, Debug)]
 pub struct Explain {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// Form of the answers: text, or one JSON object per line.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -104,11 +107,17 @@ pub struct Explain {
 pub struct Replay {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
+    /// Keep events with such a label although the policy drops them, as with the filter's
+    /// option `Detect_Keep`: on or a severity.
+    #[arg(long, value_name = "SEVERITY", requires = "detect")]
+    pub detect_keep: Option<String>,
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
     #[arg(long = "record", value_name = "KEY VALUE")]
     pub records: Vec<String>,
     /// Form of the output: the text of each event alone, or the whole record as JSON, as a
-    /// receiver gets it, which is the default with --record.
+    /// receiver gets it, which is the default with --record and --detect.
     #[arg(long = "output", value_enum)]
     pub form: Option<ReplayForm>,
     /// Write neither progress nor a summary.
@@ -185,6 +194,17 @@ impl PolicyArgs {
             Failure::Usage(format!("{command} needs --policy FILE or --preset NAME"))
         })
     }
+}
+
+/// Detections that a command works with.
+#[derive(Args, Debug)]
+pub struct DetectArgs {
+    /// Detections to enable, as with the filter's option `Detect`: on, a severity or ids.
+    #[arg(long, value_name = "DETECTIONS")]
+    pub detect: Option<String>,
+    /// File with own detections and exceptions, as with the filter's option `Detect_File`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "detect")]
+    pub detect_rules: Option<OsString>,
 }
 
 /// Files of events, and where answers go.

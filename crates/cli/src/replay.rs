@@ -14,7 +14,7 @@ use kube_audit_core::stats::{RuleStats, Stats};
 use super::args::{Events, Replay, ReplayForm};
 use super::output::Output;
 use super::policy::Choice;
-use super::{Exit, Failure, input};
+use super::{Exit, Failure, detect, input};
 
 /// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -22,6 +22,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 pub fn run(arguments: Replay) -> Result<Exit, Failure> {
     let Replay {
         policy,
+        detect,
+        detect_keep,
         records,
         form,
         quiet,
@@ -35,8 +37,9 @@ pub fn run(arguments: Replay) -> Result<Exit, Failure> {
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));
+    let detect = detect.load(detect_keep.as_deref())?;
     // Keys beside the event are seen in the record only.
-    let form = form.unwrap_or(match enrichment.is_empty() {
+    let form = form.unwrap_or(match enrichment.is_empty() && detect.is_none() {
         true => ReplayForm::Event,
         false => ReplayForm::Record,
     });
@@ -46,6 +49,9 @@ pub fn run(arguments: Replay) -> Result<Exit, Failure> {
     };
     // No option here asks for a UUID.
     let mut pipeline = Pipeline::new(settings, ruleset, || [0; 16]);
+    if let Some(detect) = detect {
+        pipeline.set_detect(detect.detector, detect.options.settings);
+    }
     let mut sink = LineSink::new(match form {
         ReplayForm::Event => LineForm::Event,
         ReplayForm::Record => LineForm::Record,
@@ -149,6 +155,7 @@ fn summary(stats: &Stats, policy: Option<&Policy>) -> String {
             ));
         }
     }
+    text.push_str(&detect::summary(stats));
     let share = percent(stats.bytes_out, stats.bytes_in);
     text.push_str(&format!(
         "{}\n{share:.1}% of the bytes of events are kept\n",

@@ -10,7 +10,7 @@ use crate::input::cri::Prefix;
 use crate::input::recognise::Content;
 use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
 use crate::stage::decide::Decide;
-use crate::stage::detect::Labels;
+use crate::stage::detect::{Detector, Explanation, Labels};
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::Stats;
 
@@ -114,6 +114,19 @@ pub fn examine(
         event.attributes(line, scratch, |attributes| {
             answer(evaluation, attributes, cuts);
         });
+        Ok(())
+    })
+}
+
+/// Explains for each event in a line which detections fire, and why near ones do not;
+/// `None` for an event that detections do not look at.
+pub fn explain_detections(
+    line: &[u8],
+    detector: &Detector,
+    mut answer: impl FnMut(Option<Vec<Explanation>>),
+) -> Result<(), NotEvaluated> {
+    for_each_event(line, |event, scratch| {
+        answer(detector.explain(Json(line), event, scratch));
         Ok(())
     })
 }

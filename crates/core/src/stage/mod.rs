@@ -25,7 +25,7 @@ pub(crate) mod explain;
 pub(crate) mod select;
 
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
-pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine};
+pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine, explain_detections};
 pub use select::{Condition, Effect, FieldPath, Pattern, Place};
 
 use crate::doc::edit::Edits;
