@@ -51,7 +51,8 @@ pub enum Command {
 /// Checks manifests of Kubermatic KKP, configurations of Fluent Bit and audit policies.
 ///
 /// The content decides on the kind of a file: a Cluster of KKP, a configuration of Fluent
-/// Bit (classic or YAML) or an audit policy. Each finding is one line,
+/// Bit (classic or YAML) or an audit policy. With --detect, a policy is taken for that of an
+/// API server, and detections that cannot see what they are about are findings. Each finding is one line,
 /// FILE:LINE:COLUMN: SEVERITY[CODE]: what was found and what would be right.
 #[derive(Args, Debug)]
 pub struct Check {
@@ -64,6 +65,8 @@ pub struct Check {
     /// Release of KKP that runs the configuration, such as 2.28.
     #[arg(long, value_name = "VERSION", default_value_t = Release::NEWEST)]
     pub kkp: Release,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// List all codes of findings.
     #[arg(long)]
     pub codes: bool,

@@ -95,6 +95,14 @@ macro_rules! kinds {
                 }
             }
 
+            /// Returns API group and name of the resource; of several groups the first one.
+            pub(super) fn address(self) -> (&'static [u8], &'static [u8]) {
+                const ADDRESSES: &[(Kind, &[u8], &[u8])] =
+                    &[$($((Kind::$kind, $group, $resource),)+)*];
+                let found = ADDRESSES.iter().find(|(kind, ..)| *kind == self);
+                found.map_or((b"", b""), |(_, group, resource)| (group, resource))
+            }
+
             /// Returns the name of the resource, without its API group.
             pub(super) const fn name(self) -> &'static str {
                 match self {

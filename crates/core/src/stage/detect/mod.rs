@@ -12,6 +12,7 @@
 mod body;
 mod catalog;
 mod condition;
+mod coverage;
 mod explain;
 mod file;
 mod kind;
@@ -31,6 +32,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 pub use catalog::{BUILTINS, Builtin};
+pub use coverage::{BlindSpot, Missed};
 pub use explain::{Explanation, Verdict};
 pub use file::{Detections, DetectionsError, Outcome, Problem};
 pub use label::{Detect, DetectSettings, LabelFormat, LabelShape};
