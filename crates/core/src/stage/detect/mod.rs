@@ -13,6 +13,8 @@ mod body;
 mod catalog;
 mod condition;
 mod coverage;
+#[cfg(test)]
+mod docs;
 mod explain;
 mod file;
 mod kind;
