@@ -271,14 +271,18 @@ impl Condition {
                 true => "no body".to_owned(),
                 false => "another body".to_owned(),
             },
-            Condition::Message(_)
-            | Condition::NotInformer
-            | Condition::PrivilegedImpersonation
-            | Condition::NotOwnNode
-            | Condition::ReadsCredentials
-            | Condition::Archives
-            | Condition::NotClusterInfo
-            | Condition::Approves => "another request".to_owned(),
+            Condition::PrivilegedImpersonation => {
+                let user = request.impersonated();
+                let name = user.map(|user| user.text_of("username").value());
+                format!("impersonated user {}", text(&name.unwrap_or_default()))
+            }
+            Condition::Message(_) => "another message".to_owned(),
+            Condition::NotInformer => "an informer".to_owned(),
+            Condition::NotOwnNode => "an impersonation bound to the own node".to_owned(),
+            // Commands may hold what is not to be shown.
+            Condition::ReadsCredentials | Condition::Archives => "another command".to_owned(),
+            Condition::NotClusterInfo => "a read of kube-public/cluster-info".to_owned(),
+            Condition::Approves => "no such approval".to_owned(),
         }
     }
 }
