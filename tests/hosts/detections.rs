@@ -126,7 +126,8 @@ fn options_as_kkp_writes_them() {
         let options = [
             ("Detect", "medium,-exec-into-pod"),
             ("Detect_Rules", rules),
-            ("Detect_Ignore_Users", "jörg, proxy"),
+            ("Detect_Ignore_Users", "nobody, proxy"),
+            ("Detect_Ignore_Groups", "system:unauthenticated"),
             ("Detect_Key", "ids"),
             ("Detect_Severity_Key", "severity"),
             ("Detect_Shape", "text"),
@@ -140,7 +141,7 @@ fn options_as_kkp_writes_them() {
         finished.assert_clean();
         let records = finished.records("out");
         assert!(!records.is_empty(), "{}\n{}", host.name(), finished.log);
-        let mut own = 0;
+        let (mut own, mut impersonated) = (0, 0);
         for record in records {
             let ids = record["ids"].as_str().unwrap();
             let severity = record["severity"].as_str().unwrap();
@@ -150,9 +151,11 @@ fn options_as_kkp_writes_them() {
             let event: Value = serde_json::from_str(record["log"].as_str().unwrap()).unwrap();
             assert_eq!(event["level"], "Metadata", "{record}");
             assert!(event.get("requestObject").is_none(), "{record}");
-            assert_ne!(event["user"]["username"], "proxy");
+            assert!(!ids.contains("anonymous-request-allowed"), "{record}");
+            // Nobody is ignored who impersonates.
+            impersonated += usize::from(event["user"]["username"] == "proxy");
         }
-        assert!(own > 0);
+        assert!(own > 0 && impersonated > 0, "{own} {impersonated}");
         finished.assert_log("events kept by a detection: ");
     });
 }
