@@ -85,17 +85,14 @@ pub fn words(explanation: &Explanation) -> String {
 pub fn summary(stats: &Stats) -> String {
     let mut text = String::new();
     let found = stats.detections.iter();
-    for counter in found.filter(|counter| counter.hits + counter.undecided > 0) {
+    for counter in found.filter(|counter| counter.hits.max(counter.undecided) > 0) {
         if text.is_empty() {
             text.push_str("detection                        severity      events  undecided\n");
         }
         let _ = writeln!(
             text,
             "{:<32} {:<9} {:>10} {:>10}",
-            counter.id,
-            counter.severity.name(),
-            counter.hits,
-            counter.undecided
+            counter.id, counter.severity, counter.hits, counter.undecided
         );
     }
     text

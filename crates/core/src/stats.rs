@@ -8,9 +8,6 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use crate::policy::Level;
-use crate::stage::detect::{Detection, Severity};
-
 /// What a pipeline has done since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -55,8 +52,8 @@ pub struct Stats {
 pub struct DetectionStats {
     /// Id of the detection.
     pub id: String,
-    /// Its severity at the start.
-    pub severity: Severity,
+    /// The name of its severity at the start.
+    pub severity: &'static str,
     /// The detection needs bodies, which may not be there.
     pub needs_body: bool,
     /// Events for which it fired.
@@ -90,17 +87,6 @@ impl Stats {
         self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
     }
 
-    /// Adds counters for detections, at 0.
-    pub fn add_detections(&mut self, detections: &[Detection]) {
-        let counters = detections.iter().map(|detection| DetectionStats {
-            id: detection.id().to_owned(),
-            severity: detection.severity(),
-            needs_body: detection.level() > Level::Metadata,
-            ..DetectionStats::default()
-        });
-        self.detections.extend(counters);
-    }
-
     /// Changes the counters of the detection at a place.
     pub fn detection(&mut self, place: usize, change: impl FnOnce(&mut DetectionStats)) {
         self.detections.get_mut(place).map(change);
@@ -110,8 +96,8 @@ impl Stats {
     pub fn summary(&self) -> String {
         let mut all = DetectionStats::default();
         for detection in &self.detections {
-            all.hits += detection.hits;
-            all.undecided += detection.undecided;
+            all.hits = all.hits.saturating_add(detection.hits);
+            all.undecided = all.undecided.saturating_add(detection.undecided);
         }
         let parts = [summary(&SERIES, self), summary(&DETECTION_SERIES, &all)];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
@@ -313,7 +299,7 @@ impl DetectionStats {
         let [hits, undecided] = &DETECTION_SERIES;
         let labels = [
             ("detection", Cow::Borrowed(&*self.id)),
-            ("severity", Cow::Borrowed(self.severity.name())),
+            ("severity", Cow::Borrowed(self.severity)),
         ];
         visit(hits, &labels);
         if self.needs_body {

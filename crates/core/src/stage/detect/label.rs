@@ -10,7 +10,7 @@ use crate::doc::msgpack::write_array_head;
 use crate::event::kube::Member;
 use crate::policy::Level;
 use crate::stage::{DroppedBy, Flow, Job};
-use crate::stats::Stats;
+use crate::stats::{DetectionStats, Stats};
 
 /// The stage: detections, and what is done with what they find.
 pub struct Detect {
@@ -70,7 +70,14 @@ impl Default for LabelFormat {
 impl Detect {
     /// Makes the stage, and a counter for each detection, at 0.
     pub fn new(detector: Arc<Detector>, settings: DetectSettings, stats: &mut Stats) -> Detect {
-        stats.add_detections(detector.detections());
+        let detections = detector.detections().iter();
+        let counters = detections.map(|detection| DetectionStats {
+            id: detection.id().to_owned(),
+            severity: detection.severity().name(),
+            needs_body: detection.level() > Level::Metadata,
+            ..DetectionStats::default()
+        });
+        stats.detections.extend(counters);
         let mut detect = Detect {
             detector: Arc::clone(&detector),
             settings,

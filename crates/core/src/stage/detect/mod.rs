@@ -65,7 +65,7 @@ pub struct Detection {
 #[derive(Debug)]
 enum Definition {
     Builtin(&'static Builtin),
-    Own(Own),
+    Own(Box<Own>),
 }
 
 impl Detection {
@@ -314,7 +314,7 @@ impl Detector {
         });
         let own = file.own.iter().map(|own| Detection {
             severity: own.severity,
-            definition: Definition::Own(own.clone()),
+            definition: Definition::Own(Box::new(own.clone())),
             except: own.except.clone(),
         });
         let mut detections: Vec<Detection> = builtins.chain(own).collect();

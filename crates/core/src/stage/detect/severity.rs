@@ -3,10 +3,9 @@
 use std::fmt;
 
 /// How much a detection matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// Worth counting.
-    #[default]
     Low,
     /// Worth looking at.
     Medium,
