@@ -49,6 +49,12 @@ impl<'a> Json<'a> {
 
     /// The end of the object or array that opens at `at`.
     fn container_end(self, at: usize) -> Result<usize, Malformed> {
+        // Common, and quicker seen than looked for.
+        if let Some([b'{', b'}'] | [b'[', b']']) =
+            self.0.get(at..).and_then(|rest| rest.first_chunk())
+        {
+            return Ok(at + 2);
+        }
         scan::container_end(self.0, at).ok_or(Malformed)
     }
 

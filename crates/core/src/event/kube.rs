@@ -436,10 +436,6 @@ impl<'v, 'a> Event<'v, 'a> {
     }
 
     /// Calls `use_attributes` with what the API server's evaluator saw of the request.
-    ///
-    /// The server decides before it fills empty fields of `objectRef` from the
-    /// request's body, so that in later stages name and namespace come from the
-    /// URL, as long as the URL and `objectRef` speak of the same thing.
     pub fn attributes<R>(
         &self,
         document: &'a [u8],
@@ -447,20 +443,35 @@ impl<'v, 'a> Event<'v, 'a> {
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
         self.logged_attributes(document, scratch, |logged| {
-            let Target::Resource(mut resource) = logged.target else {
-                return use_attributes(logged);
-            };
-            let path;
-            // These have no body to fill anything from; lists name objects by field selectors.
-            let reads = matches!(logged.verb, b"get" | b"list" | b"watch");
-            if !reads && self.stage() != Some(Stage::RequestReceived) {
-                path = path_of(self.text(Field::RequestUri));
-                undo_back_fill(&mut resource, &path, logged.verb);
-            }
-            use_attributes(&Attributes {
-                target: Target::Resource(resource),
-                ..*logged
-            })
+            self.decided_attributes(logged, use_attributes)
+        })
+    }
+
+    /// Calls `use_attributes` with what the API server's evaluator saw of a request that
+    /// was logged so.
+    ///
+    /// The server decides before it fills empty fields of `objectRef` from the
+    /// request's body, so that in later stages name and namespace come from the
+    /// URL, as long as the URL and `objectRef` speak of the same thing.
+    #[inline]
+    pub fn decided_attributes<R>(
+        &self,
+        logged: &Attributes<'_>,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
+        let Target::Resource(mut resource) = logged.target else {
+            return use_attributes(logged);
+        };
+        let path;
+        // These have no body to fill anything from; lists name objects by field selectors.
+        let reads = matches!(logged.verb, b"get" | b"list" | b"watch");
+        if !reads && self.stage() != Some(Stage::RequestReceived) {
+            path = path_of(self.text(Field::RequestUri));
+            undo_back_fill(&mut resource, &path, logged.verb);
+        }
+        use_attributes(&Attributes {
+            target: Target::Resource(resource),
+            ..*logged
         })
     }
 

@@ -97,11 +97,7 @@ impl Stages {
     pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
         job.stats.events += 1;
         job.stats.bytes_in += job.event.range().len() as u64;
-        let decided = self.decide.apply(job);
-        let mut flow = decided;
-        if let Some(detect) = &self.detect {
-            flow = detect.apply(job, flow);
-        }
+        let (decided, mut flow) = self.judge(job);
         let kept_by_detection = flow != decided;
         if flow == Flow::Continue {
             flow = self.select.apply(job);
@@ -115,5 +111,22 @@ impl Stages {
             Flow::Drop(DroppedBy::Condition) => job.stats.excluded_events += 1,
         }
         Ok(flow)
+    }
+
+    /// Asks policy and detections, which see the same request. The first answer is the
+    /// policy's, the second one what detections make of it.
+    #[inline]
+    fn judge<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> (Flow, Flow) {
+        if self.decide.ruleset.is_none() && self.detect.is_none() {
+            return (Flow::Continue, Flow::Continue);
+        }
+        let (document, event, scratch) = (job.doc.bytes(), job.event, job.scratch);
+        event.logged_attributes(document, scratch, |logged| {
+            let decided = self.decide.apply(job, logged);
+            match &self.detect {
+                Some(detect) => (decided, detect.apply(job, logged, decided)),
+                None => (decided, decided),
+            }
+        })
     }
 }

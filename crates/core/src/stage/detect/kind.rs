@@ -72,6 +72,28 @@ impl Subresource {
     }
 }
 
+impl Verb {
+    /// How many variants there are.
+    pub(super) const COUNT: usize = Verb::Other as usize + 1;
+
+    /// All variants.
+    pub(super) const ALL: [Verb; Verb::COUNT] = {
+        use Verb::*;
+        [
+            Get,
+            List,
+            Watch,
+            Create,
+            Update,
+            Patch,
+            Delete,
+            DeleteCollection,
+            Proxy,
+            Other,
+        ]
+    };
+}
+
 /// Declares the kinds of resources with the API groups and names that they have.
 macro_rules! kinds {
     ($($kind:ident = $text:literal [$($group:literal / $resource:literal),+],)*) => {

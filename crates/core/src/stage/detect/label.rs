@@ -8,7 +8,7 @@ use crate::doc::Doc;
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::msgpack::write_array_head;
 use crate::event::kube::Member;
-use crate::policy::Level;
+use crate::policy::{Attributes, Level};
 use crate::stage::{DroppedBy, Flow, Job};
 use crate::stats::{DetectionStats, Stats};
 
@@ -108,10 +108,16 @@ impl Detect {
     /// Labels an event, whatever becomes of it; answers `Continue` for one that is to stay
     /// although the policy drops it.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>, flow: Flow) -> Flow {
+    pub fn apply<'a, D: Doc<'a>>(
+        &self,
+        job: &mut Job<'_, 'a, D>,
+        logged: &Attributes<'_>,
+        flow: Flow,
+    ) -> Flow {
         let labels = &mut *job.labels;
+        let members = &job.scratch.members;
         self.detector
-            .evaluate(job.doc, job.event, job.scratch, labels);
+            .evaluate(job.doc, job.event, members, logged, labels);
         if labels.found_nothing() {
             return flow;
         }

@@ -50,8 +50,8 @@ use request::Request;
 use uri::UriBuffer;
 
 use crate::doc::Doc;
-use crate::event::kube::{Event, Scratch};
-use crate::policy::{Level, Selectors, Stage};
+use crate::event::kube::{Event, Member};
+use crate::policy::{Attributes, Level, Selectors, Stage};
 use crate::text::suggest::nearest;
 
 /// An enabled detection.
@@ -162,6 +162,8 @@ pub struct Detector {
 struct Index {
     /// By kind and subresource of the request.
     targets: Vec<[u64; Subresource::COUNT]>,
+    /// By verb: those that have a case for it.
+    verbs: [u64; Verb::COUNT],
     codes: Vec<(i64, u64)>,
     delete_collection: u64,
     anonymous: u64,
@@ -172,6 +174,7 @@ impl Index {
     fn new(builtins: impl Iterator<Item = &'static Builtin>) -> Index {
         let mut index = Index {
             targets: vec![[0; Subresource::COUNT]; Kind::COUNT],
+            verbs: [0; Verb::COUNT],
             codes: Vec::new(),
             delete_collection: 0,
             anonymous: 0,
@@ -180,6 +183,13 @@ impl Index {
         for (builtin, bit) in builtins.zip(bits()) {
             for case in builtin.cases {
                 index.add(&case.trigger, bit);
+                for verb in Verb::ALL {
+                    if let Some(set) = index.verbs.get_mut(verb as usize)
+                        && case.admits(verb)
+                    {
+                        *set |= bit;
+                    }
+                }
             }
         }
         index
@@ -237,7 +247,8 @@ impl Index {
         if self.impersonation != 0 && request.impersonated().is_some() {
             candidates |= self.impersonation;
         }
-        candidates
+        let verb = self.verbs.get(request.verb as usize);
+        candidates & verb.copied().unwrap_or_default()
     }
 }
 
@@ -376,52 +387,53 @@ impl Detector {
         self.detections.get(place)
     }
 
-    /// Finds the detections that fire for an event, which was read with its user and object.
+    /// Finds the detections that fire for an event with these top-level members, whose
+    /// request was logged so.
     ///
     /// Allocates only for an event that gets a label, or whose strings have escapes.
+    #[inline]
     pub fn evaluate<'a, D: Doc<'a>>(
         &self,
         doc: D,
         event: Event<'_, 'a>,
-        scratch: &Scratch,
+        members: &[Member],
+        logged: &Attributes<'_>,
         labels: &mut Labels,
     ) {
         labels.clear();
+        // About half of all events: done with a look at the stage.
+        if matches!(event.stage(), Some(Stage::RequestReceived) | None) {
+            return;
+        }
+        let request = Request::new(doc, event, members, logged);
+        let candidates = self.index.candidates(&request);
+        if candidates != 0 || !self.own.is_empty() {
+            self.look(request, candidates, labels);
+        }
+    }
+
+    /// Asks the candidates, if the event tells how its request ended.
+    #[inline(never)]
+    fn look<'r, 'a: 'r, D: Doc<'a>>(
+        &self,
+        mut request: Request<'r, 'a, D>,
+        candidates: u64,
+        labels: &'r mut Labels,
+    ) {
         let Labels {
             hits,
             undecided,
             uri,
         } = labels;
-        self.look(doc, event, scratch, uri, |request, candidates| {
-            self.judge(request, candidates, hits, undecided);
-        });
-    }
-
-    /// Calls `use_request` for an event that tells how a request ended and has candidates
-    /// among the built-in detections, or may have one among own ones.
-    fn look<'a, D: Doc<'a>>(
-        &self,
-        doc: D,
-        event: Event<'_, 'a>,
-        scratch: &Scratch,
-        uri: &mut UriBuffer,
-        use_request: impl FnOnce(&Request<'_, 'a, D>, u64),
-    ) {
-        // About half of all events: done with a look at the stage.
-        if matches!(event.stage(), Some(Stage::RequestReceived) | None) {
+        let counts = self.settings.long_running;
+        // Without a resource the path tells whether the request is long-running.
+        if request.has_resource() && !request.is_outcome(counts) {
             return;
         }
-        event.logged_attributes(doc.bytes(), scratch, |logged| {
-            let mut request = Request::new(doc, event, &scratch.members, logged);
-            let candidates = self.index.candidates(&request);
-            if candidates == 0 && self.own.is_empty() {
-                return;
-            }
-            request.read_uri(uri);
-            if request.is_outcome(self.settings.long_running) {
-                use_request(&request, candidates);
-            }
-        });
+        request.read_uri(uri);
+        if request.has_resource() || request.is_outcome(counts) {
+            self.judge(&request, candidates, hits, undecided);
+        }
     }
 
     fn judge<'r, 'a: 'r, D: Doc<'a>>(
@@ -521,6 +533,15 @@ impl Outcome {
 }
 
 impl Case {
+    /// Says whether requests with a verb may meet the conditions.
+    fn admits(&self, verb: Verb) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Verb(verbs) => verbs.contains(&verb),
+            Condition::Created => matches!(verb, Verb::Create | Verb::Patch),
+            _ => true,
+        })
+    }
+
     fn answer<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Answer {
         if !self.trigger.is_met(request) {
             return Answer::Silent;

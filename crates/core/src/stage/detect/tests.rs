@@ -11,7 +11,7 @@ use crate::doc::Doc;
 use crate::doc::convert::json_to_msgpack;
 use crate::doc::json::Json;
 use crate::doc::msgpack::Msgpack;
-use crate::event::kube::MapView;
+use crate::event::kube::{MapView, Scratch};
 use crate::pipeline::{OutputShape, Pipeline, Settings};
 use crate::policy::{Policy, Ruleset, Syntax};
 use crate::stage::{Condition, Effect, Pattern};
@@ -22,7 +22,10 @@ type Found = (Vec<String>, Vec<String>);
 fn found<'a, D: Doc<'a>>(detector: &Detector, doc: D, labels: &mut Labels) -> Found {
     let (mut view, mut scratch) = (MapView::default(), Scratch::default());
     view.read(doc, 0, &mut scratch).unwrap();
-    detector.evaluate(doc, view.item_of_list(None), &scratch, labels);
+    let event = view.item_of_list(None);
+    event.logged_attributes(doc.bytes(), &scratch, |logged| {
+        detector.evaluate(doc, event, &scratch.members, logged, labels);
+    });
     let id = |place| detector.detection(place).unwrap().id().to_owned();
     (
         labels.hits().map(id).collect(),
