@@ -52,7 +52,8 @@ pub(crate) enum Command {
 /// Checks manifests of Kubermatic KKP, configurations of Fluent Bit and audit policies.
 ///
 /// The content decides on the kind of a file: a Cluster of KKP, a configuration of Fluent
-/// Bit (classic or YAML) or an audit policy. Each finding is one line,
+/// Bit (classic or YAML) or an audit policy. With --detect, a policy is taken for that of an
+/// API server, and detections that cannot see what they are about are findings. Each finding is one line,
 /// FILE:LINE:COLUMN: SEVERITY[CODE]: what was found and what would be right.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
@@ -65,6 +66,8 @@ pub(crate) struct Check {
     /// Release of KKP that runs the configuration, such as 2.28.
     #[arg(long, value_name = "VERSION", default_value_t = Release::NEWEST)]
     pub kkp: Release,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// List all codes of findings.
     #[arg(long)]
     pub codes: bool,
@@ -84,14 +87,17 @@ pub(crate) struct Eval {
     pub events: Events,
 }
 
-/// Explains the decision of a policy on each event.
+/// Explains the decision of a policy on each event, and the answers of detections.
 ///
 /// Shows why earlier rules do not match, which rule decides, what is cut, and what is
-/// redacted and why.
+/// redacted and why. With --detect it shows which detections fire, and which condition keeps
+/// the near ones from it.
 #[derive(Args, Debug)]
 pub(crate) struct Explain {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// Form of the answers: text, or one JSON object per line.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -156,13 +162,19 @@ impl RedactionArgs {
 pub(crate) struct Replay {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
+    /// Keep events with such a label although the policy drops them, as with the filter's
+    /// option `Detect_Keep`: on or a severity.
+    #[arg(long, value_name = "SEVERITY", requires = "detect")]
+    pub detect_keep: Option<String>,
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
     #[arg(long = "record", value_name = "KEY VALUE")]
     pub records: Vec<String>,
     #[command(flatten)]
     pub redaction: RedactionArgs,
     /// Form of the output: the text of each event alone, or the whole record as JSON, as a
-    /// receiver gets it, which is the default with --record.
+    /// receiver gets it, which is the default with --record and --detect.
     #[arg(long = "output", value_enum)]
     pub form: Option<ReplayForm>,
     /// Write neither progress nor a summary.
@@ -239,6 +251,17 @@ impl PolicyArgs {
             Failure::Usage(format!("{command} needs --policy FILE or --preset NAME"))
         })
     }
+}
+
+/// Detections that a command works with.
+#[derive(Args, Debug)]
+pub(crate) struct DetectArgs {
+    /// Detections to enable, as with the filter's option `Detect`: on, a severity or ids.
+    #[arg(long, value_name = "DETECTIONS")]
+    pub detect: Option<String>,
+    /// File with own detections and exceptions, as with the filter's option `Detect_File`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "detect")]
+    pub detect_rules: Option<OsString>,
 }
 
 /// Files of events, and where answers go.

@@ -21,6 +21,7 @@
 
 mod args;
 mod check;
+mod detect;
 mod document;
 mod eval;
 mod explain;

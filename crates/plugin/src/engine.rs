@@ -1,5 +1,5 @@
-//! The part that filter and output share: the pipeline, the policy that it applies, and
-//! the log lines about records that cannot be read.
+//! The part that filter and output share: the pipeline, the policy and the detections that
+//! it applies, and the log lines about records that cannot be read.
 
 use std::borrow::Cow;
 
@@ -8,6 +8,7 @@ use kube_audit_core::options::CommonOptions;
 use kube_audit_core::pipeline::Pipeline;
 use kube_audit_core::stats::Stats;
 
+use super::detect_watch::DetectWatch;
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
 use super::{Metric, MetricKind, OptionError, Patterns, metrics};
@@ -18,6 +19,7 @@ pub(crate) struct Engine {
     watch: Option<PolicyWatch>,
     /// The places of `Redact_Path`, as labels.
     places: Vec<String>,
+    detect: Option<DetectWatch>,
     /// Chunks with bytes that are not a record.
     broken_chunks: u64,
     /// Bad records and chunks that were logged, and when the next line may follow.
@@ -26,7 +28,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Loads the policy and compiles the patterns. `patterns` are the host's regular
+    /// Loads policy and detections, and compiles the patterns. `patterns` are the host's regular
     /// expressions, `None` if it was built without them.
     pub(crate) fn new(
         options: CommonOptions,
@@ -43,6 +45,11 @@ impl Engine {
                 (Some(watch), Some(ruleset))
             }
         };
+        let detect = options.detect.map(|detect| {
+            let interval = options.policy_reload;
+            DetectWatch::start(detect, interval, log)
+        });
+        let detect = detect.transpose()?;
         let random = || {
             let mut bytes = [0; 16];
             // Without a source of randomness a UUID cannot be unique; the record matters more.
@@ -55,10 +62,15 @@ impl Engine {
         let places = options.redaction.paths.iter();
         let places = places.map(ToString::to_string).collect();
         pipeline.set_redaction(Some(options.redaction));
+        let detect = detect.map(|(watch, detector)| {
+            pipeline.set_detect(detector, watch.settings());
+            watch
+        });
         Ok(Engine {
             pipeline,
             watch,
             places,
+            detect,
             broken_chunks: 0,
             logged: 0,
             limit: LogLimit::default(),
@@ -77,11 +89,19 @@ impl Engine {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
             self.pipeline.set_ruleset(Some(ruleset));
         }
+        if let Some(detect) = &mut self.detect
+            && let Some(detector) = detect.changed(log, self.pipeline.stats())
+        {
+            self.pipeline.set_detector(detector);
+        }
         let result = self.pipeline.chunk(tag, chunk, sink);
         if result.is_err() {
             self.broken_chunks = self.broken_chunks.saturating_add(1);
         }
         self.report_trouble(log);
+        if let Some(detect) = &mut self.detect {
+            detect.report_undecided(self.pipeline.stats(), log);
+        }
         result
     }
 

@@ -1,9 +1,10 @@
 //! What an instance would say of its options when it starts, without starting it.
 
 use kube_audit_core::options::{
-    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, table,
+    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, TextSource, table,
 };
 use kube_audit_core::policy::{Policy, Syntax};
+use kube_audit_core::stage::detect::Detections;
 use kube_audit_forward::options::{ForwardOptions, Remark};
 
 /// The outcome for a section whose options are right.
@@ -30,8 +31,15 @@ pub(super) fn check(kind: SectionKind, properties: &Properties) -> Result<Checke
         option,
         text: format!("`{option}`: {text}"),
     }));
+    if let Some(detect) = &common.detect
+        && let Some(TextSource::Inline(text)) = &detect.rules
+    {
+        let rules = Detections::parse(table::DETECT_RULES.name, text.as_bytes())
+            .map_err(|error| OptionError::caused_by(table::DETECT_RULES, error))?;
+        detect.compile(&rules)?;
+    }
     let inline_policy = match common.policy {
-        Some(PolicySource::Inline(text)) => {
+        Some(PolicySource::Text(TextSource::Inline(text))) => {
             Policy::parse(table::POLICY.name, text.as_bytes(), Syntax::Inline)
                 .map_err(|error| OptionError::caused_by(table::POLICY, error))?;
             Some(text)

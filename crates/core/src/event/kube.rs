@@ -464,6 +464,11 @@ impl<'v, 'a> Event<'v, 'a> {
         self.text(Field::RequestReceivedTimestamp)
     }
 
+    /// `requestURI`, if the event has one.
+    pub fn request_uri(&self) -> Option<Text<'a>> {
+        self.text(Field::RequestUri)
+    }
+
     /// Returns whether the request is a patch, whose body is not an object of its own.
     pub fn is_patch(&self) -> bool {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
@@ -518,11 +523,48 @@ impl<'v, 'a> Event<'v, 'a> {
     }
 
     /// Calls `use_attributes` with what the API server's evaluator saw of the request.
+    pub fn attributes<R>(
+        &self,
+        document: &'a [u8],
+        scratch: &Scratch,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
+        self.logged_attributes(document, scratch, |logged| {
+            self.decided_attributes(logged, use_attributes)
+        })
+    }
+
+    /// Calls `use_attributes` with what the API server's evaluator saw of a request that
+    /// was logged so.
     ///
     /// The server decides before it fills empty fields of `objectRef` from the
     /// request's body, so that in later stages name and namespace come from the
     /// URL, as long as the URL and `objectRef` speak of the same thing.
-    pub fn attributes<R>(
+    #[inline]
+    pub fn decided_attributes<R>(
+        &self,
+        logged: &Attributes<'_>,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
+        let Target::Resource(mut resource) = logged.target else {
+            return use_attributes(logged);
+        };
+        let path;
+        // These have no body to fill anything from; lists name objects by field selectors.
+        let reads = matches!(logged.verb, b"get" | b"list" | b"watch");
+        if !reads && self.stage() != Some(Stage::RequestReceived) {
+            path = path_of(self.text(Field::RequestUri));
+            undo_back_fill(&mut resource, &path, logged.verb);
+        }
+        use_attributes(&Attributes {
+            target: Target::Resource(resource),
+            ..*logged
+        })
+    }
+
+    /// Calls `use_attributes` with the request as it was logged: namespace and name may
+    /// come from the request's body.
+    pub fn logged_attributes<R>(
         &self,
         document: &'a [u8],
         scratch: &Scratch,
@@ -585,20 +627,11 @@ impl<'v, 'a> Event<'v, 'a> {
             namespace: &logged.namespace,
             name: &logged.name,
         };
-        // v1alpha1 has the group in front of the version.
-        if self
-            .text(Field::ApiVersion)
-            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
-            && let Some(slash) = memchr::memrchr(b'/', &version)
-        {
-            resource.group = version.get(..slash).unwrap_or_default();
-        }
-        let path;
-        // These have no body to fill anything from; lists name objects by field selectors.
-        let reads = matches!(&*verb, b"get" | b"list" | b"watch");
-        if !reads && self.stage() != Some(Stage::RequestReceived) {
-            path = path_of(self.text(Field::RequestUri));
-            undo_back_fill(&mut resource, &path, &verb);
+        // v1alpha1 has the group in front of the version, and knows no other place for it.
+        let alpha = |version: Text<'_>| version.is(b"audit.k8s.io/v1alpha1");
+        if self.text(Field::ApiVersion).is_some_and(alpha) {
+            let group = memchr::memrchr(b'/', &version).and_then(|slash| version.get(..slash));
+            resource.group = group.unwrap_or_default();
         }
         use_attributes(&Attributes {
             user,

@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 
 use crate::pipeline::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
+use crate::stage::detect::{LabelShape, LongRunning, Severity};
 use crate::text::suggest::nearest;
 
 use super::choice::words;
@@ -253,7 +254,8 @@ options! {
     POLICY_ENV = OptionDef::new("Policy_Env", BOTH, Text("VARIABLE"));
     /// The policy itself, as JSON or in YAML's flow style; `apiVersion` may be left out.
     POLICY = OptionDef::new("Policy", BOTH, Text("TEXT | base64url:TEXT")).may_hold_secret().entities(Undo);
-    /// Time between two looks at `Policy_File`; a change is taken when two looks find the same file.
+    /// Time between two looks at `Policy_File` and `Detect_File`; a change is taken when two
+    /// looks find the same file.
     POLICY_RELOAD = OptionDef::new("Policy_Reload", BOTH, DurationOrOff).default("30s");
 
     // Reading and writing records.
@@ -313,6 +315,38 @@ options! {
     REGEX = OptionDef::new("Regex", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
     /// Drops events and records that match any `Exclude`; otherwise like `Regex`.
     EXCLUDE = OptionDef::new("Exclude", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
+
+    // Detections.
+
+    /// Labels events that matter, before the policy drops or cuts them: `on` for all
+    /// detections, a severity (low, medium, high, critical) for those of it and above, ids.
+    /// `-ID` and `-SEVERITY` take out. Words are separated by commas or blanks and count from
+    /// left to right: `medium,secret-read,-bulk-delete`. See `detections.md`.
+    DETECT = OptionDef::new("Detect", BOTH, Text("off | on | SEVERITY | ID | -ID, …")).default("off");
+    /// A YAML or JSON file with own detections, other severities and exceptions. It is read
+    /// again when it changes; a bad one leaves the last good one in force.
+    DETECT_FILE = OptionDef::new("Detect_File", BOTH, Text("PATH"));
+    /// An environment variable that holds the same: as `Detect_Rules` takes it.
+    DETECT_ENV = OptionDef::new("Detect_Env", BOTH, Text("VARIABLE"));
+    /// The same itself, as JSON or in YAML's flow style.
+    DETECT_RULES = OptionDef::new("Detect_Rules", BOTH, Text("TEXT | base64url:TEXT")).entities(Undo);
+    /// Users whose requests get no label, unless they impersonate somebody.
+    DETECT_IGNORE_USERS = OptionDef::new("Detect_Ignore_Users", BOTH, Text("NAME, NAME…"));
+    /// Groups whose members' requests get no label, unless they impersonate somebody. The
+    /// service accounts of a namespace are in `system:serviceaccounts:NAMESPACE`.
+    DETECT_IGNORE_GROUPS = OptionDef::new("Detect_Ignore_Groups", BOTH, Text("NAME, NAME…"));
+    /// The record's key for the ids of the detections. A record that has it keeps it.
+    DETECT_KEY = OptionDef::new("Detect_Key", BOTH, Text("KEY")).default("kube_audit_detections");
+    /// The record's key for the highest severity. A record that has it keeps it.
+    DETECT_SEVERITY_KEY = OptionDef::new("Detect_Severity_Key", BOTH, Text("KEY")).default("kube_audit_severity");
+    /// Ids as an array, or as one text with commas for what does not look into arrays.
+    DETECT_SHAPE = OptionDef::new("Detect_Shape", BOTH, Choice(words::<LabelShape>)).default("array");
+    /// Keeps events with such a label although the policy drops them, at level `Metadata`.
+    /// `Regex` and `Exclude` still count.
+    DETECT_KEEP = OptionDef::new("Detect_Keep", BOTH, Choice(words::<Option<Severity>>)).default("off");
+    /// The event of a long-running request that is labelled: the first one with an outcome,
+    /// or `complete` for servers that omit the stage `ResponseStarted`.
+    DETECT_STAGE = OptionDef::new("Detect_Stage", BOTH, Choice(words::<LongRunning>)).default("first");
 
     // Enrichment.
 
@@ -589,7 +623,7 @@ mod tests {
             (
                 Filter,
                 "Frobnicate",
-                "unknown option `Frobnicate`: known options are Allowlist_key, Event_Time",
+                "unknown option `Frobnicate`: known options are Allowlist_key, Detect,",
             ),
         ] {
             let error = lookup(section, name).unwrap_err().to_string();

@@ -15,6 +15,7 @@ use crate::input::cri::Stream;
 use crate::input::recognise::{Carrier, Content, Line, LinePlace, Prefixes};
 use crate::policy::Ruleset;
 use crate::stage::Condition;
+use crate::stage::detect::{DetectSettings, Detector};
 use crate::stage::enrich::Enrich;
 use crate::stage::redact::{self, Redaction};
 use crate::stats::{self, Stats};
@@ -87,10 +88,23 @@ impl Pipeline {
         self.writer.stages.redact.as_ref()
     }
 
+    /// Makes detections look at every event. To be called once, before the first chunk.
+    pub fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.writer.set_detect(detector, settings);
+        self.outline_views();
+    }
+
+    /// Puts other detections in force, if there are any. Those that were not there from
+    /// the start have no counters.
+    pub fn set_detector(&mut self, detector: Arc<Detector>) {
+        self.writer.set_detector(detector);
+    }
+
     /// Leaves user and object of events unread if no stage asks for them.
     fn outline_views(&mut self) {
         let stages = &self.writer.stages;
-        let outline = stages.decide.ruleset.is_none() && stages.redact.is_none();
+        let outline =
+            stages.decide.ruleset.is_none() && stages.detect.is_none() && stages.redact.is_none();
         let Views { record, text, item } = &mut self.views;
         for scratch in [record, text, item] {
             scratch.outline = outline;

@@ -14,6 +14,7 @@ use crate::event::kube::{Event, Field, MapView, Member, Scratch};
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
 use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
+use crate::stage::detect::{Detect, DetectSettings, Detector, Labels};
 use crate::stage::enrich::Enrich;
 use crate::stage::redact::{MARK, unreadable};
 use crate::stage::select::{Subject, Whole};
@@ -30,6 +31,8 @@ pub(super) struct Writer {
     event_edits: Edits,
     /// Edits of the record around the event, or of a body that was built.
     record_edits: Edits,
+    /// Labels of the event that is being written; none at any other time.
+    labels: Labels,
     built: Built,
 }
 
@@ -92,6 +95,7 @@ impl Writer {
             enrich,
             event_edits: Edits::default(),
             record_edits: Edits::default(),
+            labels: Labels::default(),
             built: Built::default(),
         }
     }
@@ -104,6 +108,18 @@ impl Writer {
         }
         self.built.scratch.outline = true;
         self.stages.decide.ruleset = ruleset;
+    }
+
+    /// Makes detections look at every event; each has its counters from then on.
+    pub(super) fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.stages.detect = Some(Detect::new(detector, settings, &mut self.stats));
+    }
+
+    /// Puts other detections in force, if there are any.
+    pub(super) fn set_detector(&mut self, detector: Arc<Detector>) {
+        if let Some(detect) = &mut self.stages.detect {
+            detect.set_detector(detector, &self.stats);
+        }
     }
 
     /// Handles a record whose text may hold events.
@@ -200,7 +216,23 @@ impl Writer {
     }
 
     /// Takes an event through the stages and writes what is left of it.
+    #[inline]
     fn event<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        event: Event<'_, 'a>,
+        scratch: &Scratch,
+        extent: Extent,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let done = self.staged(place, doc, event, scratch, extent, sink);
+        // What is written next may not be an event.
+        self.labels.clear();
+        done
+    }
+
+    fn staged<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -220,6 +252,7 @@ impl Writer {
             },
             decision: None,
             edits: &mut self.event_edits,
+            labels: &mut self.labels,
             stats: &mut self.stats,
         };
         let flow = self.stages.apply(&mut job)?;
@@ -238,15 +271,12 @@ impl Writer {
                 };
                 let (enrich, stats) = (&mut self.enrich, &mut self.stats);
                 let edits = &mut self.event_edits;
-                finish(
-                    enrich,
-                    stats,
-                    place,
-                    body,
-                    edits,
-                    Written { time, extent },
-                    sink,
-                )?;
+                let written = Written {
+                    time,
+                    extent,
+                    label: Label::of(&self.stages, &self.labels),
+                };
+                finish(enrich, stats, place, body, edits, written, sink)?;
             }
             (Carrier::Map, OutputShape::Json) => {
                 self.event_edits.settle(doc);
@@ -326,6 +356,8 @@ impl Writer {
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
         let Writer {
+            stages,
+            labels,
             enrich,
             stats,
             record_edits: edits,
@@ -341,16 +373,12 @@ impl Writer {
             members: &scratch.members,
         };
         edits.clear();
-        let extent = Extent::Item;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent: Extent::Item,
+            label: Label::of(stages, labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Writes the record with the edits that have been asked for.
@@ -368,15 +396,12 @@ impl Writer {
         };
         let (enrich, stats) = (&mut self.enrich, &mut self.stats);
         let edits = &mut self.record_edits;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent,
+            label: Label::of(&self.stages, &self.labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Handles an item of a list that cannot be read, or not be written in the form that
@@ -687,14 +712,29 @@ fn embed_changed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mu
 
 /// The way in which a record is written.
 #[derive(Clone, Copy)]
-struct Written {
+struct Written<'w> {
     /// New time of the record, if it changes.
     time: Option<EventTime>,
     extent: Extent,
+    label: Option<Label<'w>>,
 }
 
-/// The one way out: enriches a body whose other edits have been asked for, and hands it to
-/// the sink.
+/// The labels of a record, and the stage that writes them.
+#[derive(Clone, Copy)]
+struct Label<'w> {
+    detect: &'w Detect,
+    labels: &'w Labels,
+}
+
+impl<'w> Label<'w> {
+    fn of(stages: &'w Stages, labels: &'w Labels) -> Option<Label<'w>> {
+        let detect = stages.detect.as_ref()?;
+        Some(Label { detect, labels })
+    }
+}
+
+/// The one way out: enriches and labels a body whose other edits have been asked for, and
+/// hands it to the sink.
 #[inline]
 fn finish<'a, D: Doc<'a>>(
     enrich: &mut Enrich,
@@ -702,13 +742,20 @@ fn finish<'a, D: Doc<'a>>(
     place: &Place<'_>,
     body: Body<'_, 'a, D>,
     edits: &mut Edits,
-    written: Written,
+    written: Written<'_>,
     sink: &mut impl Sink,
 ) -> Result<(), Malformed> {
     let Body { doc, map, members } = body;
-    let Written { time, extent } = written;
+    let Written {
+        time,
+        extent,
+        label,
+    } = written;
     let range = map.at..map.end;
     enrich.apply(doc, range.clone(), members, edits)?;
+    if let Some(Label { detect, labels }) = label {
+        detect.write(labels, doc, range.clone(), members, edits);
+    }
     let plan = edits.settle(doc);
     let is_emptied = || {
         let left = members
@@ -738,11 +785,12 @@ fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision
         stats::count_bytes(&mut stats.level_bytes, plan.bytes(Cause::Level).removed);
         stats::count_bytes(&mut stats.managed_fields_bytes, managed);
     }
-    let enriched = plan.bytes(Cause::Enrich);
+    let (enriched, labels) = (plan.bytes(Cause::Enrich), plan.bytes(Cause::Detect));
     let length = plan
         .length_of(event.range().len())
         .saturating_add(enriched.removed)
-        .saturating_sub(enriched.added);
+        .saturating_sub(enriched.added)
+        .saturating_sub(labels.added);
     stats::count_bytes(&mut stats.bytes_out, length);
     if let Some(rule) = decision.and_then(|decision| stats.rule(decision.rule)) {
         stats::count_bytes(&mut rule.bytes_out, length);
