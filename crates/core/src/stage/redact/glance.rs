@@ -9,6 +9,8 @@
 //! looked up in two tables of 16 entries, of which each has a bit for each of eight groups
 //! of pairs.
 
+use std::ops::Shr as _;
+
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x32};
 
@@ -50,6 +52,12 @@ type Table = [u8; BLOCK];
 /// Tables for the first and the second letter of a pair: low halves, high halves.
 static TABLES: [[Table; 2]; 2] = tables();
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "evaluated at compile time: an error stops the build"
+)]
 const fn tables() -> [[Table; 2]; 2] {
     let mut tables = [[[0; BLOCK]; 2]; 2];
     let mut group = 0;
@@ -112,8 +120,10 @@ fn find_pairs_with<S: Simd>(
     let second_high = u8x32::from_slice(simd, second_high);
     let groups = u8x32::splat(simd, groups);
     let mut padded = [0; BLOCK + 1];
+    // No pair begins at the last byte.
+    let last = text.len().saturating_sub(1);
     let mut start = 0;
-    while start + 1 < text.len() {
+    while start < last {
         let block = match text.get(start..).and_then(<[u8]>::first_chunk) {
             Some(block) => block,
             None => {
@@ -130,19 +140,20 @@ fn find_pairs_with<S: Simd>(
         let next: &[u8; BLOCK] = next;
         let (here, next) = (u8x32::from_slice(simd, here), u8x32::from_slice(simd, next));
         let found = first_low.swizzle_dyn_within_blocks(here & 0xf)
-            & first_high.swizzle_dyn_within_blocks(here >> 4)
+            & first_high.swizzle_dyn_within_blocks(here.shr(4))
             & second_low.swizzle_dyn_within_blocks(next & 0xf)
-            & second_high.swizzle_dyn_within_blocks(next >> 4)
+            & second_high.swizzle_dyn_within_blocks(next.shr(4))
             & groups;
         let mut left = !found.simd_eq(0).to_bitmask();
         left &= u64::from(u32::MAX);
         while left != 0 {
-            if check(start + left.trailing_zeros() as usize) {
+            let place = usize::try_from(left.trailing_zeros()).unwrap_or(BLOCK);
+            if check(start.saturating_add(place)) {
                 return true;
             }
-            left &= left - 1;
+            left &= left.wrapping_sub(1);
         }
-        start += BLOCK;
+        start = start.saturating_add(BLOCK);
     }
     false
 }
@@ -223,7 +234,7 @@ fn has_strings_of_structure(value: &[u8]) -> bool {
                 if is_long || ends_secret_name(text) || begins_document(text) {
                     return true;
                 }
-                at += length;
+                at = at.saturating_add(length);
             }
             HeadKind::Ext(_, length) => at = at.saturating_add(length),
             _ => {}
@@ -276,6 +287,12 @@ const ORIGINAL: &str = "kapp.k14s.io/original";
 /// that may come before it. Case is not told apart.
 const LAST_TWO: [u32; 32] = last_two();
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "evaluated at compile time: an error stops the build"
+)]
 const fn last_two() -> [u32; 32] {
     let mut pairs = [0; 32];
     let mut table = 0;
