@@ -143,7 +143,7 @@ impl Catalogue {
         let is_it = |known: &&str| known.as_bytes() == resource.raw;
         CATALOGUE
             .iter()
-            .any(|(_, resources, ..)| resources.iter().any(|known| is_it(&known)))
+            .any(|(_, resources, ..)| resources.iter().any(is_it))
     }
 
     /// The places of one resource, if it has any.

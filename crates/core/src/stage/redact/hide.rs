@@ -43,7 +43,7 @@ pub struct Counts([u64; Redactor::ALL.len()]);
 impl Counts {
     /// Adds to the count of a redactor.
     pub fn add(&mut self, redactor: Redactor, count: u64) {
-        if let Some(place) = self.0.get_mut(redactor as usize) {
+        if let Some(place) = self.0.get_mut(redactor.index()) {
             *place = place.saturating_add(count);
         }
     }
@@ -57,7 +57,7 @@ impl Counts {
 
     /// The count of a redactor.
     pub fn of(&self, redactor: Redactor) -> u64 {
-        self.0.get(redactor as usize).copied().unwrap_or_default()
+        self.0.get(redactor.index()).copied().unwrap_or_default()
     }
 
     /// The redactors that have hidden something, in the order of their names.

@@ -48,6 +48,7 @@ use crate::event::kube::{Event, Field, Member};
 use crate::policy::Level;
 use crate::stage::Job;
 use crate::stage::cut::{self, LeftOut};
+use crate::stats;
 
 use catalogue::{Catalogue, Places};
 use hide::{Content, Hide};
@@ -176,7 +177,7 @@ impl Redaction {
                 &counts,
                 job.edits,
             )?;
-            job.stats.redacted += 1;
+            stats::count(&mut job.stats.redacted);
             job.stats.values_redacted.add_all(&counts);
         }
         Ok(())
@@ -347,11 +348,12 @@ impl Finder {
 
     fn count_uses(&mut self, settings: &Settings, fits: impl Fn(&ResourcePattern) -> bool) {
         for (place, used) in settings.paths.iter().zip(&mut self.uses) {
-            used.seen += u64::from(fits(&place.resource));
+            let fits = u64::from(fits(&place.resource));
+            used.seen = used.seen.saturating_add(fits);
         }
         for found in &self.found {
             if let Some(used) = self.uses.get_mut(found.place) {
-                used.matches += 1;
+                stats::count(&mut used.matches);
             }
         }
     }

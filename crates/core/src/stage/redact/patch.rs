@@ -62,13 +62,13 @@ impl Walk<'_, '_> {
     /// How many paths and values an operation has.
     fn count_pairs(&self, operation: usize) -> Result<(usize, usize), Malformed> {
         let doc = self.doc;
-        let (mut paths, mut values) = (0, 0);
+        let (mut paths, mut values) = (0_usize, 0_usize);
         let mut map = doc.open_map(operation)?;
         while let Some(member) = doc.next_member(&mut map)? {
             map.next = doc.end(member.value)?;
             let is_path = member.key.is(b"path") && doc.kind(member.value)? == Kind::Text;
-            paths += usize::from(is_path);
-            values += usize::from(member.key.is(b"value"));
+            paths = paths.saturating_add(usize::from(is_path));
+            values = values.saturating_add(usize::from(member.key.is(b"value")));
         }
         Ok((paths, values))
     }

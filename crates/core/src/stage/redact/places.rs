@@ -218,7 +218,7 @@ impl<'a> Search<'_, 'a> {
                     .map(|member| (member.key.value(), member.value)),
                 _ => doc.next_item(container)?.map(|item| {
                     let name = index.to_string().into_bytes();
-                    *index += 1;
+                    *index = index.saturating_add(1);
                     (Cow::Owned(name), item)
                 }),
             };

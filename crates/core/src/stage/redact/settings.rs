@@ -69,6 +69,12 @@ impl Redactor {
         Redactor::Uri,
     ];
 
+    /// The place among [`ALL`](Redactor::ALL).
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The name in options, annotations and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -259,7 +265,7 @@ impl Settings {
             found: mode.unwrap_or_default().into(),
             modes: listed(modes.iter().map(|mode| mode.name())),
         })?;
-        if let Some(place) = self.modes.get_mut(redactor as usize) {
+        if let Some(place) = self.modes.get_mut(redactor.index()) {
             *place = mode;
         }
         Ok(())
@@ -285,7 +291,7 @@ impl Settings {
     /// The mode of a redactor.
     pub fn mode(&self, redactor: Redactor) -> Mode {
         self.modes
-            .get(redactor as usize)
+            .get(redactor.index())
             .copied()
             .unwrap_or(Mode::On)
     }
@@ -667,7 +673,7 @@ mod tests {
             Redactor::ALL
                 .iter()
                 .enumerate()
-                .all(|(at, r)| *r as usize == at)
+                .all(|(at, r)| r.index() == at)
         );
     }
 }

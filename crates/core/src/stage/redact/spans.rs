@@ -42,7 +42,8 @@ impl Spans {
         let before = self.list.len();
         collect(self);
         for span in self.list.iter_mut().skip(before) {
-            span.at = span.at.start + offset..span.at.end + offset;
+            span.at.start = span.at.start.saturating_add(offset);
+            span.at.end = span.at.end.saturating_add(offset);
         }
     }
 
@@ -75,7 +76,7 @@ impl Spans {
         self.list.retain_mut(|span| {
             let hidden = text.get(span.at.clone()).unwrap_or_default();
             let stays = hidden.is_empty() || is_mark(hidden);
-            span.at.start -= front;
+            span.at.start = span.at.start.saturating_sub(front);
             span.at.end = span.at.end.saturating_sub(front);
             !stays
         });
@@ -114,16 +115,17 @@ impl<'a> RawPlaces<'a> {
                 }
                 Some(_) => {
                     let until = memchr::memchr(b'\\', self.rest).unwrap_or(self.rest.len());
-                    let length = until.min(plain - self.plain);
+                    let length = until.min(plain.saturating_sub(self.plain));
                     (length, length)
                 }
             };
-            if self.plain + plain_length > plain {
+            let plain_end = self.plain.saturating_add(plain_length);
+            if plain_end > plain {
                 break;
             }
             self.rest = self.rest.get(raw_length..).unwrap_or_default();
-            self.raw += raw_length;
-            self.plain += plain_length;
+            self.raw = self.raw.saturating_add(raw_length);
+            self.plain = plain_end;
         }
         self.raw
     }

@@ -74,11 +74,12 @@ pub(crate) fn cut(text: &[u8], out: &mut Vec<u8>) {
 
 /// The query of the request's URI.
 fn query(text: &[u8]) -> Option<Range<usize>> {
-    let uri = find(text, 0, b"\"requestURI\"")?;
-    let uri = find(text, uri + b"\"requestURI\"".len(), b"\"")? + 1;
+    const KEY: &[u8] = b"\"requestURI\"";
+    let key_end = find(text, 0, KEY)?.checked_add(KEY.len())?;
+    let uri = find(text, key_end, b"\"")?.checked_add(1)?;
     let end = run(text, uri, |byte| byte != b'"');
     let question = run(text, uri, |byte| byte != b'?');
-    (question < end).then(|| question + 1..end)
+    (question < end).then(|| question.saturating_add(1)..end)
 }
 
 #[cfg(test)]

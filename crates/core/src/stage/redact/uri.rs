@@ -106,28 +106,28 @@ pub(super) fn hide(
         Query::Other
     };
     let mut words = Words::new();
-    let mut at = question + 1;
+    let mut at = question.saturating_add(1);
     while at <= uri.len() {
         let end = run(uri, at, |byte| byte != b'&');
         let key_end = run(uri, at, |byte| !matches!(byte, b'&' | b'='));
         let parameter = Parameter {
             uri,
             key: at..key_end,
-            value: (key_end < end).then_some(key_end + 1..end),
+            value: (key_end < end).then_some(key_end.saturating_add(1)..end),
         };
         match query {
             Query::Command => parameter.hide_command(&mut words, settings, spare, spans),
             Query::Proxied => parameter.hide_proxied(spare, spans),
             Query::Other => parameter.hide_by_name(settings, spare, spans),
         }
-        at = end + 1;
+        at = end.saturating_add(1);
     }
 }
 
 /// Hides the last part of a path, if it is the name of the object: a token.
 pub(super) fn hide_name(uri: &[u8], name: &[u8], spans: &mut Spans) {
     let path = uri.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let Some(start) = memchr::memrchr(b'/', path).map(|slash| slash + 1) else {
+    let Some(start) = memchr::memrchr(b'/', path).map(|slash| slash.saturating_add(1)) else {
         return;
     };
     let is_name = !name.is_empty() && from(path, start) == name;
@@ -149,14 +149,15 @@ fn hide_path(path: &[u8], target: &Target<'_>, settings: &Settings, spans: &mut 
         && settings.is_on(Redactor::Uri)
         && let Some(at) = find(path, 0, b"/webhooks/")
     {
-        let at = at + b"/webhooks/".len();
+        let at = at.saturating_add(b"/webhooks/".len());
         spans.add(at..run(path, at, |byte| byte != b'/'), Redactor::Uri);
     }
     if settings.mode(Redactor::Proxy) == Mode::All
         && is_proxied(path, target)
         && let Some(at) = find(path, 0, b"/proxy/")
     {
-        spans.add_rest(path, at + b"/proxy/".len(), Redactor::Proxy);
+        let rest = at.saturating_add(b"/proxy/".len());
+        spans.add_rest(path, rest, Redactor::Proxy);
     }
 }
 
@@ -315,7 +316,7 @@ fn by_words(value: &[u8], is_first: bool, spare: &mut Vec<u8>, spans: &mut Spans
             let rest = from(value, end);
             match BLANKS.iter().find(|blank| rest.starts_with(blank)) {
                 None if rest.is_empty() => break 0,
-                None => end += 1,
+                None => end = end.saturating_add(1),
                 Some(blank) => break blank.len(),
             }
         };
@@ -334,7 +335,7 @@ fn by_words(value: &[u8], is_first: bool, spare: &mut Vec<u8>, spans: &mut Spans
             return;
         }
         is_alone = false;
-        at = end + blank;
+        at = end.saturating_add(blank);
     }
 }
 

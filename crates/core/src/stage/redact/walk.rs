@@ -314,7 +314,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             }),
             Role::Word => self.word(at, text),
             Role::LastSegment => self.parts(at, text, |text, _, spans| {
-                let last = memchr::memrchr(b'/', text).map_or(0, |slash| slash + 1);
+                let last = memchr::memrchr(b'/', text).map_or(0, |slash| slash.saturating_add(1));
                 let name = text.get(last..).unwrap_or_default();
                 if !name.starts_with(b"sha256~") {
                     spans.add_rest(text, last, Redactor::Crd);
@@ -403,12 +403,11 @@ impl<'r, 'a> Walk<'r, 'a> {
         collect(value, self.settings, spans);
         let mut places = RawPlaces::new(text.raw);
         let mut place = |plain: usize| {
-            text.at
-                + if text.escaped {
-                    places.find(plain)
-                } else {
-                    plain
-                }
+            text.at.saturating_add(if text.escaped {
+                places.find(plain)
+            } else {
+                plain
+            })
         };
         for span in spans.settle(value, front) {
             let part = place(span.at.start)..place(span.at.end);
