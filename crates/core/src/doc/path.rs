@@ -87,12 +87,12 @@ impl Path {
     pub fn leads_to<S: AsRef<[u8]>>(&self, place: &[S]) -> bool {
         // Where the last `**` stands, and how much of the place it takes so far.
         let mut retry: Option<(usize, usize)> = None;
-        let (mut segment, mut step) = (0, 0);
+        let (mut segment, mut step) = (0_usize, 0_usize);
         while let Some(name) = place.get(step) {
             let fits = match self.segments.get(segment) {
                 Some(Segment::Any) => {
                     retry = Some((segment, step));
-                    segment += 1;
+                    segment = segment.saturating_add(1);
                     continue;
                 }
                 Some(Segment::One) => true,
@@ -100,11 +100,11 @@ impl Path {
                 None => false,
             };
             if fits {
-                segment += 1;
-                step += 1;
+                segment = segment.saturating_add(1);
+                step = step.saturating_add(1);
             } else if let Some((any, taken)) = &mut retry {
-                *taken += 1;
-                (segment, step) = (*any + 1, *taken);
+                *taken = taken.saturating_add(1);
+                (segment, step) = (any.saturating_add(1), *taken);
             } else {
                 return false;
             }
@@ -143,7 +143,7 @@ pub fn pointer_to(doc: AnyDoc<'_>, top: usize, at: usize) -> Result<String, Malf
                         here = item;
                         continue 'down;
                     }
-                    index += 1;
+                    index = index.saturating_add(1);
                 }
             }
             _ => {}
