@@ -1,8 +1,8 @@
-//! Quick looks at bytes: whether something in them may have to be hidden.
+//! Quick looks at bytes, for anything that may have to be hidden.
 //!
 //! Most events hold no secret, and most bodies none either. So bytes are first looked at
 //! in blocks of 32 for pairs of letters that every name and form of a secret has. Where
-//! such a pair stands, a few steps more decide; only then the rules are asked. A quick
+//! such a pair is found, a few more steps decide; only then the rules are asked. A quick
 //! look may be wrong in one direction: it finds something where nothing is.
 //!
 //! Pairs are found as in Teddy (Hyperscan, aho-corasick): the bits of a byte's halves are
@@ -23,7 +23,7 @@ use crate::stage::redact::scan::from;
 const BLOCK: usize = 32;
 
 /// Groups of pairs: the letters that come first, and those that come second. A group
-/// stands for more pairs than are meant; what is meant is checked where one is found.
+/// has more pairs than are meant; the code that follows a find checks for those.
 const PAIRS: [(&[u8], &[u8]); 8] = [
     // The end of a name.
     (b"adegnpstvwyl4]-ADEGNPSTVWYL", b"\""),
@@ -277,7 +277,7 @@ const WORDS: [(u8, &[&str]); 9] = [
     (b'g', &["/encoded-deployment-config"]),
 ];
 
-/// The other name of it.
+/// The name by which GKE calls a signed assertion, in full.
 const GKE: &str = "user-assertion.cloud.google.com";
 
 /// The annotation that no other name resembles.
@@ -354,7 +354,7 @@ fn ends_secret_name_exactly(text: &[u8]) -> bool {
         || name.ends_with(GKE.as_bytes())
 }
 
-/// True if a name ends so, without case and separators. `key` alone is not a name of a
+/// True if a name has an ending, without case and separators. `key` alone is not a name of a
 /// secret.
 fn ends_in(name: &[u8], ending: &[u8]) -> bool {
     let mut letters = name

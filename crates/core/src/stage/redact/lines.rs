@@ -11,14 +11,14 @@ use crate::stage::redact::spans::Spans;
 /// A line that gives a value to a key.
 struct Assignment {
     key: Range<usize>,
-    /// Without quotes around it.
+    /// The value without quotes around it.
     value: Range<usize>,
 }
 
-/// Collects the values of keys with a secret name: what stands after the key, or the
-/// deeper lines below it; and what the net catches.
+/// Collects the values of keys with a secret name, which follow the key or are the deeper
+/// lines below it; and what the net catches.
 pub(super) fn hide(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans) {
-    // The indentation of the key whose value stands in deeper lines.
+    // The indentation of the key whose value is in deeper lines.
     let mut above = None;
     let mut at = 0_usize;
     for line in text.split(|byte| *byte == b'\n') {

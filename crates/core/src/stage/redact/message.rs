@@ -4,7 +4,7 @@ use crate::stage::redact::scan::{find, find_all, from, is_space, is_word, json_v
 use crate::stage::redact::spans::Spans;
 use crate::stage::redact::{Redactor, Settings, net};
 
-/// What stands before a value that was refused.
+/// Texts that precede a value that was refused.
 const REFUSED: [&[u8]; 3] = [
     b"Invalid value: ",
     b"Unsupported value: ",
@@ -70,7 +70,7 @@ fn hide_difference(text: &[u8], spans: &mut Spans) {
     }
 }
 
-/// Hides what stands after `front`, up to the last `close` of the line.
+/// Hides the text after `front`, up to the last `close` of the line.
 fn hide_between(text: &[u8], front: &[u8], close: u8, spans: &mut Spans) {
     for at in find_all(text, front) {
         let at = at.saturating_add(front.len());
@@ -95,7 +95,7 @@ fn hide_assertion(text: &[u8], spans: &mut Spans) {
     }
 }
 
-/// Hides what a webhook or policy says of an object that holds secrets.
+/// Hides the reason of a webhook or policy for refusing an object that holds secrets.
 fn hide_denial(text: &[u8], spans: &mut Spans) {
     let reasons = [&b" denied the request: "[..], b" denied request: "];
     let ends = reasons.map(|reason| find(text, 0, reason)?.checked_add(reason.len()));
@@ -111,14 +111,14 @@ fn hide_refused_values(text: &[u8], is_classed: bool, settings: &Settings, spans
     }
 }
 
-/// The next refusal: where the field before it ends, and where its value begins.
+/// The next refusal: the end of the field before it, and the beginning of its value.
 fn next_refused(text: &[u8], at: usize) -> Option<(usize, usize)> {
     let found = REFUSED.map(|front| Some((find(text, at, front)?, front.len())));
     let (start, length) = found.into_iter().flatten().min()?;
     Some((start, start.checked_add(length)?))
 }
 
-/// Hides one refused value; returns where the search goes on.
+/// Hides one refused value; returns the place at which the search goes on.
 fn hide_refused_value(
     text: &[u8],
     field_end: usize,
@@ -155,7 +155,8 @@ fn hide_refused_value(
     }
 }
 
-/// The length of a text in Go's quotes, whose opening quote stands before it.
+/// The length of a text in Go's quotes, up to the closing one; the text begins after the
+/// opening one.
 fn quoted_length(quoted: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -206,17 +207,17 @@ fn field_is_secret(field: &[u8], is_classed: bool, settings: &Settings) -> bool 
         || settings.names.is_secret_member(last)
         || before == b"env" && last == b"value"
         || matches!(last, b"args" | b"command")
-        // In brackets stands a key that was refused, not its value.
+        // Brackets hold a key that was refused, not its value.
         || is_classed && is_part_of_class && !field.starts_with(b"data[")
 }
 
-/// A part of a field without `[…]` behind it.
+/// A part of a field without the `[…]` after it.
 fn without_index(part: &[u8]) -> &[u8] {
     part.get(..run(part, 0, |byte| byte != b'['))
         .unwrap_or_default()
 }
 
-/// Hides a value that stands again further on, as it was quoted or as it was meant.
+/// Hides a value where it is repeated further on, as it was quoted or as it was meant.
 fn hide_repetitions(text: &[u8], quoted: &[u8], at: usize, spans: &mut Spans) {
     if quoted.len() < SHORTEST_REPEATED {
         return;

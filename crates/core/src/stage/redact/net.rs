@@ -1,4 +1,4 @@
-//! The net: what is a secret by its form, wherever it stands in a text.
+//! The net: secrets that are known by their form, anywhere in a text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,9 +8,9 @@ use crate::stage::redact::glance;
 use crate::stage::redact::scan::{after, find, follows, from, is_space, is_word, run, skip};
 use crate::stage::redact::spans::Spans;
 
-/// Tokens that are known by the letters they begin with: what stands before a letter
-/// that differs, which letters those may be, what stands after it, how long the rest is
-/// at least, and which bytes beside letters and digits it may hold.
+/// Tokens that are known by the letters they begin with: the text before a letter that
+/// varies, the letters that it may be, the text after it, the least length of the rest,
+/// and the bytes beside letters and digits that the rest may hold.
 const TOKENS: [(&str, &str, &str, usize, &str); 9] = [
     ("gh", "pousr", "_", 20, ""),
     ("github_pat", "_", "", 20, "_"),
@@ -29,7 +29,7 @@ const SCHEMES: [&[u8]; 5] = [b"bearer", b"basic", b"token", b"digest", b"negotia
 /// The front of a PEM block in base64.
 const PEM_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
 
-/// Less of it does not reach the label.
+/// The shortest base64 of a PEM block that reaches its label.
 const SHORTEST_PEM_IN_BASE64: usize = PEM_IN_BASE64.len() + 8;
 
 /// Collects the parts of a text that are secrets by their form.
@@ -138,7 +138,7 @@ pub(super) fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
     is_private.then(|| skip(text, padding, |byte| byte == b'='))
 }
 
-/// The password in `scheme://user:password@`, whose colon after the scheme stands at a place.
+/// The password in `scheme://user:password@`; the colon after the scheme is at a place.
 pub(super) fn password_of_url(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
     let user = after(text, at, b"://")?;
     let scheme = text

@@ -1,6 +1,6 @@
 //! Small steps through a text.
 
-/// The text from a place on; empty behind its end.
+/// The text from a place on; empty after its end.
 pub(super) fn from(text: &[u8], at: usize) -> &[u8] {
     text.get(at..).unwrap_or_default()
 }
@@ -18,13 +18,13 @@ pub(super) fn run(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
     at.saturating_add(length.unwrap_or(rest.len()))
 }
 
-/// The place after a byte that may stand at a place.
+/// The place after a byte of a class; the same place if the byte is not of the class.
 pub(super) fn skip(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
     let is_there = text.get(at).is_some_and(|byte| class(*byte));
     at.saturating_add(usize::from(is_there))
 }
 
-/// True if a place is the beginning of a text or stands after a byte of a class.
+/// True if a place is the beginning of a text or follows a byte of a class.
 pub(super) fn follows(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> bool {
     match at.checked_sub(1) {
         Some(before) => text.get(before).is_some_and(|byte| class(*byte)),
@@ -87,7 +87,7 @@ pub(super) fn json_value(text: &[u8]) -> Option<usize> {
             b'"' => at = string(text, at)?,
             _ => at = scalar(text, at)?,
         }
-        // What follows a value.
+        // The text after a value.
         loop {
             let Some(close) = open.closing() else {
                 return Some(at);
@@ -156,7 +156,7 @@ fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-/// The place of the value of the member whose name stands at a place.
+/// The place of the value of the member whose name is at a place.
 fn member_name(text: &[u8], at: usize, space: impl Fn(usize) -> usize) -> Option<usize> {
     let colon = space(string(text, at)?);
     (text.get(colon) == Some(&b':')).then(|| space(colon.saturating_add(1)))

@@ -1,11 +1,12 @@
-//! What is redacted: the redactors, their modes, and what users add.
+//! Settings of the redaction: redactors, their modes, and what users add.
 
 use crate::doc::path::{Path, PathError};
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
 use crate::stage::redact::names::{LONGEST, Names};
 use crate::text::suggest::nearest;
 
-/// Who hides a value. In the order of their names, which is that of the annotation.
+/// A rule that hides values. Variants are in the order of their names, which is that of
+/// the annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Redactor {
     /// Annotations of events that others than the API server write.
@@ -32,7 +33,7 @@ pub enum Redactor {
     Message,
     /// Members with a secret name.
     Named,
-    /// What is a secret by its form.
+    /// Secrets that are known by their form.
     Net,
     /// Paths that the user gave.
     Path,
@@ -99,7 +100,7 @@ impl Redactor {
         }
     }
 
-    /// What it hides, in a few words.
+    /// The reason for which it hides a value, in a few words.
     pub fn reason(self) -> &'static str {
         match self {
             Redactor::Annotation => "a webhook's patch, or what others than the API server wrote",
@@ -150,12 +151,12 @@ impl Redactor {
     }
 }
 
-/// How much a redactor hides.
+/// The extent to which a redactor hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing.
     Off,
-    /// What it is for.
+    /// All that the redactor is for.
     On,
     /// All values.
     All,
@@ -181,7 +182,7 @@ impl Mode {
     }
 }
 
-/// What is redacted.
+/// Settings of the redaction.
 #[derive(Clone, Debug)]
 pub struct Settings {
     modes: [Mode; Redactor::ALL.len()],
@@ -301,7 +302,7 @@ impl Settings {
         self.mode(redactor) != Mode::Off
     }
 
-    /// What is on, in one line for the log.
+    /// Describes the settings in one line, for the log.
     pub fn summary(&self) -> String {
         if self.hides_nothing() {
             return "redaction is off: secrets in events are passed on".to_owned();
@@ -330,8 +331,8 @@ impl Settings {
         format!("redaction is on{changed}{more}{key}")
     }
 
-    /// What users should know about these settings although it stops nothing: the option,
-    /// and the sentence.
+    /// Remarks about valid settings that users should know of: the option, and the
+    /// sentence.
     pub fn remarks(&self) -> Vec<(&'static str, String)> {
         let mut remarks = Vec::new();
         if self.hides_nothing() {
@@ -362,18 +363,18 @@ impl Settings {
 pub struct Place {
     /// The objects.
     pub resource: ResourcePattern,
-    /// Where in each of them.
+    /// The path in each of them.
     pub path: Path,
 }
 
-/// Which objects a [`Place`] is in.
+/// The objects that have a [`Place`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourcePattern {
-    /// Those of any resource.
+    /// Objects of any resource.
     Any,
     /// The event itself.
     Event,
-    /// Those of one resource.
+    /// Objects of one resource.
     One {
         /// Plural name.
         resource: String,
@@ -514,7 +515,7 @@ pub enum SettingsError {
     Unknown {
         /// The word.
         found: String,
-        /// What would be right.
+        /// The redactors that would be right.
         meant: String,
     },
     /// A redactor more than once.
@@ -538,7 +539,7 @@ pub enum SettingsError {
     Resource {
         /// The text.
         found: String,
-        /// What would be right.
+        /// The form that would be right.
         reason: &'static str,
     },
     /// Not a pointer.

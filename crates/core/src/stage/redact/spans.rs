@@ -9,7 +9,7 @@ use crate::stage::redact::mark::is_mark;
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
-    /// Its place in the text.
+    /// The place in the text.
     pub at: Range<usize>,
     /// The redactor that hides it.
     pub redactor: Redactor,
@@ -58,8 +58,8 @@ impl Spans {
     }
 
     /// Puts the parts in order, joins those that overlap, and drops those that hold
-    /// nothing or are marks already. `front` bytes of the text stand before the value
-    /// itself: they are not hidden, and places count from their end.
+    /// nothing or are marks already. The first `front` bytes of the text
+    /// are not part of the value: they are not hidden, and places count from their end.
     pub(super) fn settle(&mut self, text: &[u8], front: usize) -> &[Span] {
         for span in &mut self.list {
             span.at.start = span.at.start.max(front);

@@ -20,15 +20,15 @@ const STREAMS: [&[u8]; 6] = [
     b"timeout",
 ];
 
-/// What separates the words of a command that is one parameter.
+/// Separators of words in a command that is one parameter.
 const BLANKS: [&[u8]; 7] = [b"+", b"%20", b"%09", b"%0A", b"%0a", b"%0D", b"%0d"];
 
-/// How a query is read.
+/// The way in which a query is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Query {
-    /// Of a command that is run in a container.
+    /// The query of a command that is run in a container.
     Command,
-    /// Of a request that is passed on.
+    /// The query of a request that is passed on.
     Proxied,
     Other,
 }
@@ -46,8 +46,8 @@ pub(super) fn is_special(subresource: Option<Text<'_>>) -> bool {
     })
 }
 
-/// False if nothing in a URI is hidden because of names, as a quick look at its raw text
-/// tells. The net is not part of it, nor are special subresources.
+/// False if a quick look at the raw text of a URI finds no name because of which something
+/// would be hidden. The net and special subresources are looked at elsewhere.
 pub(super) fn may_hide(raw: &[u8], settings: &Settings) -> bool {
     if raw.starts_with(b"\"/api/v1/proxy/") || raw.starts_with(b"/api/v1/proxy/") {
         return true;
@@ -161,8 +161,8 @@ fn hide_path(path: &[u8], target: &Target<'_>, settings: &Settings, spans: &mut 
     }
 }
 
-/// Collects what the net catches in a part of a URI. What it catches only after
-/// percent-decoding hides the part.
+/// Collects what the net catches in a part of a URI. A catch that needs
+/// percent-decoding hides the whole part.
 fn catch_coded(
     uri: &[u8],
     part: Range<usize>,
@@ -191,7 +191,7 @@ fn catch_coded(
 struct Parameter<'a> {
     uri: &'a [u8],
     key: Range<usize>,
-    /// Nothing without `=`.
+    /// The value; `None` without `=`.
     value: Option<Range<usize>>,
 }
 
@@ -200,7 +200,7 @@ impl Parameter<'_> {
         self.uri.get(range.clone()).unwrap_or_default()
     }
 
-    /// The value; without `=` all there is.
+    /// The value; without `=`, the key.
     fn value_or_key(&self) -> Range<usize> {
         self.value.clone().unwrap_or_else(|| self.key.clone())
     }
@@ -290,7 +290,7 @@ impl Words {
         }
     }
 
-    /// Hides a word that the names of flags and variables say to be secret, or to hold one.
+    /// Hides a word that is, or holds, a secret by the names of flags and variables.
     fn named(&mut self, value: &[u8], names: &Names, spare: &mut Vec<u8>, spans: &mut Spans) {
         decode(value, Plus::IsBlank, spare);
         let before = spans.count();
@@ -339,14 +339,14 @@ fn by_words(value: &[u8], is_first: bool, spare: &mut Vec<u8>, spans: &mut Spans
     }
 }
 
-/// How `+` is read.
+/// The way in which `+` is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plus {
     IsBlank,
     IsPlus,
 }
 
-/// Percent-decodes a text into `out`. What is not a valid escape stays.
+/// Percent-decodes a text into `out`. An invalid escape is copied.
 fn decode(text: &[u8], plus: Plus, out: &mut Vec<u8>) {
     out.clear();
     let digit = |byte: &u8| {

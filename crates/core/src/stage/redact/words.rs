@@ -1,4 +1,4 @@
-//! Words of commands: which are harmless, and which are secrets.
+//! Words of commands, harmless ones and secrets.
 
 use std::ops::Range;
 
@@ -79,7 +79,7 @@ pub(super) fn is_harmless(word: &[u8]) -> bool {
     is_operator(word) || is_known(word) || is_path(word) || is_flag(word)
 }
 
-/// True for a word that may stand alone as the first of a command: any plain name.
+/// True for a word that may be the only word of a command: any plain name.
 pub(super) fn is_harmless_command(word: &[u8]) -> bool {
     let name = word.strip_prefix(b"./").unwrap_or(word);
     let is_name = name.first().is_some_and(u8::is_ascii_alphabetic)
@@ -126,8 +126,8 @@ fn is_flag(word: &[u8]) -> bool {
     }
 }
 
-/// True for what may stand where a secret is expected: a path, a switch, or a reference
-/// to a variable.
+/// True for a word that is not a secret although one is expected: a path, a switch, or a
+/// reference to a variable.
 fn is_no_value(word: &[u8]) -> bool {
     matches!(word, b"true" | b"false") || is_path(word) || is_reference(word)
 }
@@ -242,7 +242,7 @@ pub(super) fn script(text: &[u8], names: &Names, redactor: Redactor, spans: &mut
     net::catch(text, spans);
 }
 
-/// True for what stands between the words of a script.
+/// True for bytes that separate the words of a script.
 fn ends_word(byte: u8) -> bool {
     is_space(byte) || b"\"';&|()".contains(&byte)
 }
