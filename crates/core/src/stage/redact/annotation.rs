@@ -13,13 +13,13 @@ const SNAPSHOTS: [&[u8]; 3] = [
     b"openshift.io/encoded-deployment-config",
 ];
 
-/// Annotations of objects that hold a copy of the object in a packed doc.
+/// Annotations of objects that hold a copy of the object in a packed form.
 const PACKED: [&[u8]; 2] = [
     b"banzaicloud.com/last-applied",
     b"objectset.rio.cattle.io/applied",
 ];
 
-/// How the annotations of events begin that the API server writes itself.
+/// Beginnings of the annotations of events that the API server writes itself.
 const SERVER: [&[u8]; 17] = [
     b"authorization.k8s.io/",
     b"authentication.k8s.io/",
@@ -48,7 +48,7 @@ pub(super) fn has_patch(annotations: &[u8]) -> bool {
     })
 }
 
-/// What an annotation of an object is.
+/// The role of an annotation of an object.
 pub(super) fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let hides_copies = settings.is_on(Redactor::LastApplied);
     if hides_copies && PACKED.contains(&key) {
@@ -74,7 +74,7 @@ pub(super) fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class:
     Role::Net
 }
 
-/// What an annotation of an event is, whose resource is of this class.
+/// The role of an annotation of an event whose resource is of this class.
 pub(super) fn role_of_event(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let mode = settings.mode(Redactor::Annotation);
     if mode == Mode::Off || kind != Kind::Text {
@@ -95,7 +95,7 @@ pub(super) fn role_of_event(settings: &Settings, key: &[u8], kind: Kind, class: 
     Role::Net
 }
 
-/// What an extra field of a user is.
+/// The role of an extra field of a user.
 pub(super) fn role_of_extra(settings: &Settings, key: &[u8]) -> Role {
     // GKE keeps a signed assertion there.
     let is_secret = || {

@@ -3,7 +3,7 @@
 use crate::doc::Text;
 use crate::doc::path::Path;
 
-/// What is hidden at a place of the catalogue.
+/// The content that is hidden at a place of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// The value is a secret.
@@ -143,7 +143,7 @@ impl Catalogue {
         let is_it = |known: &&str| known.as_bytes() == resource.raw;
         CATALOGUE
             .iter()
-            .any(|(_, resources, ..)| resources.iter().any(|known| is_it(known)))
+            .any(|(_, resources, ..)| resources.iter().any(is_it))
     }
 
     /// The places of one resource, if it has any.
@@ -167,7 +167,7 @@ pub(super) struct Places<'c> {
 }
 
 impl Places<'_> {
-    /// What is hidden at a place.
+    /// The content that is hidden at a place, if any is.
     pub(super) fn content(&self, place: &[impl AsRef<[u8]>]) -> Option<Content> {
         let leads = |path: &Path| path.leads_to(place);
         self.paths.iter().any(leads).then_some(self.content)

@@ -1,13 +1,15 @@
-//! Quick looks at bytes: whether something in them may have to be hidden.
+//! Quick looks at bytes, for anything that may have to be hidden.
 //!
 //! Most events hold no secret, and most bodies none either. So bytes are first looked at
 //! in blocks of 32 for pairs of letters that every name and form of a secret has. Where
-//! such a pair stands, a few steps more decide; only then the rules are asked. A quick
+//! such a pair is found, a few more steps decide; only then the rules are asked. A quick
 //! look may be wrong in one direction: it finds something where nothing is.
 //!
 //! Pairs are found as in Teddy (Hyperscan, aho-corasick): the bits of a byte's halves are
 //! looked up in two tables of 16 entries, of which each has a bit for each of eight groups
 //! of pairs.
+
+use std::ops::Shr as _;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x32};
@@ -21,7 +23,7 @@ use crate::stage::redact::scan::from;
 const BLOCK: usize = 32;
 
 /// Groups of pairs: the letters that come first, and those that come second. A group
-/// stands for more pairs than are meant; what is meant is checked where one is found.
+/// has more pairs than are meant; the code that follows a find checks for those.
 const PAIRS: [(&[u8], &[u8]); 8] = [
     // The end of a name.
     (b"adegnpstvwyl4]-ADEGNPSTVWYL", b"\""),
@@ -50,6 +52,12 @@ type Table = [u8; BLOCK];
 /// Tables for the first and the second letter of a pair: low halves, high halves.
 static TABLES: [[Table; 2]; 2] = tables();
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "evaluated at compile time: an error stops the build"
+)]
 const fn tables() -> [[Table; 2]; 2] {
     let mut tables = [[[0; BLOCK]; 2]; 2];
     let mut group = 0;
@@ -112,8 +120,10 @@ fn find_pairs_with<S: Simd>(
     let second_high = u8x32::from_slice(simd, second_high);
     let groups = u8x32::splat(simd, groups);
     let mut padded = [0; BLOCK + 1];
+    // No pair begins at the last byte.
+    let last = text.len().saturating_sub(1);
     let mut start = 0;
-    while start + 1 < text.len() {
+    while start < last {
         let block = match text.get(start..).and_then(<[u8]>::first_chunk) {
             Some(block) => block,
             None => {
@@ -130,19 +140,20 @@ fn find_pairs_with<S: Simd>(
         let next: &[u8; BLOCK] = next;
         let (here, next) = (u8x32::from_slice(simd, here), u8x32::from_slice(simd, next));
         let found = first_low.swizzle_dyn_within_blocks(here & 0xf)
-            & first_high.swizzle_dyn_within_blocks(here >> 4)
+            & first_high.swizzle_dyn_within_blocks(here.shr(4))
             & second_low.swizzle_dyn_within_blocks(next & 0xf)
-            & second_high.swizzle_dyn_within_blocks(next >> 4)
+            & second_high.swizzle_dyn_within_blocks(next.shr(4))
             & groups;
         let mut left = !found.simd_eq(0).to_bitmask();
         left &= u64::from(u32::MAX);
         while left != 0 {
-            if check(start + left.trailing_zeros() as usize) {
+            let place = usize::try_from(left.trailing_zeros()).unwrap_or(BLOCK);
+            if check(start.saturating_add(place)) {
                 return true;
             }
-            left &= left - 1;
+            left &= left.wrapping_sub(1);
         }
-        start += BLOCK;
+        start = start.saturating_add(BLOCK);
     }
     false
 }
@@ -223,7 +234,7 @@ fn has_strings_of_structure(value: &[u8]) -> bool {
                 if is_long || ends_secret_name(text) || begins_document(text) {
                     return true;
                 }
-                at += length;
+                at = at.saturating_add(length);
             }
             HeadKind::Ext(_, length) => at = at.saturating_add(length),
             _ => {}
@@ -266,7 +277,7 @@ const WORDS: [(u8, &[&str]); 9] = [
     (b'g', &["/encoded-deployment-config"]),
 ];
 
-/// The other name of it.
+/// The name by which GKE calls a signed assertion, in full.
 const GKE: &str = "user-assertion.cloud.google.com";
 
 /// The annotation that no other name resembles.
@@ -276,6 +287,12 @@ const ORIGINAL: &str = "kapp.k14s.io/original";
 /// that may come before it. Case is not told apart.
 const LAST_TWO: [u32; 32] = last_two();
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "evaluated at compile time: an error stops the build"
+)]
 const fn last_two() -> [u32; 32] {
     let mut pairs = [0; 32];
     let mut table = 0;
@@ -337,7 +354,7 @@ fn ends_secret_name_exactly(text: &[u8]) -> bool {
         || name.ends_with(GKE.as_bytes())
 }
 
-/// True if a name ends so, without case and separators. `key` alone is not a name of a
+/// True if a name has an ending, without case and separators. `key` alone is not a name of a
 /// secret.
 fn ends_in(name: &[u8], ending: &[u8]) -> bool {
     let mut letters = name

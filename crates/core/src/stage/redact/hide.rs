@@ -1,4 +1,4 @@
-//! What is to be hidden in an event, and the edits that come of it.
+//! Places of an event that are to be hidden, and the edits that come of them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,11 +15,11 @@ pub(super) struct Hide {
     pub at: Range<usize>,
     /// The redactor that hides it.
     pub redactor: Redactor,
-    /// What stands there.
+    /// The kind of the bytes.
     pub content: Content,
 }
 
-/// What stands at a place that is to be hidden.
+/// The kind of the bytes at a place that is to be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// A string.
@@ -36,14 +36,14 @@ pub(super) enum Content {
     List,
 }
 
-/// How many values each redactor has hidden.
+/// The number of values that each redactor has hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts([u64; Redactor::ALL.len()]);
 
 impl Counts {
     /// Adds to the count of a redactor.
     pub fn add(&mut self, redactor: Redactor, count: u64) {
-        if let Some(place) = self.0.get_mut(redactor as usize) {
+        if let Some(place) = self.0.get_mut(redactor.index()) {
             *place = place.saturating_add(count);
         }
     }
@@ -57,7 +57,7 @@ impl Counts {
 
     /// The count of a redactor.
     pub fn of(&self, redactor: Redactor) -> u64 {
-        self.0.get(redactor as usize).copied().unwrap_or_default()
+        self.0.get(redactor.index()).copied().unwrap_or_default()
     }
 
     /// The redactors that have hidden something, in the order of their names.
@@ -196,11 +196,11 @@ fn write_empty_list<'a, D: Doc<'a>>(out: &mut Vec<u8>) {
     }
 }
 
-/// The annotation that says what was hidden.
+/// The annotation that counts the hidden values of an event.
 pub const ANNOTATION: &[u8] = b"kube-audit/redacted";
 
-/// Says in the event what was hidden. `annotations` is where its annotations stand, if it
-/// has any; `event` is its map.
+/// Writes the counts into the annotations of an event. `annotations` is the place of its
+/// annotations, if it has any; `event` is its map.
 pub(super) fn annotate<'a, D: Doc<'a>>(
     doc: D,
     event: Range<usize>,
@@ -284,7 +284,8 @@ mod tests {
             hide(22..24, Redactor::Net),
             hide(40..50, Redactor::Net),
         ];
-        settle(&mut hides, &[38..60]);
+        let stays: Range<usize> = 38..60;
+        settle(&mut hides, std::slice::from_ref(&stays));
         let expected = [hide(5..9, Redactor::Env), hide(20..30, Redactor::Net)];
         assert_eq!(hides, expected);
     }

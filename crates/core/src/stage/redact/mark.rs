@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use crate::bytes::hex_digits;
+
 /// The mark without a key. It needs no escape in JSON, URLs, YAML or HTML and is valid
 /// base64, so that readers of typed objects go on working.
 pub const MARK: &[u8] = b"REDACTED";
@@ -72,10 +74,7 @@ pub(super) fn write_mark(key: Option<&Key>, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(MARK);
     let Some(key) = key else { return };
     for byte in key.digest(value).iter().take(DIGITS / 2) {
-        for digit in [byte >> 4, byte & 0xf] {
-            let from = if digit < 10 { b'0' } else { b'a' - 10 };
-            out.push(from + digit);
-        }
+        out.extend_from_slice(&hex_digits(*byte));
     }
 }
 

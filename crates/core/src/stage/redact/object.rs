@@ -31,12 +31,12 @@ impl Parts {
         Parts(self.0 | other.0)
     }
 
-    /// True if there are none.
+    /// True if the set is empty.
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those in a member of the object; for [`redactor_of`](Parts::redactor_of).
+    /// The secrets in a member of the object; for [`redactor_of`](Parts::redactor_of).
     pub(super) fn below(self, key: &[u8]) -> Parts {
         // From here on, a bit is the number of a place.
         let places = PLACES.iter().enumerate();
@@ -52,18 +52,18 @@ impl Parts {
     }
 }
 
-/// The members of an object that say what it is.
+/// The members of an object by which its kind is recognised.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts<'a> {
     kind: Option<Text<'a>>,
     api_version: Option<Text<'a>>,
-    /// It has a list of items.
+    /// True if the object has a list of items.
     has_items: bool,
-    /// Where the columns of a table stand.
+    /// The place of the columns, in a table.
     columns: Option<usize>,
-    /// It has data, as Secrets and ConfigMaps do.
+    /// True if the object has data, as Secrets and ConfigMaps do.
     has_data: bool,
-    /// It refers to a Secret.
+    /// True if the object refers to a Secret.
     has_reference: bool,
     name: Option<Text<'a>>,
     key: Option<Text<'a>>,
@@ -97,7 +97,7 @@ impl<'a> Facts<'a> {
         Ok(facts)
     }
 
-    /// What its `value` is called.
+    /// The name of the `value` of the object.
     fn name_of_value(&self) -> Option<Text<'a>> {
         let is_named = |text: &Text<'a>| !text.raw.is_empty();
         self.name.filter(is_named).or(self.key)
@@ -105,7 +105,7 @@ impl<'a> Facts<'a> {
 }
 
 impl Walk<'_, '_> {
-    /// What an object is.
+    /// The role of an object, and the class of its parts.
     pub(super) fn role_of_object(
         &mut self,
         node: Node,
@@ -179,7 +179,7 @@ impl Walk<'_, '_> {
         Ok((Role::Members(members), class))
     }
 
-    /// What a map inside an object is.
+    /// The role of a map inside an object, and the class of its parts.
     pub(super) fn role_of_map(
         &mut self,
         node: Node,

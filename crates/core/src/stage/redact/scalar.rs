@@ -3,7 +3,7 @@
 use crate::doc::msgpack::HeadKind;
 use crate::doc::{AnyDoc, Doc, Malformed};
 
-/// What such a value holds.
+/// A value that is neither a string nor a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scalar {
     /// Nothing: null, a boolean, zero.

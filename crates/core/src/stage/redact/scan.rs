@@ -1,23 +1,30 @@
 //! Small steps through a text.
 
-/// The text from a place on; empty behind its end.
+/// The text from a place on; empty after its end.
 pub(super) fn from(text: &[u8], at: usize) -> &[u8] {
     text.get(at..).unwrap_or_default()
+}
+
+/// The place after a `word` that the text has at a place.
+pub(super) fn after(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+    let is_there = from(text, at).starts_with(word);
+    at.checked_add(word.len()).filter(|_| is_there)
 }
 
 /// The end of the run of bytes of a class that begins at a place.
 pub(super) fn run(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
     let rest = from(text, at);
     let length = rest.iter().position(|byte| !class(*byte));
-    at + length.unwrap_or(rest.len())
+    at.saturating_add(length.unwrap_or(rest.len()))
 }
 
-/// The place after a byte that may stand at a place.
+/// The place after a byte of a class; the same place if the byte is not of the class.
 pub(super) fn skip(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
-    at + usize::from(text.get(at).is_some_and(|byte| class(*byte)))
+    let is_there = text.get(at).is_some_and(|byte| class(*byte));
+    at.saturating_add(usize::from(is_there))
 }
 
-/// True if a place is the beginning of a text or stands after a byte of a class.
+/// True if a place is the beginning of a text or follows a byte of a class.
 pub(super) fn follows(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> bool {
     match at.checked_sub(1) {
         Some(before) => text.get(before).is_some_and(|byte| class(*byte)),
@@ -49,7 +56,7 @@ pub(super) fn find_all<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<It
 
 /// The first place at or after `at` at which a text holds another.
 pub(super) fn find(text: &[u8], at: usize, needle: &[u8]) -> Option<usize> {
-    Some(at + find_all(from(text, at), needle).next()?)
+    at.checked_add(find_all(from(text, at), needle).next()?)
 }
 
 /// The length of the JSON value that a text begins with, white space before it included;
@@ -66,9 +73,9 @@ pub(super) fn json_value(text: &[u8]) -> Option<usize> {
         // A value, or the end of an empty container.
         match *text.get(at)? {
             bracket @ (b'{' | b'[') => {
-                at = space(at + 1);
+                at = space(at.saturating_add(1));
                 if text.get(at) == Some(&closing(bracket)) {
-                    at += 1;
+                    at = at.saturating_add(1);
                 } else {
                     open.push(bracket)?;
                     if bracket == b'{' {
@@ -80,7 +87,7 @@ pub(super) fn json_value(text: &[u8]) -> Option<usize> {
             b'"' => at = string(text, at)?,
             _ => at = scalar(text, at)?,
         }
-        // What follows a value.
+        // The text after a value.
         loop {
             let Some(close) = open.closing() else {
                 return Some(at);
@@ -88,7 +95,7 @@ pub(super) fn json_value(text: &[u8]) -> Option<usize> {
             at = space(at);
             match *text.get(at)? {
                 b',' => {
-                    at = space(at + 1);
+                    at = space(at.saturating_add(1));
                     if close == b'}' {
                         at = member_name(text, at, space)?;
                     }
@@ -96,7 +103,7 @@ pub(super) fn json_value(text: &[u8]) -> Option<usize> {
                 }
                 byte if byte == close => {
                     open.pop();
-                    at += 1;
+                    at = at.saturating_add(1);
                 }
                 _ => return None,
             }
@@ -123,7 +130,7 @@ impl Open {
         } else {
             *word &= !bit;
         }
-        self.depth += 1;
+        self.depth = self.depth.saturating_add(1);
         Some(())
     }
 
@@ -149,35 +156,37 @@ fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-/// The place of the value of the member whose name stands at a place.
+/// The place of the value of the member whose name is at a place.
 fn member_name(text: &[u8], at: usize, space: impl Fn(usize) -> usize) -> Option<usize> {
     let colon = space(string(text, at)?);
-    (text.get(colon) == Some(&b':')).then(|| space(colon + 1))
+    (text.get(colon) == Some(&b':')).then(|| space(colon.saturating_add(1)))
 }
 
 fn string(text: &[u8], at: usize) -> Option<usize> {
     if text.get(at) != Some(&b'"') {
         return None;
     }
-    let mut at = at + 1;
+    let mut at = at.saturating_add(1);
     loop {
         at = run(text, at, |byte| !matches!(byte, b'"' | b'\\' | 0..0x20));
-        match text.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => match text.get(at + 1)? {
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
-                b'u' => {
-                    let digits = text.get(at + 2..at + 6)?;
-                    if !digits.iter().all(u8::is_ascii_hexdigit) {
-                        return None;
-                    }
-                    at += 6;
-                }
-                _ => return None,
-            },
+        let length = match from(text, at) {
+            [b'"', ..] => return at.checked_add(1),
+            [
+                b'\\',
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                ..,
+            ] => 2,
+            [b'\\', b'u', digits @ ..] if has_four_digits(digits) => 6,
             _ => return None,
-        }
+        };
+        at = at.saturating_add(length);
     }
+}
+
+/// True if a text begins with the digits of an escape `\u`.
+fn has_four_digits(text: &[u8]) -> bool {
+    let digits = text.first_chunk::<4>();
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn scalar(text: &[u8], at: usize) -> Option<usize> {
@@ -191,16 +200,18 @@ fn scalar(text: &[u8], at: usize) -> Option<usize> {
         let mut at = run(digits, 0, exact);
         let is_integer = at == 1 || at > 1 && digits.first() != Some(&b'0');
         if digits.get(at) == Some(&b'.') {
-            let end = run(digits, at + 1, exact);
-            if end == at + 1 {
+            let begin = at.saturating_add(1);
+            let end = run(digits, begin, exact);
+            if end == begin {
                 return false;
             }
             at = end;
         }
         if matches!(digits.get(at), Some(b'e' | b'E')) {
-            let from = skip(digits, at + 1, |byte| matches!(byte, b'+' | b'-'));
-            let end = run(digits, from, exact);
-            if end == from {
+            let sign = at.saturating_add(1);
+            let begin = skip(digits, sign, |byte| matches!(byte, b'+' | b'-'));
+            let end = run(digits, begin, exact);
+            if end == begin {
                 return false;
             }
             at = end;

@@ -58,8 +58,9 @@ fn place_of(text: &[u8]) -> Option<usize> {
     let middle = text.get(text.len() / 2..)?.first_chunk()?;
     let last = text.last_chunk()?;
     let mixed = u64::from_le_bytes(*middle).rotate_left(21) ^ u64::from_le_bytes(*last);
-    let hash = mixed.wrapping_add(text.len() as u64).wrapping_mul(SPREAD);
-    Some((hash >> 60) as usize % PLACES)
+    let length = u64::try_from(text.len()).ok()?;
+    let hash = mixed.wrapping_add(length).wrapping_mul(SPREAD);
+    Some(usize::try_from(hash >> 60).ok()? % PLACES)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! What is redacted: the redactors, their modes, and what users add.
+//! Settings of the redaction: redactors, their modes, and what users add.
 
 use crate::doc::path::{Path, PathError};
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
 use crate::stage::redact::names::{LONGEST, Names};
 use crate::text::suggest::nearest;
 
-/// Who hides a value. In the order of their names, which is that of the annotation.
+/// A rule that hides values. Variants are in the order of their names, which is that of
+/// the annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Redactor {
     /// Annotations of events that others than the API server write.
@@ -32,7 +33,7 @@ pub enum Redactor {
     Message,
     /// Members with a secret name.
     Named,
-    /// What is a secret by its form.
+    /// Secrets that are known by their form.
     Net,
     /// Paths that the user gave.
     Path,
@@ -69,6 +70,12 @@ impl Redactor {
         Redactor::Uri,
     ];
 
+    /// The place among [`ALL`](Redactor::ALL).
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The name in options, annotations and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -93,7 +100,7 @@ impl Redactor {
         }
     }
 
-    /// What it hides, in a few words.
+    /// The reason for which it hides a value, in a few words.
     pub fn reason(self) -> &'static str {
         match self {
             Redactor::Annotation => "a webhook's patch, or what others than the API server wrote",
@@ -144,12 +151,12 @@ impl Redactor {
     }
 }
 
-/// How much a redactor hides.
+/// The extent to which a redactor hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing.
     Off,
-    /// What it is for.
+    /// All that the redactor is for.
     On,
     /// All values.
     All,
@@ -175,7 +182,7 @@ impl Mode {
     }
 }
 
-/// What is redacted.
+/// Settings of the redaction.
 #[derive(Clone, Debug)]
 pub struct Settings {
     modes: [Mode; Redactor::ALL.len()],
@@ -259,7 +266,7 @@ impl Settings {
             found: mode.unwrap_or_default().into(),
             modes: listed(modes.iter().map(|mode| mode.name())),
         })?;
-        if let Some(place) = self.modes.get_mut(redactor as usize) {
+        if let Some(place) = self.modes.get_mut(redactor.index()) {
             *place = mode;
         }
         Ok(())
@@ -285,7 +292,7 @@ impl Settings {
     /// The mode of a redactor.
     pub fn mode(&self, redactor: Redactor) -> Mode {
         self.modes
-            .get(redactor as usize)
+            .get(redactor.index())
             .copied()
             .unwrap_or(Mode::On)
     }
@@ -295,7 +302,7 @@ impl Settings {
         self.mode(redactor) != Mode::Off
     }
 
-    /// What is on, in one line for the log.
+    /// Describes the settings in one line, for the log.
     pub fn summary(&self) -> String {
         if self.hides_nothing() {
             return "redaction is off: secrets in events are passed on".to_owned();
@@ -324,8 +331,8 @@ impl Settings {
         format!("redaction is on{changed}{more}{key}")
     }
 
-    /// What users should know about these settings although it stops nothing: the option,
-    /// and the sentence.
+    /// Remarks about valid settings that users should know of: the option, and the
+    /// sentence.
     pub fn remarks(&self) -> Vec<(&'static str, String)> {
         let mut remarks = Vec::new();
         if self.hides_nothing() {
@@ -356,18 +363,18 @@ impl Settings {
 pub struct Place {
     /// The objects.
     pub resource: ResourcePattern,
-    /// Where in each of them.
+    /// The path in each of them.
     pub path: Path,
 }
 
-/// Which objects a [`Place`] is in.
+/// The objects that have a [`Place`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourcePattern {
-    /// Those of any resource.
+    /// Objects of any resource.
     Any,
     /// The event itself.
     Event,
-    /// Those of one resource.
+    /// Objects of one resource.
     One {
         /// Plural name.
         resource: String,
@@ -508,7 +515,7 @@ pub enum SettingsError {
     Unknown {
         /// The word.
         found: String,
-        /// What would be right.
+        /// The redactors that would be right.
         meant: String,
     },
     /// A redactor more than once.
@@ -532,7 +539,7 @@ pub enum SettingsError {
     Resource {
         /// The text.
         found: String,
-        /// What would be right.
+        /// The form that would be right.
         reason: &'static str,
     },
     /// Not a pointer.
@@ -667,7 +674,7 @@ mod tests {
             Redactor::ALL
                 .iter()
                 .enumerate()
-                .all(|(at, r)| *r as usize == at)
+                .all(|(at, r)| r.index() == at)
         );
     }
 }

@@ -9,7 +9,7 @@ use crate::stage::redact::mark::is_mark;
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
-    /// Its place in the text.
+    /// The place in the text.
     pub at: Range<usize>,
     /// The redactor that hides it.
     pub redactor: Redactor,
@@ -42,7 +42,8 @@ impl Spans {
         let before = self.list.len();
         collect(self);
         for span in self.list.iter_mut().skip(before) {
-            span.at = span.at.start + offset..span.at.end + offset;
+            span.at.start = span.at.start.saturating_add(offset);
+            span.at.end = span.at.end.saturating_add(offset);
         }
     }
 
@@ -57,8 +58,8 @@ impl Spans {
     }
 
     /// Puts the parts in order, joins those that overlap, and drops those that hold
-    /// nothing or are marks already. `front` bytes of the text stand before the value
-    /// itself: they are not hidden, and places count from their end.
+    /// nothing or are marks already. The first `front` bytes of the text
+    /// are not part of the value: they are not hidden, and places count from their end.
     pub(super) fn settle(&mut self, text: &[u8], front: usize) -> &[Span] {
         for span in &mut self.list {
             span.at.start = span.at.start.max(front);
@@ -75,7 +76,7 @@ impl Spans {
         self.list.retain_mut(|span| {
             let hidden = text.get(span.at.clone()).unwrap_or_default();
             let stays = hidden.is_empty() || is_mark(hidden);
-            span.at.start -= front;
+            span.at.start = span.at.start.saturating_sub(front);
             span.at.end = span.at.end.saturating_sub(front);
             !stays
         });
@@ -114,16 +115,17 @@ impl<'a> RawPlaces<'a> {
                 }
                 Some(_) => {
                     let until = memchr::memchr(b'\\', self.rest).unwrap_or(self.rest.len());
-                    let length = until.min(plain - self.plain);
+                    let length = until.min(plain.saturating_sub(self.plain));
                     (length, length)
                 }
             };
-            if self.plain + plain_length > plain {
+            let plain_end = self.plain.saturating_add(plain_length);
+            if plain_end > plain {
                 break;
             }
             self.rest = self.rest.get(raw_length..).unwrap_or_default();
-            self.raw += raw_length;
-            self.plain += plain_length;
+            self.raw = self.raw.saturating_add(raw_length);
+            self.plain = plain_end;
         }
         self.raw
     }

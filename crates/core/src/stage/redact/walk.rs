@@ -1,8 +1,8 @@
 //! The walk through a part of an event, from container to container, without recursion:
 //! callbacks of the host run on small stacks.
 //!
-//! Each container that is open has a [`Role`], which says what becomes of its children
-//! (`roles.rs`). The walk itself only opens and closes containers and deals with leaves.
+//! Each container that is open has a [`Role`], which decides the roles of its
+//! children (`roles.rs`). The walk itself only opens and closes containers and deals with leaves.
 
 use std::borrow::Cow;
 
@@ -21,10 +21,10 @@ use crate::stage::redact::{Redactor, Settings, Target, lines, message, net};
 /// Containers that may be open at once: deeper ones are not looked into.
 const DEEPEST: usize = 128;
 
-/// Documents inside strings that may stand inside each other.
+/// Documents inside strings that may be nested in each other.
 const DOCUMENTS: usize = 4;
 
-/// The reason why a walk ends before its end: what is left has not been looked at.
+/// The reason why a walk stops early: the rest has not been looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// Containers are nested too deeply.
@@ -39,7 +39,7 @@ impl From<Malformed> for Stop {
     }
 }
 
-/// A value, which stands in the document or at the end of a path that a patch names.
+/// A value in the document, or at the end of a path that a patch names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     /// The value at this position.
@@ -48,7 +48,7 @@ pub(super) enum Node {
     Step(usize),
 }
 
-/// The name under which a value stands in its container.
+/// The name of a value in its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     /// None: an item of a list, or the value that the walk begins with.
@@ -64,13 +64,13 @@ pub(super) enum Name {
 pub(super) struct Frame {
     cursor: Cursor,
     is_map: bool,
-    /// What it is.
+    /// The role of the container.
     pub role: Role,
-    /// What objects without kind are in it.
+    /// The class of objects without kind in it.
     pub class: Class,
     /// The child that is looked at.
     pub child: Name,
-    /// How many children came before it.
+    /// The number of children before that one.
     pub index: usize,
     /// The words of a command so far.
     pub command: Command,
@@ -89,10 +89,10 @@ enum Cursor {
 #[derive(Debug, Default)]
 pub(super) struct Level {
     stack: Vec<Frame>,
-    /// The steps of a path, one after the other, and where each of them ends.
+    /// The steps of a path, one after the other, and the end of each.
     steps: Vec<u8>,
     step_ends: Vec<usize>,
-    /// Which columns of a table hold secrets.
+    /// A flag for each column of a table: true if it holds secrets.
     pub columns: Vec<bool>,
     plain: Vec<u8>,
     spans: Spans,
@@ -108,25 +108,25 @@ impl Default for Levels {
     }
 }
 
-/// What a walk does with what it finds.
+/// The use that a walk makes of its findings.
 #[derive(Debug)]
 pub(super) enum Findings<'r> {
-    /// It collects it.
+    /// The walk collects them.
     Collect(&'r mut Vec<Hide>),
-    /// It stops at the first.
+    /// The walk stops at the first; true once there is one.
     Any(bool),
 }
 
 /// A walk through parts of one document.
 pub(super) struct Walk<'r, 'a> {
-    /// What is hidden.
+    /// The settings of the redaction.
     pub settings: &'r Settings,
-    /// What the request is about.
+    /// The target of the request.
     pub target: &'r Target<'r>,
     /// The document.
     pub doc: AnyDoc<'a>,
     findings: Findings<'r>,
-    /// Its own buffers.
+    /// The buffers of this walk.
     pub level: &'r mut Level,
     deeper: &'r mut [Level],
     /// The value at the end of the path.
@@ -155,7 +155,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
     }
 
-    /// What was collected so far, if anything is.
+    /// The findings so far, if this walk collects them.
     pub(super) fn collected(&mut self) -> Option<&mut Vec<Hide>> {
         match &mut self.findings {
             Findings::Collect(hides) => Some(hides),
@@ -174,7 +174,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         Ok(())
     }
 
-    /// True if it has found what it looks for.
+    /// True if the walk has found what it looks for.
     fn is_done(&self) -> bool {
         matches!(self.findings, Findings::Any(true))
     }
@@ -314,7 +314,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             }),
             Role::Word => self.word(at, text),
             Role::LastSegment => self.parts(at, text, |text, _, spans| {
-                let last = memchr::memrchr(b'/', text).map_or(0, |slash| slash + 1);
+                let last = memchr::memrchr(b'/', text).map_or(0, |slash| slash.saturating_add(1));
                 let name = text.get(last..).unwrap_or_default();
                 if !name.starts_with(b"sha256~") {
                     spans.add_rest(text, last, Redactor::Crd);
@@ -374,7 +374,8 @@ impl<'r, 'a> Walk<'r, 'a> {
         self.parts_after(at, text, None, collect);
     }
 
-    /// The same for a message that is read with the name of its `field` before it.
+    /// Hides parts of a string as [`parts`](Walk::parts) does; `collect` reads it after the
+    /// name of its `field` and a colon.
     fn parts_after(
         &mut self,
         at: usize,
@@ -403,12 +404,11 @@ impl<'r, 'a> Walk<'r, 'a> {
         collect(value, self.settings, spans);
         let mut places = RawPlaces::new(text.raw);
         let mut place = |plain: usize| {
-            text.at
-                + if text.escaped {
-                    places.find(plain)
-                } else {
-                    plain
-                }
+            text.at.saturating_add(if text.escaped {
+                places.find(plain)
+            } else {
+                plain
+            })
         };
         for span in spans.settle(value, front) {
             let part = place(span.at.start)..place(span.at.end);
@@ -586,11 +586,11 @@ impl<'r, 'a> Walk<'r, 'a> {
 pub(super) struct Document {
     /// The redactor that hides it.
     pub redactor: Redactor,
-    /// What it is about.
+    /// The object that the document is about.
     pub of: Of,
-    /// What text is that cannot be read.
+    /// The treatment of text that cannot be read.
     pub unreadable: Unreadable,
-    /// True for what the API server writes about a webhook, with the patch in it.
+    /// True for the annotation of the API server about a webhook, with the patch in it.
     pub is_webhook: bool,
 }
 
@@ -604,25 +604,25 @@ impl Document {
     }
 }
 
-/// What a document inside a string is about.
+/// The object that a document inside a string is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     /// The object around it, or one of its class.
     SameObject(Class),
-    /// Anything.
+    /// An object of any kind.
     Anything,
 }
 
-/// What text is that cannot be read as a document.
+/// The treatment of text that cannot be read as a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// It may hide a secret.
+    /// Hidden: the text may hold a secret.
     Hides,
-    /// It is text of another kind.
+    /// Judged as text of another kind.
     IsText,
 }
 
-/// What came of looking into a string.
+/// The result of looking into a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Secret,
