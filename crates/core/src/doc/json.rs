@@ -225,17 +225,22 @@ impl<'a> Doc<'a> for Json<'a> {
     }
 
     fn integer(self, at: usize) -> Option<i64> {
-        let word = self.word(at)?;
-        let digits = word.strip_prefix(b"-").unwrap_or(word);
-        let size = digits.iter().try_fold(0i64, |size, &byte| {
-            let digit = char::from(byte).to_digit(10)?;
-            Some(size.saturating_mul(10).saturating_add(digit.into()))
-        });
-        let size = size.filter(|_| !digits.is_empty())?;
-        Some(match digits.len() == word.len() {
+        let text = self.0.get(at..)?;
+        let digits = text.strip_prefix(b"-").unwrap_or(text);
+        let mut size = 0i64;
+        let mut count = 0usize;
+        for &byte in digits.iter().take_while(|byte| byte.is_ascii_digit()) {
+            let digit = i64::from(byte.wrapping_sub(b'0'));
+            size = size.saturating_mul(10).saturating_add(digit);
+            count += 1;
+        }
+        // A fraction or an exponent would go on, and so would a word that is not a number.
+        let ends = !matches!(digits.get(count), Some(b'.' | b'e' | b'E'));
+        let value = match digits.len() == text.len() {
             true => size,
             false => size.saturating_neg(),
-        })
+        };
+        (count > 0 && ends).then_some(value)
     }
 
     #[inline]

@@ -196,6 +196,11 @@ impl<'a, D: Doc<'a>> Body<'a, D> {
         self.value.is_null()
     }
 
+    /// Returns the body if it is an object.
+    pub fn object(self) -> Option<Value<'a, D>> {
+        self.value.is_object().then_some(self.value)
+    }
+
     /// Says whether it is a list of operations.
     pub(super) fn is_json_patch(self) -> bool {
         self.value.is_list()

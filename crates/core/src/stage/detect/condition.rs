@@ -373,11 +373,7 @@ impl Property {
                     spec.has_text("signerName", "kubernetes.io/kube-apiserver-client")
                 })
             }),
-            Property::Pod(property) => body.any(|piece| {
-                let path = request.kind.pod_spec();
-                let spec = path.and_then(|path| piece.dig(path));
-                spec.is_some_and(|spec| property.is_in(spec))
-            }),
+            Property::Pod(property) => request.any_pod_spec(|spec| property.is_in(spec)),
             Property::PodSecurity => weakens_pod_security(request),
         }
     }

@@ -1,10 +1,13 @@
 //! An event as detections see it: a request, who made it, and what became of it.
 
-use super::body::{Body, Value, member};
+use std::cell::OnceCell;
+
+use super::body::{Body, Value};
 use super::kind::{Kind, Subresource, Verb};
 use super::names::{KCM, KUBE_SYSTEM_ACCOUNT, NODE, SERVICE_ACCOUNT, is_human};
 use super::uri::{Uri, UriBuffer};
-use crate::doc::{Doc, Text};
+use crate::doc::keys::{Keys, KnownMember, Walk};
+use crate::doc::{Doc, Malformed, Text};
 use crate::event::kube::{Event, Field, Member};
 use crate::policy::{Attributes, Level, Resource, Stage, Target};
 
@@ -68,6 +71,8 @@ pub(super) struct Request<'r, 'a, D> {
     pub code: i64,
     /// Request URI; empty until [`Request::read_uri`].
     pub uri: Uri<'r>,
+    /// The pod spec of a body that is an object, once it was looked for.
+    pod_spec: OnceCell<Option<Value<'a, D>>>,
 }
 
 impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
@@ -94,7 +99,7 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
         });
         let resource = target.unwrap_or_default();
         let status = places.response_status;
-        let code = status.and_then(|status| member(doc, status, b"code"));
+        let code = status.and_then(|status| code_of(doc, status).ok().flatten());
         Request {
             doc,
             event,
@@ -105,8 +110,9 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
             verb: Verb::from_name(logged.verb),
             kind: Kind::of(resource.group, resource.resource),
             subresource: Subresource::from_name(resource.subresource),
-            code: code.and_then(|code| doc.integer(code)).unwrap_or_default(),
+            code: code.unwrap_or_default(),
             uri: Uri::default(),
+            pod_spec: OnceCell::new(),
         }
     }
 
@@ -286,6 +292,24 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
         Body::new(self.doc, self.places.request_object)
     }
 
+    /// Says whether a pod spec of the body fits: that of an object, or what a JSON patch
+    /// puts into one.
+    pub fn any_pod_spec(&self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
+        let Some(path) = self.kind.pod_spec() else {
+            return false;
+        };
+        match self.body().object() {
+            // Several detections ask for it.
+            Some(object) => self
+                .pod_spec
+                .get_or_init(|| object.dig(path))
+                .is_some_and(fits),
+            None => self
+                .body()
+                .any(|piece| piece.dig(path).is_some_and(&mut fits)),
+        }
+    }
+
     /// Returns the body of the response.
     pub(super) fn response(&self) -> Option<Value<'a, D>> {
         Some(Value::new(self.doc, self.places.response_object?))
@@ -297,6 +321,24 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
             && (self.event.level() == Some(Level::Metadata)
                 || self.annotation("audit.k8s.io/truncated").is(b"true"))
     }
+}
+
+/// The members of a response's status, in the order in which the API server writes them.
+const STATUS: &Keys<6> = &Keys::new(["metadata", "status", "message", "reason", "details", "code"]);
+/// The place of `code` among them.
+const CODE: usize = 5;
+
+/// Reads the code of a response's status; every event that counts is asked for it.
+fn code_of<'a>(doc: impl Doc<'a>, status: usize) -> Result<Option<i64>, Malformed> {
+    let mut code = None;
+    let mut walk = Walk::new(STATUS, doc.open_map(status)?);
+    while let Some(KnownMember { which, value, .. }) = walk.next(doc)? {
+        if which == CODE {
+            code = doc.integer(value);
+        }
+        walk.map.next = doc.end(value)?;
+    }
+    Ok(code)
 }
 
 /// Says whether the value at a position is a map with at least one member.
