@@ -6,6 +6,7 @@
 mod beside_forward;
 mod check_agrees;
 mod delivery;
+mod detections;
 mod lifecycle;
 mod metrics;
 mod pipelines;

@@ -32,14 +32,14 @@ Exit status:
     override_usage = "kube-audit <COMMAND>",
     after_help = EXIT_STATUS
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
 /// A command of the tool.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     Check(Check),
     Eval(Eval),
     Explain(Explain),
@@ -52,10 +52,11 @@ pub enum Command {
 /// Checks manifests of Kubermatic KKP, configurations of Fluent Bit and audit policies.
 ///
 /// The content decides on the kind of a file: a Cluster of KKP, a configuration of Fluent
-/// Bit (classic or YAML) or an audit policy. Each finding is one line,
+/// Bit (classic or YAML) or an audit policy. With --detect, a policy is taken for that of an
+/// API server, and detections that cannot see what they are about are findings. Each finding is one line,
 /// FILE:LINE:COLUMN: SEVERITY[CODE]: what was found and what would be right.
 #[derive(Args, Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// Form of the report: lines of text, or one JSON document.
     ///
     /// The JSON document has `findings`, each with severity, code, file, line, column, path
@@ -65,6 +66,8 @@ pub struct Check {
     /// Release of KKP that runs the configuration, such as 2.28.
     #[arg(long, value_name = "VERSION", default_value_t = Release::NEWEST)]
     pub kkp: Release,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// List all codes of findings.
     #[arg(long)]
     pub codes: bool,
@@ -77,21 +80,24 @@ pub struct Check {
 
 /// Shows the decision of a policy on each event, one JSON object per line.
 #[derive(Args, Debug)]
-pub struct Eval {
+pub(crate) struct Eval {
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub events: Events,
 }
 
-/// Explains the decision of a policy on each event.
+/// Explains the decision of a policy on each event, and the answers of detections.
 ///
 /// Shows why earlier rules do not match, which rule decides, what is cut, and what is
-/// redacted and why.
+/// redacted and why. With --detect it shows which detections fire, and which condition keeps
+/// the near ones from it.
 #[derive(Args, Debug)]
-pub struct Explain {
+pub(crate) struct Explain {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// Form of the answers: text, or one JSON object per line.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -103,7 +109,7 @@ pub struct Explain {
 
 /// What is redacted: options of the filter.
 #[derive(Args, Debug)]
-pub struct RedactionArgs {
+pub(crate) struct RedactionArgs {
     /// Redactors to turn on or off, as with the filter's option `Redact`.
     #[arg(long, value_name = "WORDS")]
     redact: Option<String>,
@@ -126,7 +132,7 @@ pub struct RedactionArgs {
 
 impl RedactionArgs {
     /// The same as options of a filter.
-    pub fn properties(self) -> Properties {
+    pub(crate) fn properties(self) -> Properties {
         let once = [
             ("Redact", self.redact),
             ("Redact_Names", self.redact_names),
@@ -153,16 +159,22 @@ impl RedactionArgs {
 ///
 /// Events go to standard output, or to the file of -o; the summary goes to standard error.
 #[derive(Args, Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
+    /// Keep events with such a label although the policy drops them, as with the filter's
+    /// option `Detect_Keep`: on or a severity.
+    #[arg(long, value_name = "SEVERITY", requires = "detect")]
+    pub detect_keep: Option<String>,
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
     #[arg(long = "record", value_name = "KEY VALUE")]
     pub records: Vec<String>,
     #[command(flatten)]
     pub redaction: RedactionArgs,
     /// Form of the output: the text of each event alone, or the whole record as JSON, as a
-    /// receiver gets it, which is the default with --record.
+    /// receiver gets it, which is the default with --record and --detect.
     #[arg(long = "output", value_enum)]
     pub form: Option<ReplayForm>,
     /// Write neither progress nor a summary.
@@ -176,7 +188,7 @@ pub struct Replay {
 ///
 /// The text is what the audit sidecar of the cluster gets, byte for byte.
 #[derive(Args, Debug)]
-pub struct Render {
+pub(crate) struct Render {
     /// Variable that KKP puts into filters; may be repeated.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
@@ -193,14 +205,14 @@ pub struct Render {
 
 /// Writes shell completions or man pages, for packages.
 #[derive(Args, Debug)]
-pub struct Generate {
+pub(crate) struct Generate {
     #[command(subcommand)]
     pub what: Generated,
 }
 
 /// File that the tool makes about itself.
 #[derive(Debug, Subcommand)]
-pub enum Generated {
+pub(crate) enum Generated {
     /// Completions for a shell, to standard output.
     Completions {
         #[arg(value_enum)]
@@ -216,7 +228,7 @@ pub enum Generated {
 /// Policy that a command works with.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     /// Audit policy; - is standard input.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     policy: Option<OsString>,
@@ -227,23 +239,34 @@ pub struct PolicyArgs {
 
 impl PolicyArgs {
     /// Returns the policy that is named, if one is.
-    pub fn choice(self) -> Option<Choice> {
+    pub(crate) fn choice(self) -> Option<Choice> {
         self.policy
             .map(Choice::File)
             .or(self.preset.map(Choice::Preset))
     }
 
     /// Returns the policy, which `command` cannot do without.
-    pub fn required(self, command: &str) -> Result<Choice, Failure> {
+    pub(crate) fn required(self, command: &str) -> Result<Choice, Failure> {
         self.choice().ok_or_else(|| {
             Failure::Usage(format!("{command} needs --policy FILE or --preset NAME"))
         })
     }
 }
 
+/// Detections that a command works with.
+#[derive(Args, Debug)]
+pub(crate) struct DetectArgs {
+    /// Detections to enable, as with the filter's option `Detect`: on, a severity or ids.
+    #[arg(long, value_name = "DETECTIONS")]
+    pub detect: Option<String>,
+    /// File with own detections and exceptions, as with the filter's option `Detect_File`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "detect")]
+    pub detect_rules: Option<OsString>,
+}
+
 /// Files of events, and where answers go.
 #[derive(Args, Debug)]
-pub struct Events {
+pub(crate) struct Events {
     #[command(flatten)]
     pub out: Out,
     /// Files of events; standard input for - or none.
@@ -253,7 +276,7 @@ pub struct Events {
 
 /// Destination of the output.
 #[derive(Args, Debug)]
-pub struct Out {
+pub(crate) struct Out {
     /// File to write to instead of standard output.
     #[arg(short = 'o', long = "out-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out_file: Option<PathBuf>,
@@ -261,7 +284,7 @@ pub struct Out {
 
 /// Form of answers.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Text for people.
     #[default]
     Text,
@@ -271,7 +294,7 @@ pub enum Format {
 
 /// Form of what `replay` writes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ReplayForm {
+pub(crate) enum ReplayForm {
     /// The event alone.
     Event,
     /// The record with the event and the keys beside it.

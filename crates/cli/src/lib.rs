@@ -2,23 +2,26 @@
 //!
 //! A command is a file: its `run` takes the arguments that [`args`] has read for it.
 
-#![deny(
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::indexing_slicing
-)]
+// An input that nobody thought of is an error message, not a panic or a wrong number.
 #![cfg_attr(
-    test,
-    allow(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
+    not(test),
+    deny(
+        unreachable_pub,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
         clippy::indexing_slicing,
-        reason = "a test that goes wrong may panic"
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
     )
 )]
 
 mod args;
 mod check;
+mod detect;
 mod document;
 mod eval;
 mod explain;

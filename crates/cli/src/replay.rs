@@ -12,14 +12,16 @@ use kube_audit_core::stats::{RuleStats, Stats};
 use super::args::{Events, Replay, ReplayForm};
 use super::output::Output;
 use super::policy::Choice;
-use super::{Exit, Failure, filter_options, input};
+use super::{Exit, Failure, detect, filter_options, input};
 
 /// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-pub fn run(arguments: Replay) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: Replay) -> Result<Exit, Failure> {
     let Replay {
         policy,
+        detect,
+        detect_keep,
         records,
         redaction,
         form,
@@ -34,14 +36,20 @@ pub fn run(arguments: Replay) -> Result<Exit, Failure> {
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));
+    let detect = detect.load(detect_keep.as_deref())?;
     // Keys beside the event are seen in the record only.
-    let form = form.unwrap_or(match options.settings.enrichment.is_empty() {
-        true => ReplayForm::Event,
-        false => ReplayForm::Record,
-    });
+    let form = form.unwrap_or(
+        match options.settings.enrichment.is_empty() && detect.is_none() {
+            true => ReplayForm::Event,
+            false => ReplayForm::Record,
+        },
+    );
     // No option here asks for a UUID.
     let mut pipeline = Pipeline::new(options.settings, ruleset, || [0; 16]);
     pipeline.set_redaction(Some(options.redaction));
+    if let Some(detect) = detect {
+        pipeline.set_detect(detect.detector, detect.options.settings);
+    }
     let mut sink = LineSink::new(match form {
         ReplayForm::Event => LineForm::Event,
         ReplayForm::Record => LineForm::Record,
@@ -138,6 +146,7 @@ fn summary(stats: &Stats, policy: Option<&Policy>) -> String {
             ));
         }
     }
+    text.push_str(&detect::summary(stats));
     let share = percent(stats.bytes_out, stats.bytes_in);
     text.push_str(&format!(
         "{}\n{share:.1}% of the bytes of events are kept\n",

@@ -12,7 +12,7 @@ mod redactors;
 
 pub use redactors::{Counts, Redactor};
 
-/// What a pipeline has done since it was made.
+/// Counters of a pipeline since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Log records read, each once.
@@ -45,13 +45,32 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes of the events kept, without keys that were added to them.
     pub bytes_out: u64,
+    /// Events that stay because of a detection although the policy drops them.
+    pub kept_by_detection: u64,
     /// Pieces of split events that wait for the last piece.
     pub withheld: u64,
     /// By rule of the policy in force; last, events that no rule matched.
     pub rules: Vec<RuleStats>,
+    /// By detection that is enabled from the start.
+    pub detections: Vec<DetectionStats>,
 }
 
-/// What became of the events that one rule decided.
+/// What one detection found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DetectionStats {
+    /// Id of the detection.
+    pub id: String,
+    /// The name of its severity at the start.
+    pub severity: &'static str,
+    /// The detection needs bodies, which may not be there.
+    pub needs_body: bool,
+    /// Events for which it fired.
+    pub hits: u64,
+    /// Events for which it would have needed a body.
+    pub undecided: u64,
+}
+
+/// Counters of the events that one rule decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuleStats {
     /// Events.
@@ -73,13 +92,44 @@ impl Stats {
     /// The counters of a rule; `None` means no rule.
     pub fn rule(&mut self, rule: Option<u32>) -> Option<&mut RuleStats> {
         let last = self.rules.len().checked_sub(1)?;
-        self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
+        let place = match rule {
+            Some(rule) => usize::try_from(rule).ok()?,
+            None => last,
+        };
+        self.rules.get_mut(place)
+    }
+
+    /// Changes the counters of the detection at a place.
+    pub fn detection(&mut self, place: usize, change: impl FnOnce(&mut DetectionStats)) {
+        self.detections.get_mut(place).map(change);
     }
 
     /// Lists the counters that are not zero: `records: 13, events kept: 10, …`.
     pub fn summary(&self) -> String {
-        summary(&SERIES, self).unwrap_or_else(|| "no records".to_owned())
+        let mut all = DetectionStats::default();
+        for detection in &self.detections {
+            all.hits = all.hits.saturating_add(detection.hits);
+            all.undecided = all.undecided.saturating_add(detection.undecided);
+        }
+        let parts = [summary(&SERIES, self), summary(&DETECTION_SERIES, &all)];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        match parts.is_empty() {
+            true => "no records".to_owned(),
+            false => parts.join(", "),
+        }
     }
+}
+
+/// Adds one to a counter.
+#[inline]
+pub(crate) fn count(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}
+
+/// Adds a number of bytes to a counter.
+#[inline]
+pub(crate) fn count_bytes(counter: &mut u64, bytes: usize) {
+    *counter = counter.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
 }
 
 /// Lists the counters that are not zero in one line; `None` if all are.
@@ -92,7 +142,7 @@ pub fn summary<S>(table: &[Series<S>], counters: &S) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// How the value of a series may change.
+/// Direction in which the value of a series may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// The value grows, from 0 at the start of the instance.
@@ -111,11 +161,11 @@ pub struct Series<S: 'static> {
     pub name: &'static str,
     /// One sentence on the metric.
     pub help: &'static str,
-    /// How the value may change.
+    /// Counter or gauge.
     pub kind: MetricKind,
     /// Names and values of the labels that tell the series of a metric apart.
     pub labels: &'static [Label<'static>],
-    /// What precedes the value in a line of text.
+    /// Words that precede the value in a line of text.
     pub words: &'static str,
     value: fn(&S) -> u64,
 }
@@ -172,7 +222,7 @@ macro_rules! redacted {
 }
 
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series<Stats>; 33] = [
+pub static SERIES: [Series<Stats>; 34] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -273,6 +323,12 @@ pub static SERIES: [Series<Stats>; 33] = [
         |stats: &Stats| stats.bytes_out,
     ),
     Series::counter(
+        "events_kept_by_detection_total",
+        "Audit events that stay because of a detection although the policy drops them.",
+        "events kept by a detection",
+        |stats| stats.kept_by_detection,
+    ),
+    Series::counter(
         "line_pieces_withheld",
         "Pieces of split lines that wait for their last piece.",
         "pieces of split lines withheld",
@@ -280,6 +336,39 @@ pub static SERIES: [Series<Stats>; 33] = [
     )
     .gauge(),
 ];
+
+/// The counters of each detection, with its id as the label `detection`. The first one has
+/// its severity as well.
+pub static DETECTION_SERIES: [Series<DetectionStats>; 2] = [
+    Series::counter(
+        "detections_total",
+        "Audit events that a detection fired for, whatever became of them.",
+        "labels",
+        |detection: &DetectionStats| detection.hits,
+    ),
+    Series::counter(
+        "detections_undecided_total",
+        "Audit events that a detection would have needed the body of.",
+        "labels undecided for want of a body",
+        |detection: &DetectionStats| detection.undecided,
+    ),
+];
+
+impl DetectionStats {
+    /// Visits the series of the detection with their labels: always the same ones.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Series<DetectionStats>, &[Label<'_>])) {
+        let [hits, undecided] = &DETECTION_SERIES;
+        let labels = [
+            ("detection", Cow::Borrowed(&*self.id)),
+            ("severity", Cow::Borrowed(self.severity)),
+        ];
+        visit(hits, &labels);
+        if self.needs_body {
+            let [id, _] = labels;
+            visit(undecided, &[id]);
+        }
+    }
+}
 
 /// Head of the tables in `docs/metrics.md`.
 pub const MARKDOWN_HEAD: &str = "| metric | kind | labels | meaning |\n|---|---|---|---|\n";
@@ -312,6 +401,9 @@ mod tests {
 
     #[test]
     fn series_are_named_by_convention() {
+        for series in &DETECTION_SERIES {
+            assert!(series.name.ends_with("_total") && series.help.ends_with('.'));
+        }
         for series in &SERIES {
             let is_counter = series.kind == MetricKind::Counter;
             assert_eq!(series.name.ends_with("_total"), is_counter, "{series:?}");
@@ -354,10 +446,13 @@ mod tests {
     fn the_documentation_has_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let page = std::fs::read_to_string(path).unwrap();
-        let table = [MARKDOWN_HEAD, &markdown_rows(&SERIES)].concat();
-        assert!(
-            page.contains(&table),
-            "docs/metrics.md should contain\n{table}"
-        );
+        let rows = [markdown_rows(&SERIES), markdown_rows(&DETECTION_SERIES)];
+        for rows in rows {
+            let table = [MARKDOWN_HEAD, &rows].concat();
+            assert!(
+                page.contains(&table),
+                "docs/metrics.md should contain\n{table}"
+            );
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! The part that filter and output share: the pipeline, the policy that it applies, and
-//! the log lines about records that cannot be read.
+//! The part that filter and output share: the pipeline, the policy and the detections that
+//! it applies, and the log lines about records that cannot be read.
 
 use std::borrow::Cow;
 
@@ -8,16 +8,18 @@ use kube_audit_core::options::CommonOptions;
 use kube_audit_core::pipeline::Pipeline;
 use kube_audit_core::stats::Stats;
 
+use super::detect_watch::DetectWatch;
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
 use super::{Metric, MetricKind, OptionError, Patterns, metrics};
 
 /// Rewrites chunks by the policy in force.
-pub struct Engine {
+pub(crate) struct Engine {
     pipeline: Pipeline,
     watch: Option<PolicyWatch>,
     /// The places of `Redact_Path`, as labels.
     places: Vec<String>,
+    detect: Option<DetectWatch>,
     /// Chunks with bytes that are not a record.
     broken_chunks: u64,
     /// Bad records and chunks that were logged, and when the next line may follow.
@@ -26,9 +28,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads the policy and compiles the patterns. `patterns` are the host's regular
+    /// Loads policy and detections, and compiles the patterns. `patterns` are the host's regular
     /// expressions, `None` if it was built without them.
-    pub fn new(
+    pub(crate) fn new(
         options: CommonOptions,
         patterns: Option<&dyn Patterns>,
         log: &dyn Log,
@@ -43,6 +45,11 @@ impl Engine {
                 (Some(watch), Some(ruleset))
             }
         };
+        let detect = options.detect.map(|detect| {
+            let interval = options.policy_reload;
+            DetectWatch::start(detect, interval, log)
+        });
+        let detect = detect.transpose()?;
         let random = || {
             let mut bytes = [0; 16];
             // Without a source of randomness a UUID cannot be unique; the record matters more.
@@ -55,10 +62,15 @@ impl Engine {
         let places = options.redaction.paths.iter();
         let places = places.map(ToString::to_string).collect();
         pipeline.set_redaction(Some(options.redaction));
+        let detect = detect.map(|(watch, detector)| {
+            pipeline.set_detect(detector, watch.settings());
+            watch
+        });
         Ok(Engine {
             pipeline,
             watch,
             places,
+            detect,
             broken_chunks: 0,
             logged: 0,
             limit: LogLimit::default(),
@@ -67,7 +79,7 @@ impl Engine {
 
     /// Rewrites the records of a chunk into the sink. At bytes that are not a record it
     /// stops: `Err` is their position, and the sink decides about the rest.
-    pub fn chunk(
+    pub(crate) fn chunk(
         &mut self,
         tag: &[u8],
         chunk: &[u8],
@@ -77,25 +89,35 @@ impl Engine {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
             self.pipeline.set_ruleset(Some(ruleset));
         }
+        if let Some(detect) = &mut self.detect
+            && let Some(detector) = detect.changed(log, self.pipeline.stats())
+        {
+            self.pipeline.set_detector(detector);
+        }
         let result = self.pipeline.chunk(tag, chunk, sink);
-        self.broken_chunks += u64::from(result.is_err());
+        if result.is_err() {
+            self.broken_chunks = self.broken_chunks.saturating_add(1);
+        }
         self.report_trouble(log);
+        if let Some(detect) = &mut self.detect {
+            detect.report_undecided(self.pipeline.stats(), log);
+        }
         result
     }
 
     /// Gives the sink the pieces of split lines that are withheld under a tag.
     #[cfg(feature = "output")]
-    pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
+    pub(crate) fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
         self.pipeline.release(tag, sink);
     }
 
     /// The counters since the start.
-    pub fn stats(&self) -> &Stats {
+    pub(crate) fn stats(&self) -> &Stats {
         self.pipeline.stats()
     }
 
     /// Visits the counters as metrics.
-    pub fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+    pub(crate) fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         metrics::visit_stats(self.stats(), visit);
         let redaction = self.pipeline.redaction();
         let used = redaction.iter().flat_map(|redaction| redaction.places());
@@ -112,7 +134,7 @@ impl Engine {
     }
 
     /// Logs the counts, and what is lost with the engine.
-    pub fn close(&self, log: &dyn Log) {
+    pub(crate) fn close(&self, log: &dyn Log) {
         log.log(LogLevel::Info, &self.stats().summary());
         let redaction = self.pipeline.redaction();
         for (place, used) in redaction.iter().flat_map(|redaction| redaction.places()) {

@@ -1,15 +1,16 @@
 //! What an instance would say of its options when it starts, without starting it.
 
 use kube_audit_core::options::{
-    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, table,
+    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, TextSource, table,
 };
 use kube_audit_core::policy::{Policy, Syntax};
+use kube_audit_core::stage::detect::Detections;
 use kube_audit_forward::options::{ForwardOptions, Remark};
 
 /// The outcome for a section whose options are right.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Checked {
-    /// What would be a warning in the log, but for the policy's own.
+pub(super) struct Checked {
+    /// Warnings that the plugin would log, except those about the policy.
     pub remarks: Vec<Remark>,
     /// The text of `Policy`, decoded; it is valid.
     pub inline_policy: Option<String>,
@@ -17,7 +18,7 @@ pub struct Checked {
 
 /// Checks a whole section, with the options that the host keeps to itself. Files and
 /// environment variables are not looked at.
-pub fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
+pub(super) fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
     let options = Options::section(kind, properties)?;
     options.check_host_values()?;
     let mut remarks = match kind {
@@ -30,8 +31,15 @@ pub fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, Opti
         option,
         text: format!("`{option}`: {text}"),
     }));
+    if let Some(detect) = &common.detect
+        && let Some(TextSource::Inline(text)) = &detect.rules
+    {
+        let rules = Detections::parse(table::DETECT_RULES.name, text.as_bytes())
+            .map_err(|error| OptionError::caused_by(table::DETECT_RULES, error))?;
+        detect.compile(&rules)?;
+    }
     let inline_policy = match common.policy {
-        Some(PolicySource::Inline(text)) => {
+        Some(PolicySource::Text(TextSource::Inline(text))) => {
             Policy::parse(table::POLICY.name, text.as_bytes(), Syntax::Inline)
                 .map_err(|error| OptionError::caused_by(table::POLICY, error))?;
             Some(text)

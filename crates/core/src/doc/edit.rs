@@ -53,6 +53,7 @@ impl Cause {
         Cause::Shape,
     ];
 
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -87,7 +88,7 @@ struct Request {
     text: (usize, usize),
     kind: RequestKind,
     cause: Cause,
-    /// Its number among the requests.
+    /// Number of the request among all.
     order: u32,
 }
 
@@ -246,7 +247,10 @@ impl Edits {
                 start: offset.saturating_add(splice.start),
                 end: offset.saturating_add(splice.end),
                 owner: text,
-                text: (texts + splice.text.0, texts + splice.text.1),
+                text: (
+                    texts.saturating_add(splice.text.0),
+                    texts.saturating_add(splice.text.1),
+                ),
                 kind: RequestKind::Part,
                 cause: splice.cause,
                 order: self.next_order(),
@@ -414,7 +418,7 @@ impl Edits {
                 let is_empty = start == owner.saturating_add(1) || emptied == Some(owner);
                 if is_empty && begun != Some(owner) {
                     begun = Some(owner);
-                    text.0 += D::SEPARATOR.len();
+                    text.0 = text.0.saturating_add(D::SEPARATOR.len());
                 }
             }
             push(splices, start..end, text, cause);
@@ -482,13 +486,13 @@ fn run_of_removals<'a, D: Doc<'a>>(
     others: &[Request],
 ) -> (usize, Option<usize>) {
     let mut next = doc.next_start(first.end);
-    let mut run = 0;
+    let mut run = 0usize;
     for other in others {
         if other.kind != RequestKind::Remove || next != Some(other.start) {
             break;
         }
         next = doc.next_start(other.end);
-        run += 1;
+        run = run.saturating_add(1);
     }
     (run, next)
 }

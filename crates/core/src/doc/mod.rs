@@ -146,6 +146,10 @@ pub trait Doc<'a>: Copy + Into<AnyDoc<'a>> {
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed>;
     /// Reads the value at a position if it is a string, and its end.
     fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed>;
+    /// Returns whether the value at a position is `true`.
+    fn is_true(self, at: usize) -> bool;
+    /// Reads the integer at a position, saturated; `None` for any other value.
+    fn integer(self, at: usize) -> Option<i64>;
     /// Reads the key at the start of a member; empty if it is not a string.
     fn key(self, at: usize) -> Result<Text<'a>, Malformed>;
     /// Opens the map at a position.

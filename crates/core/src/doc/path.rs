@@ -33,7 +33,7 @@ enum Segment {
 /// The reason why a text is not a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// It does not begin with `/`.
+    /// The text does not begin with `/`.
     #[error("the pointer `{found}` must begin with `/`: did you mean `{meant}`?")]
     Relative {
         /// The text.
@@ -41,13 +41,13 @@ pub enum PathError {
         /// The pointer that was probably meant.
         meant: String,
     },
-    /// It is `/`.
+    /// The text is `/`.
     #[error("the pointer `/` names a member without a name; write `/` and a name, such as `/spec`")]
     Empty,
-    /// A `~` that begins no escape.
+    /// A `~` does not begin an escape.
     #[error("the pointer `{0}` has a `~` that is not `~0` (`~`), `~1` (`/`) or `~2` (`*`)")]
     Escape(String),
-    /// It has nothing but wildcards.
+    /// The path has nothing but wildcards.
     #[error("the pointer `{0}` names everything; it needs at least one name")]
     Everything(String),
 }
@@ -82,17 +82,17 @@ impl Path {
         Ok(Path { segments })
     }
 
-    /// True if the path leads to the value that stands at `place`: the names of members
-    /// and numbers of items from the top of the document down to it.
+    /// True if the path leads to the value at `place`: the names of members and numbers of
+    /// items from the top of the document down to it.
     pub fn leads_to<S: AsRef<[u8]>>(&self, place: &[S]) -> bool {
-        // Where the last `**` stands, and how much of the place it takes so far.
+        // The last `**`, and the number of steps that it takes so far.
         let mut retry: Option<(usize, usize)> = None;
-        let (mut segment, mut step) = (0, 0);
+        let (mut segment, mut step) = (0_usize, 0_usize);
         while let Some(name) = place.get(step) {
             let fits = match self.segments.get(segment) {
                 Some(Segment::Any) => {
                     retry = Some((segment, step));
-                    segment += 1;
+                    segment = segment.saturating_add(1);
                     continue;
                 }
                 Some(Segment::One) => true,
@@ -100,11 +100,11 @@ impl Path {
                 None => false,
             };
             if fits {
-                segment += 1;
-                step += 1;
+                segment = segment.saturating_add(1);
+                step = step.saturating_add(1);
             } else if let Some((any, taken)) = &mut retry {
-                *taken += 1;
-                (segment, step) = (*any + 1, *taken);
+                *taken = taken.saturating_add(1);
+                (segment, step) = (any.saturating_add(1), *taken);
             } else {
                 return false;
             }
@@ -143,7 +143,7 @@ pub fn pointer_to(doc: AnyDoc<'_>, top: usize, at: usize) -> Result<String, Malf
                         here = item;
                         continue 'down;
                     }
-                    index += 1;
+                    index = index.saturating_add(1);
                 }
             }
             _ => {}

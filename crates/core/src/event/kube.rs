@@ -29,6 +29,14 @@ macro_rules! fields {
             const COUNT: usize = $name::ALL.len() - 1;
             const KEYS: &'static Keys<{ $name::COUNT }> = &Keys::new([$($key,)*]);
         }
+
+        impl From<$name> for usize {
+            #[inline(always)]
+            #[expect(clippy::as_conversions, reason = "the number of a variant")]
+            fn from(field: $name) -> usize {
+                field as usize
+            }
+        }
     };
 }
 
@@ -61,11 +69,10 @@ impl Field {
     /// Returns whether the level decides if the field is logged, or is the field itself.
     #[inline]
     pub fn depends_on_level(self) -> bool {
-        const THESE: u32 = 1 << Field::Level as u32
-            | 1 << Field::RequestObject as u32
-            | 1 << Field::ResponseObject as u32
-            | 1 << Field::Annotations as u32;
-        THESE >> self as u32 & 1 != 0
+        matches!(
+            self,
+            Field::Level | Field::RequestObject | Field::ResponseObject | Field::Annotations
+        )
     }
 }
 
@@ -143,20 +150,25 @@ impl<const N: usize> Default for FieldTexts<'_, N> {
 
 impl<'a, const N: usize> FieldTexts<'a, N> {
     #[inline(always)]
-    fn set(&mut self, place: usize, text: Option<Text<'a>>) {
-        if let Some(place) = self.0.get_mut(place) {
+    fn set(&mut self, place: impl Into<usize>, text: Option<Text<'a>>) {
+        if let Some(place) = self.0.get_mut(place.into()) {
             *place = text;
         }
     }
 
+    #[inline(always)]
+    fn get(&self, place: impl Into<usize>) -> Option<Text<'a>> {
+        self.0.get(place.into()).copied().flatten()
+    }
+
     /// A string as it stands, empty where there is none.
-    fn text(&self, place: usize) -> Text<'a> {
-        self.0.get(place).copied().flatten().unwrap_or_default()
+    fn text(&self, place: impl Into<usize>) -> Text<'a> {
+        self.get(place).unwrap_or_default()
     }
 
     /// The value of a string, empty where there is none.
-    fn value(&self, place: usize) -> Cow<'a, [u8]> {
-        let text = self.0.get(place).copied().flatten();
+    fn value(&self, place: impl Into<usize>) -> Cow<'a, [u8]> {
+        let text = self.get(place);
         text.map_or(Cow::Borrowed(&[]), |text| text.value())
     }
 }
@@ -177,6 +189,13 @@ struct GroupSpan {
     start: usize,
     end: usize,
     escaped: bool,
+}
+
+impl GroupSpan {
+    #[inline]
+    fn raw<'a>(&self, document: &'a [u8]) -> &'a [u8] {
+        document.get(self.start..self.end).unwrap_or_default()
+    }
 }
 
 /// The content of a map.
@@ -324,7 +343,7 @@ impl<'a> MapView<'a> {
             if let Some(Text { raw, at, escaped }) = group {
                 scratch.groups.push(GroupSpan {
                     start: at,
-                    end: at + raw.len(),
+                    end: at.saturating_add(raw.len()),
                     escaped,
                 });
             }
@@ -352,7 +371,7 @@ impl<'a> MapView<'a> {
     /// A field whose value is a string.
     #[inline(always)]
     fn text(&self, field: Field) -> Option<Text<'a>> {
-        self.texts.0.get(field as usize).copied().flatten()
+        self.texts.get(field)
     }
 
     /// Tells events and lists of them from other maps.
@@ -392,8 +411,7 @@ impl<'a> MapView<'a> {
     /// own: they have the API version of the list.
     pub fn item_of_list(&mut self, list_version: Option<Text<'a>>) -> Event<'_, 'a> {
         let own = self.api_version();
-        self.texts
-            .set(Field::ApiVersion as usize, own.or(list_version));
+        self.texts.set(Field::ApiVersion, own.or(list_version));
         Event { view: self }
     }
 }
@@ -446,6 +464,11 @@ impl<'v, 'a> Event<'v, 'a> {
         self.text(Field::RequestReceivedTimestamp)
     }
 
+    /// `requestURI`, if the event has one.
+    pub fn request_uri(&self) -> Option<Text<'a>> {
+        self.text(Field::RequestUri)
+    }
+
     /// Returns whether the request is a patch, whose body is not an object of its own.
     pub fn is_patch(&self) -> bool {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
@@ -454,13 +477,13 @@ impl<'v, 'a> Event<'v, 'a> {
     /// `resource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
     pub fn resource(&self) -> Option<Text<'a>> {
         let reference = self.view.object_ref.as_ref()?;
-        Some(reference.text(RefField::Resource as usize))
+        Some(reference.text(RefField::Resource))
     }
 
     /// `subresource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
     pub fn subresource(&self) -> Option<Text<'a>> {
         let reference = self.view.object_ref.as_ref()?;
-        Some(reference.text(RefField::Subresource as usize))
+        Some(reference.text(RefField::Subresource))
     }
 
     /// Where the extra fields of the user begin and end, if there are any.
@@ -470,7 +493,7 @@ impl<'v, 'a> Event<'v, 'a> {
 
     /// What the request asked for.
     pub fn requested(&self) -> Requested<'a> {
-        let verb = self.view.texts.value(Field::Verb as usize);
+        let verb = self.view.texts.value(Field::Verb);
         let Some(reference) = self.view.object_ref else {
             let path = path_of(self.text(Field::RequestUri));
             let owned = |part: &[u8]| Cow::Owned(part.to_vec());
@@ -479,13 +502,13 @@ impl<'v, 'a> Event<'v, 'a> {
                 Cow::Owned(path) => Requested::at(verb, &path, owned),
             };
         };
-        let mut group = reference.value(RefField::ApiGroup as usize);
+        let mut group = reference.value(RefField::ApiGroup);
         // v1alpha1 has the group in front of the version.
         if self
             .text(Field::ApiVersion)
             .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
         {
-            let version = reference.value(RefField::ApiVersion as usize);
+            let version = reference.value(RefField::ApiVersion);
             if let Some(slash) = memchr::memrchr(b'/', &version) {
                 group = Cow::Owned(version.get(..slash).unwrap_or_default().to_vec());
             }
@@ -493,25 +516,62 @@ impl<'v, 'a> Event<'v, 'a> {
         Requested {
             verb,
             group,
-            resource: reference.value(RefField::Resource as usize),
-            subresource: reference.value(RefField::Subresource as usize),
-            name: reference.value(RefField::Name as usize),
+            resource: reference.value(RefField::Resource),
+            subresource: reference.value(RefField::Subresource),
+            name: reference.value(RefField::Name),
         }
     }
 
     /// Calls `use_attributes` with what the API server's evaluator saw of the request.
-    ///
-    /// The server decides before it fills empty fields of `objectRef` from the
-    /// request's body, so that in later stages name and namespace come from the
-    /// URL, as long as the URL and `objectRef` speak of the same thing.
     pub fn attributes<R>(
         &self,
         document: &'a [u8],
         scratch: &Scratch,
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
+        self.logged_attributes(document, scratch, |logged| {
+            self.decided_attributes(logged, use_attributes)
+        })
+    }
+
+    /// Calls `use_attributes` with what the API server's evaluator saw of a request that
+    /// was logged so.
+    ///
+    /// The server decides before it fills empty fields of `objectRef` from the
+    /// request's body, so that in later stages name and namespace come from the
+    /// URL, as long as the URL and `objectRef` speak of the same thing.
+    #[inline]
+    pub fn decided_attributes<R>(
+        &self,
+        logged: &Attributes<'_>,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
+        let Target::Resource(mut resource) = logged.target else {
+            return use_attributes(logged);
+        };
+        let path;
+        // These have no body to fill anything from; lists name objects by field selectors.
+        let reads = matches!(logged.verb, b"get" | b"list" | b"watch");
+        if !reads && self.stage() != Some(Stage::RequestReceived) {
+            path = path_of(self.text(Field::RequestUri));
+            undo_back_fill(&mut resource, &path, logged.verb);
+        }
+        use_attributes(&Attributes {
+            target: Target::Resource(resource),
+            ..*logged
+        })
+    }
+
+    /// Calls `use_attributes` with the request as it was logged: namespace and name may
+    /// come from the request's body.
+    pub fn logged_attributes<R>(
+        &self,
+        document: &'a [u8],
+        scratch: &Scratch,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
         let view = self.view;
-        let verb = view.texts.value(Field::Verb as usize);
+        let verb = view.texts.value(Field::Verb);
         let name = view
             .user
             .name
@@ -524,13 +584,13 @@ impl<'v, 'a> Event<'v, 'a> {
         let groups = match few.get_mut(..spans.len()) {
             Some(few) if !spans.iter().any(|span| span.escaped) => {
                 for (group, span) in few.iter_mut().zip(spans) {
-                    *group = &document[span.start..span.end];
+                    *group = span.raw(document);
                 }
                 &*few
             }
             _ => {
                 let text = |span: &GroupSpan| Text {
-                    raw: &document[span.start..span.end],
+                    raw: span.raw(document),
                     at: span.start,
                     escaped: span.escaped,
                 };
@@ -552,13 +612,13 @@ impl<'v, 'a> Event<'v, 'a> {
                 },
             });
         };
-        let version = reference.value(RefField::ApiVersion as usize);
+        let version = reference.value(RefField::ApiVersion);
         let logged = LoggedRef {
-            group: reference.value(RefField::ApiGroup as usize),
-            resource: reference.value(RefField::Resource as usize),
-            subresource: reference.value(RefField::Subresource as usize),
-            namespace: reference.value(RefField::Namespace as usize),
-            name: reference.value(RefField::Name as usize),
+            group: reference.value(RefField::ApiGroup),
+            resource: reference.value(RefField::Resource),
+            subresource: reference.value(RefField::Subresource),
+            namespace: reference.value(RefField::Namespace),
+            name: reference.value(RefField::Name),
         };
         let mut resource = Resource {
             group: &logged.group,
@@ -567,20 +627,11 @@ impl<'v, 'a> Event<'v, 'a> {
             namespace: &logged.namespace,
             name: &logged.name,
         };
-        // v1alpha1 has the group in front of the version.
-        if self
-            .text(Field::ApiVersion)
-            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
-            && let Some(slash) = memchr::memrchr(b'/', &version)
-        {
-            resource.group = &version[..slash];
-        }
-        let path;
-        // These have no body to fill anything from; lists name objects by field selectors.
-        let reads = matches!(&*verb, b"get" | b"list" | b"watch");
-        if !reads && self.stage() != Some(Stage::RequestReceived) {
-            path = path_of(self.text(Field::RequestUri));
-            undo_back_fill(&mut resource, &path, &verb);
+        // v1alpha1 has the group in front of the version, and knows no other place for it.
+        let alpha = |version: Text<'_>| version.is(b"audit.k8s.io/v1alpha1");
+        if self.text(Field::ApiVersion).is_some_and(alpha) {
+            let group = memchr::memrchr(b'/', &version).and_then(|slash| version.get(..slash));
+            resource.group = group.unwrap_or_default();
         }
         use_attributes(&Attributes {
             user,

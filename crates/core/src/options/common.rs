@@ -6,6 +6,7 @@ use crate::pipeline::Settings;
 use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
 
 use super::conditions::ConditionOption;
+use super::detect::DetectOptions;
 use super::error::OptionError;
 use super::policy::PolicySource;
 use super::read::Options;
@@ -14,15 +15,17 @@ use super::table;
 /// The options that filter and output have in common.
 #[derive(Debug)]
 pub struct CommonOptions {
-    /// Where the policy comes from; `None` for no policy.
+    /// Source of the policy; `None` without one.
     pub policy: Option<PolicySource>,
-    /// How often a policy file is looked at; `None` for never again.
+    /// Time between two looks at the policy file; `None` to read it once.
     pub policy_reload: Option<Duration>,
+    /// Detections; `None` if they are off.
+    pub detect: Option<DetectOptions>,
     /// Conditions that events and records must meet to stay.
     pub conditions: Vec<ConditionOption>,
-    /// What is redacted.
+    /// Hiding of secrets.
     pub redaction: redact::Settings,
-    /// How records are read and written.
+    /// Reading and writing of records.
     pub settings: Settings,
 }
 
@@ -39,7 +42,12 @@ impl CommonOptions {
             event_time: options.choice(table::EVENT_TIME)?,
             enrichment: enrichment(options)?,
         };
+        let detect = DetectOptions::read(options)?;
+        if let Some(detect) = &detect {
+            keys_differ(options, detect, &settings.enrichment)?;
+        }
         Ok(CommonOptions {
+            detect,
             policy: PolicySource::read(options)?,
             policy_reload: options
                 .duration_or_off(table::POLICY_RELOAD, Duration::from_secs(30))?,
@@ -48,6 +56,25 @@ impl CommonOptions {
             settings,
         })
     }
+}
+
+/// Makes sure that no record gets the same key twice, from a label and from `Record`.
+fn keys_differ(
+    options: &Options<'_>,
+    detect: &DetectOptions,
+    enrichment: &Enrichment,
+) -> Result<(), OptionError> {
+    let format = &detect.settings.format;
+    for given in [table::RECORD, table::RECORDS].map(|def| options.all(def)) {
+        for given in given? {
+            let mut keys = enrichment.records.iter().map(|(key, _)| key);
+            if keys.any(|key| *key == format.ids_key || *key == format.severity_key) {
+                let expected = "labels of detections need a key of their own";
+                return Err(given.conflict(table::DETECT_KEY, expected));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn enrichment(options: &Options<'_>) -> Result<Enrichment, OptionError> {

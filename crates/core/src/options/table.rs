@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 
 use crate::pipeline::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
+use crate::stage::detect::{LabelShape, LongRunning, Severity};
 use crate::text::suggest::nearest;
 
 use super::choice::words;
@@ -51,7 +52,7 @@ pub enum Owner {
     Host,
 }
 
-/// How often a section may have an option.
+/// Number of times that a section may have an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// Once at most.
@@ -60,7 +61,7 @@ pub enum Repeat {
     Any,
 }
 
-/// Whether messages may show a value.
+/// Visibility of a value in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
     /// Shown as it is.
@@ -71,7 +72,7 @@ pub enum Secrecy {
     Secret,
 }
 
-/// Which HTML entities of a value are undone. KKP's templates make them of quotes and
+/// HTML entities of a value that are undone. KKP's templates make them of quotes and
 /// the like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entities {
@@ -92,7 +93,7 @@ pub enum Value {
     Flag,
     /// A time such as `500ms`, `30s` or `5m`.
     Duration,
-    /// The same, or `off`.
+    /// A time such as `500ms`, `30s` or `5m`, or `off`.
     DurationOrOff,
     /// A whole number within limits.
     Number(RangeInclusive<usize>),
@@ -121,7 +122,7 @@ pub struct OptionDef {
     pub name: &'static str,
     /// Another name for the same.
     pub alias: Option<&'static str>,
-    /// Where it may be written.
+    /// Sections that take the option.
     pub sections: &'static [SectionKind],
     /// Who reads it.
     pub owner: Owner,
@@ -129,11 +130,11 @@ pub struct OptionDef {
     pub value: Value,
     /// The value where it is not set, in words; empty for none.
     pub default: &'static str,
-    /// How often it may be written.
+    /// Number of times that a section may have the option.
     pub repeat: Repeat,
-    /// Whether messages may show its value.
+    /// Visibility of the value in messages.
     pub secrecy: Secrecy,
-    /// Which HTML entities of its value are undone.
+    /// HTML entities of the value that are undone.
     pub entities: Entities,
     /// A line of help. Only the test that writes `docs/options.md` needs it; the library must
     /// fit into a Kubernetes Secret.
@@ -253,29 +254,30 @@ options! {
     POLICY_ENV = OptionDef::new("Policy_Env", BOTH, Text("VARIABLE"));
     /// The policy itself, as JSON or in YAML's flow style; `apiVersion` may be left out.
     POLICY = OptionDef::new("Policy", BOTH, Text("TEXT | base64url:TEXT")).may_hold_secret().entities(Undo);
-    /// How often `Policy_File` is looked at for changes.
+    /// Time between two looks at `Policy_File` and `Detect_File`; a change is taken when two
+    /// looks find the same file.
     POLICY_RELOAD = OptionDef::new("Policy_Reload", BOTH, DurationOrOff).default("30s");
 
     // Reading and writing records.
 
-    /// What a record looks like. `map`: the record is the event; `json`: a key holds the
+    /// Shape of records on the way in. `map`: the record is the event; `json`: a key holds the
     /// event's text; `cri`: a key holds a line of a container runtime; `auto`: found out for
     /// each record.
     FORMAT = OptionDef::new("Format", BOTH, Choice(words::<Format>)).default("auto");
     /// The key that holds the event's text.
     LOG_KEY = OptionDef::new("Log_Key", BOTH, Text("KEY")).default("`log`, then `message`");
-    /// What a record is written as. `map`: the event's fields become the record's; `json`: the
+    /// Shape of records on the way out. `map`: the event's fields become the record's; `json`: the
     /// event becomes text under `log`; `keep`: as it came.
     OUTPUT_SHAPE = OptionDef::new("Output_Shape", BOTH, Choice(words::<OutputShape>)).default("keep");
-    /// Where a record's time comes from: the event's `stageTimestamp` or
+    /// Source of a record's time: the event's `stageTimestamp` or
     /// `requestReceivedTimestamp`, or `keep`.
     EVENT_TIME = OptionDef::new("Event_Time", BOTH, Choice(words::<EventTimeSource>)).default("keep");
-    /// What is done with records that hold no audit event.
+    /// Fate of records that hold no audit event.
     NON_AUDIT = OptionDef::new("Non_Audit", BOTH, Choice(words::<OnOther>)).default("keep");
-    /// What is done with records that look like an audit event and cannot be read.
+    /// Fate of records that look like an audit event and cannot be read.
     ON_ERROR = OptionDef::new("On_Error", BOTH, Choice(words::<OnOther>)).default("keep");
 
-    /// What a filter does with a chunk after an internal error of the plugin (a panic). An
+    /// Fate of a filter's chunk after an internal error of the plugin (a panic). An
     /// output asks Fluent Bit to hand the chunk over again.
     ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy or redaction, else `keep`");
 
@@ -314,6 +316,38 @@ options! {
     /// Drops events and records that match any `Exclude`; otherwise like `Regex`.
     EXCLUDE = OptionDef::new("Exclude", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
 
+    // Detections.
+
+    /// Labels events that matter, before the policy drops or cuts them: `on` for all
+    /// detections, a severity (low, medium, high, critical) for those of it and above, ids.
+    /// `-ID` and `-SEVERITY` take out. Words are separated by commas or blanks and count from
+    /// left to right: `medium,secret-read,-bulk-delete`. See `detections.md`.
+    DETECT = OptionDef::new("Detect", BOTH, Text("off | on | SEVERITY | ID | -ID, …")).default("off");
+    /// A YAML or JSON file with own detections, other severities and exceptions. It is read
+    /// again when it changes; a bad one leaves the last good one in force.
+    DETECT_FILE = OptionDef::new("Detect_File", BOTH, Text("PATH"));
+    /// An environment variable that holds the same: as `Detect_Rules` takes it.
+    DETECT_ENV = OptionDef::new("Detect_Env", BOTH, Text("VARIABLE"));
+    /// The same itself, as JSON or in YAML's flow style.
+    DETECT_RULES = OptionDef::new("Detect_Rules", BOTH, Text("TEXT | base64url:TEXT")).entities(Undo);
+    /// Users whose requests get no label, unless they impersonate somebody.
+    DETECT_IGNORE_USERS = OptionDef::new("Detect_Ignore_Users", BOTH, Text("NAME, NAME…"));
+    /// Groups whose members' requests get no label, unless they impersonate somebody. The
+    /// service accounts of a namespace are in `system:serviceaccounts:NAMESPACE`.
+    DETECT_IGNORE_GROUPS = OptionDef::new("Detect_Ignore_Groups", BOTH, Text("NAME, NAME…"));
+    /// The record's key for the ids of the detections. A record that has it keeps it.
+    DETECT_KEY = OptionDef::new("Detect_Key", BOTH, Text("KEY")).default("kube_audit_detections");
+    /// The record's key for the highest severity. A record that has it keeps it.
+    DETECT_SEVERITY_KEY = OptionDef::new("Detect_Severity_Key", BOTH, Text("KEY")).default("kube_audit_severity");
+    /// Ids as an array, or as one text with commas for what does not look into arrays.
+    DETECT_SHAPE = OptionDef::new("Detect_Shape", BOTH, Choice(words::<LabelShape>)).default("array");
+    /// Keeps events with such a label although the policy drops them, at level `Metadata`.
+    /// `Regex` and `Exclude` still count.
+    DETECT_KEEP = OptionDef::new("Detect_Keep", BOTH, Choice(words::<Option<Severity>>)).default("off");
+    /// The event of a long-running request that is labelled: the first one with an outcome,
+    /// or `complete` for servers that omit the stage `ResponseStarted`.
+    DETECT_STAGE = OptionDef::new("Detect_Stage", BOTH, Choice(words::<LongRunning>)).default("first");
+
     // Enrichment.
 
     /// A key and value appended to each record; double quotes around a part with blanks.
@@ -350,7 +384,7 @@ options! {
     USERNAME = OptionDef::new("Username", RECEIVER, Text("TEXT")).may_hold_secret().entities(UndoIfEscaped);
     /// The user's password in the handshake; needs `Username` and a shared key.
     PASSWORD = OptionDef::new("Password", RECEIVER, Text("TEXT")).secret().entities(UndoIfEscaped);
-    /// How frames are compressed; `zstd` where the library is built with it. A node has the
+    /// Compression of frames; `zstd` where the library is built with it. A node has the
     /// output's if it does not say otherwise.
     COMPRESS = OptionDef::new("Compress", RECEIVER, Choice(|| vec!["off", "gzip", "zstd"])).default("off");
     /// Accepted so that a section of Fluent Bit's `forward` works; options are always sent.
@@ -382,15 +416,19 @@ options! {
     CONNECT_TIMEOUT = OptionDef::new("Connect_Timeout", OUTPUT, Duration).default("5s");
     /// The limit for a write without progress.
     WRITE_TIMEOUT = OptionDef::new("Write_Timeout", OUTPUT, Duration).default("10s");
-    /// The limit for an acknowledgement.
-    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("30s");
+    /// The time without any acknowledgement on a connection after which its frames are sent
+    /// again; it doubles with each time-out in a row, up to eight times the value.
+    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("60s");
+    /// The number of rejections after which a single record that a receiver does not store is
+    /// lost, with an error in the log; without it the record is retried for ever.
+    GIVE_UP_AFTER = OptionDef::new("Give_Up_After", OUTPUT, Number(1..=1000));
     /// The silence of a node after which another one gets its frames too.
     FAILOVER_AFTER = OptionDef::new("Failover_After", OUTPUT, Duration).default("3s");
-    /// How long a connection stays open that is not used.
+    /// Time after which an unused connection is closed.
     IDLE_TIMEOUT = OptionDef::new("Idle_Timeout", OUTPUT, Duration).default("30s");
     /// The age at which a connection is replaced, so that added receivers get their share.
     ROTATE_AFTER = OptionDef::new("Rotate_After", OUTPUT, Duration).default("10m");
-    /// How long a chunk waits to be acknowledged before Fluent Bit is asked to try it again;
+    /// Time that a chunk waits to be acknowledged before Fluent Bit is asked to try it again;
     /// delivery goes on meanwhile.
     FLUSH_WAIT = OptionDef::new("Flush_Wait", OUTPUT, Duration).default("10s");
 
@@ -400,7 +438,7 @@ options! {
     NAME = OptionDef::new("Name", &[Filter, Output, Node], Text("NAME")).of_host();
     /// The tags of the records that the section gets; `*` matches anything.
     MATCH = OptionDef::new("Match", BOTH, Text("PATTERN")).of_host();
-    /// The same as a regular expression.
+    /// Tags to match, as a regular expression.
     MATCH_REGEX = OptionDef::new("Match_Regex", BOTH, Text("PATTERN")).of_host();
     /// The name of the instance in log and metrics.
     ALIAS = OptionDef::new("Alias", BOTH, Text("NAME")).of_host();
@@ -418,7 +456,7 @@ options! {
     PORT = OptionDef::new("Port", RECEIVER, Number(1..=65535)).default("24224; a node must have it").of_host();
     /// Accepted, no effect: every address of a name is tried.
     IPV6 = OptionDef::new("IPv6", OUTPUT, Flag).of_host();
-    /// How often Fluent Bit tries a chunk again.
+    /// Number of times that Fluent Bit retries a chunk.
     RETRY_LIMIT = OptionDef::new("Retry_Limit", OUTPUT, Text("NUMBER | no_limits | no_retries")).default("no_limits").of_host();
     /// Accepted, no effect: the output has a thread of its own.
     WORKERS = OptionDef::new("Workers", OUTPUT, Number(0..=1024)).default("0").of_host();
@@ -488,7 +526,7 @@ pub fn lookup(section: SectionKind, name: &str) -> Result<&'static OptionDef, Op
     }
 }
 
-/// What may have been meant by an unknown name.
+/// Returns the names that an unknown one may have been meant for.
 fn unknown(section: SectionKind, name: &str) -> String {
     let known = || TABLE.iter().filter(|def| def.is_in(section));
     if let Some((before, _)) = name.split_once(['=', ':'])
@@ -585,7 +623,7 @@ mod tests {
             (
                 Filter,
                 "Frobnicate",
-                "unknown option `Frobnicate`: known options are Allowlist_key, Event_Time",
+                "unknown option `Frobnicate`: known options are Allowlist_key, Detect,",
             ),
         ] {
             let error = lookup(section, name).unwrap_err().to_string();

@@ -15,9 +15,10 @@ use crate::input::cri::Stream;
 use crate::input::recognise::{Carrier, Content, Line, LinePlace, Prefixes};
 use crate::policy::Ruleset;
 use crate::stage::Condition;
+use crate::stage::detect::{DetectSettings, Detector};
 use crate::stage::enrich::Enrich;
 use crate::stage::redact::{self, Redaction};
-use crate::stats::Stats;
+use crate::stats::{self, Stats};
 
 pub use settings::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Settings};
 
@@ -87,10 +88,23 @@ impl Pipeline {
         self.writer.stages.redact.as_ref()
     }
 
+    /// Makes detections look at every event. To be called once, before the first chunk.
+    pub fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.writer.set_detect(detector, settings);
+        self.outline_views();
+    }
+
+    /// Puts other detections in force, if there are any. Those that were not there from
+    /// the start have no counters.
+    pub fn set_detector(&mut self, detector: Arc<Detector>) {
+        self.writer.set_detector(detector);
+    }
+
     /// Leaves user and object of events unread if no stage asks for them.
     fn outline_views(&mut self) {
         let stages = &self.writer.stages;
-        let outline = stages.decide.ruleset.is_none() && stages.redact.is_none();
+        let outline =
+            stages.decide.ruleset.is_none() && stages.detect.is_none() && stages.redact.is_none();
         let Views { record, text, item } = &mut self.views;
         for scratch in [record, text, item] {
             scratch.outline = outline;
@@ -126,7 +140,7 @@ impl Pipeline {
             };
             match record.kind {
                 RecordKind::Log(time) => {
-                    self.writer.stats.records += 1;
+                    stats::count(&mut self.writer.stats.records);
                     self.record(original, time, Take::Assemble(tag), sink);
                 }
                 RecordKind::GroupMarker => sink.keep(original),
@@ -145,7 +159,8 @@ impl Pipeline {
     }
 
     fn count_withheld(&mut self) {
-        self.writer.stats.withheld = self.assembly.withheld() as u64;
+        let withheld = u64::try_from(self.assembly.withheld());
+        self.writer.stats.withheld = withheld.unwrap_or(u64::MAX);
     }
 
     /// Takes each of the records. They were counted when they came.

@@ -14,14 +14,15 @@ use crate::event::kube::{Event, Field, MapView, Member, Scratch};
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
 use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
+use crate::stage::detect::{Detect, DetectSettings, Detector, Labels};
 use crate::stage::enrich::Enrich;
 use crate::stage::redact::{MARK, unreadable};
 use crate::stage::select::{Subject, Whole};
 use crate::stage::{Flow, Job, Stages};
-use crate::stats::{RuleStats, Stats};
+use crate::stats::{self, RuleStats, Stats};
 
 /// Applies stages, shape and enrichment, and hands records to the sink.
-pub struct Writer {
+pub(super) struct Writer {
     pub settings: Settings,
     pub stages: Stages,
     pub stats: Stats,
@@ -30,6 +31,8 @@ pub struct Writer {
     event_edits: Edits,
     /// Edits of the record around the event, or of a body that was built.
     record_edits: Edits,
+    /// Labels of the event that is being written; none at any other time.
+    labels: Labels,
     built: Built,
 }
 
@@ -46,7 +49,7 @@ struct Built {
 
 /// A record, and the place of its events in it.
 #[derive(Clone, Copy)]
-pub struct Place<'p> {
+pub(super) struct Place<'p> {
     pub original: Original<'p>,
     /// The record's map.
     pub map: &'p MapView<'p>,
@@ -57,7 +60,7 @@ pub struct Place<'p> {
 
 /// What the text is that pieces make together.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
+pub(super) enum Joined {
     /// Events, which were handled.
     Events,
     /// Something that begins like an event and cannot be read.
@@ -84,7 +87,7 @@ struct Body<'b, 'a, D> {
 }
 
 impl Writer {
-    pub fn new(settings: Settings, enrich: Enrich) -> Writer {
+    pub(super) fn new(settings: Settings, enrich: Enrich) -> Writer {
         Writer {
             settings,
             stages: Stages::default(),
@@ -92,11 +95,12 @@ impl Writer {
             enrich,
             event_edits: Edits::default(),
             record_edits: Edits::default(),
+            labels: Labels::default(),
             built: Built::default(),
         }
     }
 
-    pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+    pub(super) fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
         self.stats.rules.clear();
         if let Some(ruleset) = &ruleset {
             let rules = ruleset.rule_count().saturating_add(1);
@@ -106,9 +110,21 @@ impl Writer {
         self.stages.decide.ruleset = ruleset;
     }
 
+    /// Makes detections look at every event; each has its counters from then on.
+    pub(super) fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.stages.detect = Some(Detect::new(detector, settings, &mut self.stats));
+    }
+
+    /// Puts other detections in force, if there are any.
+    pub(super) fn set_detector(&mut self, detector: Arc<Detector>) {
+        if let Some(detect) = &mut self.stages.detect {
+            detect.set_detector(detector, &self.stats);
+        }
+    }
+
     /// Handles a record whose text may hold events.
     #[inline(never)]
-    pub fn text(
+    pub(super) fn text(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
@@ -127,7 +143,7 @@ impl Writer {
 
     /// Handles a text that was put together, if it holds events; returns what it is.
     #[inline(never)]
-    pub fn assembled(
+    pub(super) fn assembled(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
@@ -153,7 +169,7 @@ impl Writer {
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
     #[inline(always)]
-    pub fn content<'a, D: Doc<'a>>(
+    pub(super) fn content<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -200,7 +216,23 @@ impl Writer {
     }
 
     /// Takes an event through the stages and writes what is left of it.
+    #[inline]
     fn event<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        event: Event<'_, 'a>,
+        scratch: &Scratch,
+        extent: Extent,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let done = self.staged(place, doc, event, scratch, extent, sink);
+        // What is written next may not be an event.
+        self.labels.clear();
+        done
+    }
+
+    fn staged<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -220,6 +252,7 @@ impl Writer {
             },
             decision: None,
             edits: &mut self.event_edits,
+            labels: &mut self.labels,
             stats: &mut self.stats,
         };
         let flow = self.stages.apply(&mut job)?;
@@ -238,15 +271,12 @@ impl Writer {
                 };
                 let (enrich, stats) = (&mut self.enrich, &mut self.stats);
                 let edits = &mut self.event_edits;
-                finish(
-                    enrich,
-                    stats,
-                    place,
-                    body,
-                    edits,
-                    Written { time, extent },
-                    sink,
-                )?;
+                let written = Written {
+                    time,
+                    extent,
+                    label: Label::of(&self.stages, &self.labels),
+                };
+                finish(enrich, stats, place, body, edits, written, sink)?;
             }
             (Carrier::Map, OutputShape::Json) => {
                 self.event_edits.settle(doc);
@@ -326,6 +356,8 @@ impl Writer {
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
         let Writer {
+            stages,
+            labels,
             enrich,
             stats,
             record_edits: edits,
@@ -341,16 +373,12 @@ impl Writer {
             members: &scratch.members,
         };
         edits.clear();
-        let extent = Extent::Item;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent: Extent::Item,
+            label: Label::of(stages, labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Writes the record with the edits that have been asked for.
@@ -368,15 +396,12 @@ impl Writer {
         };
         let (enrich, stats) = (&mut self.enrich, &mut self.stats);
         let edits = &mut self.record_edits;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent,
+            label: Label::of(&self.stages, &self.labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Handles an item of a list that cannot be read, or not be written in the form that
@@ -388,7 +413,7 @@ impl Writer {
         item: Range<usize>,
         sink: &mut impl Sink,
     ) {
-        self.stats.malformed += 1;
+        stats::count(&mut self.stats.malformed);
         if self.settings.on_error == OnOther::Drop {
             return;
         }
@@ -418,8 +443,8 @@ impl Writer {
 
     /// Handles a record whose body is not a map.
     #[cold]
-    pub fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
-        self.stats.non_audit += 1;
+    pub(super) fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.non_audit);
         match self.settings.non_audit {
             OnOther::Keep => sink.keep(original),
             OnOther::Drop => sink.leave_out(original),
@@ -439,15 +464,15 @@ impl Writer {
     }
 
     /// Handles a record that holds no audit event.
-    pub fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
-        self.stats.non_audit += 1;
+    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.non_audit);
         self.pass(self.settings.non_audit, place, sink);
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
     #[cold]
-    pub fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
-        self.stats.malformed += 1;
+    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.malformed);
         match self.on_unreadable() {
             OnUnreadable::Keep => self.pass(OnOther::Keep, place, sink),
             OnUnreadable::Drop => sink.leave_out(place.original),
@@ -464,7 +489,12 @@ impl Writer {
     /// Handles a piece of a split line that could not be put together; returns whether
     /// that is all to be done, because the piece may hold secrets.
     #[cold]
-    pub fn remains(&mut self, place: &Place<'_>, line: Line<'_>, sink: &mut impl Sink) -> bool {
+    pub(super) fn remains(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        sink: &mut impl Sink,
+    ) -> bool {
         let outcome = self.on_unreadable();
         if outcome == OnUnreadable::Keep {
             return false;
@@ -477,7 +507,7 @@ impl Writer {
             self.malformed(place, sink);
             return true;
         }
-        self.stats.malformed += 1;
+        stats::count(&mut self.stats.malformed);
         let front = line.prefix.map_or(0, |prefix| prefix.length);
         self.write_text(place, line, sink, |out| {
             out.extend_from_slice(line.text.get(..front).unwrap_or_default());
@@ -598,7 +628,9 @@ impl Writer {
     /// it if they do not.
     fn holds(&mut self, whole: Whole<'_>, fields: &[(AnyDoc<'_>, &[Member])]) -> bool {
         let holds = self.stages.select.holds(&Subject { whole, fields });
-        self.stats.excluded_others += u64::from(!holds);
+        if !holds {
+            stats::count(&mut self.stats.excluded_others);
+        }
         holds
     }
 
@@ -680,14 +712,29 @@ fn embed_changed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mu
 
 /// The way in which a record is written.
 #[derive(Clone, Copy)]
-struct Written {
-    /// Its time, if that is not its own.
+struct Written<'w> {
+    /// New time of the record, if it changes.
     time: Option<EventTime>,
     extent: Extent,
+    label: Option<Label<'w>>,
 }
 
-/// The one way out: enriches a body whose other edits have been asked for, and hands it to
-/// the sink.
+/// The labels of a record, and the stage that writes them.
+#[derive(Clone, Copy)]
+struct Label<'w> {
+    detect: &'w Detect,
+    labels: &'w Labels,
+}
+
+impl<'w> Label<'w> {
+    fn of(stages: &'w Stages, labels: &'w Labels) -> Option<Label<'w>> {
+        let detect = stages.detect.as_ref()?;
+        Some(Label { detect, labels })
+    }
+}
+
+/// The one way out: enriches and labels a body whose other edits have been asked for, and
+/// hands it to the sink.
 #[inline]
 fn finish<'a, D: Doc<'a>>(
     enrich: &mut Enrich,
@@ -695,13 +742,20 @@ fn finish<'a, D: Doc<'a>>(
     place: &Place<'_>,
     body: Body<'_, 'a, D>,
     edits: &mut Edits,
-    written: Written,
+    written: Written<'_>,
     sink: &mut impl Sink,
 ) -> Result<(), Malformed> {
     let Body { doc, map, members } = body;
-    let Written { time, extent } = written;
+    let Written {
+        time,
+        extent,
+        label,
+    } = written;
     let range = map.at..map.end;
     enrich.apply(doc, range.clone(), members, edits)?;
+    if let Some(Label { detect, labels }) = label {
+        detect.write(labels, doc, range.clone(), members, edits);
+    }
     let plan = edits.settle(doc);
     let is_emptied = || {
         let left = members
@@ -710,7 +764,7 @@ fn finish<'a, D: Doc<'a>>(
         !members.is_empty() && left == Some(0)
     };
     if enrich.removes_keys() && is_emptied() {
-        stats.emptied += 1;
+        stats::count(&mut stats.emptied);
         sink.leave_out(place.original);
     } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
         sink.keep(place.original);
@@ -726,17 +780,19 @@ fn finish<'a, D: Doc<'a>>(
 #[inline]
 fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision>, plan: Plan<'_>) {
     if plan.has(Cause::Level) || plan.has(Cause::ManagedFields) {
-        stats.stripped += 1;
-        stats.level_bytes += plan.bytes(Cause::Level).removed as u64;
-        stats.managed_fields_bytes += plan.bytes(Cause::ManagedFields).removed as u64;
+        let managed = plan.bytes(Cause::ManagedFields).removed;
+        stats::count(&mut stats.stripped);
+        stats::count_bytes(&mut stats.level_bytes, plan.bytes(Cause::Level).removed);
+        stats::count_bytes(&mut stats.managed_fields_bytes, managed);
     }
-    let enriched = plan.bytes(Cause::Enrich);
+    let (enriched, labels) = (plan.bytes(Cause::Enrich), plan.bytes(Cause::Detect));
     let length = plan
         .length_of(event.range().len())
         .saturating_add(enriched.removed)
-        .saturating_sub(enriched.added) as u64;
-    stats.bytes_out += length;
+        .saturating_sub(enriched.added)
+        .saturating_sub(labels.added);
+    stats::count_bytes(&mut stats.bytes_out, length);
     if let Some(rule) = decision.and_then(|decision| stats.rule(decision.rule)) {
-        rule.bytes_out += length;
+        stats::count_bytes(&mut rule.bytes_out, length);
     }
 }

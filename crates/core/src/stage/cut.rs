@@ -11,12 +11,12 @@ use crate::stage::Job;
 
 /// The annotations that the API server records at level `Request` and above:
 /// the JSON patches of mutating webhooks, which may hold secrets.
-pub const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
+pub(crate) const REQUEST_LEVEL_ANNOTATIONS: &[u8] = b"patch.webhook.admission.k8s.io/";
 
 /// Asks for the edits that bring an event down to the level of the rule, or to its own
 /// where that is lower. A `level` that the API server does not know stays as it is.
 #[inline]
-pub fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
+pub(crate) fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
     let Some(decision) = &job.decision else {
         return Ok(());
     };
@@ -63,14 +63,14 @@ fn lower(own: Option<Level>, rule: Level) -> Level {
 
 /// The level that the cut brings an event down to; `None` without a policy.
 #[inline]
-pub fn level_left<'a, D: Doc<'a>>(job: &Job<'_, 'a, D>) -> Option<Level> {
+pub(crate) fn level_left<'a, D: Doc<'a>>(job: &Job<'_, 'a, D>) -> Option<Level> {
     let rule = job.decision.as_ref()?.level;
     Some(lower(job.event.level(), rule))
 }
 
 /// True for the bodies that an event does not have at a level.
 #[inline]
-pub fn leaves_out(field: Field, level: Level) -> bool {
+pub(crate) fn leaves_out(field: Field, level: Level) -> bool {
     match field {
         Field::RequestObject => level < Level::Request,
         Field::ResponseObject => level < Level::RequestResponse,
@@ -79,13 +79,13 @@ pub fn leaves_out(field: Field, level: Level) -> bool {
 }
 
 /// True for the annotations that an event does not have at a level.
-pub fn annotation_goes(key: &[u8], level: Level) -> bool {
+pub(crate) fn annotation_goes(key: &[u8], level: Level) -> bool {
     level < Level::Request && key.starts_with(REQUEST_LEVEL_ANNOTATIONS)
 }
 
 /// How much of a map is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeftOut {
+pub(crate) enum LeftOut {
     /// Nothing, or not all of it.
     Some,
     /// All that it had.
@@ -93,7 +93,10 @@ pub enum LeftOut {
 }
 
 /// How much of an event's annotations is left out below level `Request`.
-pub fn annotations_left_out<'a, D: Doc<'a>>(doc: D, at: usize) -> Result<LeftOut, Malformed> {
+pub(crate) fn annotations_left_out<'a, D: Doc<'a>>(
+    doc: D,
+    at: usize,
+) -> Result<LeftOut, Malformed> {
     each_annotation(doc, at, |_| ())
 }
 

@@ -10,6 +10,7 @@ use crate::input::cri::Prefix;
 use crate::input::recognise::Content;
 use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
 use crate::stage::decide::Decide;
+use crate::stage::detect::{Detector, Explanation, Labels};
 use crate::stage::redact::{Finding, Redaction};
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::Stats;
@@ -88,6 +89,7 @@ pub fn examine(
     };
     let result = for_each_event(line, |event, scratch| {
         let (mut edits, mut stats) = (Edits::default(), Stats::default());
+        let mut labels = Labels::default();
         let mut job = Job {
             doc: Json(line),
             event,
@@ -95,6 +97,7 @@ pub fn examine(
             record: None,
             decision: None,
             edits: &mut edits,
+            labels: &mut labels,
             stats: &mut stats,
         };
         let flow = stages.apply(&mut job)?;
@@ -125,6 +128,19 @@ pub fn examine(
     });
     *redaction = stages.redact;
     result
+}
+
+/// Explains for each event in a line which detections fire, and why near ones do not;
+/// `None` for an event that detections do not look at.
+pub fn explain_detections(
+    line: &[u8],
+    detector: &Detector,
+    mut answer: impl FnMut(Option<Vec<Explanation>>),
+) -> Result<(), NotEvaluated> {
+    for_each_event(line, |event, scratch| {
+        answer(detector.explain(Json(line), event, scratch));
+        Ok(())
+    })
 }
 
 fn for_each_event<'l>(
@@ -169,10 +185,14 @@ impl Cuts {
         };
         for member in &scratch.members {
             let goes = plan.removal_of(member.start) == Some(Cause::Level);
-            let bytes = if goes { member.end - member.value } else { 0 };
+            let bytes = if goes { member.value..member.end } else { 0..0 }.len();
             match member.field {
-                Field::RequestObject => cuts.request_object += bytes,
-                Field::ResponseObject => cuts.response_object += bytes,
+                Field::RequestObject => {
+                    cuts.request_object = cuts.request_object.saturating_add(bytes);
+                }
+                Field::ResponseObject => {
+                    cuts.response_object = cuts.response_object.saturating_add(bytes);
+                }
                 Field::Annotations => cuts.annotations = removed_members(doc, member.value, plan)?,
                 _ => {}
             }

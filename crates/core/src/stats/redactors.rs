@@ -1,6 +1,7 @@
 //! Redactors, by whose names values that were hidden are counted.
 
-/// Who hides a value. In the order of their names, which is that of the annotation.
+/// A rule that hides values. Variants are in the order of their names, which is that of
+/// the annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Redactor {
     /// Annotations of events that others than the API server write.
@@ -27,7 +28,7 @@ pub enum Redactor {
     Message,
     /// Members with a secret name.
     Named,
-    /// What is a secret by its form.
+    /// Secrets that are known by their form.
     Net,
     /// Paths that the user gave.
     Path,
@@ -64,6 +65,12 @@ impl Redactor {
         Redactor::Uri,
     ];
 
+    /// The place among [`ALL`](Redactor::ALL).
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
     /// The name in options, annotations and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -95,14 +102,14 @@ impl Redactor {
     }
 }
 
-/// How many values each redactor has hidden.
+/// The number of values that each redactor has hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts([u64; Redactor::ALL.len()]);
 
 impl Counts {
     /// Adds to the count of a redactor.
     pub fn add(&mut self, redactor: Redactor, count: u64) {
-        if let Some(place) = self.0.get_mut(redactor as usize) {
+        if let Some(place) = self.0.get_mut(redactor.index()) {
             *place = place.saturating_add(count);
         }
     }
@@ -116,7 +123,7 @@ impl Counts {
 
     /// The count of a redactor.
     pub fn of(&self, redactor: Redactor) -> u64 {
-        self.0.get(redactor as usize).copied().unwrap_or_default()
+        self.0.get(redactor.index()).copied().unwrap_or_default()
     }
 
     /// The redactors that have hidden something, in the order of their names.

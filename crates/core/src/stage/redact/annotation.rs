@@ -13,13 +13,13 @@ const SNAPSHOTS: [&[u8]; 3] = [
     b"openshift.io/encoded-deployment-config",
 ];
 
-/// Annotations of objects that hold a copy of the object in a packed doc.
+/// Annotations of objects that hold a copy of the object in a packed form.
 const PACKED: [&[u8]; 2] = [
     b"banzaicloud.com/last-applied",
     b"objectset.rio.cattle.io/applied",
 ];
 
-/// How the annotations of events begin that the API server writes itself.
+/// Beginnings of the annotations of events that the API server writes itself.
 const SERVER: [&[u8]; 17] = [
     b"authorization.k8s.io/",
     b"authentication.k8s.io/",
@@ -41,7 +41,7 @@ const SERVER: [&[u8]; 17] = [
 ];
 
 /// True if annotations of an event have the patch of a webhook among them.
-pub fn has_patch(annotations: &[u8]) -> bool {
+pub(super) fn has_patch(annotations: &[u8]) -> bool {
     memchr::memchr_iter(b'/', annotations).any(|slash| {
         let front = annotations.get(..=slash).unwrap_or_default();
         front.ends_with(REQUEST_LEVEL_ANNOTATIONS)
@@ -49,7 +49,7 @@ pub fn has_patch(annotations: &[u8]) -> bool {
 }
 
 /// True if annotations of an event have one that the API server does not write itself.
-pub fn has_foreign(doc: AnyDoc<'_>, at: usize) -> bool {
+pub(super) fn has_foreign(doc: AnyDoc<'_>, at: usize) -> bool {
     let find = || {
         let mut map = doc.open_map(at)?;
         while let Some(member) = doc.next_member(&mut map)? {
@@ -67,8 +67,8 @@ fn is_of_server(key: &[u8]) -> bool {
     SERVER.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// What an annotation of an object is.
-pub fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
+/// The role of an annotation of an object.
+pub(super) fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let hides_copies = settings.is_on(Redactor::LastApplied);
     if hides_copies && PACKED.contains(&key) {
         return Role::leaves(Redactor::LastApplied);
@@ -93,8 +93,8 @@ pub fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class)
     Role::Net
 }
 
-/// What an annotation of an event is, whose resource is of this class.
-pub fn role_of_event(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
+/// The role of an annotation of an event whose resource is of this class.
+pub(super) fn role_of_event(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let mode = settings.mode(Redactor::Annotation);
     if mode == Mode::Off || kind != Kind::Text {
         return Role::Net;
@@ -113,8 +113,8 @@ pub fn role_of_event(settings: &Settings, key: &[u8], kind: Kind, class: Class) 
     Role::Net
 }
 
-/// What an extra field of a user is.
-pub fn role_of_extra(settings: &Settings, key: &[u8]) -> Role {
+/// The role of an extra field of a user.
+pub(super) fn role_of_extra(settings: &Settings, key: &[u8]) -> Role {
     // GKE keeps a signed assertion there.
     let is_secret = || {
         memchr::memmem::find(key, b"user-assertion").is_some()

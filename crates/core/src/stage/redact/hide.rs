@@ -1,4 +1,4 @@
-//! What is to be hidden in an event, and the edits that come of it.
+//! Places of an event that are to be hidden, and the edits that come of them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,18 +11,18 @@ pub use crate::stats::Counts;
 
 /// A place of a document that is to be hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hide {
+pub(super) struct Hide {
     /// The bytes that go: a value, or a part of a string.
     pub at: Range<usize>,
     /// The redactor that hides it.
     pub redactor: Redactor,
-    /// What stands there.
+    /// The kind of the bytes.
     pub content: Content,
 }
 
-/// What stands at a place that is to be hidden.
+/// The kind of the bytes at a place that is to be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
+pub(super) enum Content {
     /// A string.
     Text,
     /// A string that holds bytes in base64.
@@ -71,7 +71,7 @@ fn read_counts(text: &str) -> Option<Vec<(&str, u64)>> {
 }
 
 /// Puts places in order and drops those inside others, and inside what stays.
-pub fn settle(hides: &mut Vec<Hide>, stays: &[Range<usize>]) {
+pub(super) fn settle(hides: &mut Vec<Hide>, stays: &[Range<usize>]) {
     if !stays.is_empty() {
         let overlaps =
             |hide: &Hide, stay: &Range<usize>| hide.at.start < stay.end && stay.start < hide.at.end;
@@ -88,7 +88,7 @@ pub fn settle(hides: &mut Vec<Hide>, stays: &[Range<usize>]) {
 }
 
 /// Asks for the edits that hide places of a document, which are settled; counts them.
-pub fn edit<'a, D: Doc<'a>>(
+pub(super) fn edit<'a, D: Doc<'a>>(
     doc: D,
     hides: &[Hide],
     key: Option<&Key>,
@@ -161,12 +161,12 @@ fn write_empty_list<'a, D: Doc<'a>>(out: &mut Vec<u8>) {
     }
 }
 
-/// The annotation that says what was hidden.
+/// The annotation that counts the hidden values of an event.
 pub const ANNOTATION: &[u8] = b"kube-audit/redacted";
 
-/// Says in the event what was hidden. `annotations` is where its annotations stand, if it
-/// has any; `event` is its map.
-pub fn annotate<'a, D: Doc<'a>>(
+/// Writes the counts into the annotations of an event. `annotations` is the place of its
+/// annotations, if it has any; `event` is its map.
+pub(super) fn annotate<'a, D: Doc<'a>>(
     doc: D,
     event: Range<usize>,
     annotations: Option<Range<usize>>,
@@ -249,7 +249,8 @@ mod tests {
             hide(22..24, Redactor::Net),
             hide(40..50, Redactor::Net),
         ];
-        settle(&mut hides, &[38..60]);
+        let stays: Range<usize> = 38..60;
+        settle(&mut hides, std::slice::from_ref(&stays));
         let expected = [hide(5..9, Redactor::Env), hide(20..30, Redactor::Net)];
         assert_eq!(hides, expected);
     }

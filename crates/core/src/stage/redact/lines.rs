@@ -11,19 +11,19 @@ use crate::stage::redact::spans::Spans;
 /// A line that gives a value to a key.
 struct Assignment {
     key: Range<usize>,
-    /// Without quotes around it.
+    /// The value without quotes around it.
     value: Range<usize>,
 }
 
-/// Collects the values of keys with a secret name: what stands after the key, or the
-/// deeper lines below it; and what the net catches.
-pub fn hide(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans) {
-    // The indentation of the key whose value stands in deeper lines.
+/// Collects the values of keys with a secret name, which follow the key or are the deeper
+/// lines below it; and what the net catches.
+pub(super) fn hide(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans) {
+    // The indentation of the key whose value is in deeper lines.
     let mut above = None;
-    let mut at = 0;
+    let mut at = 0_usize;
     for line in text.split(|byte| *byte == b'\n') {
         let begin = at;
-        at += line.len() + 1;
+        at = at.saturating_add(line.len()).saturating_add(1);
         let line = line.trim_ascii_end();
         let indent = run(line, 0, |byte| byte == b' ');
         if line.len() == indent {
@@ -31,7 +31,7 @@ pub fn hide(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans) {
         }
         match above {
             Some(depth) if indent > depth => {
-                spans.add(begin + indent..begin + line.len(), redactor);
+                spans.within(begin, |spans| spans.add_rest(line, indent, redactor));
                 continue;
             }
             _ => above = None,
@@ -46,7 +46,7 @@ pub fn hide(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans) {
             b"true" | b"false" | b"null" | b"{}" | b"[]" => {}
             b"" => {}
             block if is_block_header(block) => above = Some(indent),
-            _ => spans.add(begin + value.start..begin + value.end, redactor),
+            _ => spans.within(begin, |spans| spans.add(value, redactor)),
         }
     }
     net::catch(text, spans);
@@ -67,13 +67,15 @@ fn assignment(line: &[u8]) -> Option<Assignment> {
     let is_blank = |byte| matches!(byte, b' ' | b'\t');
     let is_quote = |byte| matches!(byte, b'"' | b'\'');
     let mut at = run(line, 0, is_blank);
-    while line.get(at) == Some(&b'-') && line.get(at + 1).copied().is_some_and(is_blank) {
-        at = run(line, at + 1, is_blank);
+    while let [b'-', blank, ..] = from(line, at)
+        && is_blank(*blank)
+    {
+        at = run(line, at.saturating_add(1), is_blank);
     }
     if let Some(rest) = from(line, at).strip_prefix(b"export")
         && rest.first().copied().is_some_and(is_blank)
     {
-        at = run(line, at + b"export".len(), is_blank);
+        at = run(line, at.saturating_add(b"export".len()), is_blank);
     }
     let key = skip(line, at, is_quote);
     let key_end = run(line, key, |byte| {
@@ -87,13 +89,14 @@ fn assignment(line: &[u8]) -> Option<Assignment> {
     if !matches!(line.get(separator), Some(b':' | b'=')) {
         return None;
     }
-    let value = run(line, separator + 1, is_blank);
+    let value = run(line, separator.saturating_add(1), is_blank);
     let (mut start, mut end) = (value, line.len());
     // Quotes stay, if they are a pair.
-    if let [quote @ (b'"' | b'\''), .., last] = from(line, value)
+    if let [quote @ (b'"' | b'\''), inside @ .., last] = from(line, value)
         && quote == last
     {
-        (start, end) = (value + 1, line.len() - 1);
+        start = value.saturating_add(1);
+        end = start.saturating_add(inside.len());
     }
     Some(Assignment {
         key: key..key_end,

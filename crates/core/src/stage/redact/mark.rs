@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use crate::bytes::hex_digits;
+
 /// The mark without a key. It needs no escape in JSON, URLs, YAML or HTML and is valid
 /// base64, so that readers of typed objects go on working.
 pub const MARK: &[u8] = b"REDACTED";
@@ -12,7 +14,7 @@ pub const MARK: &[u8] = b"REDACTED";
 const DIGITS: usize = 16;
 
 /// The shortest key, in bytes.
-pub const SHORTEST_KEY: usize = 16;
+pub(super) const SHORTEST_KEY: usize = 16;
 
 /// Bytes that SHA-256 takes in one step.
 const BLOCK: usize = 64;
@@ -57,7 +59,7 @@ impl std::fmt::Debug for Key {
 }
 
 /// True if a text is a mark already: it stays and is not counted.
-pub fn is_mark(text: &[u8]) -> bool {
+pub(super) fn is_mark(text: &[u8]) -> bool {
     match text.strip_prefix(MARK) {
         Some([]) => true,
         Some(digits) if digits.len() == DIGITS => digits
@@ -68,20 +70,17 @@ pub fn is_mark(text: &[u8]) -> bool {
 }
 
 /// Appends the mark of a value.
-pub fn write_mark(key: Option<&Key>, value: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_mark(key: Option<&Key>, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(MARK);
     let Some(key) = key else { return };
     for byte in key.digest(value).iter().take(DIGITS / 2) {
-        for digit in [byte >> 4, byte & 0xf] {
-            let from = if digit < 10 { b'0' } else { b'a' - 10 };
-            out.push(from + digit);
-        }
+        out.extend_from_slice(&hex_digits(*byte));
     }
 }
 
 /// Appends the mark of a value that is written in base64; where it cannot be decoded, of
 /// the text.
-pub fn write_mark_of_base64(key: Option<&Key>, value: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_mark_of_base64(key: Option<&Key>, value: &[u8], out: &mut Vec<u8>) {
     match key.map(|_| STANDARD.decode(value)) {
         Some(Ok(decoded)) => write_mark(key, &decoded, out),
         _ => write_mark(key, value, out),

@@ -4,7 +4,7 @@ use crate::stage::redact::scan::{find, find_all, from, is_space, is_word, json_v
 use crate::stage::redact::spans::Spans;
 use crate::stage::redact::{Redactor, Settings, net};
 
-/// What stands before a value that was refused.
+/// Texts that precede a value that was refused.
 const REFUSED: [&[u8]; 3] = [
     b"Invalid value: ",
     b"Unsupported value: ",
@@ -19,7 +19,7 @@ const SHORTEST_REPEATED: usize = 4;
 
 /// False if a `responseStatus` has nothing that a message hides, as a quick look at its
 /// raw text tells. The net is not part of it.
-pub fn may_hide(raw: &[u8], is_classed: bool) -> bool {
+pub(super) fn may_hide(raw: &[u8], is_classed: bool) -> bool {
     const SIGNS: [&[u8]; 5] = [
         b"alue: ",
         b"Forbidden: ",
@@ -34,7 +34,7 @@ pub fn may_hide(raw: &[u8], is_classed: bool) -> bool {
 
 /// Collects the secrets in a message about a request; `is_classed` if its resource holds
 /// secrets as such.
-pub fn hide(text: &[u8], is_classed: bool, settings: &Settings, spans: &mut Spans) {
+pub(super) fn hide(text: &[u8], is_classed: bool, settings: &Settings, spans: &mut Spans) {
     if settings.is_on(Redactor::Message) && !hide_snippet(text, spans) {
         hide_difference(text, spans);
         hide_between(text, b"&value.valueUnstructured{Value:", b'}', spans);
@@ -60,7 +60,7 @@ fn hide_snippet(text: &[u8], spans: &mut Spans) -> bool {
         && let Some(open) = memchr::memmem::rfind(before, b" (")
         && open > FRONT.len()
     {
-        spans.add(open + 2..before.len(), Redactor::Message);
+        spans.add_rest(before, open.saturating_add(2), Redactor::Message);
     }
     true
 }
@@ -72,7 +72,7 @@ fn hide_difference(text: &[u8], spans: &mut Spans) {
     };
     let refuses = find(text, 0, b"Forbidden: ").or_else(|| find(text, 0, b"Invalid value: "));
     let is_difference = find_all(text, b"\n").any(|at| {
-        let rest = from(text, at + 1);
+        let rest = from(text, at.saturating_add(1));
         let typed = rest.strip_prefix(b"  ").is_some_and(|rest| {
             let end = run(rest, 0, |byte| is_word(byte) || matches!(byte, b'.' | b'*'));
             end > 0 && rest.get(end) == Some(&b'{')
@@ -81,17 +81,17 @@ fn hide_difference(text: &[u8], spans: &mut Spans) {
         typed || signed || rest.starts_with(b"@@ ")
     });
     if refuses.is_some() && is_difference {
-        spans.add_rest(text, line + 1, Redactor::Message);
+        spans.add_rest(text, line.saturating_add(1), Redactor::Message);
     }
 }
 
-/// Hides what stands after `front`, up to the last `close` of the line.
+/// Hides the text after `front`, up to the last `close` of the line.
 fn hide_between(text: &[u8], front: &[u8], close: u8, spans: &mut Spans) {
     for at in find_all(text, front) {
-        let at = at + front.len();
+        let at = at.saturating_add(front.len());
         let end = run(text, at, |byte| byte != b'\n');
         let line = text.get(at..end).unwrap_or_default();
-        let end = memchr::memrchr(close, line).map_or(end, |length| at + length);
+        let end = memchr::memrchr(close, line).map_or(end, |length| at.saturating_add(length));
         spans.add(at..end, Redactor::Message);
     }
 }
@@ -103,16 +103,17 @@ fn hide_assertion(text: &[u8], spans: &mut Spans) {
             is_word(byte) || matches!(byte, b'.' | b'-' | b'/')
         });
         if from(text, key).starts_with(b":[") {
-            let end = run(text, key + 2, |byte| byte != b']');
-            spans.add(key + 2..end, Redactor::Message);
+            let value = key.saturating_add(2);
+            let end = run(text, value, |byte| byte != b']');
+            spans.add(value..end, Redactor::Message);
         }
     }
 }
 
-/// Hides what a webhook or policy says of an object that holds secrets.
+/// Hides the reason of a webhook or policy for refusing an object that holds secrets.
 fn hide_denial(text: &[u8], spans: &mut Spans) {
     let reasons = [&b" denied the request: "[..], b" denied request: "];
-    let ends = reasons.map(|reason| Some(find(text, 0, reason)? + reason.len()));
+    let ends = reasons.map(|reason| find(text, 0, reason)?.checked_add(reason.len()));
     if let Some(at) = ends.into_iter().flatten().min() {
         spans.add_rest(text, at, Redactor::Message);
     }
@@ -125,14 +126,14 @@ fn hide_refused_values(text: &[u8], is_classed: bool, settings: &Settings, spans
     }
 }
 
-/// The next refusal: where the field before it ends, and where its value begins.
+/// The next refusal: the end of the field before it, and the beginning of its value.
 fn next_refused(text: &[u8], at: usize) -> Option<(usize, usize)> {
     let found = REFUSED.map(|front| Some((find(text, at, front)?, front.len())));
     let (start, length) = found.into_iter().flatten().min()?;
-    Some((start, start + length))
+    Some((start, start.checked_add(length)?))
 }
 
-/// Hides one refused value; returns where the search goes on.
+/// Hides one refused value; returns the place at which the search goes on.
 fn hide_refused_value(
     text: &[u8],
     field_end: usize,
@@ -145,14 +146,15 @@ fn hide_refused_value(
     match rest {
         [b'"', quoted @ ..] => {
             let length = quoted_length(quoted);
-            let end = value + 1 + length;
+            let begin = value.saturating_add(1);
+            let end = begin.saturating_add(length);
             let field = field_before(text, field_end);
             let quoted = quoted.get(..length).unwrap_or_default();
             if quoted_is_secret(quoted, field, is_classed, settings) {
-                spans.add(value + 1..end, Redactor::Message);
+                spans.add(begin..end, Redactor::Message);
                 hide_repetitions(text, quoted, end, spans);
             }
-            (end + 1).min(text.len())
+            end.saturating_add(1).min(text.len())
         }
         _ if is_plain(rest) => value,
         _ if is_go(rest) => {
@@ -160,7 +162,7 @@ fn hide_refused_value(
             text.len()
         }
         [b'{' | b'[', ..] => {
-            let end = json_value(rest).map_or(text.len(), |length| value + length);
+            let end = json_value(rest).map_or(text.len(), |length| value.saturating_add(length));
             spans.add(value..end, Redactor::Message);
             end
         }
@@ -168,13 +170,14 @@ fn hide_refused_value(
     }
 }
 
-/// The length of a text in Go's quotes, whose opening quote stands before it.
+/// The length of a text in Go's quotes, up to the closing one; the text begins after the
+/// opening one.
 fn quoted_length(quoted: &[u8]) -> usize {
     let mut at = 0;
     loop {
         at = run(quoted, at, |byte| !matches!(byte, b'"' | b'\\'));
         match quoted.get(at) {
-            Some(b'\\') => at += 2,
+            Some(b'\\') => at = at.saturating_add(2),
             _ => return at.min(quoted.len()),
         }
     }
@@ -186,9 +189,9 @@ fn field_before(text: &[u8], end: usize) -> &[u8] {
     let trimmed = before
         .iter()
         .rposition(|byte| !matches!(byte, b':' | b' '))
-        .map_or(0, |last| last + 1);
+        .map_or(0, |last| last.saturating_add(1));
     let before = before.get(..trimmed).unwrap_or_default();
-    let word = memchr::memrchr(b' ', before).map_or(0, |blank| blank + 1);
+    let word = memchr::memrchr(b' ', before).map_or(0, |blank| blank.saturating_add(1));
     let word = from(before, word);
     from(word, run(word, 0, |byte| byte == b'['))
 }
@@ -219,17 +222,17 @@ fn field_is_secret(field: &[u8], is_classed: bool, settings: &Settings) -> bool 
         || settings.names.is_secret_member(last)
         || before == b"env" && last == b"value"
         || matches!(last, b"args" | b"command")
-        // In brackets stands a key that was refused, not its value.
+        // Brackets hold a key that was refused, not its value.
         || is_classed && is_part_of_class && !field.starts_with(b"data[")
 }
 
-/// A part of a field without `[…]` behind it.
+/// A part of a field without the `[…]` after it.
 fn without_index(part: &[u8]) -> &[u8] {
     part.get(..run(part, 0, |byte| byte != b'['))
         .unwrap_or_default()
 }
 
-/// Hides a value that stands again further on, as it was quoted or as it was meant.
+/// Hides a value where it is repeated further on, as it was quoted or as it was meant.
 fn hide_repetitions(text: &[u8], quoted: &[u8], at: usize, spans: &mut Spans) {
     if quoted.len() < SHORTEST_REPEATED {
         return;
@@ -241,10 +244,12 @@ fn hide_repetitions(text: &[u8], quoted: &[u8], at: usize, spans: &mut Spans) {
     }
     for value in [quoted, &meant] {
         if value.len() >= SHORTEST_REPEATED {
-            for found in find_all(rest, value) {
-                let found = at + found;
-                spans.add(found..found + value.len(), Redactor::Message);
-            }
+            spans.within(at, |spans| {
+                for found in find_all(rest, value) {
+                    let end = found.saturating_add(value.len());
+                    spans.add(found..end, Redactor::Message);
+                }
+            });
         }
     }
 }

@@ -7,15 +7,15 @@
 //! | [`names`], [`catalogue`] | names and places that say that a value is a secret |
 //! | [`net`], [`lines`], [`words`], [`uri`], [`message`] | secrets inside texts |
 //! | [`walk`] | from container to container through a part of the event |
-//! | [`roles`], [`object`], [`patch`], [`annotation`] | the rules: what becomes of each value |
-//! | [`glance`], [`seen`] | quick looks: whether the rules have to be asked at all |
+//! | [`roles`], [`object`], [`patch`], [`annotation`] | the rules: the role of each value |
+//! | [`glance`], [`seen`] | quick looks that spare most values the rules |
 //! | [`places`] | places that users name |
 //! | [`unreadable`] | text that cannot be read as an event |
-//! | [`hide`] | what is to be hidden, and the edits that come of it |
+//! | [`hide`] | the places to be hidden, and the edits that come of them |
 //!
-//! Inside what is known to be a secret all goes that is not known to be harmless; elsewhere
-//! all stays that is not known to be a secret. Nothing is removed, and nothing is decoded
-//! and written anew.
+//! Inside a value that is known to be a secret, everything is hidden that is not known to be
+//! harmless; elsewhere, everything is kept that is not known to be a secret. Nothing is
+//! removed, and nothing is decoded and written anew.
 
 mod annotation;
 mod catalogue;
@@ -48,6 +48,7 @@ use crate::event::kube::{Event, Field, Member};
 use crate::policy::Level;
 use crate::stage::Job;
 use crate::stage::cut::{self, LeftOut};
+use crate::stats;
 
 use catalogue::{Catalogue, Places};
 use hide::{Content, Hide};
@@ -68,21 +69,21 @@ pub struct Redaction {
     finder: Finder,
 }
 
-/// What was found in an event, and buffers for finding it.
+/// Places found in an event, and buffers for finding them.
 #[derive(Debug, Default)]
 struct Finder {
     hides: Vec<Hide>,
-    /// What stays whatever a redactor says.
+    /// Places that are kept whatever redactors find in them.
     stays: Vec<Range<usize>>,
     found: Vec<Found>,
     levels: Levels,
     spare: Vec<u8>,
     familiar: Familiar,
-    /// How often each place of `Redact_Path` was used.
+    /// Counts of the uses of each place of `Redact_Path`.
     uses: Vec<PlaceUse>,
 }
 
-/// How often a place that a user names was used.
+/// Counts of the uses of a place that a user names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlaceUse {
     /// Bodies or events that the place may be in.
@@ -102,7 +103,7 @@ struct Familiar {
     judged_annotations: Seen,
 }
 
-/// What a request is about, as far as the redaction asks.
+/// The target of a request, as far as the redaction needs it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'t> {
     verb: &'t [u8],
@@ -115,7 +116,7 @@ pub struct Target<'t> {
 }
 
 impl Target<'_> {
-    /// What objects without kind are, in requests about this resource.
+    /// The class of objects without kind, in requests about this resource.
     fn class(&self) -> Class {
         match (self.group, self.resource, self.subresource) {
             (b"", b"secrets", b"") => Class::Secret,
@@ -150,14 +151,14 @@ impl Redaction {
         }
     }
 
-    /// The places of `Redact_Path`, and how often each was used.
+    /// The places of `Redact_Path`, with counts of their uses.
     pub fn places(&self) -> impl Iterator<Item = (&Place, PlaceUse)> {
         let uses = self.finder.uses.iter().copied();
         self.settings.paths.iter().zip(uses)
     }
 
-    /// Asks for the edits that hide the secrets of what the level leaves of an event, and
-    /// that say in the event what was hidden.
+    /// Asks for the edits that hide the secrets in the part of an event that its level
+    /// leaves, and that count them in an annotation.
     pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
         let Redaction {
             settings,
@@ -178,14 +179,14 @@ impl Redaction {
                 &counts,
                 job.edits,
             )?;
-            job.stats.redacted += 1;
+            stats::count(&mut job.stats.redacted);
             job.stats.values_redacted.add_all(&counts);
         }
         Ok(())
     }
 }
 
-/// What the cut leaves of an event.
+/// The members that the cut leaves of an event.
 #[derive(Clone, Copy)]
 struct Left<'j> {
     members: &'j [Member],
@@ -206,7 +207,7 @@ impl<'j> Left<'j> {
         members.filter(move |member| !cut::leaves_out(member.field, level))
     }
 
-    /// Where the annotations are, if any are left.
+    /// The place of the annotations, if any are left.
     fn annotations<'a, D: Doc<'a>>(&self, doc: D) -> Result<Option<Range<usize>>, Malformed> {
         for member in self.members.iter().rev() {
             let is_map = doc.kind(member.value)? == Kind::Map;
@@ -223,14 +224,14 @@ impl<'j> Left<'j> {
 /// A value or a part of one that was hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Where it is in the event: a JSON pointer.
+    /// The JSON pointer of the value, from the top of the event.
     pub pointer: String,
     /// The redactor that hides it.
     pub redactor: Redactor,
 }
 
 impl Redaction {
-    /// What was hidden in the event that was redacted last.
+    /// The places that were hidden in the event that was redacted last.
     pub fn findings<'a, D: Doc<'a>>(
         &self,
         doc: D,
@@ -349,11 +350,12 @@ impl Finder {
 
     fn count_uses(&mut self, settings: &Settings, fits: impl Fn(&ResourcePattern) -> bool) {
         for (place, used) in settings.paths.iter().zip(&mut self.uses) {
-            used.seen += u64::from(fits(&place.resource));
+            let fits = u64::from(fits(&place.resource));
+            used.seen = used.seen.saturating_add(fits);
         }
         for found in &self.found {
             if let Some(used) = self.uses.get_mut(found.place) {
-                used.matches += 1;
+                stats::count(&mut used.matches);
             }
         }
     }
@@ -474,7 +476,7 @@ impl Suspects {
     }
 
     fn add(&mut self, number: usize) {
-        // Of more members than there are bits, the last bit stands for the rest.
+        // Of more members than there are bits, the last bit is that of all the rest.
         self.0 |= 1 << number.min(63);
     }
 
@@ -560,7 +562,7 @@ impl Walk<'_, '_> {
             Kind::Text => Role::Document(Document {
                 redactor: class.whole().unwrap_or(Redactor::Net),
                 of: Of::SameObject(class),
-                // Text that is no object is not data of a ConfigMap.
+                // Text that is not an object is not data of a ConfigMap.
                 unreadable: if class.is_classed() && class != Class::ConfigMap {
                     Unreadable::Hides
                 } else {

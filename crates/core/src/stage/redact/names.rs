@@ -1,4 +1,4 @@
-//! Names that say that a value is a secret.
+//! Names that mark a value as a secret.
 //!
 //! Names are compared without case and without the separators `-`, `_`, `.` and blank.
 //! A member of an object is judged strictly, because schemas use words such as `secret`
@@ -8,7 +8,7 @@
 use crate::stage::redact::glance;
 
 /// The longest name that can be compared, without separators.
-pub const LONGEST: usize = 64;
+pub(super) const LONGEST: usize = 64;
 
 /// Names of members that hold a secret.
 const EXACT: [&str; 79] = [
@@ -243,7 +243,7 @@ impl Names {
         !self.more.is_empty()
     }
 
-    /// False if a name is that of no secret, as a quick look tells.
+    /// False if a quick look finds that a name is not that of a secret.
     fn is_plausible(&self, name: &[u8]) -> bool {
         self.has_more() || glance::ends_secret_name(name)
     }
@@ -257,7 +257,7 @@ impl Names {
         self.has(&plain) || plain.ends_in(&SUFFIXES)
     }
 
-    /// True if somebody who calls a value so means a secret.
+    /// True if a name that somebody gave to a value is that of a secret.
     pub fn is_secret_name(&self, name: &[u8]) -> bool {
         if !self.is_plausible(name) {
             return false;
@@ -288,12 +288,12 @@ impl Names {
 }
 
 /// True if a member of this name may hold the path of a file instead of a secret.
-pub fn may_be_path(key: &[u8]) -> bool {
+pub(super) fn may_be_path(key: &[u8]) -> bool {
     Plain::of(key).is_one_of(&PATHS)
 }
 
 /// True for the member that is a name, not a secret, beside a reference to a Secret.
-pub fn is_secret_key(key: &[u8]) -> bool {
+pub(super) fn is_secret_key(key: &[u8]) -> bool {
     Plain::of(key).is_one_of(&["secretkey"])
 }
 

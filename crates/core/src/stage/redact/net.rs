@@ -1,16 +1,16 @@
-//! The net: what is a secret by its form, wherever it stands in a text.
+//! The net: secrets that are known by their form, anywhere in a text.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::stage::redact::Redactor;
 use crate::stage::redact::glance;
-use crate::stage::redact::scan::{find, follows, from, is_space, is_word, run, skip};
+use crate::stage::redact::scan::{after, find, follows, from, is_space, is_word, run, skip};
 use crate::stage::redact::spans::Spans;
 
-/// Tokens that are known by the letters they begin with: what stands before a letter
-/// that differs, which letters those may be, what stands after it, how long the rest is
-/// at least, and which bytes beside letters and digits it may hold.
+/// Tokens that are known by the letters they begin with: the text before a letter that
+/// varies, the letters that it may be, the text after it, the least length of the rest,
+/// and the bytes beside letters and digits that the rest may hold.
 const TOKENS: [(&str, &str, &str, usize, &str); 9] = [
     ("gh", "pousr", "_", 20, ""),
     ("github_pat", "_", "", 20, "_"),
@@ -29,8 +29,11 @@ const SCHEMES: [&[u8]; 5] = [b"bearer", b"basic", b"token", b"digest", b"negotia
 /// The front of a PEM block in base64.
 const PEM_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
 
+/// The shortest base64 of a PEM block that reaches its label.
+const SHORTEST_PEM_IN_BASE64: usize = PEM_IN_BASE64.len() + 8;
+
 /// Collects the parts of a text that are secrets by their form.
-pub fn catch(text: &[u8], spans: &mut Spans) {
+pub(super) fn catch(text: &[u8], spans: &mut Spans) {
     if !glance::may_catch(text) {
         return;
     }
@@ -77,24 +80,25 @@ fn begins_word(text: &[u8], at: usize) -> bool {
 }
 
 /// The end of a JSON web token.
-pub fn web_token(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn web_token(text: &[u8], at: usize) -> Option<usize> {
     if !from(text, at).starts_with(b"eyJ") || !begins_word(text, at) {
         return None;
     }
     let header = run(text, at, is_base64_url);
-    let claims = run(text, header + 1, is_base64_url);
-    let long_enough = header >= at + 11 && claims >= header + 6;
+    let dot = header.saturating_add(1);
+    let claims = run(text, dot, is_base64_url);
+    let long_enough = header >= at.saturating_add(11) && claims >= header.saturating_add(6);
     let dots = text.get(header) == Some(&b'.') && text.get(claims) == Some(&b'.');
-    let is_token = long_enough && dots && from(text, header + 1).starts_with(b"eyJ");
-    is_token.then(|| run(text, claims + 1, is_base64_url))
+    let is_token = long_enough && dots && from(text, dot).starts_with(b"eyJ");
+    is_token.then(|| run(text, claims.saturating_add(1), is_base64_url))
 }
 
 /// The end of a private key in PEM.
-pub fn private_key(text: &[u8], at: usize) -> Option<usize> {
-    let label = at + from(text, at).starts_with(b"-----BEGIN ").then_some(11)?;
+pub(super) fn private_key(text: &[u8], at: usize) -> Option<usize> {
+    let label = after(text, at, b"-----BEGIN ")?;
     let mut end = end_of_private_label(text, label)?;
     while let Some(next) = find(text, end, b"-----END ") {
-        end = next + 9;
+        end = after(text, next, b"-----END ")?;
         if let Some(end) = end_of_private_label(text, end) {
             return Some(end);
         }
@@ -108,10 +112,10 @@ fn end_of_private_label(text: &[u8], at: usize) -> Option<usize> {
         byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' '
     });
     let is_private = text.get(at..end)?.ends_with(b"PRIVATE KEY");
-    (is_private && from(text, end).starts_with(b"-----")).then_some(end + 5)
+    after(text, end, b"-----").filter(|_| is_private)
 }
 
-pub fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
     if !from(text, at).starts_with(PEM_IN_BASE64) {
         return None;
     }
@@ -119,11 +123,12 @@ pub fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
         byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
     });
     let code = text.get(at..end)?;
-    if code.len() < PEM_IN_BASE64.len() + 8 {
+    if code.len() < SHORTEST_PEM_IN_BASE64 {
         return None;
     }
     let mut decoded = [0; 66];
-    let front = code.get(..(code.len() / 4 * 4).min(88))?;
+    // Four letters are three bytes.
+    let front = code.get(..(code.len() & !3).min(88))?;
     // What cannot be decoded may be one.
     let is_private = match STANDARD.decode_slice(front, &mut decoded) {
         Ok(length) => find(decoded.get(..length)?, 0, b"PRIVATE KEY-----").is_some(),
@@ -133,9 +138,9 @@ pub fn private_key_in_base64(text: &[u8], at: usize) -> Option<usize> {
     is_private.then(|| skip(text, padding, |byte| byte == b'='))
 }
 
-/// The password in `scheme://user:password@`, whose colon after the scheme stands at a place.
-pub fn password_of_url(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
-    let user = at + from(text, at).starts_with(b"://").then_some(3)?;
+/// The password in `scheme://user:password@`; the colon after the scheme is at a place.
+pub(super) fn password_of_url(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
+    let user = after(text, at, b"://")?;
     let scheme = text
         .get(..at)?
         .rsplit(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'.' | b'-')));
@@ -147,12 +152,13 @@ pub fn password_of_url(text: &[u8], at: usize) -> Option<std::ops::Range<usize>>
     if text.get(colon) != Some(&b':') {
         return None;
     }
-    let end = run(text, colon + 1, in_authority);
-    (text.get(end) == Some(&b'@')).then_some(colon + 1..end)
+    let password = colon.saturating_add(1);
+    let end = run(text, password, in_authority);
+    (text.get(end) == Some(&b'@')).then_some(password..end)
 }
 
 /// The word after the scheme of a header `Authorization`.
-pub fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
+pub(super) fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
     const NAME: &[u8] = b"authorization";
     let name = from(text, at).get(..NAME.len())?;
     if !name.eq_ignore_ascii_case(NAME) {
@@ -162,12 +168,16 @@ pub fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
         let at = skip(text, at, |byte| byte == b'\\');
         skip(text, at, |byte| matches!(byte, b'"' | b'\''))
     };
-    let separator = run(text, quote(at + NAME.len()), is_space);
+    let separator = run(text, quote(at.saturating_add(NAME.len())), is_space);
     if !matches!(text.get(separator), Some(b':' | b'=')) {
         return None;
     }
     // Go prints the values of a header in brackets.
-    let value = skip(text, run(text, separator + 1, is_space), |b| b == b'[');
+    let value = skip(
+        text,
+        run(text, separator.saturating_add(1), is_space),
+        |b| b == b'[',
+    );
     let scheme = quote(value);
     let scheme_end = run(text, scheme, |byte| byte.is_ascii_alphabetic());
     let name = text.get(scheme..scheme_end)?;
@@ -182,7 +192,7 @@ pub fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<usize>> {
 }
 
 /// The end of a token that is known by its first letters.
-pub fn token(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn token(text: &[u8], at: usize) -> Option<usize> {
     let rest = from(text, at);
     if !matches!(
         rest,
@@ -201,8 +211,8 @@ pub fn token(text: &[u8], at: usize) -> Option<usize> {
             let length = run(rest, 0, |byte| {
                 byte.is_ascii_alphanumeric() || others.as_bytes().contains(&byte)
             });
-            let begin = at + front.len() + 1 + after.len();
-            (length >= least).then_some(begin + length)
+            let end = text.len().saturating_sub(rest.len()).saturating_add(length);
+            (length >= least).then_some(end)
         })
 }
 

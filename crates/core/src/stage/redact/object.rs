@@ -7,7 +7,7 @@ use crate::stage::redact::walk::{Node, Stop, Walk};
 
 /// Secrets at known places of an object: a set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parts(u8);
+pub(super) struct Parts(u8);
 
 /// The places: a bit, the member of the object, the member in it, the redactor.
 const PLACES: [(u8, &[u8], &[u8], Redactor); 4] = [
@@ -31,13 +31,13 @@ impl Parts {
         Parts(self.0 | other.0)
     }
 
-    /// True if there are none.
-    pub fn is_empty(self) -> bool {
+    /// True if the set is empty.
+    pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Those in a member of the object; for [`redactor_of`](Parts::redactor_of).
-    pub fn below(self, key: &[u8]) -> Parts {
+    /// The secrets in a member of the object; for [`redactor_of`](Parts::redactor_of).
+    pub(super) fn below(self, key: &[u8]) -> Parts {
         // From here on, a bit is the number of a place.
         let places = PLACES.iter().enumerate();
         let here = places.filter(|(_, (bit, member, ..))| self.0 & bit != 0 && *member == key);
@@ -45,25 +45,25 @@ impl Parts {
     }
 
     /// The redactor of a member, if it is one of those.
-    pub fn redactor_of(self, key: &[u8]) -> Option<Redactor> {
+    pub(super) fn redactor_of(self, key: &[u8]) -> Option<Redactor> {
         let places = PLACES.iter().enumerate();
         let mut here = places.filter(|(number, _)| self.0 >> number & 1 == 1);
         here.find_map(|(_, (_, _, member, redactor))| (*member == key).then_some(*redactor))
     }
 }
 
-/// The members of an object that say what it is.
+/// The members of an object by which its kind is recognised.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts<'a> {
     kind: Option<Text<'a>>,
     api_version: Option<Text<'a>>,
-    /// It has a list of items.
+    /// True if the object has a list of items.
     has_items: bool,
-    /// Where the columns of a table stand.
+    /// The place of the columns, in a table.
     columns: Option<usize>,
-    /// It has data, as Secrets and ConfigMaps do.
+    /// True if the object has data, as Secrets and ConfigMaps do.
     has_data: bool,
-    /// It refers to a Secret.
+    /// True if the object refers to a Secret.
     has_reference: bool,
     name: Option<Text<'a>>,
     key: Option<Text<'a>>,
@@ -97,7 +97,7 @@ impl<'a> Facts<'a> {
         Ok(facts)
     }
 
-    /// What its `value` is called.
+    /// The name of the `value` of the object.
     fn name_of_value(&self) -> Option<Text<'a>> {
         let is_named = |text: &Text<'a>| !text.raw.is_empty();
         self.name.filter(is_named).or(self.key)
@@ -105,8 +105,8 @@ impl<'a> Facts<'a> {
 }
 
 impl Walk<'_, '_> {
-    /// What an object is.
-    pub fn role_of_object(
+    /// The role of an object, and the class of its parts.
+    pub(super) fn role_of_object(
         &mut self,
         node: Node,
         is_patch: bool,
@@ -179,8 +179,8 @@ impl Walk<'_, '_> {
         Ok((Role::Members(members), class))
     }
 
-    /// What a map inside an object is.
-    pub fn role_of_map(
+    /// The role of a map inside an object, and the class of its parts.
+    pub(super) fn role_of_map(
         &mut self,
         node: Node,
         members: Members,

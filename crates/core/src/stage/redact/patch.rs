@@ -1,5 +1,5 @@
-//! JSON patches (RFC 6902): the value of an operation is judged as if it stood where the
-//! operation puts it.
+//! JSON patches (RFC 6902): the value of an operation is judged as if it were where
+//! the operation puts it.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ const MOST_PAIRS: usize = 64;
 
 impl Walk<'_, '_> {
     /// Goes through one operation.
-    pub fn operation(&mut self, node: Node, class: Class) -> Result<(), Stop> {
+    pub(super) fn operation(&mut self, node: Node, class: Class) -> Result<(), Stop> {
         let Node::Real(at) = node else {
             return self.run(node, Role::Generic, class);
         };
@@ -59,16 +59,16 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    /// How many paths and values an operation has.
+    /// The numbers of paths and values of an operation.
     fn count_pairs(&self, operation: usize) -> Result<(usize, usize), Malformed> {
         let doc = self.doc;
-        let (mut paths, mut values) = (0, 0);
+        let (mut paths, mut values) = (0_usize, 0_usize);
         let mut map = doc.open_map(operation)?;
         while let Some(member) = doc.next_member(&mut map)? {
             map.next = doc.end(member.value)?;
             let is_path = member.key.is(b"path") && doc.kind(member.value)? == Kind::Text;
-            paths += usize::from(is_path);
-            values += usize::from(member.key.is(b"value"));
+            paths = paths.saturating_add(usize::from(is_path));
+            values = values.saturating_add(usize::from(member.key.is(b"value")));
         }
         Ok((paths, values))
     }
@@ -90,7 +90,7 @@ impl Walk<'_, '_> {
                 continue;
             };
             let path = path.value();
-            // What stands before the first `/` is nothing.
+            // The part before the first `/` is empty.
             let steps = path.split(|byte| *byte == b'/').skip(1).map(unescape);
             self.set_path(steps, value);
             self.value_at_path(value, unknown, class)?;
@@ -114,8 +114,8 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Hides a string whose name stands in the object that is patched: the value of a
-    /// variable or header, or a word of a command.
+    /// Hides a string whose name is in the object that is patched, not in the patch: the
+    /// value of a variable or header, or a word of a command.
     fn text_without_name(&mut self, at: usize) -> Result<(), Stop> {
         let (Some(text), end) = self.doc.value(at)? else {
             return Ok(());
@@ -144,8 +144,8 @@ impl Walk<'_, '_> {
     }
 }
 
-/// True if a word of a command, which stands at this index, cannot be a secret. What
-/// stands before it is not known, unless it is the first.
+/// True if the word of a command at this index cannot be a secret. The words before it are
+/// not known, unless it is the first.
 fn is_plain_word(text: &[u8], index: Option<&[u8]>) -> bool {
     let mut words = text
         .split(u8::is_ascii_whitespace)
@@ -154,7 +154,7 @@ fn is_plain_word(text: &[u8], index: Option<&[u8]>) -> bool {
 }
 
 /// The name that a step of a JSON pointer spells.
-pub fn unescape(step: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn unescape(step: &[u8]) -> Cow<'_, [u8]> {
     if !step.contains(&b'~') {
         return Cow::Borrowed(step);
     }

@@ -1,4 +1,4 @@
-//! The places that users name: what is hidden or kept beside the rules.
+//! The places that users name, to be hidden or kept beside the rules.
 
 use std::borrow::Cow;
 
@@ -31,15 +31,15 @@ impl ResourcePattern {
 
 /// A value at a place that a user names: the number of the place, and the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its number among the places.
+pub(super) struct Found {
+    /// The number of the place.
     pub place: usize,
-    /// Where the value begins.
+    /// The position of the value.
     pub value: usize,
 }
 
 /// Looks for places in the body at a position.
-pub fn find_in_body(
+pub(super) fn find_in_body(
     doc: AnyDoc<'_>,
     at: usize,
     places: &[Place],
@@ -59,7 +59,7 @@ pub fn find_in_body(
 }
 
 /// Looks for places in the event at a position.
-pub fn find_in_event(
+pub(super) fn find_in_event(
     doc: AnyDoc<'_>,
     at: usize,
     places: &[Place],
@@ -140,7 +140,7 @@ impl<'a> Search<'_, 'a> {
         Ok(())
     }
 
-    /// Looks into the operations of a JSON patch, whose values stand at their paths.
+    /// Looks into the operations of a JSON patch, whose values belong to their paths.
     fn patch(&mut self, at: usize) -> Result<(), Malformed> {
         self.each(at, |search, operation| {
             if search.doc.kind(operation)? != Kind::Map {
@@ -183,7 +183,7 @@ impl<'a> Search<'_, 'a> {
         wanted.find_map(|(place, path)| path.leads_to(names).then_some(*place))
     }
 
-    /// Looks at a value, which stands under these names, and at what is in it.
+    /// Looks at the value under these names, and at the values in it.
     fn below(&mut self, value: usize, mut names: Vec<Cow<'a, [u8]>>) -> Result<(), Malformed> {
         let doc = self.doc;
         let base = names.len();
@@ -218,7 +218,7 @@ impl<'a> Search<'_, 'a> {
                     .map(|member| (member.key.value(), member.value)),
                 _ => doc.next_item(container)?.map(|item| {
                     let name = index.to_string().into_bytes();
-                    *index += 1;
+                    *index = index.saturating_add(1);
                     (Cow::Owned(name), item)
                 }),
             };

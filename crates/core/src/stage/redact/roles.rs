@@ -1,4 +1,4 @@
-//! The rules: what becomes of each child of a container, by what the container is.
+//! The rules: the role of each child of a container, by the role of the container.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::stage::redact::walk::{Document, Frame, Name, Node, Stop, Walk};
 use crate::stage::redact::words::is_path;
 use crate::stage::redact::{Mode, Redactor};
 
-/// Members that are never looked into: names, selectors, schemas, and what is encrypted.
+/// Members that are never looked into: names, selectors, schemas, and encrypted data.
 const NEVER: [&[u8]; 6] = [
     b"managedFields",
     b"openAPIV3Schema",
@@ -23,9 +23,9 @@ const NEVER: [&[u8]; 6] = [
     b"encryptedData",
 ];
 
-/// What objects are that do not name their kind.
+/// The kind of objects that do not name it, as far as the rules need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub(super) enum Class {
     /// Nothing that is a secret as such.
     None,
     /// Secrets.
@@ -42,7 +42,7 @@ pub enum Class {
 
 impl Class {
     /// The class of a kind.
-    pub fn of_kind(kind: &[u8]) -> Class {
+    pub(super) fn of_kind(kind: &[u8]) -> Class {
         match kind {
             b"Secret" => Class::Secret,
             b"ConfigMap" => Class::ConfigMap,
@@ -54,12 +54,12 @@ impl Class {
     }
 
     /// True if messages and annotations about such objects may quote secrets.
-    pub fn is_classed(self) -> bool {
+    pub(super) fn is_classed(self) -> bool {
         !matches!(self, Class::None | Class::SigningRequest)
     }
 
     /// The redactor of objects all of whose data goes.
-    pub fn whole(self) -> Option<Redactor> {
+    pub(super) fn whole(self) -> Option<Redactor> {
         match self {
             Class::Secret => Some(Redactor::Secret),
             Class::ConfigMap => Some(Redactor::ConfigMap),
@@ -68,10 +68,10 @@ impl Class {
     }
 }
 
-/// What a value is, and so what is hidden in it. Of a container it also says what its
-/// children are.
+/// The role of a value, which decides what is hidden in it; that of a container also
+/// decides the roles of its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(super) enum Role {
     /// Nothing is hidden in it.
     Skip,
     /// All leaves go.
@@ -81,11 +81,11 @@ pub enum Role {
         /// True if they hold bytes in base64.
         is_base64: bool,
     },
-    /// The net alone is cast.
+    /// Secrets are hidden by their form only.
     Net,
     /// Any value, of which nothing is known.
     Generic,
-    /// An object of the API, or a JSON patch; a patch says nothing reliable about its kind.
+    /// An object of the API, or a JSON patch; the kind that a patch names is not reliable.
     Object {
         is_patch: bool,
     },
@@ -117,7 +117,7 @@ pub enum Role {
     Word,
     /// The operations of a JSON patch.
     Patch,
-    /// What the API server writes about the patch of a webhook.
+    /// The annotation of the API server about the patch of a webhook.
     Webhook,
     /// A Status, and the parts of it that lead to messages.
     Status {
@@ -160,7 +160,7 @@ pub enum Role {
 
 impl Role {
     /// All leaves go.
-    pub fn leaves(redactor: Redactor) -> Role {
+    pub(super) fn leaves(redactor: Redactor) -> Role {
         Role::Leaves {
             redactor,
             is_base64: false,
@@ -168,15 +168,15 @@ impl Role {
     }
 }
 
-/// What is known of a map whose members are judged by their names.
+/// Facts about a map whose members are judged by their names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Members {
-    /// Its `name` or `key` says that its `value` is a secret.
+pub(super) struct Members {
+    /// True if its `name` or `key` is that of a secret, and so its `value` is one.
     pub is_secret_pair: bool,
-    /// What stands under its `value` is a secret, because of the name of the map or of
-    /// its place: the redactor that hides it.
+    /// The redactor that hides its `value`, if that is a secret because of the name of the
+    /// map or of its place.
     pub value: Option<Redactor>,
-    /// It refers to a Secret.
+    /// True if the map refers to a Secret.
     pub has_reference: bool,
     /// The secrets that objects of its kind have at known places.
     pub parts: Parts,
@@ -185,8 +185,8 @@ pub struct Members {
 }
 
 impl Walk<'_, '_> {
-    /// What a container is when it is opened.
-    pub fn role_of_container(
+    /// The role and class of a container that is opened.
+    pub(super) fn role_of_container(
         &mut self,
         node: Node,
         is_map: bool,
@@ -220,7 +220,7 @@ impl Walk<'_, '_> {
                 };
                 (Role::Cause { is_classed, field }, class)
             }
-            // These are only strings; what else stands there is of any kind.
+            // Only strings have these roles; any other value is judged like any value.
             Role::Word | Role::Script(_) | Role::Document(_) | Role::Message { .. } => {
                 return self.role_of_container(node, is_map, Role::Generic, class);
             }
@@ -245,7 +245,7 @@ impl Walk<'_, '_> {
     }
 
     /// The value of a member of a map; of a key that repeats, the last one.
-    pub fn member(&self, map: usize, key: &[u8]) -> Result<Option<usize>, Malformed> {
+    pub(super) fn member(&self, map: usize, key: &[u8]) -> Result<Option<usize>, Malformed> {
         let mut found = None;
         let mut map = self.doc.open_map(map)?;
         while let Some(member) = self.doc.next_member(&mut map)? {
@@ -257,8 +257,8 @@ impl Walk<'_, '_> {
         Ok(found)
     }
 
-    /// What a child of the innermost container is, and what objects without kind are in it.
-    pub fn role_of_child(&mut self, name: Name, node: Node) -> Result<(Role, Class), Stop> {
+    /// The role of a child of the innermost container, and the class of objects in it.
+    pub(super) fn role_of_child(&mut self, name: Name, node: Node) -> Result<(Role, Class), Stop> {
         let Some(&frame) = self.frame() else {
             return Ok((Role::Skip, Class::None));
         };
@@ -308,7 +308,7 @@ impl Walk<'_, '_> {
         Ok((role, class))
     }
 
-    /// This role for a value of this kind; anything else is skipped.
+    /// The given role if the value is of this kind; anything else is skipped.
     fn only(&self, node: Node, kind: Kind, role: Role) -> Result<Role, Malformed> {
         Ok(if self.kind(node)? == kind {
             role
@@ -409,7 +409,7 @@ impl Walk<'_, '_> {
         Ok((role, class))
     }
 
-    /// What a member of a Secret or ConfigMap is.
+    /// The role of a member of a Secret or ConfigMap.
     fn role_in_whole(&self, whole: Class, key: &[u8], kind: Kind) -> Role {
         let redactor = match whole {
             Class::Secret => Redactor::Secret,
@@ -445,12 +445,12 @@ impl Walk<'_, '_> {
     }
 
     /// True if the names of the objects are tokens.
-    pub fn hides_oauth_names(&self) -> bool {
+    pub(super) fn hides_oauth_names(&self) -> bool {
         self.target.names_are_tokens() && self.settings.is_on(Redactor::Crd)
     }
 
-    /// What a member is whose name and value are all that is known.
-    pub fn role_by_name(
+    /// The role of a member by its name and value alone.
+    pub(super) fn role_by_name(
         &mut self,
         members: Members,
         key: &[u8],
@@ -519,7 +519,7 @@ impl Walk<'_, '_> {
             _ => false,
         };
         Ok(Some(match content {
-            // A reference to a Secret may stand beside the value.
+            // A reference to a Secret may be next to the value.
             _ if has_value => Role::Members(Members {
                 value: Some(Redactor::Crd),
                 ..Members::default()

@@ -3,9 +3,9 @@
 use crate::doc::msgpack::HeadKind;
 use crate::doc::{AnyDoc, Doc, Malformed};
 
-/// What such a value holds.
+/// A value that is neither a string nor a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scalar {
+pub(super) enum Scalar {
     /// Nothing: null, a boolean, zero.
     Empty,
     /// A number.
@@ -16,7 +16,7 @@ pub enum Scalar {
 
 impl Scalar {
     /// Reads the value at a position.
-    pub fn read(doc: AnyDoc<'_>, at: usize) -> Result<Scalar, Malformed> {
+    pub(super) fn read(doc: AnyDoc<'_>, at: usize) -> Result<Scalar, Malformed> {
         Ok(match doc {
             AnyDoc::Json(json) => {
                 let word = json.bytes().get(at..json.end(at)?).unwrap_or_default();

@@ -1,24 +1,31 @@
 //! Small steps through a text.
 
-/// The text from a place on; empty behind its end.
-pub fn from(text: &[u8], at: usize) -> &[u8] {
+/// The text from a place on; empty after its end.
+pub(super) fn from(text: &[u8], at: usize) -> &[u8] {
     text.get(at..).unwrap_or_default()
 }
 
+/// The place after a `word` that the text has at a place.
+pub(super) fn after(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+    let is_there = from(text, at).starts_with(word);
+    at.checked_add(word.len()).filter(|_| is_there)
+}
+
 /// The end of the run of bytes of a class that begins at a place.
-pub fn run(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
+pub(super) fn run(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
     let rest = from(text, at);
     let length = rest.iter().position(|byte| !class(*byte));
-    at + length.unwrap_or(rest.len())
+    at.saturating_add(length.unwrap_or(rest.len()))
 }
 
-/// The place after a byte that may stand at a place.
-pub fn skip(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
-    at + usize::from(text.get(at).is_some_and(|byte| class(*byte)))
+/// The place after a byte of a class; the same place if the byte is not of the class.
+pub(super) fn skip(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> usize {
+    let is_there = text.get(at).is_some_and(|byte| class(*byte));
+    at.saturating_add(usize::from(is_there))
 }
 
-/// True if a place is the beginning of a text or stands after a byte of a class.
-pub fn follows(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> bool {
+/// True if a place is the beginning of a text or follows a byte of a class.
+pub(super) fn follows(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> bool {
     match at.checked_sub(1) {
         Some(before) => text.get(before).is_some_and(|byte| class(*byte)),
         None => true,
@@ -26,17 +33,17 @@ pub fn follows(text: &[u8], at: usize, class: impl Fn(u8) -> bool) -> bool {
 }
 
 /// True for white space.
-pub fn is_space(byte: u8) -> bool {
+pub(super) fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// True for letters, digits and `_`.
-pub fn is_word(byte: u8) -> bool {
+pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// The places at which a text holds another.
-pub fn find_all<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+pub(super) fn find_all<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
     // Texts are short and searched once: preparing a search would cost more than it saves.
     let is_rare = |byte: &u8| !byte.is_ascii_lowercase() && *byte != b' ';
     let rare = needle.iter().position(is_rare).unwrap_or(0);
@@ -48,13 +55,13 @@ pub fn find_all<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = us
 }
 
 /// The first place at or after `at` at which a text holds another.
-pub fn find(text: &[u8], at: usize, needle: &[u8]) -> Option<usize> {
-    Some(at + find_all(from(text, at), needle).next()?)
+pub(super) fn find(text: &[u8], at: usize, needle: &[u8]) -> Option<usize> {
+    at.checked_add(find_all(from(text, at), needle).next()?)
 }
 
 /// The length of the JSON value that a text begins with, white space before it included;
 /// `None` if it is not valid JSON, or nested more than [`DEEPEST_JSON`] deep.
-pub fn json_value(text: &[u8]) -> Option<usize> {
+pub(super) fn json_value(text: &[u8]) -> Option<usize> {
     let space = |at: usize| {
         run(text, at, |byte| {
             matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
@@ -66,9 +73,9 @@ pub fn json_value(text: &[u8]) -> Option<usize> {
         // A value, or the end of an empty container.
         match *text.get(at)? {
             bracket @ (b'{' | b'[') => {
-                at = space(at + 1);
+                at = space(at.saturating_add(1));
                 if text.get(at) == Some(&closing(bracket)) {
-                    at += 1;
+                    at = at.saturating_add(1);
                 } else {
                     open.push(bracket)?;
                     if bracket == b'{' {
@@ -80,7 +87,7 @@ pub fn json_value(text: &[u8]) -> Option<usize> {
             b'"' => at = string(text, at)?,
             _ => at = scalar(text, at)?,
         }
-        // What follows a value.
+        // The text after a value.
         loop {
             let Some(close) = open.closing() else {
                 return Some(at);
@@ -88,7 +95,7 @@ pub fn json_value(text: &[u8]) -> Option<usize> {
             at = space(at);
             match *text.get(at)? {
                 b',' => {
-                    at = space(at + 1);
+                    at = space(at.saturating_add(1));
                     if close == b'}' {
                         at = member_name(text, at, space)?;
                     }
@@ -96,7 +103,7 @@ pub fn json_value(text: &[u8]) -> Option<usize> {
                 }
                 byte if byte == close => {
                     open.pop();
-                    at += 1;
+                    at = at.saturating_add(1);
                 }
                 _ => return None,
             }
@@ -105,7 +112,7 @@ pub fn json_value(text: &[u8]) -> Option<usize> {
 }
 
 /// Containers of JSON that may be open at once.
-pub const DEEPEST_JSON: usize = 1024;
+pub(super) const DEEPEST_JSON: usize = 1024;
 
 /// The containers that are open: a bit for each, set for objects.
 #[derive(Default)]
@@ -123,7 +130,7 @@ impl Open {
         } else {
             *word &= !bit;
         }
-        self.depth += 1;
+        self.depth = self.depth.saturating_add(1);
         Some(())
     }
 
@@ -141,7 +148,7 @@ impl Open {
 }
 
 /// True if a text is one JSON value and nothing else.
-pub fn is_json(text: &[u8]) -> bool {
+pub(super) fn is_json(text: &[u8]) -> bool {
     json_value(text).is_some_and(|end| from(text, end).iter().all(|byte| is_space(*byte)))
 }
 
@@ -149,35 +156,37 @@ fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-/// The place of the value of the member whose name stands at a place.
+/// The place of the value of the member whose name is at a place.
 fn member_name(text: &[u8], at: usize, space: impl Fn(usize) -> usize) -> Option<usize> {
     let colon = space(string(text, at)?);
-    (text.get(colon) == Some(&b':')).then(|| space(colon + 1))
+    (text.get(colon) == Some(&b':')).then(|| space(colon.saturating_add(1)))
 }
 
 fn string(text: &[u8], at: usize) -> Option<usize> {
     if text.get(at) != Some(&b'"') {
         return None;
     }
-    let mut at = at + 1;
+    let mut at = at.saturating_add(1);
     loop {
         at = run(text, at, |byte| !matches!(byte, b'"' | b'\\' | 0..0x20));
-        match text.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => match text.get(at + 1)? {
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
-                b'u' => {
-                    let digits = text.get(at + 2..at + 6)?;
-                    if !digits.iter().all(u8::is_ascii_hexdigit) {
-                        return None;
-                    }
-                    at += 6;
-                }
-                _ => return None,
-            },
+        let length = match from(text, at) {
+            [b'"', ..] => return at.checked_add(1),
+            [
+                b'\\',
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                ..,
+            ] => 2,
+            [b'\\', b'u', digits @ ..] if has_four_digits(digits) => 6,
             _ => return None,
-        }
+        };
+        at = at.saturating_add(length);
     }
+}
+
+/// True if a text begins with the digits of an escape `\u`.
+fn has_four_digits(text: &[u8]) -> bool {
+    let digits = text.first_chunk::<4>();
+    digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn scalar(text: &[u8], at: usize) -> Option<usize> {
@@ -191,16 +200,18 @@ fn scalar(text: &[u8], at: usize) -> Option<usize> {
         let mut at = run(digits, 0, exact);
         let is_integer = at == 1 || at > 1 && digits.first() != Some(&b'0');
         if digits.get(at) == Some(&b'.') {
-            let end = run(digits, at + 1, exact);
-            if end == at + 1 {
+            let begin = at.saturating_add(1);
+            let end = run(digits, begin, exact);
+            if end == begin {
                 return false;
             }
             at = end;
         }
         if matches!(digits.get(at), Some(b'e' | b'E')) {
-            let from = skip(digits, at + 1, |byte| matches!(byte, b'+' | b'-'));
-            let end = run(digits, from, exact);
-            if end == from {
+            let sign = at.saturating_add(1);
+            let begin = skip(digits, sign, |byte| matches!(byte, b'+' | b'-'));
+            let end = run(digits, begin, exact);
+            if end == begin {
                 return false;
             }
             at = end;

@@ -9,7 +9,7 @@ const PLACES: usize = 16;
 
 /// A table of texts; a new one takes the place of another.
 #[derive(Clone, Debug)]
-pub struct Seen(Box<[Text; PLACES]>);
+pub(super) struct Seen(Box<[Text; PLACES]>);
 
 #[derive(Clone, Copy, Debug)]
 struct Text {
@@ -31,7 +31,7 @@ impl Seen {
     /// The answer of `look`, which is not asked about a text that it has already found
     /// nothing in.
     #[inline]
-    pub fn look(&mut self, text: &[u8], look: impl FnOnce(&[u8]) -> bool) -> bool {
+    pub(super) fn look(&mut self, text: &[u8], look: impl FnOnce(&[u8]) -> bool) -> bool {
         let Some(seen) = place_of(text).and_then(|place| self.0.get_mut(place)) else {
             return look(text);
         };
@@ -58,8 +58,9 @@ fn place_of(text: &[u8]) -> Option<usize> {
     let middle = text.get(text.len() / 2..)?.first_chunk()?;
     let last = text.last_chunk()?;
     let mixed = u64::from_le_bytes(*middle).rotate_left(21) ^ u64::from_le_bytes(*last);
-    let hash = mixed.wrapping_add(text.len() as u64).wrapping_mul(SPREAD);
-    Some((hash >> 60) as usize % PLACES)
+    let length = u64::try_from(text.len()).ok()?;
+    let hash = mixed.wrapping_add(length).wrapping_mul(SPREAD);
+    Some(usize::try_from(hash >> 60).ok()? % PLACES)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is redacted: the redactors, their modes, and what users add.
+//! Settings of the redaction: redactors, their modes, and what users add.
 
 use crate::doc::path::{Path, PathError};
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
@@ -8,7 +8,7 @@ use crate::text::suggest::nearest;
 pub use crate::stats::Redactor;
 
 impl Redactor {
-    /// What it hides, in a few words.
+    /// The reason for which it hides a value, in a few words.
     pub fn reason(self) -> &'static str {
         match self {
             Redactor::Annotation => "a webhook's patch, or what others than the API server wrote",
@@ -53,12 +53,12 @@ impl Redactor {
     }
 }
 
-/// How much a redactor hides.
+/// The extent to which a redactor hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing.
     Off,
-    /// What it is for.
+    /// All that the redactor is for.
     On,
     /// All values.
     All,
@@ -84,7 +84,7 @@ impl Mode {
     }
 }
 
-/// What is redacted.
+/// Settings of the redaction.
 #[derive(Clone, Debug)]
 pub struct Settings {
     modes: [Mode; Redactor::ALL.len()],
@@ -168,7 +168,7 @@ impl Settings {
             found: mode.unwrap_or_default().into(),
             modes: listed(modes.iter().map(|mode| mode.name())),
         })?;
-        if let Some(place) = self.modes.get_mut(redactor as usize) {
+        if let Some(place) = self.modes.get_mut(redactor.index()) {
             *place = mode;
         }
         Ok(())
@@ -194,7 +194,7 @@ impl Settings {
     /// The mode of a redactor.
     pub fn mode(&self, redactor: Redactor) -> Mode {
         self.modes
-            .get(redactor as usize)
+            .get(redactor.index())
             .copied()
             .unwrap_or(Mode::On)
     }
@@ -204,7 +204,7 @@ impl Settings {
         self.mode(redactor) != Mode::Off
     }
 
-    /// What is on, in one line for the log.
+    /// Describes the settings in one line, for the log.
     pub fn summary(&self) -> String {
         if self.hides_nothing() {
             return "redaction is off: secrets in events are passed on".to_owned();
@@ -233,8 +233,8 @@ impl Settings {
         format!("redaction is on{changed}{more}{key}")
     }
 
-    /// What users should know about these settings although it stops nothing: the option,
-    /// and the sentence.
+    /// Remarks about valid settings that users should know of: the option, and the
+    /// sentence.
     pub fn remarks(&self) -> Vec<(&'static str, String)> {
         let mut remarks = Vec::new();
         if self.hides_nothing() {
@@ -265,18 +265,18 @@ impl Settings {
 pub struct Place {
     /// The objects.
     pub resource: ResourcePattern,
-    /// Where in each of them.
+    /// The path in each of them.
     pub path: Path,
 }
 
-/// Which objects a [`Place`] is in.
+/// The objects that have a [`Place`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourcePattern {
-    /// Those of any resource.
+    /// Objects of any resource.
     Any,
     /// The event itself.
     Event,
-    /// Those of one resource.
+    /// Objects of one resource.
     One {
         /// Plural name.
         resource: String,
@@ -417,7 +417,7 @@ pub enum SettingsError {
     Unknown {
         /// The word.
         found: String,
-        /// What would be right.
+        /// The redactors that would be right.
         meant: String,
     },
     /// A redactor more than once.
@@ -441,7 +441,7 @@ pub enum SettingsError {
     Resource {
         /// The text.
         found: String,
-        /// What would be right.
+        /// The form that would be right.
         reason: &'static str,
     },
     /// Not a pointer.
@@ -576,7 +576,7 @@ mod tests {
             Redactor::ALL
                 .iter()
                 .enumerate()
-                .all(|(at, r)| *r as usize == at)
+                .all(|(at, r)| r.index() == at)
         );
     }
 }

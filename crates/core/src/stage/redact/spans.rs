@@ -8,8 +8,8 @@ use crate::stage::redact::mark::is_mark;
 
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Its place in the text.
+pub(super) struct Span {
+    /// The place in the text.
     pub at: Range<usize>,
     /// The redactor that hides it.
     pub redactor: Redactor,
@@ -17,49 +17,50 @@ pub struct Span {
 
 /// Parts of one text, collected in any order.
 #[derive(Debug, Default)]
-pub struct Spans {
+pub(super) struct Spans {
     list: Vec<Span>,
 }
 
 impl Spans {
     /// Forgets all parts.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.list.clear();
     }
 
     /// Adds a part.
-    pub fn add(&mut self, at: Range<usize>, redactor: Redactor) {
+    pub(super) fn add(&mut self, at: Range<usize>, redactor: Redactor) {
         self.list.push(Span { at, redactor });
     }
 
     /// Adds all of a text from `from` on.
-    pub fn add_rest(&mut self, text: &[u8], from: usize, redactor: Redactor) {
+    pub(super) fn add_rest(&mut self, text: &[u8], from: usize, redactor: Redactor) {
         self.add(from..text.len(), redactor);
     }
 
     /// Collects parts of a text that begins at `offset` of this one.
-    pub fn within(&mut self, offset: usize, collect: impl FnOnce(&mut Spans)) {
+    pub(super) fn within(&mut self, offset: usize, collect: impl FnOnce(&mut Spans)) {
         let before = self.list.len();
         collect(self);
         for span in self.list.iter_mut().skip(before) {
-            span.at = span.at.start + offset..span.at.end + offset;
+            span.at.start = span.at.start.saturating_add(offset);
+            span.at.end = span.at.end.saturating_add(offset);
         }
     }
 
     /// The number of parts collected so far.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.list.len()
     }
 
     /// Takes back all but the first `count` parts.
-    pub fn truncate(&mut self, count: usize) {
+    pub(super) fn truncate(&mut self, count: usize) {
         self.list.truncate(count);
     }
 
     /// Puts the parts in order, joins those that overlap, and drops those that hold
-    /// nothing or are marks already. `front` bytes of the text stand before the value
-    /// itself: they are not hidden, and places count from their end.
-    pub fn settle(&mut self, text: &[u8], front: usize) -> &[Span] {
+    /// nothing or are marks already. The first `front` bytes of the text
+    /// are not part of the value: they are not hidden, and places count from their end.
+    pub(super) fn settle(&mut self, text: &[u8], front: usize) -> &[Span] {
         for span in &mut self.list {
             span.at.start = span.at.start.max(front);
         }
@@ -75,7 +76,7 @@ impl Spans {
         self.list.retain_mut(|span| {
             let hidden = text.get(span.at.clone()).unwrap_or_default();
             let stays = hidden.is_empty() || is_mark(hidden);
-            span.at.start -= front;
+            span.at.start = span.at.start.saturating_sub(front);
             span.at.end = span.at.end.saturating_sub(front);
             !stays
         });
@@ -86,7 +87,7 @@ impl Spans {
 /// Finds the places in the raw text of a JSON string that make up places of its value,
 /// asked for in ascending order.
 #[derive(Debug)]
-pub struct RawPlaces<'a> {
+pub(super) struct RawPlaces<'a> {
     rest: &'a [u8],
     raw: usize,
     plain: usize,
@@ -94,7 +95,7 @@ pub struct RawPlaces<'a> {
 
 impl<'a> RawPlaces<'a> {
     /// Begins at the front of a string.
-    pub fn new(raw: &'a [u8]) -> RawPlaces<'a> {
+    pub(super) fn new(raw: &'a [u8]) -> RawPlaces<'a> {
         RawPlaces {
             rest: raw,
             raw: 0,
@@ -104,7 +105,7 @@ impl<'a> RawPlaces<'a> {
 
     /// The place in the raw text of byte `plain` of the value: inside an escape, its
     /// beginning.
-    pub fn find(&mut self, plain: usize) -> usize {
+    pub(super) fn find(&mut self, plain: usize) -> usize {
         while self.plain < plain {
             let (raw_length, plain_length) = match self.rest.first() {
                 None => break,
@@ -114,16 +115,17 @@ impl<'a> RawPlaces<'a> {
                 }
                 Some(_) => {
                     let until = memchr::memchr(b'\\', self.rest).unwrap_or(self.rest.len());
-                    let length = until.min(plain - self.plain);
+                    let length = until.min(plain.saturating_sub(self.plain));
                     (length, length)
                 }
             };
-            if self.plain + plain_length > plain {
+            let plain_end = self.plain.saturating_add(plain_length);
+            if plain_end > plain {
                 break;
             }
             self.rest = self.rest.get(raw_length..).unwrap_or_default();
-            self.raw += raw_length;
-            self.plain += plain_length;
+            self.raw = self.raw.saturating_add(raw_length);
+            self.plain = plain_end;
         }
         self.raw
     }

@@ -9,6 +9,7 @@ use crate::doc::edit::Edits;
 use crate::doc::json::Json;
 use crate::doc::msgpack::Msgpack;
 use crate::event::kube::{MapView, Recognised, Scratch};
+use crate::stage::detect::Labels;
 use crate::stats::Stats;
 
 mod leaks;
@@ -20,6 +21,7 @@ fn redact<'a, D: Doc<'a>>(redaction: &mut Redaction, doc: D) -> Vec<u8> {
     let (mut view, mut scratch) = (MapView::default(), Scratch::default());
     view.read(doc, 0, &mut scratch).unwrap();
     let (mut edits, mut stats) = (Edits::default(), Stats::default());
+    let mut labels = Labels::default();
     let mut apply = |event: Event<'_, 'a>, scratch: &Scratch| {
         let mut job = Job {
             doc,
@@ -29,6 +31,7 @@ fn redact<'a, D: Doc<'a>>(redaction: &mut Redaction, doc: D) -> Vec<u8> {
             decision: None,
             edits: &mut edits,
             stats: &mut stats,
+            labels: &mut labels,
         };
         redaction.apply(&mut job).unwrap();
     };

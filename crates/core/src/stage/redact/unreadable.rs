@@ -2,7 +2,7 @@
 //! together.
 //!
 //! The API server writes all attributes of an event before its bodies. So the text up to
-//! the first body says who did what, and nothing secret but what URIs hold.
+//! the first body tells who did what, and has no secrets but those in URIs.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::stage::redact::scan::{find, find_all, from, run};
 use crate::stage::redact::spans::Spans;
 use crate::stage::redact::{Redactor, net};
 
-/// Keys at which the text ends: their values may be, or quote, what is secret.
+/// Keys at which the text ends: their values may be, or quote, secrets.
 const ENDS: [&[u8]; 5] = [
     b"\"requestObject",
     b"\"responseObject",
@@ -21,24 +21,24 @@ const ENDS: [&[u8]; 5] = [
     b"user-assertion",
 ];
 
-/// How an event begins that the API server has written.
+/// The beginning of an event that the API server has written.
 const BEGINNING: &[u8] = b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/";
 
 /// True if a text that cannot be read was an audit event.
-pub fn looks_like_event(text: &[u8]) -> bool {
+pub(crate) fn looks_like_event(text: &[u8]) -> bool {
     find(text, 0, b"auditID").is_some() || find(text, 0, b"audit.k8s.io/").is_some()
 }
 
-/// True if a text that does not begin like an event may be the rest of one: it has what
-/// the API server writes after the bodies, or is a piece of JSON from the inside of a line.
-pub fn is_rest_of_event(text: &[u8], piece: Option<PiecePlace>) -> bool {
+/// True if a text that does not begin like an event may be the rest of one: it has members
+/// that the API server writes after the bodies, or is JSON from the inside of a line.
+pub(crate) fn is_rest_of_event(text: &[u8], piece: Option<PiecePlace>) -> bool {
     let has = |needle: &[u8]| find(text, 0, needle).is_some();
     has(b"Timestamp\":\"") && (has(b"\"stageTimestamp\":") || has(b"\"requestReceivedTimestamp\":"))
         || piece == Some(PiecePlace::Inside) && has(b"\":")
 }
 
-/// The parts of a text each of which begins like an event, and what stands before them.
-pub fn events_in(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
+/// The parts of a text that begin like events, and the text before the first of them.
+pub(crate) fn events_in(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     let begins = find_all(text, BEGINNING).filter(|at| *at > 0);
     let mut begin = 0;
     begins.chain([text.len()]).map(move |end| {
@@ -48,8 +48,8 @@ pub fn events_in(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
     })
 }
 
-/// Appends what is left of an event that cannot be read.
-pub fn cut(text: &[u8], out: &mut Vec<u8>) {
+/// Appends the part of an event that cannot be read which is kept, and a mark.
+pub(crate) fn cut(text: &[u8], out: &mut Vec<u8>) {
     let begin = out.len();
     let ends = ENDS.iter().filter_map(|end| find(text, 0, end));
     let end = ends.min().unwrap_or(text.len());
@@ -74,11 +74,12 @@ pub fn cut(text: &[u8], out: &mut Vec<u8>) {
 
 /// The query of the request's URI.
 fn query(text: &[u8]) -> Option<Range<usize>> {
-    let uri = find(text, 0, b"\"requestURI\"")?;
-    let uri = find(text, uri + b"\"requestURI\"".len(), b"\"")? + 1;
+    const KEY: &[u8] = b"\"requestURI\"";
+    let key_end = find(text, 0, KEY)?.checked_add(KEY.len())?;
+    let uri = find(text, key_end, b"\"")?.checked_add(1)?;
     let end = run(text, uri, |byte| byte != b'"');
     let question = run(text, uri, |byte| byte != b'?');
-    (question < end).then(|| question + 1..end)
+    (question < end).then(|| question.saturating_add(1)..end)
 }
 
 #[cfg(test)]

@@ -20,35 +20,35 @@ const STREAMS: [&[u8]; 6] = [
     b"timeout",
 ];
 
-/// What separates the words of a command that is one parameter.
+/// Separators of words in a command that is one parameter.
 const BLANKS: [&[u8]; 7] = [b"+", b"%20", b"%09", b"%0A", b"%0a", b"%0D", b"%0d"];
 
-/// How a query is read.
+/// The way in which a query is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Query {
-    /// Of a command that is run in a container.
+    /// The query of a command that is run in a container.
     Command,
-    /// Of a request that is passed on.
+    /// The query of a request that is passed on.
     Proxied,
     Other,
 }
 
 /// False if the raw text of a URI is known not to be a path of the API: `/healthz`.
-pub fn may_be_of_api(raw: &[u8]) -> bool {
+pub(super) fn may_be_of_api(raw: &[u8]) -> bool {
     let path = raw.strip_prefix(b"\"").unwrap_or(raw);
     !matches!(path, [b'/', first, ..] if first.is_ascii_lowercase() && *first != b'a')
 }
 
 /// True for subresources whose URIs are read in a way of their own.
-pub fn is_special(subresource: Option<Text<'_>>) -> bool {
+pub(super) fn is_special(subresource: Option<Text<'_>>) -> bool {
     subresource.is_some_and(|text| {
         text.escaped || matches!(text.raw, b"exec" | b"attach" | b"proxy" | b"webhooks")
     })
 }
 
-/// False if nothing in a URI is hidden because of names, as a quick look at its raw text
-/// tells. The net is not part of it, nor are special subresources.
-pub fn may_hide(raw: &[u8], settings: &Settings) -> bool {
+/// False if a quick look at the raw text of a URI finds no name because of which something
+/// would be hidden. The net and special subresources are looked at elsewhere.
+pub(super) fn may_hide(raw: &[u8], settings: &Settings) -> bool {
     if raw.starts_with(b"\"/api/v1/proxy/") || raw.starts_with(b"/api/v1/proxy/") {
         return true;
     }
@@ -81,7 +81,7 @@ fn ends_secret_parameter(key: &[u8]) -> bool {
 }
 
 /// Collects the secrets in the URI of a request for `target`. `spare` is a buffer.
-pub fn hide(
+pub(super) fn hide(
     uri: &[u8],
     target: &Target<'_>,
     settings: &Settings,
@@ -106,28 +106,28 @@ pub fn hide(
         Query::Other
     };
     let mut words = Words::new();
-    let mut at = question + 1;
+    let mut at = question.saturating_add(1);
     while at <= uri.len() {
         let end = run(uri, at, |byte| byte != b'&');
         let key_end = run(uri, at, |byte| !matches!(byte, b'&' | b'='));
         let parameter = Parameter {
             uri,
             key: at..key_end,
-            value: (key_end < end).then_some(key_end + 1..end),
+            value: (key_end < end).then_some(key_end.saturating_add(1)..end),
         };
         match query {
             Query::Command => parameter.hide_command(&mut words, settings, spare, spans),
             Query::Proxied => parameter.hide_proxied(spare, spans),
             Query::Other => parameter.hide_by_name(settings, spare, spans),
         }
-        at = end + 1;
+        at = end.saturating_add(1);
     }
 }
 
 /// Hides the last part of a path, if it is the name of the object: a token.
-pub fn hide_name(uri: &[u8], name: &[u8], spans: &mut Spans) {
+pub(super) fn hide_name(uri: &[u8], name: &[u8], spans: &mut Spans) {
     let path = uri.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let Some(start) = memchr::memrchr(b'/', path).map(|slash| slash + 1) else {
+    let Some(start) = memchr::memrchr(b'/', path).map(|slash| slash.saturating_add(1)) else {
         return;
     };
     let is_name = !name.is_empty() && from(path, start) == name;
@@ -149,19 +149,20 @@ fn hide_path(path: &[u8], target: &Target<'_>, settings: &Settings, spans: &mut 
         && settings.is_on(Redactor::Uri)
         && let Some(at) = find(path, 0, b"/webhooks/")
     {
-        let at = at + b"/webhooks/".len();
+        let at = at.saturating_add(b"/webhooks/".len());
         spans.add(at..run(path, at, |byte| byte != b'/'), Redactor::Uri);
     }
     if settings.mode(Redactor::Proxy) == Mode::All
         && is_proxied(path, target)
         && let Some(at) = find(path, 0, b"/proxy/")
     {
-        spans.add_rest(path, at + b"/proxy/".len(), Redactor::Proxy);
+        let rest = at.saturating_add(b"/proxy/".len());
+        spans.add_rest(path, rest, Redactor::Proxy);
     }
 }
 
-/// Collects what the net catches in a part of a URI. What it catches only after
-/// percent-decoding hides the part.
+/// Collects what the net catches in a part of a URI. A catch that needs
+/// percent-decoding hides the whole part.
 fn catch_coded(
     uri: &[u8],
     part: Range<usize>,
@@ -190,7 +191,7 @@ fn catch_coded(
 struct Parameter<'a> {
     uri: &'a [u8],
     key: Range<usize>,
-    /// Nothing without `=`.
+    /// The value; `None` without `=`.
     value: Option<Range<usize>>,
 }
 
@@ -199,7 +200,7 @@ impl Parameter<'_> {
         self.uri.get(range.clone()).unwrap_or_default()
     }
 
-    /// The value; without `=` all there is.
+    /// The value; without `=`, the key.
     fn value_or_key(&self) -> Range<usize> {
         self.value.clone().unwrap_or_else(|| self.key.clone())
     }
@@ -289,7 +290,7 @@ impl Words {
         }
     }
 
-    /// Hides a word that the names of flags and variables say to be secret, or to hold one.
+    /// Hides a word that is, or holds, a secret by the names of flags and variables.
     fn named(&mut self, value: &[u8], names: &Names, spare: &mut Vec<u8>, spans: &mut Spans) {
         decode(value, Plus::IsBlank, spare);
         let before = spans.count();
@@ -315,7 +316,7 @@ fn by_words(value: &[u8], is_first: bool, spare: &mut Vec<u8>, spans: &mut Spans
             let rest = from(value, end);
             match BLANKS.iter().find(|blank| rest.starts_with(blank)) {
                 None if rest.is_empty() => break 0,
-                None => end += 1,
+                None => end = end.saturating_add(1),
                 Some(blank) => break blank.len(),
             }
         };
@@ -334,18 +335,18 @@ fn by_words(value: &[u8], is_first: bool, spare: &mut Vec<u8>, spans: &mut Spans
             return;
         }
         is_alone = false;
-        at = end + blank;
+        at = end.saturating_add(blank);
     }
 }
 
-/// How `+` is read.
+/// The way in which `+` is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Plus {
     IsBlank,
     IsPlus,
 }
 
-/// Percent-decodes a text into `out`. What is not a valid escape stays.
+/// Percent-decodes a text into `out`. An invalid escape is copied.
 fn decode(text: &[u8], plus: Plus, out: &mut Vec<u8>) {
     out.clear();
     let digit = |byte: &u8| {

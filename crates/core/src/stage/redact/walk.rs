@@ -1,8 +1,8 @@
 //! The walk through a part of an event, from container to container, without recursion:
 //! callbacks of the host run on small stacks.
 //!
-//! Each container that is open has a [`Role`], which says what becomes of its children
-//! (`roles.rs`). The walk itself only opens and closes containers and deals with leaves.
+//! Each container that is open has a [`Role`], which decides the roles of its
+//! children (`roles.rs`). The walk itself only opens and closes containers and deals with leaves.
 
 use std::borrow::Cow;
 
@@ -21,12 +21,12 @@ use crate::stage::redact::{Redactor, Settings, Target, lines, message, net};
 /// Containers that may be open at once: deeper ones are not looked into.
 const DEEPEST: usize = 128;
 
-/// Documents inside strings that may stand inside each other.
+/// Documents inside strings that may be nested in each other.
 const DOCUMENTS: usize = 4;
 
-/// The reason why a walk ends before its end: what is left has not been looked at.
+/// The reason why a walk stops early: the rest has not been looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(super) enum Stop {
     /// Containers are nested too deeply.
     Deep,
     /// The document cannot be read on.
@@ -39,18 +39,18 @@ impl From<Malformed> for Stop {
     }
 }
 
-/// A value, which stands in the document or at the end of a path that a patch names.
+/// A value in the document, or at the end of a path that a patch names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Node {
+pub(super) enum Node {
     /// The value at this position.
     Real(usize),
     /// The container that has the step of this number as its only child.
     Step(usize),
 }
 
-/// The name under which a value stands in its container.
+/// The name of a value in its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub(super) enum Name {
     /// None: an item of a list, or the value that the walk begins with.
     Item,
     /// The key that begins at this position.
@@ -61,16 +61,16 @@ pub enum Name {
 
 /// A container that is open.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame {
+pub(super) struct Frame {
     cursor: Cursor,
     is_map: bool,
-    /// What it is.
+    /// The role of the container.
     pub role: Role,
-    /// What objects without kind are in it.
+    /// The class of objects without kind in it.
     pub class: Class,
     /// The child that is looked at.
     pub child: Name,
-    /// How many children came before it.
+    /// The number of children before that one.
     pub index: usize,
     /// The words of a command so far.
     pub command: Command,
@@ -87,12 +87,12 @@ enum Cursor {
 
 /// The buffers of a walk.
 #[derive(Debug, Default)]
-pub struct Level {
+pub(super) struct Level {
     stack: Vec<Frame>,
-    /// The steps of a path, one after the other, and where each of them ends.
+    /// The steps of a path, one after the other, and the end of each.
     steps: Vec<u8>,
     step_ends: Vec<usize>,
-    /// Which columns of a table hold secrets.
+    /// A flag for each column of a table: true if it holds secrets.
     pub columns: Vec<bool>,
     plain: Vec<u8>,
     spans: Spans,
@@ -100,7 +100,7 @@ pub struct Level {
 
 /// The buffers of the walks through documents inside strings, the outermost first.
 #[derive(Debug)]
-pub struct Levels([Level; DOCUMENTS + 1]);
+pub(super) struct Levels([Level; DOCUMENTS + 1]);
 
 impl Default for Levels {
     fn default() -> Self {
@@ -108,25 +108,25 @@ impl Default for Levels {
     }
 }
 
-/// What a walk does with what it finds.
+/// The use that a walk makes of its findings.
 #[derive(Debug)]
-pub enum Findings<'r> {
-    /// It collects it.
+pub(super) enum Findings<'r> {
+    /// The walk collects them.
     Collect(&'r mut Vec<Hide>),
-    /// It stops at the first.
+    /// The walk stops at the first; true once there is one.
     Any(bool),
 }
 
 /// A walk through parts of one document.
-pub struct Walk<'r, 'a> {
-    /// What is hidden.
+pub(super) struct Walk<'r, 'a> {
+    /// The settings of the redaction.
     pub settings: &'r Settings,
-    /// What the request is about.
+    /// The target of the request.
     pub target: &'r Target<'r>,
     /// The document.
     pub doc: AnyDoc<'a>,
     findings: Findings<'r>,
-    /// Its own buffers.
+    /// The buffers of this walk.
     pub level: &'r mut Level,
     deeper: &'r mut [Level],
     /// The value at the end of the path.
@@ -135,7 +135,7 @@ pub struct Walk<'r, 'a> {
 
 impl<'r, 'a> Walk<'r, 'a> {
     /// Prepares a walk that collects what it finds.
-    pub fn new(
+    pub(super) fn new(
         settings: &'r Settings,
         target: &'r Target<'r>,
         doc: AnyDoc<'a>,
@@ -155,8 +155,8 @@ impl<'r, 'a> Walk<'r, 'a> {
         }
     }
 
-    /// What was collected so far, if anything is.
-    pub fn collected(&mut self) -> Option<&mut Vec<Hide>> {
+    /// The findings so far, if this walk collects them.
+    pub(super) fn collected(&mut self) -> Option<&mut Vec<Hide>> {
         match &mut self.findings {
             Findings::Collect(hides) => Some(hides),
             Findings::Any(_) => None,
@@ -164,7 +164,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Walks through a value.
-    pub fn run(&mut self, node: Node, role: Role, class: Class) -> Result<(), Stop> {
+    pub(super) fn run(&mut self, node: Node, role: Role, class: Class) -> Result<(), Stop> {
         let base = self.level.stack.len();
         self.enter(node, role, class)?;
         while self.level.stack.len() > base && !self.is_done() {
@@ -174,7 +174,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         Ok(())
     }
 
-    /// True if it has found what it looks for.
+    /// True if the walk has found what it looks for.
     fn is_done(&self) -> bool {
         matches!(self.findings, Findings::Any(true))
     }
@@ -314,7 +314,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             }),
             Role::Word => self.word(at, text),
             Role::LastSegment => self.parts(at, text, |text, _, spans| {
-                let last = memchr::memrchr(b'/', text).map_or(0, |slash| slash + 1);
+                let last = memchr::memrchr(b'/', text).map_or(0, |slash| slash.saturating_add(1));
                 let name = text.get(last..).unwrap_or_default();
                 if !name.starts_with(b"sha256~") {
                     spans.add_rest(text, last, Redactor::Crd);
@@ -326,7 +326,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Hides what the net catches in a string.
-    pub fn catch(&mut self, at: usize, text: Text<'a>) {
+    pub(super) fn catch(&mut self, at: usize, text: Text<'a>) {
         if self.settings.is_on(Redactor::Net) {
             self.parts(at, text, |text, _, spans| net::catch(text, spans));
         }
@@ -365,7 +365,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Hides parts of a string, which `collect` finds in its value.
-    pub fn parts(
+    pub(super) fn parts(
         &mut self,
         at: usize,
         text: Text<'a>,
@@ -374,7 +374,8 @@ impl<'r, 'a> Walk<'r, 'a> {
         self.parts_after(at, text, None, collect);
     }
 
-    /// The same for a message that is read with the name of its `field` before it.
+    /// Hides parts of a string as [`parts`](Walk::parts) does; `collect` reads it after the
+    /// name of its `field` and a colon.
     fn parts_after(
         &mut self,
         at: usize,
@@ -403,12 +404,11 @@ impl<'r, 'a> Walk<'r, 'a> {
         collect(value, self.settings, spans);
         let mut places = RawPlaces::new(text.raw);
         let mut place = |plain: usize| {
-            text.at
-                + if text.escaped {
-                    places.find(plain)
-                } else {
-                    plain
-                }
+            text.at.saturating_add(if text.escaped {
+                places.find(plain)
+            } else {
+                plain
+            })
         };
         for span in spans.settle(value, front) {
             let part = place(span.at.start)..place(span.at.end);
@@ -424,7 +424,12 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Hides a value.
-    pub fn hide(&mut self, at: std::ops::Range<usize>, redactor: Redactor, content: Content) {
+    pub(super) fn hide(
+        &mut self,
+        at: std::ops::Range<usize>,
+        redactor: Redactor,
+        content: Content,
+    ) {
         match &mut self.findings {
             Findings::Any(found) => *found = true,
             Findings::Collect(hides) => hides.push(Hide {
@@ -503,7 +508,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// The kind of a value.
-    pub fn kind(&self, node: Node) -> Result<Kind, Malformed> {
+    pub(super) fn kind(&self, node: Node) -> Result<Kind, Malformed> {
         match node {
             Node::Real(at) => self.doc.kind(at),
             Node::Step(step) if is_index(self.step_name(step)) => Ok(Kind::List),
@@ -512,7 +517,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// The name of a child; empty for an item.
-    pub fn name(&self, name: Name) -> Result<Cow<'a, [u8]>, Malformed> {
+    pub(super) fn name(&self, name: Name) -> Result<Cow<'a, [u8]>, Malformed> {
         Ok(match name {
             Name::Item => Cow::Borrowed(&[]),
             Name::Key(at) => self.doc.key(at)?.value(),
@@ -521,19 +526,19 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// The innermost container that is open.
-    pub fn frame(&self) -> Option<&Frame> {
+    pub(super) fn frame(&self) -> Option<&Frame> {
         self.level.stack.last()
     }
 
     /// Notes that a word of a command is not a string.
-    pub fn skip_word(&mut self) {
+    pub(super) fn skip_word(&mut self) {
         if let Some(frame) = self.level.stack.last_mut() {
             frame.command.skip();
         }
     }
 
     /// The names from the object down to the child that is looked at; items are `*`.
-    pub fn place(&self) -> Result<Vec<Cow<'a, [u8]>>, Malformed> {
+    pub(super) fn place(&self) -> Result<Vec<Cow<'a, [u8]>>, Malformed> {
         let root = self.level.stack.iter().rposition(|frame| frame.is_root);
         let frames = self
             .level
@@ -548,7 +553,11 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Sets the path that a patch names, and the value at its end.
-    pub fn set_path<'s>(&mut self, steps: impl Iterator<Item = Cow<'s, [u8]>>, value: usize) {
+    pub(super) fn set_path<'s>(
+        &mut self,
+        steps: impl Iterator<Item = Cow<'s, [u8]>>,
+        value: usize,
+    ) {
         let level = &mut *self.level;
         level.steps.clear();
         level.step_ends.clear();
@@ -560,7 +569,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// The steps of the path.
-    pub fn steps(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+    pub(super) fn steps(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         (0..self.level.step_ends.len()).map(|step| self.step_name(step))
     }
 
@@ -574,14 +583,14 @@ impl<'r, 'a> Walk<'r, 'a> {
 
 /// A document that is expected in a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Document {
+pub(super) struct Document {
     /// The redactor that hides it.
     pub redactor: Redactor,
-    /// What it is about.
+    /// The object that the document is about.
     pub of: Of,
-    /// What text is that cannot be read.
+    /// The treatment of text that cannot be read.
     pub unreadable: Unreadable,
-    /// True for what the API server writes about a webhook, with the patch in it.
+    /// True for the annotation of the API server about a webhook, with the patch in it.
     pub is_webhook: bool,
 }
 
@@ -595,25 +604,25 @@ impl Document {
     }
 }
 
-/// What a document inside a string is about.
+/// The object that a document inside a string is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
+pub(super) enum Of {
     /// The object around it, or one of its class.
     SameObject(Class),
-    /// Anything.
+    /// An object of any kind.
     Anything,
 }
 
-/// What text is that cannot be read as a document.
+/// The treatment of text that cannot be read as a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
-    /// It may hide a secret.
+pub(super) enum Unreadable {
+    /// Hidden: the text may hold a secret.
     Hides,
-    /// It is text of another kind.
+    /// Judged as text of another kind.
     IsText,
 }
 
-/// What came of looking into a string.
+/// The result of looking into a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Secret,
@@ -622,7 +631,7 @@ enum Verdict {
 }
 
 /// True for steps that lead to an item of a list.
-pub fn is_index(step: &[u8]) -> bool {
+pub(super) fn is_index(step: &[u8]) -> bool {
     step == b"-" || !step.is_empty() && step.iter().all(u8::is_ascii_digit)
 }
 

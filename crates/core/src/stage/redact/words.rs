@@ -1,9 +1,9 @@
-//! Words of commands: which are harmless, and which are secrets.
+//! Words of commands, harmless ones and secrets.
 
 use std::ops::Range;
 
 use crate::stage::redact::names::Names;
-use crate::stage::redact::scan::{follows, from, is_space, is_word, run, skip};
+use crate::stage::redact::scan::{after, follows, from, is_space, is_word, run, skip};
 use crate::stage::redact::spans::Spans;
 use crate::stage::redact::{Mode, Redactor, net};
 
@@ -58,7 +58,7 @@ const OPERATORS: [&[u8]; 30] = [
 ];
 
 /// True for the path of a file in a well-known folder.
-pub fn is_path(word: &[u8]) -> bool {
+pub(super) fn is_path(word: &[u8]) -> bool {
     let Some(rest) = word.strip_prefix(b"/") else {
         return false;
     };
@@ -75,12 +75,12 @@ pub fn is_path(word: &[u8]) -> bool {
 }
 
 /// True for a word that cannot be a secret.
-pub fn is_harmless(word: &[u8]) -> bool {
+pub(super) fn is_harmless(word: &[u8]) -> bool {
     is_operator(word) || is_known(word) || is_path(word) || is_flag(word)
 }
 
-/// True for a word that may stand alone as the first of a command: any plain name.
-pub fn is_harmless_command(word: &[u8]) -> bool {
+/// True for a word that may be the only word of a command: any plain name.
+pub(super) fn is_harmless_command(word: &[u8]) -> bool {
     let name = word.strip_prefix(b"./").unwrap_or(word);
     let is_name = name.first().is_some_and(u8::is_ascii_alphabetic)
         && name.len() <= 32
@@ -93,7 +93,7 @@ pub fn is_harmless_command(word: &[u8]) -> bool {
 fn is_known(word: &[u8]) -> bool {
     !word.contains(&b' ')
         && memchr::memmem::find_iter(WORDS.as_bytes(), word).any(|at| {
-            let end = at + word.len();
+            let end = at.saturating_add(word.len());
             WORDS.as_bytes().get(end) == Some(&b' ')
                 && follows(WORDS.as_bytes(), at, |byte| byte == b' ')
         })
@@ -126,8 +126,8 @@ fn is_flag(word: &[u8]) -> bool {
     }
 }
 
-/// True for what may stand where a secret is expected: a path, a switch, or a reference
-/// to a variable.
+/// True for a word that is not a secret although one is expected: a path, a switch, or a
+/// reference to a variable.
 fn is_no_value(word: &[u8]) -> bool {
     matches!(word, b"true" | b"false") || is_path(word) || is_reference(word)
 }
@@ -142,7 +142,7 @@ fn is_reference(word: &[u8]) -> bool {
 
 /// The end of a flag such as `-p` or `--db-pass` that begins at a place.
 fn flag(text: &[u8], at: usize) -> Option<usize> {
-    let dash = at + from(text, at).starts_with(b"-").then_some(1)?;
+    let dash = after(text, at, b"-")?;
     let name = skip(text, dash, |byte| byte == b'-');
     text.get(name)?.is_ascii_alphabetic().then(|| {
         run(text, name, |byte| {
@@ -160,26 +160,26 @@ fn variable(text: &[u8], at: usize) -> Option<usize> {
 
 /// Goes through the words of a command in order.
 #[derive(Clone, Copy, Debug)]
-pub struct Command {
+pub(super) struct Command {
     /// Set after a flag with a secret name: the next word is its value.
     expects_secret: bool,
 }
 
 impl Command {
     /// Begins at the first word.
-    pub fn new() -> Command {
+    pub(super) fn new() -> Command {
         Command {
             expects_secret: false,
         }
     }
 
     /// Steps over something that is not a string.
-    pub fn skip(&mut self) {
+    pub(super) fn skip(&mut self) {
         self.expects_secret = false;
     }
 
     /// Collects what is secret in the next word.
-    pub fn word(
+    pub(super) fn word(
         &mut self,
         word: &[u8],
         mode: Mode,
@@ -203,8 +203,9 @@ impl Command {
             && word.get(end) == Some(&b'=')
             && names.is_secret_name(word.get(..end).unwrap_or_default())
         {
-            if !is_no_value(from(word, end + 1)) {
-                spans.add_rest(word, end + 1, redactor);
+            let value = end.saturating_add(1);
+            if !is_no_value(from(word, value)) {
+                spans.add_rest(word, value, redactor);
             }
             return;
         }
@@ -217,13 +218,12 @@ impl Command {
 
 /// Collects the values of flags and variables with a secret name inside a script, and
 /// what the net catches.
-pub fn script(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans) {
+pub(super) fn script(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans) {
     for form in [value_after_flag, value_after_sign] {
         let mut at = 0;
         while at < text.len() {
             let Some((name, value)) = form(text, at) else {
-                // The next place at which a word may begin.
-                at = run(text, at, |byte| !ends_word(byte)) + 1;
+                at = next_word(text, at);
                 continue;
             };
             let hidden = text.get(value.clone()).unwrap_or_default();
@@ -235,16 +235,21 @@ pub fn script(text: &[u8], names: &Names, redactor: Redactor, spans: &mut Spans)
             }
             at = value.end;
             if !follows(text, at, ends_word) {
-                at = run(text, at, |byte| !ends_word(byte)) + 1;
+                at = next_word(text, at);
             }
         }
     }
     net::catch(text, spans);
 }
 
-/// True for what stands between the words of a script.
+/// True for bytes that separate the words of a script.
 fn ends_word(byte: u8) -> bool {
     is_space(byte) || b"\"';&|()".contains(&byte)
+}
+
+/// The next place at which a word of a script may begin.
+fn next_word(text: &[u8], at: usize) -> usize {
+    run(text, at, |byte| !ends_word(byte)).saturating_add(1)
 }
 
 /// The end of a flag, and the word after it: `--password VALUE`.
@@ -258,16 +263,18 @@ fn value_after_flag(text: &[u8], at: usize) -> Option<(usize, Range<usize>)> {
 /// The end of a name, and what is assigned to it: `--password=VALUE`, `PASSWORD=VALUE`.
 fn value_after_sign(text: &[u8], at: usize) -> Option<(usize, Range<usize>)> {
     let name = flag(text, at).or_else(|| variable(text, at))?;
-    let value = (text.get(name) == Some(&b'=')).then(|| value_of_word(text, name + 1))?;
+    let value =
+        (text.get(name) == Some(&b'=')).then(|| value_of_word(text, name.saturating_add(1)))?;
     Some((name, value))
 }
 
 /// The value that begins at a place: up to the quote that closes it, or to the end of the word.
 fn value_of_word(text: &[u8], at: usize) -> Range<usize> {
-    if let Some(quote @ (b'"' | b'\'')) = text.get(at)
-        && let Some(length) = memchr::memchr(*quote, from(text, at + 1))
+    if let [quote @ (b'"' | b'\''), rest @ ..] = from(text, at)
+        && let Some(length) = memchr::memchr(*quote, rest)
     {
-        return at + 1..at + 1 + length;
+        let begin = at.saturating_add(1);
+        return begin..begin.saturating_add(length);
     }
     let start = skip(text, at, |byte| matches!(byte, b'"' | b'\''));
     let ends = |byte| ends_word(byte) && byte != b'(';
