@@ -26,12 +26,12 @@ const BLOCK: usize = 32;
 /// Groups of pairs: the letters that come first, and those that come second. A group
 /// has more pairs than are meant; the code that follows a find checks for those.
 const PAIRS: [(&[u8], &[u8]); 8] = [
-    // The end of a name.
-    (b"adegnpstvwyl4]-ADEGNPSTVWYL", b"\""),
+    // The end of a name in a letter.
+    (b"adeghlmnprstvwyADEGHLMNPRSTVWY", b"\""),
     // The beginning of a string that may be a document.
     (b"\"", b"{[ \\"),
-    // Escapes that the API server does not write.
-    (b"\\", b"u/"),
+    // Escapes that the API server does not write; the end of a name in something else.
+    (b"\\4]-", b"u/\""),
     // `://`, and the dashes of PEM.
     (b":-", b"/-"),
     // Tokens with `_` after their first letters.
@@ -278,55 +278,99 @@ const WORDS: [(u8, &[&str]); 11] = [
     (b'g', &["/encoded-deployment-config"]),
 ];
 
-/// A bit for each three letters that [`ENDINGS`] and [`WORDS`] end in. Case is not told
-/// apart: letters count by their lowest five bits.
-static LAST_THREE: [u64; 512] = last_three();
+/// The last letters of [`ENDINGS`] and [`WORDS`]: three of all, and of each as many as it
+/// has, up to five. Case is not told apart.
+static LAST_THREE: Letters = Letters::of_all::<3>(true);
+static ONLY_THREE: Letters = Letters::of_all::<3>(false);
+static ONLY_FOUR: Letters = Letters::of_all::<4>(false);
+static LAST_FIVE: Letters = Letters::of_all::<5>(true);
 
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "evaluated at compile time: an error stops the build"
-)]
-const fn last_three() -> [u64; 512] {
-    let mut bits = [0; 512];
-    let mut table = 0;
-    while table < 2 {
-        let rows: &[(u8, &[&str])] = if table == 0 { &ENDINGS } else { &WORDS };
-        let mut row = 0;
-        while row < rows.len() {
-            let mut word = 0;
-            while word < rows[row].1.len() {
-                let bytes = rows[row].1[word].as_bytes();
-                let length = bytes.len();
-                let three = [bytes[length - 3], bytes[length - 2], bytes[length - 1]];
-                let number = number_of(three);
-                bits[number / 64] |= 1 << (number % 64);
-                word += 1;
+/// A set of endings of the same length, which may seem to have others as well.
+struct Letters([u64; 64]);
+
+impl Letters {
+    /// The endings of words with `N` letters, and, if `longer`, of those with more.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "evaluated at compile time: an error stops the build"
+    )]
+    const fn of_all<const N: usize>(longer: bool) -> Letters {
+        let mut bits = [0; 64];
+        let mut table = 0;
+        while table < 2 {
+            let rows: &[(u8, &[&str])] = if table == 0 { &ENDINGS } else { &WORDS };
+            let mut row = 0;
+            while row < rows.len() {
+                let mut word = 0;
+                while word < rows[row].1.len() {
+                    let bytes = rows[row].1[word].as_bytes();
+                    if bytes.len() == N || longer && bytes.len() > N {
+                        let mut last = [0; N];
+                        let mut at = 0;
+                        while at < N {
+                            last[at] = bytes[bytes.len() - N + at];
+                            at += 1;
+                        }
+                        let number = number_of(last);
+                        bits[number / 64] |= 1 << (number % 64);
+                    }
+                    word += 1;
+                }
+                row += 1;
             }
-            row += 1;
+            table += 1;
         }
-        table += 1;
+        Letters(bits)
     }
-    bits
+
+    #[inline]
+    fn have<const N: usize>(&self, text: &[u8]) -> bool {
+        text.last_chunk::<N>().is_some_and(|last| {
+            let number = number_of(*last);
+            let bits = self.0.get(number / 64).copied().unwrap_or(0);
+            bits >> (number % 64) & 1 == 1
+        })
+    }
 }
 
-#[expect(clippy::as_conversions, reason = "widened, in a constant")]
-const fn number_of([a, b, c]: [u8; 3]) -> usize {
-    (a as usize & 31) << 10 | (b as usize & 31) << 5 | (c as usize & 31)
+/// A number below 4096 for some letters, by their lowest five bits.
+#[inline]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::arithmetic_side_effects,
+    reason = "the index is below the length, and what is cut off is not wanted"
+)]
+const fn number_of<const N: usize>(letters: [u8; N]) -> usize {
+    let mut all = 0u32;
+    let mut at = 0;
+    while at < N {
+        all = all << 5 | (letters[at] & 31) as u32;
+        at += 1;
+    }
+    // An odd number without pattern (the golden ratio): its products spread well.
+    (all.wrapping_mul(0x9e37_79b1) >> 20) as usize
 }
 
 /// True if a text ends in a name that may be that of a secret.
 #[inline]
 pub(super) fn ends_secret_name(text: &[u8]) -> bool {
-    let Some(last) = text.last_chunk::<3>() else {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric();
+    if !LAST_THREE.have::<3>(text)
+        && text
+            .last_chunk::<3>()
+            .is_none_or(|l| l.iter().all(is_letter))
+    {
         return false;
-    };
-    let number = number_of(*last);
-    let bits = LAST_THREE.get(number / 64).copied().unwrap_or(0);
-    // Separators between letters are left to others.
-    let is_known = bits >> (number % 64) & 1 == 1;
-    (is_known || !last.iter().all(u8::is_ascii_alphanumeric)) && ends_secret_name_exactly(text)
+    }
+    let is_known = LAST_FIVE.have::<5>(text)
+        || ONLY_FOUR.have::<4>(text)
+        || ONLY_THREE.have::<3>(text)
+        // Separators between letters are left to others.
+        || !text.last_chunk::<5>().is_some_and(|last| last.iter().all(is_letter));
+    is_known && ends_secret_name_exactly(text)
 }
 
 /// True if a string of JSON, whose last letter `text` ends in and whose closing quote
@@ -349,14 +393,8 @@ fn is_secret_string(text: &[u8], rest: &[u8]) -> bool {
     is_secret || ends_in_word(name)
 }
 
-/// The member of nearly every object, which resembles names of secrets.
-const METADATA: &[u8] = b"metadata";
-
 #[inline(never)]
 fn ends_secret_name_exactly(text: &[u8]) -> bool {
-    if text.ends_with(METADATA) || text.ends_with(b"status") {
-        return false;
-    }
     let mut name = text;
     while let [rest @ .., b'-' | b'_' | b'.' | b' ' | b']'] = name {
         name = rest;

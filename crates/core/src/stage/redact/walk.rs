@@ -16,7 +16,7 @@ use crate::stage::redact::scalar::Scalar;
 use crate::stage::redact::scan::is_json;
 use crate::stage::redact::spans::{RawPlaces, Spans};
 use crate::stage::redact::words::{self, Command};
-use crate::stage::redact::{Redactor, Settings, Target, lines, message, net};
+use crate::stage::redact::{Redactor, Settings, Target, glance, lines, message, net};
 
 /// Containers that may be open at once: deeper ones are not looked into.
 const DEEPEST: usize = 128;
@@ -211,15 +211,25 @@ impl<'r, 'a> Walk<'r, 'a> {
             (node, name)
         };
         let (role, class) = self.role_of_child(name, node)?;
-        if role == Role::Skip {
-            if let Node::Real(at) = node {
-                let end = doc.end(at)?;
-                self.passed(end);
+        match (role, node) {
+            (Role::Skip, Node::Real(at)) => self.passed(doc.end(at)?),
+            (Role::Skip, Node::Step(_)) => {}
+            (Role::Generic | Role::Metadata, Node::Real(at)) if self.prunes(at)? => {
+                self.passed(doc.end(at)?);
             }
-        } else {
-            self.enter(node, role, class)?;
+            _ => self.enter(node, role, class)?,
         }
         Ok(())
+    }
+
+    /// True if a container holds nothing that a rule for names and texts hides, as a quick
+    /// look tells.
+    fn prunes(&self, at: usize) -> Result<bool, Malformed> {
+        let by_names = self.target.places.is_none() && !self.settings.names.has_more();
+        if !by_names || !matches!(self.doc.kind(at)?, Kind::Map | Kind::List) {
+            return Ok(false);
+        }
+        Ok(!glance::may_hide(self.doc, at, self.doc.end(at)?))
     }
 
     fn close(&mut self) -> Result<(), Stop> {
