@@ -136,14 +136,10 @@ impl Default for Catalogue {
 
 impl Catalogue {
     /// True if a resource of this name may have places.
-    pub(super) fn may_have(&self, resource: Option<Text<'_>>) -> bool {
-        let Some(resource) = resource.filter(|text| !text.escaped) else {
-            return true;
-        };
+    pub(super) fn may_have(&self, resource: Text<'_>) -> bool {
         let is_it = |known: &&str| known.as_bytes() == resource.raw;
-        CATALOGUE
-            .iter()
-            .any(|(_, resources, ..)| resources.iter().any(is_it))
+        let mut resources = CATALOGUE.iter().flat_map(|(_, resources, ..)| *resources);
+        resource.escaped || resources.any(is_it)
     }
 
     /// The places of one resource, if it has any.

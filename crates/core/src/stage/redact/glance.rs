@@ -87,45 +87,48 @@ const fn tables() -> [[Table; 2]; 2] {
 
 /// True if a text may hold something that the net catches.
 pub(super) fn may_catch(text: &[u8]) -> bool {
-    find_pairs(text, !STRUCTURE, |at| is_caught(text, at))
+    find_pairs(text, Wanted::Net)
 }
 
 /// True if a value may hold something that a rule hides.
 pub(super) fn may_hide(doc: AnyDoc<'_>, value: usize, end: usize) -> bool {
     let text = doc.bytes().get(value..end).unwrap_or_default();
     match doc {
-        AnyDoc::Json(_) => find_pairs(text, u8::MAX, |at| match from(text, at) {
-            [b'"' | b'\\', ..] | [_, b'"', ..] => is_of_structure(text, at),
-            _ => is_caught(text, at),
-        }),
+        AnyDoc::Json(_) => find_pairs(text, Wanted::All),
         AnyDoc::Msgpack(_) => may_catch(text) || has_strings_of_structure(text),
     }
 }
 
-/// Calls `check` where a pair of one of the groups begins, until it answers yes.
-fn find_pairs(text: &[u8], groups: u8, mut check: impl FnMut(usize) -> bool) -> bool {
-    dispatch!(Level::new(), simd => find_pairs_with(simd, text, groups, &mut check))
+/// What pairs are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Those of the net.
+    Net,
+    /// Those for names and structure as well.
+    All,
+}
+
+/// True if a pair is found that means something.
+fn find_pairs(text: &[u8], wanted: Wanted) -> bool {
+    dispatch!(Level::new(), simd => find_pairs_with(simd, text, wanted))
 }
 
 // All that it calls has to be inlined into it, to be compiled for the same registers.
 #[inline(always)]
-fn find_pairs_with<S: Simd>(
-    simd: S,
-    text: &[u8],
-    groups: u8,
-    check: &mut impl FnMut(usize) -> bool,
-) -> bool {
+fn find_pairs_with<S: Simd>(simd: S, text: &[u8], wanted: Wanted) -> bool {
     let [[first_low, first_high], [second_low, second_high]] = &TABLES;
     let first_low = u8x32::from_slice(simd, first_low);
     let first_high = u8x32::from_slice(simd, first_high);
     let second_low = u8x32::from_slice(simd, second_low);
     let second_high = u8x32::from_slice(simd, second_high);
+    let groups = match wanted {
+        Wanted::Net => !STRUCTURE,
+        Wanted::All => u8::MAX,
+    };
     let groups = u8x32::splat(simd, groups);
     let mut padded = [0; BLOCK + 1];
-    // No pair begins at the last byte.
-    let last = text.len().saturating_sub(1);
     let mut start = 0;
-    while start < last {
+    while start < text.len().saturating_sub(1) {
         let block = match text.get(start..).and_then(<[u8]>::first_chunk) {
             Some(block) => block,
             None => {
@@ -146,11 +149,10 @@ fn find_pairs_with<S: Simd>(
             & second_low.swizzle_dyn_within_blocks(next & 0xf)
             & second_high.swizzle_dyn_within_blocks(next.shr(4))
             & groups;
-        let mut left = !found.simd_eq(0).to_bitmask();
-        left &= u64::from(u32::MAX);
+        let mut left = !found.simd_eq(0).to_bitmask() & u64::from(u32::MAX);
         while left != 0 {
-            let place = usize::try_from(left.trailing_zeros()).unwrap_or(BLOCK);
-            if check(start.saturating_add(place)) {
+            let at = start.saturating_add(bit_of(left));
+            if means_something(text, at, wanted) {
                 return true;
             }
             left &= left.wrapping_sub(1);
@@ -160,7 +162,33 @@ fn find_pairs_with<S: Simd>(
     false
 }
 
+/// The number of the lowest bit.
+#[inline(always)]
+#[expect(clippy::as_conversions, reason = "at most 64")]
+fn bit_of(bits: u64) -> usize {
+    bits.trailing_zeros() as usize
+}
+
+/// Checks a pair that was found.
+#[inline(always)]
+fn means_something(text: &[u8], at: usize, wanted: Wanted) -> bool {
+    if wanted == Wanted::Net {
+        return is_caught(text, at);
+    }
+    let next = text.get(at.saturating_add(1)).copied();
+    match (text.get(at).copied(), next) {
+        // By far the most: the end of a string.
+        (Some(last), Some(b'"')) if last != b'\\' => {
+            let name = text.get(..=at).unwrap_or_default();
+            LAST_THREE.have::<3>(name) && is_secret_string(name, from(text, at.saturating_add(2)))
+        }
+        (Some(b'"' | b'\\'), _) => is_of_structure(text, at),
+        _ => is_caught(text, at),
+    }
+}
+
 /// Checks a pair of the net's groups.
+#[inline(never)]
 fn is_caught(text: &[u8], at: usize) -> bool {
     let before = |back: usize| at.checked_sub(back);
     match from(text, at) {
@@ -186,7 +214,8 @@ fn is_caught(text: &[u8], at: usize) -> bool {
     }
 }
 
-/// Checks a pair of the groups for names and structure, in JSON.
+/// Checks the beginning of a string or of an escape, in JSON.
+#[inline(never)]
 fn is_of_structure(text: &[u8], at: usize) -> bool {
     match from(text, at) {
         [b'"', b'{' | b'[', ..] => true,
@@ -195,7 +224,6 @@ fn is_of_structure(text: &[u8], at: usize) -> bool {
         [b'"', b'\\', b'n' | b'r' | b't', ..] => true,
         [b'\\', b'/', ..] => true,
         [b'\\', b'u', digits @ ..] => !is_escape_of_server(digits),
-        [_, b'"', rest @ ..] => is_secret_in_json(text.get(..=at).unwrap_or_default(), rest),
         _ => false,
     }
 }
@@ -279,24 +307,33 @@ const WORDS: [(u8, &[&str]); 11] = [
 ];
 
 /// The last letters of [`ENDINGS`] and [`WORDS`]: three of all, and of each as many as it
-/// has, up to five. Case is not told apart.
-static LAST_THREE: Letters = Letters::of_all::<3>(true);
-static ONLY_THREE: Letters = Letters::of_all::<3>(false);
-static ONLY_FOUR: Letters = Letters::of_all::<4>(false);
-static LAST_FIVE: Letters = Letters::of_all::<5>(true);
+/// has, up to five.
+static LAST_THREE: Letters<512> = Letters::of_all::<3>(Length::AtLeast);
+static ONLY_THREE: Letters<64> = Letters::of_all::<3>(Length::Exactly);
+static ONLY_FOUR: Letters<64> = Letters::of_all::<4>(Length::Exactly);
+static LAST_FIVE: Letters<64> = Letters::of_all::<5>(Length::AtLeast);
 
-/// A set of endings of the same length, which may seem to have others as well.
-struct Letters([u64; 64]);
+/// A bit for each ending of some letters, by their lowest five bits: case is not told
+/// apart, and more endings may seem to be there than are.
+struct Letters<const WORDS: usize>([u64; WORDS]);
 
-impl Letters {
-    /// The endings of words with `N` letters, and, if `longer`, of those with more.
+/// The words whose endings are in a table.
+#[derive(Clone, Copy)]
+enum Length {
+    /// Those that have so many letters, and with separators too.
+    AtLeast,
+    /// Those that have no more.
+    Exactly,
+}
+
+impl<const SIZE: usize> Letters<SIZE> {
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
         reason = "evaluated at compile time: an error stops the build"
     )]
-    const fn of_all<const N: usize>(longer: bool) -> Letters {
-        let mut bits = [0; 64];
+    const fn of_all<const N: usize>(length: Length) -> Letters<SIZE> {
+        let mut letters = Letters([0; SIZE]);
         let mut table = 0;
         while table < 2 {
             let rows: &[(u8, &[&str])] = if table == 0 { &ENDINGS } else { &WORDS };
@@ -305,15 +342,12 @@ impl Letters {
                 let mut word = 0;
                 while word < rows[row].1.len() {
                     let bytes = rows[row].1[word].as_bytes();
-                    if bytes.len() == N || longer && bytes.len() > N {
-                        let mut last = [0; N];
-                        let mut at = 0;
-                        while at < N {
-                            last[at] = bytes[bytes.len() - N + at];
-                            at += 1;
-                        }
-                        let number = number_of(last);
-                        bits[number / 64] |= 1 << (number % 64);
+                    let fits = match length {
+                        Length::AtLeast => bytes.len() >= N,
+                        Length::Exactly => bytes.len() == N,
+                    };
+                    if fits {
+                        letters = letters.with::<N>(bytes);
                     }
                     word += 1;
                 }
@@ -321,80 +355,144 @@ impl Letters {
             }
             table += 1;
         }
-        Letters(bits)
+        letters
     }
 
-    #[inline]
+    /// Adds the ending of a word; of three letters, with separators in it and after it.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "evaluated at compile time: an error stops the build"
+    )]
+    const fn with<const N: usize>(mut self, word: &[u8]) -> Letters<SIZE> {
+        let mut last = [0; N];
+        let mut at = 0;
+        while at < N {
+            last[at] = word[word.len() - N + at];
+            at += 1;
+        }
+        self = self.with_ending(last);
+        let mut separator = 0;
+        while N == 3 && separator < SEPARATORS.len() {
+            let s = SEPARATORS[separator];
+            let (b, c) = (last[1], last[2]);
+            let forms = [
+                [s, s, s],
+                [s, b, c],
+                [b, s, c],
+                [b, c, s],
+                [s, c, s],
+                [c, s, s],
+            ];
+            let mut form = 0;
+            while form < forms.len() {
+                self = self.with_ending(forms[form]);
+                form += 1;
+            }
+            separator += 1;
+        }
+        self
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "evaluated at compile time: an error stops the build"
+    )]
+    const fn with_ending<const N: usize>(mut self, letters: [u8; N]) -> Letters<SIZE> {
+        let number = number_of::<N, SIZE>(letters);
+        self.0[number / 64] |= 1 << (number % 64);
+        self
+    }
+
+    #[inline(always)]
     fn have<const N: usize>(&self, text: &[u8]) -> bool {
         text.last_chunk::<N>().is_some_and(|last| {
-            let number = number_of(*last);
+            let number = number_of::<N, SIZE>(*last);
             let bits = self.0.get(number / 64).copied().unwrap_or(0);
             bits >> (number % 64) & 1 == 1
         })
     }
 }
 
-/// A number below 4096 for some letters, by their lowest five bits.
-#[inline]
+/// The number of some letters among those of a table of so many words.
+#[inline(always)]
 #[expect(
     clippy::indexing_slicing,
     clippy::as_conversions,
-    clippy::cast_possible_truncation,
     clippy::arithmetic_side_effects,
-    reason = "the index is below the length, and what is cut off is not wanted"
+    reason = "the index is below the length, and the number of bits is known"
 )]
-const fn number_of<const N: usize>(letters: [u8; N]) -> usize {
+const fn number_of<const N: usize, const SIZE: usize>(letters: [u8; N]) -> usize {
     let mut all = 0u32;
     let mut at = 0;
     while at < N {
         all = all << 5 | (letters[at] & 31) as u32;
         at += 1;
     }
+    if N == 3 && SIZE == 512 {
+        // There is a bit for each.
+        return all as usize;
+    }
     // An odd number without pattern (the golden ratio): its products spread well.
-    (all.wrapping_mul(0x9e37_79b1) >> 20) as usize
+    (all.wrapping_mul(0x9e37_79b1) >> 20) as usize % (SIZE * 64)
 }
+
+/// What may stand between the letters of a name, and around them.
+const SEPARATORS: [u8; 5] = *b"-_. ]";
 
 /// True if a text ends in a name that may be that of a secret.
 #[inline]
 pub(super) fn ends_secret_name(text: &[u8]) -> bool {
-    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric();
-    if !LAST_THREE.have::<3>(text)
-        && text
-            .last_chunk::<3>()
-            .is_none_or(|l| l.iter().all(is_letter))
-    {
-        return false;
-    }
-    let is_known = LAST_FIVE.have::<5>(text)
-        || ONLY_FOUR.have::<4>(text)
-        || ONLY_THREE.have::<3>(text)
-        // Separators between letters are left to others.
-        || !text.last_chunk::<5>().is_some_and(|last| last.iter().all(is_letter));
-    is_known && ends_secret_name_exactly(text)
+    LAST_THREE.have::<3>(text) && ends_secret_name_exactly(text)
 }
 
-/// True if a string of JSON, whose last letter `text` ends in and whose closing quote
+/// True if a string of JSON, in whose last letter `text` ends and whose closing quote
 /// `rest` follows, is the name of a member or value that is secret, or a kind that matters.
-#[inline]
-fn is_secret_in_json(text: &[u8], rest: &[u8]) -> bool {
-    ends_secret_name(text) && is_secret_string(text, rest)
-}
-
 #[inline(never)]
 fn is_secret_string(text: &[u8], rest: &[u8]) -> bool {
+    if !ends_secret_name_exactly(text) {
+        return false;
+    }
     let begin = memchr::memrchr(b'"', text).map_or(0, |quote| quote.saturating_add(1));
     let name = from(text, begin);
     let after = rest.iter().find(|byte| !byte.is_ascii_whitespace());
     let names = Names::default();
     let is_secret = match after {
         Some(b':') => names.is_secret_member(name),
-        _ => names.is_secret_name(name),
+        _ => {
+            let before = text.get(..begin.saturating_sub(1)).unwrap_or_default();
+            return names_something(before) && (names.is_secret_name(name) || ends_in_word(name));
+        }
     };
     is_secret || ends_in_word(name)
 }
 
+/// True if what stands before a string is a key whose value names something: the value of
+/// a pair, a column, a kind.
+fn names_something(before: &[u8]) -> bool {
+    let before = before.trim_ascii_end();
+    let key = before
+        .strip_suffix(b":")
+        .unwrap_or_default()
+        .trim_ascii_end();
+    let keys = [&b"\"name\""[..], b"\"key\"", b"\"kind\""];
+    keys.iter().any(|known| key.ends_with(known))
+}
+
 #[inline(never)]
 fn ends_secret_name_exactly(text: &[u8]) -> bool {
+    let has_separators = match text.last_chunk::<5>() {
+        Some(last) => !last.iter().all(u8::is_ascii_alphanumeric),
+        None => true,
+    };
+    let is_known = has_separators
+        || LAST_FIVE.have::<5>(text)
+        || ONLY_FOUR.have::<4>(text)
+        || ONLY_THREE.have::<3>(text);
+    if !is_known {
+        return false;
+    }
     let mut name = text;
     while let [rest @ .., b'-' | b'_' | b'.' | b' ' | b']'] = name {
         name = rest;
@@ -421,9 +519,24 @@ fn words_for(table: &[(u8, &'static [&'static str])], last: u8) -> &'static [&'s
     row.map_or(&[], |(_, words)| words)
 }
 
+/// True if the last `N` letters of a name and an ending differ. Where there are separators
+/// among them, or fewer letters, nothing is known.
+#[inline(always)]
+fn differs<const N: usize>(name: &[u8], ending: &[u8]) -> bool {
+    match (name.last_chunk::<N>(), ending.last_chunk::<N>()) {
+        (Some(last), Some(ending)) => {
+            !last.eq_ignore_ascii_case(ending) && last.iter().all(u8::is_ascii_alphanumeric)
+        }
+        _ => false,
+    }
+}
+
 /// True if a name has an ending, without case and separators. `key` alone is not a name of a
 /// secret.
 fn ends_in(name: &[u8], ending: &[u8]) -> bool {
+    if differs::<4>(name, ending) || differs::<8>(name, ending) {
+        return false;
+    }
     let mut letters = name
         .iter()
         .rev()

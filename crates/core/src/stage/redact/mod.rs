@@ -44,7 +44,7 @@ use std::ops::Range;
 
 use crate::doc::path::pointer_to;
 use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
-use crate::event::kube::{Event, Field, Member};
+use crate::event::kube::{Event, Field, Member, Requested};
 use crate::policy::Level;
 use crate::stage::Job;
 use crate::stage::cut::{self, LeftOut};
@@ -113,6 +113,19 @@ pub struct Target<'t> {
     name: &'t [u8],
     /// Places of the catalogue that objects of the resource have.
     places: Option<Places<'t>>,
+}
+
+impl<'t> Target<'t> {
+    fn of(requested: &'t Requested<'_>, catalogue: &'t Catalogue) -> Target<'t> {
+        Target {
+            verb: &requested.verb,
+            group: &requested.group,
+            resource: &requested.resource,
+            subresource: &requested.subresource,
+            name: &requested.name,
+            places: catalogue.places(&requested.group, &requested.resource),
+        }
+    }
 }
 
 impl Target<'_> {
@@ -265,14 +278,7 @@ impl Finder {
             return Ok(());
         }
         let requested = event.requested();
-        let target = Target {
-            verb: &requested.verb,
-            group: &requested.group,
-            resource: &requested.resource,
-            subresource: &requested.subresource,
-            name: &requested.name,
-            places: catalogue.places(&requested.group, &requested.resource),
-        };
+        let target = Target::of(&requested, catalogue);
         let class = target.class();
         let is_classed = class.is_classed();
         for (number, member) in left.members().enumerate() {
@@ -397,16 +403,11 @@ impl Suspects {
         familiar: &mut Familiar,
     ) -> Suspects {
         let mut suspects = Suspects::default();
-        let resource = event.resource();
-        let is_classed = match resource {
-            Some(resource) => Suspects::may_be_classed(resource, event.subresource()),
-            None => left.members().any(|member| {
-                let raw = doc.bytes().get(member.value..member.end);
-                member.field == Field::RequestUri && uri::may_be_of_api(raw.unwrap_or_default())
-            }),
-        };
-        let names_may_be_tokens =
-            resource.is_some_and(|text| text.escaped || text.raw.starts_with(b"oauth"));
+        let Hints {
+            is_classed,
+            names_may_be_tokens,
+            has_places,
+        } = Hints::of(catalogue, doc, event, left);
         for (number, member) in left.members().enumerate() {
             let raw = || {
                 doc.bytes()
@@ -453,9 +454,15 @@ impl Suspects {
                 Field::RequestObject | Field::ResponseObject => {
                     is_classed
                         || settings.names.has_more()
-                        || catalogue.may_have(resource)
+                        || has_places
                         || !matches!(doc.kind(member.value), Ok(Kind::Map))
-                        || glance::may_hide(doc, member.value, member.end)
+                        || match member.field {
+                            // Most bodies with a word of interest are those of failures.
+                            Field::ResponseObject if raw().starts_with(STATUS) => {
+                                message::may_hide(raw(), is_classed) || glance::may_catch(raw())
+                            }
+                            _ => glance::may_hide(doc, member.value, member.end),
+                        }
                 }
                 _ => false,
             };
@@ -486,6 +493,52 @@ impl Suspects {
 
     fn is_empty(&self) -> bool {
         self.0 == 0
+    }
+}
+
+/// The beginning of a response that is a Status, as the API server writes it.
+const STATUS: &[u8] = br#"{"kind":"Status","apiVersion":"v1","#;
+
+/// What a quick look tells of the request.
+#[derive(Clone, Copy)]
+struct Hints {
+    /// False if the resource holds no secrets as such.
+    is_classed: bool,
+    /// False if names of the resource's objects are not tokens.
+    names_may_be_tokens: bool,
+    /// False if the catalogue has no places of the resource.
+    has_places: bool,
+}
+
+impl Hints {
+    fn of<'a>(
+        catalogue: &Catalogue,
+        doc: AnyDoc<'a>,
+        event: Event<'_, 'a>,
+        left: &Left<'_>,
+    ) -> Hints {
+        if let Some(resource) = event.resource() {
+            return Hints {
+                is_classed: Suspects::may_be_classed(resource, event.subresource()),
+                names_may_be_tokens: resource.escaped || resource.raw.starts_with(b"oauth"),
+                has_places: catalogue.may_have(resource),
+            };
+        }
+        let is_of_api = left.members().any(|member| {
+            let raw = doc.bytes().get(member.value..member.end);
+            member.field == Field::RequestUri && uri::may_be_of_api(raw.unwrap_or_default())
+        });
+        let requested = if is_of_api {
+            event.requested()
+        } else {
+            Requested::default()
+        };
+        let target = Target::of(&requested, catalogue);
+        Hints {
+            is_classed: target.class() != Class::None,
+            names_may_be_tokens: target.names_are_tokens(),
+            has_places: target.places.is_some(),
+        }
     }
 }
 
