@@ -206,6 +206,23 @@ struct Left<'j> {
     level: Level,
 }
 
+/// True for the fields of an event that a redactor may find something in.
+#[inline]
+fn is_looked_into(field: Field) -> bool {
+    matches!(
+        field,
+        Field::RequestUri
+            | Field::User
+            | Field::ImpersonatedUser
+            | Field::UserAgent
+            | Field::ObjectRef
+            | Field::ResponseStatus
+            | Field::RequestObject
+            | Field::ResponseObject
+            | Field::Annotations
+    )
+}
+
 impl<'j> Left<'j> {
     fn of<'a, D: Doc<'a>>(job: &Job<'j, 'a, D>) -> Left<'j> {
         Left {
@@ -214,10 +231,13 @@ impl<'j> Left<'j> {
         }
     }
 
-    fn members(&self) -> impl Iterator<Item = Member> + 'j {
+    /// The members that are left and that redactors look into, each with its number.
+    fn members(&self) -> impl Iterator<Item = (usize, &'j Member)> + 'j {
         let level = self.level;
-        let members = self.members.iter().copied();
-        members.filter(move |member| !cut::leaves_out(member.field, level))
+        let members = self.members.iter().enumerate();
+        members.filter(move |(_, member)| {
+            is_looked_into(member.field) && !cut::leaves_out(member.field, level)
+        })
     }
 
     /// The place of the annotations, if any are left.
@@ -281,10 +301,10 @@ impl Finder {
         let target = Target::of(&requested, catalogue);
         let class = target.class();
         let is_classed = class.is_classed();
-        for (number, member) in left.members().enumerate() {
+        for (number, member) in left.members() {
             let is_body = matches!(member.field, Field::RequestObject | Field::ResponseObject);
             if has_places && is_body {
-                self.user_places(settings, doc, &member, &target)?;
+                self.user_places(settings, doc, member, &target)?;
             }
             if !suspects.has(number) {
                 continue;
@@ -292,15 +312,15 @@ impl Finder {
             let mut walk = Walk::new(settings, &target, doc, &mut self.hides, &mut self.levels);
             let role = match member.field {
                 Field::RequestUri => {
-                    hide_uri(&mut walk, &member, &mut self.spare)?;
+                    hide_uri(&mut walk, member, &mut self.spare)?;
                     continue;
                 }
                 Field::ObjectRef => {
-                    hide_name(&mut walk, &member)?;
+                    hide_name(&mut walk, member)?;
                     continue;
                 }
                 Field::RequestObject | Field::ResponseObject => {
-                    walk.body(&member);
+                    walk.body(member);
                     continue;
                 }
                 Field::User | Field::ImpersonatedUser => Role::User,
@@ -311,7 +331,7 @@ impl Finder {
             };
             match walk.run(Node::Real(member.value), role, class) {
                 Err(Stop::Malformed) => return Err(Malformed),
-                Err(Stop::Deep) => hide_whole(doc, &member, &mut self.hides),
+                Err(Stop::Deep) => hide_whole(doc, member, &mut self.hides),
                 Ok(()) => {}
             }
         }
@@ -408,7 +428,7 @@ impl Suspects {
             names_may_be_tokens,
             has_places,
         } = Hints::of(catalogue, doc, event, left);
-        for (number, member) in left.members().enumerate() {
+        for (number, member) in left.members() {
             let raw = || {
                 doc.bytes()
                     .get(member.value..member.end)
@@ -524,7 +544,7 @@ impl Hints {
                 has_places: catalogue.may_have(resource),
             };
         }
-        let is_of_api = left.members().any(|member| {
+        let is_of_api = left.members().any(|(_, member)| {
             let raw = doc.bytes().get(member.value..member.end);
             member.field == Field::RequestUri && uri::may_be_of_api(raw.unwrap_or_default())
         });
