@@ -197,7 +197,7 @@ impl<'a, D: Doc<'a>> Body<'a, D> {
     }
 
     /// Returns the body if it is an object.
-    pub fn object(self) -> Option<Value<'a, D>> {
+    pub(super) fn object(self) -> Option<Value<'a, D>> {
         self.value.is_object().then_some(self.value)
     }
 

@@ -294,7 +294,7 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
 
     /// Says whether a pod spec of the body fits: that of an object, or what a JSON patch
     /// puts into one.
-    pub fn any_pod_spec(&self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
+    pub(super) fn any_pod_spec(&self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
         let Some(path) = self.kind.pod_spec() else {
             return false;
         };
