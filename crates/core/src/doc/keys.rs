@@ -53,7 +53,7 @@ impl<const N: usize> Keys<N> {
 
     /// The place of a name; `N` if it has none.
     #[inline(never)]
-    fn find(&self, name: &[u8]) -> usize {
+    pub fn find(&self, name: &[u8]) -> usize {
         if name.len() >= KEY_BLOCK || self.lengths >> name.len() & 1 == 0 {
             return N;
         }
