@@ -11,17 +11,23 @@
 //! | `kube_audit_plugin` | filter and output, independent of the host's ABI |
 //! | `kube_audit_cli` | the tool `kube-audit` |
 
-// A panic must not end the host.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::todo,
-    clippy::unimplemented,
-    clippy::indexing_slicing,
-    clippy::string_slice
+// Nothing here may end the host with a panic, or go on with a number that wrapped. `as` is
+// allowed, because the types are those of the ABI.
+#![cfg_attr(
+    not(test),
+    deny(
+        unreachable_pub,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
 )]
 // On its way into the list above.
-#![warn(clippy::multiple_unsafe_ops_per_block)]
+#![deny(clippy::multiple_unsafe_ops_per_block)]
 
 mod ffi;

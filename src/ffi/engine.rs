@@ -18,7 +18,7 @@ use super::bindings as abi;
 use super::host::{Function, Refusal, function};
 
 /// The host's event loop and coroutines.
-pub struct EngineApi {
+pub(super) struct EngineApi {
     loop_get: Function<abi::flb_engine_evl_get_fn>,
     event_add: Function<abi::mk_event_add_fn>,
     event_del: Function<abi::mk_event_del_fn>,
@@ -29,8 +29,8 @@ pub struct EngineApi {
 }
 
 impl EngineApi {
-    /// Those of this process.
-    pub fn get() -> Result<&'static EngineApi, Refusal> {
+    /// Functions of this process.
+    pub(super) fn get() -> Result<&'static EngineApi, Refusal> {
         static ENGINE: OnceCell<EngineApi> = OnceCell::new();
         ENGINE.get_or_try_init(|| {
             Ok(EngineApi {
@@ -48,7 +48,7 @@ impl EngineApi {
 
 /// The engine's thread: its loop, and the stack on which that runs.
 #[derive(Clone, Copy)]
-pub struct Engine {
+pub(super) struct Engine {
     api: &'static EngineApi,
     event_loop: NonNull<abi::mk_event_loop>,
     stack: NonNull<c_void>,
@@ -62,7 +62,7 @@ unsafe impl Sync for Engine {}
 
 /// A coroutine of the host that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Coroutine {
+pub(super) struct Coroutine {
     coro: NonNull<abi::flb_coro>,
     stack: NonNull<c_void>,
 }
@@ -73,7 +73,7 @@ unsafe impl Send for Coroutine {}
 impl Engine {
     /// The engine of this thread, which runs on its own stack now; `None` if the
     /// thread has no loop.
-    pub fn of_this_thread(api: &'static EngineApi) -> Option<Engine> {
+    pub(super) fn of_this_thread(api: &'static EngineApi) -> Option<Engine> {
         // SAFETY: may be called on any thread.
         let event_loop = unsafe { (api.loop_get)() };
         // SAFETY: as above.
@@ -86,7 +86,7 @@ impl Engine {
     }
 
     /// The calling coroutine; `None` outside of coroutines of this engine.
-    pub fn coroutine(&self) -> Option<Coroutine> {
+    pub(super) fn coroutine(&self) -> Option<Coroutine> {
         // SAFETY: may be called on any thread.
         let coro = unsafe { (self.api.coroutine_get)() };
         // SAFETY: as above.
@@ -110,7 +110,7 @@ impl Engine {
     /// The caller runs in a [coroutine](Engine::coroutine) of this engine that the
     /// host has begun, holds no lock, and has no value on its stack that has to be
     /// dropped: it may never be resumed.
-    pub unsafe fn pause(&self) {
+    pub(super) unsafe fn pause(&self) {
         // SAFETY: the caller is on another stack of the engine's thread, and the code on
         // the thread's own stack waits in a switch to it: the host's, which began the
         // coroutine, or that of `resume`.
@@ -122,7 +122,7 @@ impl Engine {
     /// # Safety
     /// The caller runs on the engine's own stack; the coroutine [pauses](Engine::pause),
     /// and its instance has not ended.
-    pub unsafe fn resume(&self, coroutine: Coroutine) {
+    pub(super) unsafe fn resume(&self, coroutine: Coroutine) {
         // SAFETY: the host's own way to resume one: it looks the coroutine up when
         // that ends.
         unsafe { (self.api.coroutine_set)(coroutine.coro.as_ptr()) };
@@ -138,7 +138,11 @@ impl Engine {
     /// # Safety
     /// This is the engine's thread, and the watch is dropped on it, before the loop
     /// ends and before the descriptor is closed.
-    pub unsafe fn watch(&self, descriptor: BorrowedFd<'_>, handler: Handler) -> Option<Watch> {
+    pub(super) unsafe fn watch(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        handler: Handler,
+    ) -> Option<Watch> {
         let no_list = abi::mk_list {
             prev: ptr::null_mut(),
             next: ptr::null_mut(),
@@ -174,10 +178,10 @@ impl Engine {
 }
 
 /// A function that the engine's loop calls.
-pub type Handler = unsafe extern "C" fn(event: *mut c_void) -> c_int;
+pub(super) type Handler = unsafe extern "C" fn(event: *mut c_void) -> c_int;
 
 /// A descriptor in the engine's loop.
-pub struct Watch {
+pub(super) struct Watch {
     engine: Engine,
     event: NonNull<abi::mk_event>,
 }
@@ -190,7 +194,7 @@ unsafe impl Sync for Watch {}
 
 impl Watch {
     /// Compares with the event that a handler was called with.
-    pub fn is(&self, event: *const c_void) -> bool {
+    pub(super) fn is(&self, event: *const c_void) -> bool {
         ptr::eq(self.event.as_ptr().cast(), event)
     }
 }

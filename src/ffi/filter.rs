@@ -41,11 +41,11 @@ fn lock(live: &Mutex<Live>) -> MutexGuard<'_, Live> {
 
 /// The exported object. The host copies it after the library's constructors ran.
 ///
-/// It starts out refusing: in every layout the first callback of a start is one of
+/// The object starts out refusing: in every layout the first callback of a start is one of
 /// the first two. [`construct`] fills it for a host that is known.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "the host's rule for the name")]
-pub static filter_kube_audit_plugin: Exported =
+pub(super) static filter_kube_audit_plugin: Exported =
     Exported(UnsafeCell::new(abi::flb_filter_plugin_export {
         v3_2_0: abi::flb_filter_plugin_v3_2_0 {
             event_type_and_flags: 0,
@@ -69,7 +69,7 @@ const NO_LIST: abi::mk_list = abi::mk_list {
 
 /// Memory that the host reads.
 #[repr(transparent)]
-pub struct Exported(UnsafeCell<abi::flb_filter_plugin_export>);
+pub(super) struct Exported(UnsafeCell<abi::flb_filter_plugin_export>);
 
 // SAFETY: written by the constructor only, before anybody else has its address.
 unsafe impl Sync for Exported {}

@@ -11,7 +11,7 @@ use super::log::complain;
 
 /// A panic that was caught: its place and message.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Panicked(String);
+pub(super) struct Panicked(String);
 
 impl fmt::Display for Panicked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +31,7 @@ thread_local! {
 }
 
 /// Runs the body of an entry point; after a panic the host gets the answer `safe`.
-pub fn entry<T>(kind: PluginKind, safe: T, body: impl FnOnce() -> T) -> T {
+pub(super) fn entry<T>(kind: PluginKind, safe: T, body: impl FnOnce() -> T) -> T {
     note_panics();
     guard(body).unwrap_or_else(|panic| {
         complain(kind, &panic);
@@ -56,7 +56,7 @@ fn note_panics() {
 }
 
 /// Runs a body; a panic in it comes back as an error.
-pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(super) fn guard<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
     let outer = WATCH.replace(Watch::On);
     // State that a panic left half changed is behind locks or dropped: nothing in
     // here relies on more than memory safety after it.

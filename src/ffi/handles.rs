@@ -9,7 +9,7 @@ use super::names::InstanceName;
 use kube_audit_plugin::{Log, LogLevel};
 
 /// A filter or an output with its log and its name.
-pub struct Instance<P> {
+pub(super) struct Instance<P> {
     plugin: P,
     log: Arc<InstanceLog>,
     /// Taken for as long as the instance lives.
@@ -18,7 +18,7 @@ pub struct Instance<P> {
 
 impl<P> Instance<P> {
     /// An instance that writes to that log, under that name.
-    pub fn new(plugin: P, log: Arc<InstanceLog>, name: InstanceName) -> Instance<P> {
+    pub(super) fn new(plugin: P, log: Arc<InstanceLog>, name: InstanceName) -> Instance<P> {
         Instance {
             plugin,
             log,
@@ -28,13 +28,13 @@ impl<P> Instance<P> {
 
     /// The plugin, for calls that neither panic nor write to the log.
     #[cfg(feature = "output")]
-    pub fn plugin(&self) -> &P {
+    pub(super) fn plugin(&self) -> &P {
         &self.plugin
     }
 
     /// Calls the plugin and prints the log. After a panic, `after_panic` counts it, logs
     /// it, and gives the result.
-    pub fn call<T>(
+    pub(super) fn call<T>(
         &self,
         body: impl FnOnce(&P) -> T,
         after_panic: impl FnOnce(&P, &Panicked) -> T,
@@ -46,7 +46,7 @@ impl<P> Instance<P> {
     }
 
     /// Ends the plugin and prints the rest of the log.
-    pub fn close(self, body: impl FnOnce(P)) {
+    pub(super) fn close(self, body: impl FnOnce(P)) {
         if let Err(panic) = guard(|| body(self.plugin)) {
             self.log.log(LogLevel::Error, &panic.to_string());
         }
@@ -59,16 +59,16 @@ impl<P> Instance<P> {
 /// The host keeps a pointer per instance and gives it back with every call. The
 /// pointer is only compared, never followed: after exit, or when the host mixes
 /// up its contexts, a call finds nothing instead of freed memory.
-pub struct Handles<T>(Mutex<Vec<Arc<T>>>);
+pub(super) struct Handles<T>(Mutex<Vec<Arc<T>>>);
 
 impl<T> Handles<T> {
     /// No instances yet.
-    pub const fn new() -> Handles<T> {
+    pub(super) const fn new() -> Handles<T> {
         Handles(Mutex::new(Vec::new()))
     }
 
     /// Keeps an instance; the result is the pointer for the host, never null.
-    pub fn insert(&self, instance: T) -> *mut c_void {
+    pub(super) fn insert(&self, instance: T) -> *mut c_void {
         let instance = Arc::new(instance);
         let handle = handle(&instance);
         self.lock().push(instance);
@@ -76,18 +76,18 @@ impl<T> Handles<T> {
     }
 
     /// The instance of a handle.
-    pub fn get(&self, wanted: *const c_void) -> Option<Arc<T>> {
+    pub(super) fn get(&self, wanted: *const c_void) -> Option<Arc<T>> {
         self.find(|live| handle(live) == wanted.cast_mut())
     }
 
     /// The first instance that fits.
-    pub fn find(&self, fits: impl Fn(&Arc<T>) -> bool) -> Option<Arc<T>> {
+    pub(super) fn find(&self, fits: impl Fn(&Arc<T>) -> bool) -> Option<Arc<T>> {
         self.lock().iter().find(|live| fits(live)).cloned()
     }
 
     /// Forgets an instance and gives it back, unless a call still uses it: then
     /// that call ends it.
-    pub fn remove(&self, wanted: *const c_void) -> Option<T> {
+    pub(super) fn remove(&self, wanted: *const c_void) -> Option<T> {
         let mut live = self.lock();
         let at = live
             .iter()
@@ -97,7 +97,7 @@ impl<T> Handles<T> {
 
     /// The number of live instances.
     #[cfg(any(feature = "output", test))]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.lock().len()
     }
 

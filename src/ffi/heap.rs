@@ -84,7 +84,7 @@ fn aligned(layout: Layout) -> *mut u8 {
 /// Gives bytes away as a block of the C allocator, which the receiver frees
 /// with `free`. They are copied only if half of the block or more is unused.
 /// No bytes become a null pointer.
-pub fn into_malloc(mut bytes: Vec<u8>) -> (*mut c_void, usize) {
+pub(super) fn into_malloc(mut bytes: Vec<u8>) -> (*mut c_void, usize) {
     if bytes.is_empty() {
         return (ptr::null_mut(), 0);
     }

@@ -17,7 +17,7 @@ use kube_audit_plugin::Patterns;
 
 /// A released version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u16, pub u16, pub u16);
+pub(super) struct Version(pub u16, pub u16, pub u16);
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +51,7 @@ const TOO_NEW: Version = Version(5, 2, 0);
 
 /// The layouts of the filter plugin object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FilterPluginLayout {
+pub(super) enum FilterPluginLayout {
     /// 72 bytes, before 2.2.0.
     V1_9_0,
     /// 80 bytes, with `cb_pre_run`.
@@ -97,7 +97,7 @@ const MARKERS: [(&CStr, Version); 10] = [
 
 /// The reason why this process is not served.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     #[error("this process is not a Fluent Bit that plugins can use: it does not export `{0}`")]
     NoSymbol(String),
     #[error("this Fluent Bit does not report its version")]
@@ -128,29 +128,29 @@ pub enum Refusal {
 }
 
 /// The non-null form of a function pointer of the bindings.
-pub type Function<Nullable> = <Nullable as IntoIterator>::Item;
+pub(super) type Function<Nullable> = <Nullable as IntoIterator>::Item;
 
 /// The Fluent Bit that loaded the library.
-pub struct Host {
-    /// Its version.
+pub(super) struct Host {
+    /// Version of the host.
     pub version: Version,
     /// The layout of the filter plugin object that it copies.
     pub filter_plugin: FilterPluginLayout,
-    /// Its log.
+    /// Log of the host.
     pub log_print: Function<abi::flb_log_print_fn>,
-    /// Its functions for filters.
+    /// Functions for filters.
     pub filter: FilterApi,
-    /// Its functions for outputs.
+    /// Functions for outputs.
     #[cfg(feature = "output")]
     pub output: OutputApi,
-    /// Its functions for metrics, from 2.0.0 on, unless it was built without them.
+    /// Functions for metrics, from 2.0.0 on, unless it was built without them.
     pub metrics: Option<MetricsApi>,
-    /// Its regular expressions, unless it was built without them.
+    /// Regular expressions, unless the host was built without them.
     pub regex: Option<RegexApi>,
 }
 
 /// The host's functions for filters.
-pub struct FilterApi {
+pub(super) struct FilterApi {
     pub get_property: Function<abi::flb_filter_get_property_fn>,
     pub name: Function<abi::flb_filter_name_fn>,
     pub set_context: Function<abi::flb_filter_set_context_fn>,
@@ -158,7 +158,7 @@ pub struct FilterApi {
 
 /// The host's functions for outputs.
 #[cfg(feature = "output")]
-pub struct OutputApi {
+pub(super) struct OutputApi {
     pub get_property: Function<abi::flb_output_get_property_fn>,
     pub set_property: Function<abi::flb_output_set_property_fn>,
     pub name: Function<abi::flb_output_name_fn>,
@@ -167,7 +167,7 @@ pub struct OutputApi {
 }
 
 /// The host's functions for the metrics of an instance.
-pub struct MetricsApi {
+pub(super) struct MetricsApi {
     pub counter_create: Function<abi::cmt_counter_create_fn>,
     pub counter_set: Function<abi::cmt_counter_set_fn>,
     pub gauge_create: Function<abi::cmt_gauge_create_fn>,
@@ -176,21 +176,21 @@ pub struct MetricsApi {
 
 /// The host's regular expressions.
 #[derive(Clone, Copy)]
-pub struct RegexApi {
+pub(super) struct RegexApi {
     pub create: Function<abi::flb_regex_create_fn>,
     pub matches: Function<abi::flb_regex_match_fn>,
     pub destroy: Function<abi::flb_regex_destroy_fn>,
 }
 
 impl Host {
-    /// Its regular expressions, as the plugins take them.
-    pub fn patterns(&self) -> Option<&dyn Patterns> {
+    /// Regular expressions of the host, as the plugins take them.
+    pub(super) fn patterns(&self) -> Option<&dyn Patterns> {
         self.regex.as_ref().map(|regex| regex as &dyn Patterns)
     }
 }
 
 /// The host of this process. A host that was refused once may still be found later.
-pub fn host() -> Result<&'static Host, Refusal> {
+pub(super) fn host() -> Result<&'static Host, Refusal> {
     static HOST: OnceCell<Host> = OnceCell::new();
     HOST.get_or_try_init(probe)
 }
@@ -408,7 +408,7 @@ pub(super) fn missing(name: &CStr) -> Refusal {
 }
 
 /// A text of the host, with replacement characters for bytes that are not UTF-8.
-pub fn lossy(text: &CStr) -> String {
+pub(super) fn lossy(text: &CStr) -> String {
     text.to_string_lossy().into_owned()
 }
 
@@ -416,7 +416,7 @@ pub fn lossy(text: &CStr) -> String {
 ///
 /// # Safety
 /// `text` is null or NUL-terminated and valid for `'a`.
-pub unsafe fn optional<'a>(text: *const c_char) -> Option<&'a CStr> {
+pub(super) unsafe fn optional<'a>(text: *const c_char) -> Option<&'a CStr> {
     // SAFETY: not null, and the caller guarantees the rest.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }

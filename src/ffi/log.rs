@@ -22,7 +22,7 @@ use kube_audit_plugin::{Log, LogLevel};
 const MOST_LINES: usize = 256;
 
 /// The log of one instance.
-pub struct InstanceLog {
+pub(super) struct InstanceLog {
     printer: Function<abi::flb_log_print_fn>,
     /// `[filter:kube_audit:NAME]`, as in the host's own lines.
     prefix: String,
@@ -37,7 +37,7 @@ type Line = (LogLevel, String);
 
 impl InstanceLog {
     /// The log of the instance `name`, at the level info until another one is known.
-    pub fn new(
+    pub(super) fn new(
         printer: Function<abi::flb_log_print_fn>,
         kind: PluginKind,
         name: &str,
@@ -52,19 +52,19 @@ impl InstanceLog {
     }
 
     /// Sets the level, by the host's number.
-    pub fn set_level(&self, level: c_int) {
+    pub(super) fn set_level(&self, level: c_int) {
         self.level.store(level, Ordering::Relaxed);
     }
 
     /// Logs the version of the host.
-    pub fn start(&self, host: &Host) {
+    pub(super) fn start(&self, host: &Host) {
         let line = format!("started by Fluent Bit {}", host.version);
         self.log(LogLevel::Debug, &line);
     }
 
     /// Logs why the instance does not start, and waits a moment: hosts may end at
     /// once and drop lines that their log thread has not written yet.
-    pub fn start_failed(&self, why: &dyn std::fmt::Display) {
+    pub(super) fn start_failed(&self, why: &dyn std::fmt::Display) {
         const TO_BE_WRITTEN: Duration = Duration::from_millis(100);
 
         self.log(LogLevel::Error, &why.to_string());
@@ -73,7 +73,7 @@ impl InstanceLog {
     }
 
     /// Prints the waiting lines. Needs up to 9 KiB of stack.
-    pub fn print(&self) {
+    pub(super) fn print(&self) {
         let (_, lines) = &self.lines;
         for (level, line) in lines.try_iter() {
             self.print_line(level, &line);
@@ -123,7 +123,7 @@ fn number(level: LogLevel) -> c_int {
 }
 
 /// Writes an error to stderr, where the host's own log cannot be used.
-pub fn complain(kind: PluginKind, why: &dyn std::fmt::Display) {
+pub(super) fn complain(kind: PluginKind, why: &dyn std::fmt::Display) {
     // Without stderr there is no other place.
     let _ = writeln!(io::stderr(), "[error] [{kind}:kube_audit] {why}");
 }

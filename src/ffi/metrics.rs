@@ -25,7 +25,7 @@ const PREFIX: &str = "kube_audit_";
 const INSTANCE: &str = "name";
 
 /// The metrics of one instance in the host.
-pub struct HostMetrics {
+pub(super) struct HostMetrics {
     api: &'static MetricsApi,
     series: Vec<Series>,
 }
@@ -56,7 +56,7 @@ impl HostMetrics {
     /// # Safety
     /// `context` is null or the metrics context of an instance that the host is starting
     /// on this thread. The result is not used after the end of that instance.
-    pub unsafe fn start(
+    pub(super) unsafe fn start(
         host: &'static Host,
         kind: PluginKind,
         instance: &InstanceName,
@@ -87,7 +87,7 @@ impl HostMetrics {
     }
 
     /// Sets the values that have changed.
-    pub fn set(&mut self, plugin: &dyn Metrics) {
+    pub(super) fn set(&mut self, plugin: &dyn Metrics) {
         let now = now();
         let mut series = self.series.iter_mut();
         plugin.metrics(&mut |metric| {

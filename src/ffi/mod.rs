@@ -52,7 +52,9 @@ mod bindings {
         missing_docs,
         non_camel_case_types,
         non_upper_case_globals,
+        unreachable_pub,
         clippy::all,
+        clippy::arithmetic_side_effects,
         clippy::indexing_slicing,
         reason = "generated"
     )]

@@ -7,23 +7,23 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The names of the live instances of one plugin kind.
-pub struct Names(Mutex<Vec<String>>);
+pub(super) struct Names(Mutex<Vec<String>>);
 
 /// A name that no other live instance of its kind has; free again when it is dropped.
-pub struct InstanceName {
+pub(super) struct InstanceName {
     names: &'static Names,
     name: String,
 }
 
 impl Names {
     /// No names yet.
-    pub const fn new() -> Names {
+    pub(super) const fn new() -> Names {
         Names(Mutex::new(Vec::new()))
     }
 
     /// Takes a name. One that is taken already gets the first free suffix: `#2`, `#3`,
     /// and so on, in the order in which the host starts its instances.
-    pub fn take(&'static self, name: &str) -> InstanceName {
+    pub(super) fn take(&'static self, name: &str) -> InstanceName {
         let mut taken = self.lock();
         let suffixed = (2_u64..).map(|number| format!("{name}#{number}"));
         let free = std::iter::once(name.to_owned())
@@ -44,7 +44,7 @@ impl Names {
 
 impl InstanceName {
     /// The name as text.
-    pub fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         &self.name
     }
 }

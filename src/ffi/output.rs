@@ -122,7 +122,7 @@ enum Step {
 /// # Safety
 /// `def` is null or the host's definition to fill, at least 32 bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) -> c_int {
+pub(super) unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) -> c_int {
     entry(KIND, FAILED, || {
         if let Err(why) = host() {
             complain(KIND, &why);
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn FLBPluginRegister(def: *mut abi::flb_plugin_proxy_def) 
 /// # Safety
 /// `plugin` is null or the host's plugin object, set up for a live output instance.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) -> c_int {
+pub(super) unsafe extern "C" fn FLBPluginInit(plugin: *mut abi::flbgo_output_plugin) -> c_int {
     let answer = entry(KIND, FAILED, || {
         let host = match host() {
             Ok(host) => host,
@@ -298,7 +298,7 @@ unsafe fn start(
 /// # Safety
 /// `filter` is a live filter instance of `host`, and `config` its configuration; no other
 /// thread changes them.
-pub unsafe fn check_beside(
+pub(super) unsafe fn check_beside(
     host: &Host,
     filter: *mut abi::flb_filter_instance,
     config: *const abi::flb_config,
@@ -427,7 +427,7 @@ fn forbid_workers(
 /// unchanged during the call. The call runs in a coroutine that the host began on
 /// its engine's thread, and may never return from a pause once the instance ends.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn FLBPluginFlushCtx(
+pub(super) unsafe extern "C" fn FLBPluginFlushCtx(
     context: *mut c_void,
     data: *const c_void,
     size: usize,
@@ -505,7 +505,7 @@ unsafe extern "C" fn on_signal(event: *mut c_void) -> c_int {
 /// # Safety
 /// None: the context is only compared.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
+pub(super) unsafe extern "C" fn FLBPluginExitCtx(context: *mut c_void) -> c_int {
     entry(KIND, abi::FLB_OK, || {
         if let Some(instance) = OUTPUTS.remove(context) {
             instance.close(|live| {

@@ -356,7 +356,7 @@ fn instances_of_the_same_name_are_told_apart() {
     assert_eq!(value(&printed, &series("kube_audit.0")), Some("0"));
     assert_eq!(value(&printed, &series("kube_audit.0#2")), Some("3"));
     assert_eq!(value(&printed, &series("f")), Some("0"));
-    assert_has(&ran.log, "[filter:kube_audit:kube_audit.0#2] 3 records");
+    assert_has(&ran.log, "[filter:kube_audit:kube_audit.0#2] records: 3");
 
     // A name is free again when its instance has ended.
     let last: Vec<&str> = results
@@ -534,19 +534,19 @@ fn wrong_patterns_stop_the_start() {
             "1.9.5",
             false,
             "Regex",
-            "`Regex` is `(`: Fluent Bit cannot compile it",
+            "`Regex` is `(`: Fluent Bit cannot compile the pattern",
         ),
         (
             "4.0.0",
             false,
             "Exclude",
-            "`Exclude` is `(`: Fluent Bit cannot compile it",
+            "`Exclude` is `(`: Fluent Bit cannot compile the pattern",
         ),
         (
             "4.0.0",
             true,
             "Regex",
-            "`Regex` needs a Fluent Bit with regular expressions",
+            "`Regex` is not supported: this Fluent Bit was built without regular expressions",
         ),
     ] {
         let host = CHost::of(version);

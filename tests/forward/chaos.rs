@@ -535,9 +535,13 @@ fn case_52_and_65_chaos() {
     assert!((0..next).all(|number| books.is_acked(number)), "{summary}");
     assert!(books.faults > 10 && next > 1000, "{summary}");
     assert_eq!(books.needless, 0, "{summary}");
-    // All frames are of the same size, so that none can seem too large for long.
+    // A frame is split if two connections in a row were lost over it, which is rare.
     let split = notes.split.load(Ordering::Relaxed);
-    assert_eq!((books.resplit, split), (0, 0), "{summary}");
+    assert!(books.resplit < next / 50, "{summary}");
+    assert!(
+        split < 10 + books.faults / 20,
+        "{split} frames split; {summary}"
+    );
     let seconds = start.elapsed().as_secs() as usize;
     let attempts = chaos.connections().into_iter().max().unwrap();
     assert!(attempts < 40 + 2 * seconds, "{summary}");

@@ -173,7 +173,10 @@ fn fails(connection: fn(&mut Connection), words: &[&str]) {
 
 #[test]
 fn case_20_no_helo() {
-    let words = ["no HELO within 300ms", "is a shared key set there?"];
+    let words = [
+        "no HELO from the receiver within 300ms",
+        "is a shared key set there?",
+    ];
     fails(|_| {}, &words);
 }
 
@@ -257,7 +260,7 @@ fn no_pong() {
             peer.send(&Lock::plain().helo);
             peer.ping();
         },
-        &["no PONG within 300ms"],
+        &["no PONG from the receiver within 300ms"],
     );
 }
 

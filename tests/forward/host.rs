@@ -9,9 +9,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kube_audit_forward::net::{
-    Client, ClientEvent, Config, Count, Flushed, Node, NodeState, Observer,
+    Client, ClientEvent, Config, Count, Flushed, LostRecord, Node, NodeState, Observer,
 };
-use kube_audit_forward::protocol::frames::{Batch, RecordTooLarge};
+use kube_audit_forward::protocol::frames::Batch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Bytes of an entry around its padding.
@@ -64,9 +64,9 @@ impl Observer for Notes {
         self.events.lock().unwrap().push(event.to_string());
     }
 
-    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
-        assert_eq!(entry.len(), error.bytes.len());
-        self.lost.lock().unwrap().push(error.to_string());
+    fn record_lost(&self, reason: &LostRecord, entry: &[u8]) {
+        assert_eq!(entries(entry).len(), 1);
+        self.lost.lock().unwrap().push(reason.to_string());
     }
 
     fn count(&self, count: Count) {

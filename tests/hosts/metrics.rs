@@ -147,9 +147,9 @@ fn processors() {
         );
         let finished = running.stop();
         finished.assert_clean();
-        finished.assert_log("[filter:kube_audit:kube_audit.0] 3 records");
-        finished.assert_log("[filter:kube_audit:kube_audit.0#2] 1 records");
-        finished.assert_log("[filter:kube_audit:second] 1 records");
+        finished.assert_log("[filter:kube_audit:kube_audit.0] records: 3");
+        finished.assert_log("[filter:kube_audit:kube_audit.0#2] records: 1");
+        finished.assert_log("[filter:kube_audit:second] records: 1");
     });
 }
 

@@ -146,7 +146,7 @@ fn a_wrong_pattern_stops_the_start() {
     in_each(OLDEST, |host| {
         let finished = ours(host, &[("Regex", "verb (get")]);
         assert_ne!(finished.status, Some(0), "{}", finished.log);
-        finished.assert_log("`Regex` is `(get`: Fluent Bit cannot compile it");
+        finished.assert_log("`Regex` is `(get`: Fluent Bit cannot compile the pattern");
         let finished = ours(host, &[("Exclude", "\"verb\": get")]);
         assert_ne!(finished.status, Some(0), "{}", finished.log);
         finished.assert_log("put `*` and a blank in front");

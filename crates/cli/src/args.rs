@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use kube_audit_core::options::Properties;
 use kube_audit_core::policy::Preset;
 
 use super::Failure;
@@ -31,14 +32,14 @@ Exit status:
     override_usage = "kube-audit <COMMAND>",
     after_help = EXIT_STATUS
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
 /// A command of the tool.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     Check(Check),
     Eval(Eval),
     Explain(Explain),
@@ -55,7 +56,7 @@ pub enum Command {
 /// API server, and detections that cannot see what they are about are findings. Each finding is one line,
 /// FILE:LINE:COLUMN: SEVERITY[CODE]: what was found and what would be right.
 #[derive(Args, Debug)]
-pub struct Check {
+pub(crate) struct Check {
     /// Form of the report: lines of text, or one JSON document.
     ///
     /// The JSON document has `findings`, each with severity, code, file, line, column, path
@@ -79,7 +80,7 @@ pub struct Check {
 
 /// Shows the decision of a policy on each event, one JSON object per line.
 #[derive(Args, Debug)]
-pub struct Eval {
+pub(crate) struct Eval {
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -88,10 +89,11 @@ pub struct Eval {
 
 /// Explains the decision of a policy on each event, and the answers of detections.
 ///
-/// Shows why earlier rules do not match, which rule decides, and what is cut. With --detect
-/// it shows which detections fire, and which condition keeps the near ones from it.
+/// Shows why earlier rules do not match, which rule decides, what is cut, and what is
+/// redacted and why. With --detect it shows which detections fire, and which condition keeps
+/// the near ones from it.
 #[derive(Args, Debug)]
-pub struct Explain {
+pub(crate) struct Explain {
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -100,14 +102,64 @@ pub struct Explain {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     #[command(flatten)]
+    pub redaction: RedactionArgs,
+    #[command(flatten)]
     pub events: Events,
+}
+
+/// What is redacted: options of the filter.
+#[derive(Args, Debug)]
+pub(crate) struct RedactionArgs {
+    /// Redactors to turn on or off, as with the filter's option `Redact`.
+    #[arg(long, value_name = "WORDS")]
+    redact: Option<String>,
+    /// Place to redact too, as with `Redact_Path`; may be repeated.
+    #[arg(long, value_name = "RESOURCE POINTER")]
+    redact_path: Vec<String>,
+    /// Place to leave as it is, as with `Redact_Keep`; may be repeated.
+    #[arg(long, value_name = "RESOURCE POINTER")]
+    redact_keep: Vec<String>,
+    /// More names that hold secrets, as with `Redact_Names`.
+    #[arg(long, value_name = "NAMES")]
+    redact_names: Option<String>,
+    /// Key for marks that differ by value, as with `Redact_Key`.
+    #[arg(long, value_name = "KEY")]
+    redact_key: Option<String>,
+    /// What to do with text that cannot be read: cut, keep or drop.
+    #[arg(long, value_name = "WORD")]
+    redact_unreadable: Option<String>,
+}
+
+impl RedactionArgs {
+    /// The same as options of a filter.
+    pub(crate) fn properties(self) -> Properties {
+        let once = [
+            ("Redact", self.redact),
+            ("Redact_Names", self.redact_names),
+            ("Redact_Key", self.redact_key),
+            ("Redact_Unreadable", self.redact_unreadable),
+        ];
+        let often = [
+            ("Redact_Path", self.redact_path),
+            ("Redact_Keep", self.redact_keep),
+        ];
+        let once = once
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let often = often.into_iter().flat_map(|(name, values)| {
+            values
+                .into_iter()
+                .map(move |value| (name.to_owned(), value))
+        });
+        once.chain(often).collect()
+    }
 }
 
 /// Writes the events that the filter would keep, and a summary by rule.
 ///
 /// Events go to standard output, or to the file of -o; the summary goes to standard error.
 #[derive(Args, Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -119,6 +171,8 @@ pub struct Replay {
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
     #[arg(long = "record", value_name = "KEY VALUE")]
     pub records: Vec<String>,
+    #[command(flatten)]
+    pub redaction: RedactionArgs,
     /// Form of the output: the text of each event alone, or the whole record as JSON, as a
     /// receiver gets it, which is the default with --record and --detect.
     #[arg(long = "output", value_enum)]
@@ -134,7 +188,7 @@ pub struct Replay {
 ///
 /// The text is what the audit sidecar of the cluster gets, byte for byte.
 #[derive(Args, Debug)]
-pub struct Render {
+pub(crate) struct Render {
     /// Variable that KKP puts into filters; may be repeated.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub variables: Vec<(String, String)>,
@@ -151,14 +205,14 @@ pub struct Render {
 
 /// Writes shell completions or man pages, for packages.
 #[derive(Args, Debug)]
-pub struct Generate {
+pub(crate) struct Generate {
     #[command(subcommand)]
     pub what: Generated,
 }
 
 /// File that the tool makes about itself.
 #[derive(Debug, Subcommand)]
-pub enum Generated {
+pub(crate) enum Generated {
     /// Completions for a shell, to standard output.
     Completions {
         #[arg(value_enum)]
@@ -174,7 +228,7 @@ pub enum Generated {
 /// Policy that a command works with.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     /// Audit policy; - is standard input.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     policy: Option<OsString>,
@@ -185,14 +239,14 @@ pub struct PolicyArgs {
 
 impl PolicyArgs {
     /// Returns the policy that is named, if one is.
-    pub fn choice(self) -> Option<Choice> {
+    pub(crate) fn choice(self) -> Option<Choice> {
         self.policy
             .map(Choice::File)
             .or(self.preset.map(Choice::Preset))
     }
 
     /// Returns the policy, which `command` cannot do without.
-    pub fn required(self, command: &str) -> Result<Choice, Failure> {
+    pub(crate) fn required(self, command: &str) -> Result<Choice, Failure> {
         self.choice().ok_or_else(|| {
             Failure::Usage(format!("{command} needs --policy FILE or --preset NAME"))
         })
@@ -201,7 +255,7 @@ impl PolicyArgs {
 
 /// Detections that a command works with.
 #[derive(Args, Debug)]
-pub struct DetectArgs {
+pub(crate) struct DetectArgs {
     /// Detections to enable, as with the filter's option `Detect`: on, a severity or ids.
     #[arg(long, value_name = "DETECTIONS")]
     pub detect: Option<String>,
@@ -212,7 +266,7 @@ pub struct DetectArgs {
 
 /// Files of events, and where answers go.
 #[derive(Args, Debug)]
-pub struct Events {
+pub(crate) struct Events {
     #[command(flatten)]
     pub out: Out,
     /// Files of events; standard input for - or none.
@@ -222,7 +276,7 @@ pub struct Events {
 
 /// Destination of the output.
 #[derive(Args, Debug)]
-pub struct Out {
+pub(crate) struct Out {
     /// File to write to instead of standard output.
     #[arg(short = 'o', long = "out-file", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out_file: Option<PathBuf>,
@@ -230,7 +284,7 @@ pub struct Out {
 
 /// Form of answers.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Text for people.
     #[default]
     Text,
@@ -240,7 +294,7 @@ pub enum Format {
 
 /// Form of what `replay` writes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ReplayForm {
+pub(crate) enum ReplayForm {
     /// The event alone.
     Event,
     /// The record with the event and the keys beside it.

@@ -12,7 +12,7 @@ use super::args::DetectArgs;
 use super::document::TextFile;
 
 /// Detections, and the options that enabled them.
-pub struct Choice {
+pub(crate) struct Choice {
     /// The options.
     pub options: DetectOptions,
     /// The detections, compiled.
@@ -22,7 +22,7 @@ pub struct Choice {
 impl DetectArgs {
     /// Compiles the detections that are named, if any are; `keep` is the value of
     /// `Detect_Keep`.
-    pub fn load(&self, keep: Option<&str>) -> Result<Option<Choice>, Failure> {
+    pub(crate) fn load(&self, keep: Option<&str>) -> Result<Option<Choice>, Failure> {
         let pairs = [("Detect", self.detect.as_deref()), ("Detect_Keep", keep)];
         let mut properties: Vec<(String, String)> = Vec::new();
         for (name, value) in pairs {
@@ -57,7 +57,7 @@ impl DetectArgs {
 }
 
 /// Writes what detections answer to an event, a line for each that is about such events.
-pub fn write_text(explanations: Option<&[Explanation]>, out: &mut String) {
+pub(crate) fn write_text(explanations: Option<&[Explanation]>, out: &mut String) {
     let Some(explanations) = explanations else {
         out.push_str("  no detection looks at it: another event tells how the request ended\n");
         return;
@@ -69,7 +69,7 @@ pub fn write_text(explanations: Option<&[Explanation]>, out: &mut String) {
 }
 
 /// The answer of a detection in words.
-pub fn words(explanation: &Explanation) -> String {
+pub(crate) fn words(explanation: &Explanation) -> String {
     match &explanation.verdict {
         Verdict::Fires => "fires".to_owned(),
         Verdict::Excused => "does not fire: the request is ignored or excepted".to_owned(),
@@ -82,7 +82,7 @@ pub fn words(explanation: &Explanation) -> String {
 }
 
 /// The counters of detections that are not zero, as a table.
-pub fn summary(stats: &Stats) -> String {
+pub(crate) fn summary(stats: &Stats) -> String {
     let mut text = String::new();
     let found = stats.detections.iter();
     for counter in found.filter(|counter| counter.hits.max(counter.undecided) > 0) {

@@ -10,16 +10,16 @@ use super::Failure;
 use super::finding::{Code, Findings};
 
 /// A file's name and its text as UTF-8.
-pub struct TextFile {
-    /// Its name in messages.
+pub(crate) struct TextFile {
+    /// Name in messages.
     pub name: String,
-    /// Its text.
+    /// Text of the document.
     pub text: String,
 }
 
 impl TextFile {
     /// Reads a file; `-` is standard input.
-    pub fn read(file: &OsStr) -> Result<TextFile, Failure> {
+    pub(crate) fn read(file: &OsStr) -> Result<TextFile, Failure> {
         let name = file.to_string_lossy().into_owned();
         let failed = |problem: String| Failure::Usage(format!("{name}: {problem}"));
         let mut bytes = Vec::new();
@@ -38,7 +38,7 @@ impl TextFile {
 
 /// The documents of a text: JSON, or YAML as Kubernetes reads it. What cannot be
 /// read goes to the findings.
-pub fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
+pub(crate) fn documents(text: &str, findings: &mut Findings<'_>) -> Vec<Node> {
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
     let skipped = text.len().saturating_sub(bare.len());
     let json = begins_with_brace(bare.as_bytes()).then(|| read_json(bare.as_bytes()));

@@ -11,7 +11,7 @@ use super::args::{Eval, Events};
 use super::output::Output;
 use super::{Exit, Failure, input};
 
-pub fn run(arguments: Eval) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: Eval) -> Result<Exit, Failure> {
     let Events { out, files } = arguments.events;
     let policy = arguments.policy.required("eval")?.load()?.policy;
     let ruleset = Arc::new(Ruleset::compile(&policy));

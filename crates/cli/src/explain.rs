@@ -8,19 +8,21 @@ use serde_json::{Value, json};
 use kube_audit_core::policy::{
     Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
 };
+use kube_audit_core::stage::redact::{Finding, Redaction};
 use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, detect, examine, explain_detections};
 
 use super::args::{Events, Explain, Format};
 use super::detect::{words as answer_words, write_text};
 use super::output::Output;
 use super::policy::Choice;
-use super::{Exit, Failure, input};
+use super::{Exit, Failure, filter_options, input};
 
-pub fn run(arguments: Explain) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
     let Explain {
         policy,
         detect,
         format,
+        redaction,
         events: Events { out, files },
     } = arguments;
     let detect = detect.load(None)?;
@@ -33,6 +35,8 @@ pub fn run(arguments: Explain) -> Result<Exit, Failure> {
         let ruleset = Arc::new(Ruleset::compile(&policy.policy));
         (policy, ruleset)
     });
+    let options = filter_options(&redaction.properties())?;
+    let mut redaction = Some(Redaction::new(options.redaction));
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
@@ -40,10 +44,15 @@ pub fn run(arguments: Explain) -> Result<Exit, Failure> {
         let result = of_record(line, |line| {
             answers = Answers::default();
             if let Some((policy, ruleset)) = &compiled {
-                examine(line, ruleset, |evaluation, attributes, cuts| {
-                    let explanation = Explanation::new(policy, evaluation, attributes, cuts);
-                    answers.explanations.push(explanation);
-                })?;
+                examine(
+                    line,
+                    ruleset,
+                    &mut redaction,
+                    |evaluation, attributes, cuts| {
+                        let explanation = Explanation::new(policy, evaluation, attributes, cuts);
+                        answers.explanations.push(explanation);
+                    },
+                )?;
             }
             match &detect {
                 Some(detect) => explain_detections(line, &detect.detector, |found| {
@@ -160,7 +169,7 @@ struct Explanation {
     cuts: Option<Cuts>,
 }
 
-/// Why a rule does not match.
+/// Reason why a rule does not match.
 struct Reason {
     rule: usize,
     line: usize,
@@ -233,6 +242,17 @@ impl Explanation {
             );
         }
         *out += &format!("  {}\n", self.outcome());
+        for Finding { pointer, redactor } in self.redacted() {
+            *out += &format!(
+                "  redacted: {pointer} ({}: {})\n",
+                redactor.name(),
+                redactor.reason()
+            );
+        }
+    }
+
+    fn redacted(&self) -> &[Finding] {
+        self.cuts.as_ref().map_or(&[], |cuts| &cuts.redacted)
     }
 
     fn outcome(&self) -> String {
@@ -308,6 +328,11 @@ impl Explanation {
                 "managedFields": cuts.managed_fields,
                 "annotations": cuts.annotations,
             })),
+            "redacted": self.redacted().iter().map(|finding| json!({
+                "pointer": finding.pointer,
+                "redactor": finding.redactor.name(),
+                "reason": finding.redactor.reason(),
+            })).collect::<Vec<_>>(),
             "bytesIn": self.cuts.as_ref().map(|cuts| cuts.bytes_in),
             "bytesOut": self.cuts.as_ref().map(|cuts| cuts.bytes_out),
         })
@@ -348,7 +373,7 @@ fn resource_name(resource: &Resource<'_>) -> String {
     }
 }
 
-/// Why a selector fails, with what the request has and what the rule asks for.
+/// Reason why a selector fails, with what the request has and what the rule asks for.
 fn words(rule: &Rule, selector: Selector, attributes: &Attributes<'_>) -> String {
     let resource = match &attributes.target {
         Target::Resource(resource) => Some(resource),

@@ -6,7 +6,7 @@ use kube_audit_core::text::{Place, Source};
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Worth knowing; nothing is wrong.
     Note,
     /// Works, but hardly as intended.
@@ -17,7 +17,7 @@ pub enum Severity {
 
 impl Severity {
     /// Returns the name in reports.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Severity::Note => "note",
             Severity::Warning => "warning",
@@ -37,7 +37,7 @@ impl Severity {
 
 /// Finding in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// Position in the file.
     pub place: Place,
     /// Sort of finding.
@@ -77,14 +77,14 @@ impl fmt::Display for Finding {
 }
 
 /// Findings of one file.
-pub struct Findings<'s> {
+pub(crate) struct Findings<'s> {
     source: &'s Source<'s>,
     list: Vec<Finding>,
 }
 
 impl<'s> Findings<'s> {
     /// Makes an empty list for a file.
-    pub fn new(source: &'s Source<'s>) -> Findings<'s> {
+    pub(crate) fn new(source: &'s Source<'s>) -> Findings<'s> {
         Findings {
             source,
             list: Vec::new(),
@@ -92,7 +92,7 @@ impl<'s> Findings<'s> {
     }
 
     /// Adds a finding at a byte offset of the file.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         at: usize,
         code: Code,
@@ -108,7 +108,7 @@ impl<'s> Findings<'s> {
     }
 
     /// Adds a finding at a place.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         place: &Place,
         code: Code,
@@ -124,12 +124,12 @@ impl<'s> Findings<'s> {
     }
 
     /// Returns the line of a byte offset.
-    pub fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         self.source.line(at)
     }
 
     /// Returns all findings, in the order of the file.
-    pub fn into_sorted(mut self) -> Vec<Finding> {
+    pub(crate) fn into_sorted(mut self) -> Vec<Finding> {
         let order = |finding: &Finding| (finding.place.line, finding.place.column, finding.code);
         self.list.sort_by_key(order);
         self.list
@@ -141,26 +141,26 @@ macro_rules! codes {
     ($($code:ident $severity:ident $name:literal $meaning:literal)*) => {
         /// Sort of a finding. Names never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Code {
+        pub(crate) enum Code {
             $(#[doc = $meaning] $code,)*
         }
 
         impl Code {
             /// All codes.
-            pub const ALL: &[Code] = &[$(Code::$code,)*];
+            pub(crate) const ALL: &[Code] = &[$(Code::$code,)*];
 
             /// Returns the name in reports.
-            pub fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $(Code::$code => $name,)* }
             }
 
             /// Returns the severity.
-            pub fn severity(self) -> Severity {
+            pub(crate) fn severity(self) -> Severity {
                 match self { $(Code::$code => Severity::$severity,)* }
             }
 
             /// Returns the meaning, in a few words.
-            pub fn meaning(self) -> &'static str {
+            pub(crate) fn meaning(self) -> &'static str {
                 match self { $(Code::$code => $meaning,)* }
             }
         }

@@ -9,7 +9,7 @@ use super::args::{Cli, Generate, Generated, Out};
 use super::output::Output;
 use super::{Exit, Failure};
 
-pub fn run(arguments: Generate) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: Generate) -> Result<Exit, Failure> {
     let mut command = Cli::command();
     match arguments.what {
         Generated::Completions { shell } => {

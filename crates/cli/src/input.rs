@@ -11,7 +11,7 @@ use super::Failure;
 
 /// Calls `each` with the lines of all files, without their line feeds; `-` and no
 /// file at all are standard input.
-pub fn for_each_line(
+pub(crate) fn for_each_line(
     files: &[OsString],
     mut each: impl FnMut(&Place<'_>, &[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -47,7 +47,7 @@ pub fn for_each_line(
 }
 
 /// The place of a line.
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The file's name.
     pub file: &'a str,
     /// The line's number, from 1.

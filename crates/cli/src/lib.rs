@@ -2,18 +2,20 @@
 //!
 //! A command is a file: its `run` takes the arguments that [`args`] has read for it.
 
-#![deny(
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::indexing_slicing
-)]
+// An input that nobody thought of is an error message, not a panic or a wrong number.
 #![cfg_attr(
-    test,
-    allow(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
+    not(test),
+    deny(
+        unreachable_pub,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
         clippy::indexing_slicing,
-        reason = "a test that goes wrong may panic"
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
     )
 )]
 
@@ -36,6 +38,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, error::ErrorKind};
+
+use kube_audit_core::options::{CommonOptions, Options, Properties};
 
 use self::args::{Cli, Command};
 
@@ -101,6 +105,13 @@ fn run() -> Result<Exit, Failure> {
                 .to_owned(),
         )),
     }
+}
+
+/// Reads options of a filter that commands take too.
+fn filter_options(options: &Properties) -> Result<CommonOptions, Failure> {
+    Options::filter(options)
+        .and_then(|options| CommonOptions::read(&options))
+        .map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Handles what `clap` returns instead of arguments: help, the version, or an error.

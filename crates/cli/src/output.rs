@@ -7,7 +7,7 @@ use super::Failure;
 use super::args::Out;
 
 /// Standard output, or the file that `-o` names.
-pub struct Output {
+pub(crate) struct Output {
     name: String,
     to: BufWriter<Box<dyn Write>>,
     colours: bool,
@@ -15,7 +15,7 @@ pub struct Output {
 
 impl Output {
     /// Opens the destination; a file is made anew.
-    pub fn open(out: &Out) -> Result<Output, Failure> {
+    pub(crate) fn open(out: &Out) -> Result<Output, Failure> {
         let Some(path) = &out.out_file else {
             return Ok(Output {
                 name: "standard output".to_owned(),
@@ -37,18 +37,18 @@ impl Output {
     }
 
     /// True if the reader is a person at a terminal who did not refuse colours.
-    pub fn has_colours(&self) -> bool {
+    pub(crate) fn has_colours(&self) -> bool {
         self.colours
     }
 
     /// Writes bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let written = self.to.write_all(bytes);
         written.map_err(|error| self.failure(&error))
     }
 
     /// Writes what is still buffered; without it, a failed write would go unnoticed.
-    pub fn finish(mut self) -> Result<(), Failure> {
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
         let flushed = self.to.flush();
         flushed.map_err(|error| self.failure(&error))
     }

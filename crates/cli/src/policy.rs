@@ -10,7 +10,7 @@ use super::Failure;
 
 /// Policy named by `--policy FILE` or `--preset NAME`.
 #[derive(Debug)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// A file; `-` is standard input.
     File(OsString),
     /// A policy that comes with the tool.
@@ -19,7 +19,7 @@ pub enum Choice {
 
 impl Choice {
     /// Reads the policy; warnings go to standard error.
-    pub fn load(&self) -> Result<Parsed, Failure> {
+    pub(crate) fn load(&self) -> Result<Parsed, Failure> {
         let (name, text) = match self {
             Choice::Preset(preset) => (preset.name().to_owned(), preset.text().as_bytes().to_vec()),
             Choice::File(file) => {

@@ -10,7 +10,7 @@ use super::finding::{Findings, Severity};
 use super::output::Output;
 use super::{Exit, Failure, kkp};
 
-pub fn run(arguments: &Render) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Render) -> Result<Exit, Failure> {
     let TextFile { name, text } = TextFile::read(&arguments.file)?;
     let source = Source::new(&name, text.as_bytes());
     let mut findings = Findings::new(&source);

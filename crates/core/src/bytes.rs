@@ -1,14 +1,4 @@
-//! Comparison of short strings of bytes.
-
-#![deny(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::arithmetic_side_effects,
-        clippy::indexing_slicing,
-        reason = "a test that goes wrong may panic"
-    )
-)]
+//! Short strings of bytes: comparison, hexadecimal digits.
 
 /// Compares two mostly short strings without a call of `memcmp`, which costs more than the
 /// comparison where lengths vary.
@@ -25,9 +15,26 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     heads.iter().zip(others).all(|(a, b)| a == b) && a.last_chunk::<8>() == b.last_chunk::<8>()
 }
 
+/// The two hexadecimal digits of a byte.
+#[inline]
+pub(crate) fn hex_digits(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 0x0f].map(|half| match half {
+        0..=9 => b'0' | half,
+        _ => b'a'.saturating_add(half.saturating_sub(10)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_formatter() {
+        for byte in 0..=u8::MAX {
+            let digits = hex_digits(byte);
+            assert_eq!(digits, format!("{byte:02x}").as_bytes());
+        }
+    }
 
     #[test]
     fn equality() {

@@ -15,16 +15,22 @@
 //!
 //! Pure: no I/O, no clock, no randomness, no unsafe code.
 #![forbid(unsafe_code)]
-// Nothing here may take the host down with it.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::todo,
-    clippy::unimplemented
+// Nothing here may take the host down with it, or go on with a number that wrapped.
+#![cfg_attr(
+    not(test),
+    deny(
+        unreachable_pub,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
+    )
 )]
-// On their way into the list above.
-#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice))]
 
 pub mod chunk;
 pub mod doc;

@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// What a pipeline has done since it was made.
+use crate::stage::redact::{Counts, Redactor};
+
+/// Counters of a pipeline since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Log records read, each once.
@@ -27,6 +29,10 @@ pub struct Stats {
     pub level_bytes: u64,
     /// Bytes of managed fields that were cut.
     pub managed_fields_bytes: u64,
+    /// Events kept in which something was redacted.
+    pub redacted: u64,
+    /// Values that were redacted, by redactor.
+    pub values_redacted: Counts,
     /// Records that hold no audit event.
     pub non_audit: u64,
     /// Records that look like an audit event and cannot be read.
@@ -62,7 +68,7 @@ pub struct DetectionStats {
     pub undecided: u64,
 }
 
-/// What became of the events that one rule decided.
+/// Counters of the events that one rule decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RuleStats {
     /// Events.
@@ -84,7 +90,11 @@ impl Stats {
     /// The counters of a rule; `None` means no rule.
     pub fn rule(&mut self, rule: Option<u32>) -> Option<&mut RuleStats> {
         let last = self.rules.len().checked_sub(1)?;
-        self.rules.get_mut(rule.map_or(last, |rule| rule as usize))
+        let place = match rule {
+            Some(rule) => usize::try_from(rule).ok()?,
+            None => last,
+        };
+        self.rules.get_mut(place)
     }
 
     /// Changes the counters of the detection at a place.
@@ -108,6 +118,18 @@ impl Stats {
     }
 }
 
+/// Adds one to a counter.
+#[inline]
+pub(crate) fn count(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}
+
+/// Adds a number of bytes to a counter.
+#[inline]
+pub(crate) fn count_bytes(counter: &mut u64, bytes: usize) {
+    *counter = counter.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+}
+
 /// Lists the counters that are not zero in one line; `None` if all are.
 pub fn summary<S>(table: &[Series<S>], counters: &S) -> Option<String> {
     let parts = table.iter().filter_map(|series| {
@@ -118,7 +140,7 @@ pub fn summary<S>(table: &[Series<S>], counters: &S) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// How the value of a series may change.
+/// Direction in which the value of a series may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
     /// The value grows, from 0 at the start of the instance.
@@ -137,11 +159,11 @@ pub struct Series<S: 'static> {
     pub name: &'static str,
     /// One sentence on the metric.
     pub help: &'static str,
-    /// How the value may change.
+    /// Counter or gauge.
     pub kind: MetricKind,
     /// Names and values of the labels that tell the series of a metric apart.
     pub labels: &'static [Label<'static>],
-    /// What precedes the value in a line of text.
+    /// Words that precede the value in a line of text.
     pub words: &'static str,
     value: fn(&S) -> u64,
 }
@@ -184,8 +206,21 @@ impl<S> Series<S> {
 const EVENTS: &str = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
 const CUT: &str = "Bytes that the policy cut from the audit events kept, by cause.";
 
+/// The series of values that one redactor has hidden.
+macro_rules! redacted {
+    ($redactor:ident, $name:literal) => {
+        Series::counter(
+            "values_redacted_total",
+            "Values that were redacted in audit events, by redactor.",
+            concat!("values redacted by ", $name),
+            |stats: &Stats| stats.values_redacted.of(Redactor::$redactor),
+        )
+        .labelled(&[("redactor", Cow::Borrowed($name))])
+    };
+}
+
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series<Stats>; 15] = [
+pub static SERIES: [Series<Stats>; 34] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -225,6 +260,30 @@ pub static SERIES: [Series<Stats>; 15] = [
         |stats: &Stats| stats.managed_fields_bytes,
     )
     .labelled(&[("cause", Cow::Borrowed("managed_fields"))]),
+    Series::counter(
+        "events_redacted_total",
+        "Audit events kept in which something was redacted.",
+        "events redacted",
+        |stats| stats.redacted,
+    ),
+    redacted!(Annotation, "annotation"),
+    redacted!(Args, "args"),
+    redacted!(ConfigMap, "configmap"),
+    redacted!(Crd, "crd"),
+    redacted!(Csr, "csr"),
+    redacted!(Deep, "deep"),
+    redacted!(Env, "env"),
+    redacted!(Exec, "exec"),
+    redacted!(Extra, "extra"),
+    redacted!(LastApplied, "last-applied"),
+    redacted!(Message, "message"),
+    redacted!(Named, "named"),
+    redacted!(Net, "net"),
+    redacted!(Path, "path"),
+    redacted!(Proxy, "proxy"),
+    redacted!(Secret, "secret"),
+    redacted!(Token, "token"),
+    redacted!(Uri, "uri"),
     Series::counter(
         "records_non_audit_total",
         "Records that hold no audit event.",
@@ -351,6 +410,17 @@ mod tests {
                 .iter()
                 .filter(|other| (other.name, other.labels) == (series.name, series.labels));
             assert_eq!(same.count(), 1, "{series:?}");
+        }
+    }
+
+    #[test]
+    fn each_redactor_has_a_series_of_its_name() {
+        for redactor in Redactor::ALL {
+            let mut stats = Stats::default();
+            stats.values_redacted.add(redactor, 5);
+            let changed = SERIES.iter().filter(|series| series.value(&stats) > 0);
+            let labels: Vec<_> = changed.map(|series| series.labels).collect();
+            assert_eq!(labels, [[("redactor", Cow::Borrowed(redactor.name()))]]);
         }
     }
 

@@ -7,7 +7,11 @@ use kube_audit_forward::protocol::frames::Batch;
 
 /// Groups entries into one batch for each tag. Batches are in the order in which
 /// their tags come up, and entries keep their order within a batch.
-pub fn batches(sink: EntrySink, template: Option<&TagTemplate>, chunk_tag: &[u8]) -> Vec<Batch> {
+pub(crate) fn batches(
+    sink: EntrySink,
+    template: Option<&TagTemplate>,
+    chunk_tag: &[u8],
+) -> Vec<Batch> {
     let EntrySink { entries, ends, .. } = sink;
     let tag = match template {
         None => chunk_tag.to_vec(),
@@ -31,11 +35,12 @@ fn by_record(
         start = end;
         let tag = template.tag(chunk_tag, entry);
         let place = *places.entry(tag).or_insert_with_key(|tag| {
+            let place = batches.len();
             batches.push(Batch {
                 tag: tag.clone(),
                 ..Batch::default()
             });
-            batches.len() - 1
+            place
         });
         if let Some(batch) = batches.get_mut(place) {
             batch.entries.extend_from_slice(entry);

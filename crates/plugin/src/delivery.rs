@@ -7,7 +7,7 @@ use kube_audit_forward::net::{Count, Node, NodeState};
 
 use super::metrics::{Metric, visit_series};
 
-/// What the client of an output has done since its start.
+/// Counters of an output's client since its start.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     sent: AtomicU64,
@@ -98,7 +98,7 @@ impl Delivery {
                 self.sent.fetch_add(1, Ordering::Relaxed);
                 (&self.resent, 1)
             }
-            Count::FrameAcked(records) => (&self.acked, records as u64),
+            Count::FrameAcked(records) => (&self.acked, u64::try_from(records).unwrap_or(u64::MAX)),
             Count::FrameSplit => (&self.split, 1),
             Count::ConnectionMade => (&self.connections, 1),
             Count::ConnectionLost => (&self.connections_lost, 1),

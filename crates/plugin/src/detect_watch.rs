@@ -12,7 +12,7 @@ use super::log::{Log, LogLevel};
 use super::text_watch::{LoadedText, TextWatch};
 
 /// Detections in force.
-pub struct DetectWatch {
+pub(crate) struct DetectWatch {
     options: DetectOptions,
     /// The text of own detections, if there are any.
     watch: Option<TextWatch>,
@@ -23,7 +23,7 @@ pub struct DetectWatch {
 impl DetectWatch {
     /// Compiles the detections for the first time. `interval` is the time between two looks
     /// at the file of own ones, `None` to never read it again.
-    pub fn start(
+    pub(crate) fn start(
         mut options: DetectOptions,
         interval: Option<Duration>,
         log: &dyn Log,
@@ -49,13 +49,13 @@ impl DetectWatch {
     }
 
     /// What is done with what detections find.
-    pub fn settings(&self) -> DetectSettings {
+    pub(crate) fn settings(&self) -> DetectSettings {
         self.options.settings.clone()
     }
 
     /// Returns the detections anew if the file of own ones has changed. A file that cannot
     /// be used is logged and leaves the last good detections in force.
-    pub fn changed(&mut self, log: &dyn Log, stats: &Stats) -> Option<Arc<Detector>> {
+    pub(crate) fn changed(&mut self, log: &dyn Log, stats: &Stats) -> Option<Arc<Detector>> {
         let watch = self.watch.as_mut()?;
         let detector = watch.changed(log, |text| compile(&self.options, text))?;
         report(&detector, log);
@@ -74,7 +74,7 @@ impl DetectWatch {
     }
 
     /// Logs once for each detection that it needs a body which the API server did not log.
-    pub fn report_undecided(&mut self, stats: &Stats, log: &dyn Log) {
+    pub(crate) fn report_undecided(&mut self, stats: &Stats, log: &dyn Log) {
         self.logged.resize(stats.detections.len(), false);
         for (counter, logged) in stats.detections.iter().zip(&mut self.logged) {
             if counter.undecided == 0 || *logged {

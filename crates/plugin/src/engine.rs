@@ -1,6 +1,8 @@
 //! The part that filter and output share: the pipeline, the policy and the detections that
 //! it applies, and the log lines about records that cannot be read.
 
+use std::borrow::Cow;
+
 use kube_audit_core::chunk::Sink;
 use kube_audit_core::options::CommonOptions;
 use kube_audit_core::pipeline::Pipeline;
@@ -9,12 +11,14 @@ use kube_audit_core::stats::Stats;
 use super::detect_watch::DetectWatch;
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
-use super::{Metric, OptionError, Patterns, metrics};
+use super::{Metric, MetricKind, OptionError, Patterns, metrics};
 
 /// Rewrites chunks by the policy in force.
-pub struct Engine {
+pub(crate) struct Engine {
     pipeline: Pipeline,
     watch: Option<PolicyWatch>,
+    /// The places of `Redact_Path`, as labels.
+    places: Vec<String>,
     detect: Option<DetectWatch>,
     /// Chunks with bytes that are not a record.
     broken_chunks: u64,
@@ -26,7 +30,7 @@ pub struct Engine {
 impl Engine {
     /// Loads policy and detections, and compiles the patterns. `patterns` are the host's regular
     /// expressions, `None` if it was built without them.
-    pub fn new(
+    pub(crate) fn new(
         options: CommonOptions,
         patterns: Option<&dyn Patterns>,
         log: &dyn Log,
@@ -54,6 +58,10 @@ impl Engine {
         };
         let mut pipeline = Pipeline::new(options.settings, ruleset, random);
         pipeline.set_conditions(conditions);
+        log.log(LogLevel::Info, &options.redaction.summary());
+        let places = options.redaction.paths.iter();
+        let places = places.map(ToString::to_string).collect();
+        pipeline.set_redaction(Some(options.redaction));
         let detect = detect.map(|(watch, detector)| {
             pipeline.set_detect(detector, watch.settings());
             watch
@@ -61,6 +69,7 @@ impl Engine {
         Ok(Engine {
             pipeline,
             watch,
+            places,
             detect,
             broken_chunks: 0,
             logged: 0,
@@ -70,7 +79,7 @@ impl Engine {
 
     /// Rewrites the records of a chunk into the sink. At bytes that are not a record it
     /// stops: `Err` is their position, and the sink decides about the rest.
-    pub fn chunk(
+    pub(crate) fn chunk(
         &mut self,
         tag: &[u8],
         chunk: &[u8],
@@ -86,7 +95,9 @@ impl Engine {
             self.pipeline.set_detector(detector);
         }
         let result = self.pipeline.chunk(tag, chunk, sink);
-        self.broken_chunks += u64::from(result.is_err());
+        if result.is_err() {
+            self.broken_chunks = self.broken_chunks.saturating_add(1);
+        }
         self.report_trouble(log);
         if let Some(detect) = &mut self.detect {
             detect.report_undecided(self.pipeline.stats(), log);
@@ -96,23 +107,46 @@ impl Engine {
 
     /// Gives the sink the pieces of split lines that are withheld under a tag.
     #[cfg(feature = "output")]
-    pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
+    pub(crate) fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
         self.pipeline.release(tag, sink);
     }
 
     /// The counters since the start.
-    pub fn stats(&self) -> &Stats {
+    pub(crate) fn stats(&self) -> &Stats {
         self.pipeline.stats()
     }
 
     /// Visits the counters as metrics.
-    pub fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
+    pub(crate) fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         metrics::visit_stats(self.stats(), visit);
+        let redaction = self.pipeline.redaction();
+        let used = redaction.iter().flat_map(|redaction| redaction.places());
+        for (place, (_, used)) in self.places.iter().zip(used) {
+            let labels = [("path", Cow::Borrowed(place.as_str()))];
+            visit(&Metric {
+                name: "redact_path_matches_total",
+                help: "Values at a place of Redact_Path that were redacted.",
+                kind: MetricKind::Counter,
+                labels: &labels,
+                value: used.matches,
+            });
+        }
     }
 
     /// Logs the counts, and what is lost with the engine.
-    pub fn close(&self, log: &dyn Log) {
+    pub(crate) fn close(&self, log: &dyn Log) {
         log.log(LogLevel::Info, &self.stats().summary());
+        let redaction = self.pipeline.redaction();
+        for (place, used) in redaction.iter().flat_map(|redaction| redaction.places()) {
+            if used.seen > 0 && used.matches == 0 {
+                let message = format!(
+                    "`Redact_Path {place}` never matched, though {} bodies of the resource were \
+                     seen: check the pointer with `kube-audit explain`",
+                    used.seen
+                );
+                log.log(LogLevel::Warn, &message);
+            }
+        }
         let withheld = self.stats().withheld;
         if withheld > 0 {
             let message =

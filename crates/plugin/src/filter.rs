@@ -30,10 +30,10 @@ impl Filter {
     ) -> Result<Filter, OptionError> {
         let options = Options::filter(properties)?;
         let common = CommonOptions::read(&options)?;
-        // A chunk that a policy should have judged may hold what it takes out.
+        // A chunk that was not judged may hold what a policy or the redaction takes out.
         let default = match common.policy {
-            Some(_) => OnPanic::Drop,
-            None => OnPanic::Keep,
+            None if common.redaction.hides_nothing() => OnPanic::Keep,
+            _ => OnPanic::Drop,
         };
         Ok(Filter {
             on_panic: options

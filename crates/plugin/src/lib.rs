@@ -6,15 +6,22 @@
 //! what a chunk becomes after one.
 
 #![forbid(unsafe_code)]
-// A panic must not end the host.
-#![deny(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::todo,
-    clippy::unimplemented
+// Nothing here may end the host with a panic, or go on with a number that wrapped.
+#![cfg_attr(
+    not(test),
+    deny(
+        unreachable_pub,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions
+    )
 )]
-#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::string_slice))]
 
 #[cfg(feature = "output")]
 mod batches;

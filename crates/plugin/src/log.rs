@@ -24,7 +24,7 @@ pub trait Log: Send + Sync {
 /// Limits log lines of one kind to one a minute.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
-    quiet_until: Option<Instant>,
+    last: Option<Instant>,
 }
 
 impl LogLimit {
@@ -33,10 +33,11 @@ impl LogLimit {
     /// Returns true if a line may be written now, which starts the next minute.
     pub(crate) fn allows(&mut self) -> bool {
         let now = Instant::now();
-        if self.quiet_until.is_some_and(|until| now < until) {
+        let is_within = |last| now.duration_since(last) < Self::INTERVAL;
+        if self.last.is_some_and(is_within) {
             return false;
         }
-        self.quiet_until = Some(now + Self::INTERVAL);
+        self.last = Some(now);
         true
     }
 }

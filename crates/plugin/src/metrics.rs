@@ -37,7 +37,7 @@ impl Metric<'static> {
         }
     }
 
-    /// The same series with these labels.
+    /// Adds labels to the series.
     pub(crate) fn labelled<'a>(self, labels: &'a [Label<'a>]) -> Metric<'a> {
         Metric { labels, ..self }
     }

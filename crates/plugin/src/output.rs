@@ -9,10 +9,9 @@ use kube_audit_core::input::audit_id;
 use kube_audit_core::options::{CommonOptions, HostSettings, Options};
 use kube_audit_core::stats::{Stats, summary};
 use kube_audit_forward::net::{
-    Call, Client, ClientEvent, Count, Flushed, Node, NodeState, Observer, PrepareError,
+    Call, Client, ClientEvent, Count, Flushed, LostRecord, Node, NodeState, Observer, PrepareError,
 };
 use kube_audit_forward::options::ForwardOptions;
-use kube_audit_forward::protocol::frames::RecordTooLarge;
 
 use super::batches::batches;
 use super::delivery::{self, Delivery};
@@ -62,7 +61,7 @@ impl Output {
                 let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut sink = EntrySink::new(form, chunk.len());
                 if let Err(at) = engine.chunk(host_tag, chunk, &mut sink, &*events.log) {
-                    events.lost_bytes(chunk.len() - at);
+                    events.lost_bytes(chunk.len().saturating_sub(at));
                 }
                 // A retry brings the whole chunk again, so no piece may be held back for
                 // a later chunk.
@@ -81,10 +80,10 @@ impl Output {
                 batches(sink, tag.as_ref(), host_tag)
             }
         };
-        let client = Client::start(config, prepare, Arc::clone(&events) as Arc<dyn Observer>)
-            .map_err(|error| {
-                OptionError::other("the output cannot start", error.to_string()).with_source(error)
-            })?;
+        let observer: Arc<dyn Observer> = events.clone();
+        let client = Client::start(config, prepare, observer).map_err(|error| {
+            OptionError::other("the output cannot start", error.to_string()).with_source(error)
+        })?;
         Ok(Output {
             client,
             engine,
@@ -188,7 +187,8 @@ impl EventLog {
     }
 
     fn lost_bodiless(&self, records: usize) {
-        self.delivery.lost(records as u64);
+        self.delivery
+            .lost(u64::try_from(records).unwrap_or(u64::MAX));
         let message = format!("lost {records} records of a chunk: they do not contain a map");
         self.log.log(LogLevel::Error, &message);
     }
@@ -207,6 +207,9 @@ impl Observer for EventLog {
             ClientEvent::ConnectFailed { .. }
             | ClientEvent::ConnectionLost { .. }
             | ClientEvent::Silent { .. }
+            | ClientEvent::UsedOnce { .. }
+            | ClientEvent::NeverAcknowledged { .. }
+            | ClientEvent::FrameTooLarge { .. }
             | ClientEvent::FrameSplit { .. }
             | ClientEvent::FrameParked { .. } => LogLevel::Warn,
         };
@@ -217,10 +220,10 @@ impl Observer for EventLog {
         self.log.log(level, &message);
     }
 
-    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
+    fn record_lost(&self, reason: &LostRecord, entry: &[u8]) {
         self.delivery.lost(1);
         let which = audit_id(entry).map_or(String::new(), |id| format!("; auditID `{id}`"));
-        let message = format!("lost a record: {error}{which}");
+        let message = format!("lost a record: {reason}{which}");
         self.log.log(LogLevel::Error, &message);
     }
 

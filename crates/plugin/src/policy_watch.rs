@@ -10,7 +10,7 @@ use super::log::{Log, LogLevel};
 use super::text_watch::{LoadedText, TextWatch};
 
 /// A policy in force, read again when its file changes.
-pub struct PolicyWatch {
+pub(crate) struct PolicyWatch {
     /// The text; `None` for a preset, which never changes.
     watch: Option<TextWatch>,
 }
@@ -18,7 +18,7 @@ pub struct PolicyWatch {
 impl PolicyWatch {
     /// Loads the policy for the first time. `interval` is the time between two looks at
     /// its file, `None` to never read it again.
-    pub fn start(
+    pub(crate) fn start(
         source: PolicySource,
         interval: Option<Duration>,
         log: &dyn Log,
@@ -46,7 +46,7 @@ impl PolicyWatch {
 
     /// Returns the policy anew if its file has changed. A file that cannot be used is
     /// logged and leaves the last good policy in force.
-    pub fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
+    pub(crate) fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
         let watch = self.watch.as_mut()?;
         watch.changed(log, |text| compile(text, log))
     }

@@ -45,7 +45,7 @@ pub fn panicking_filter(options: &[(&str, &str)], log: &Arc<Lines>) -> Filter {
     filter(options, log, PanickingOnce::default())
 }
 
-/// The same filter without a panic.
+/// Makes a filter that does not panic.
 pub fn working_filter(options: &[(&str, &str)], log: &Arc<Lines>) -> Filter {
     filter(options, log, PanickingOnce(Arc::new(AtomicBool::new(true))))
 }

@@ -13,7 +13,7 @@ use super::log::{Log, LogLevel};
 const MOST_BYTES: u64 = 8 << 20;
 
 /// A text and what is known of it.
-pub struct LoadedText<'t> {
+pub(crate) struct LoadedText<'t> {
     /// The option that it comes from.
     pub option: &'static OptionDef,
     /// The name that messages call it by.
@@ -27,7 +27,7 @@ pub struct LoadedText<'t> {
 /// A changed file is taken when two looks, one interval apart, find the same state and the
 /// same bytes: half of a file that is still being written may be valid and mean something
 /// else.
-pub struct TextWatch {
+pub(crate) struct TextWatch {
     /// The file to look at, unless the text comes from elsewhere or is never read again.
     file: Option<WatchedFile>,
     /// What the text is, for the log.
@@ -50,7 +50,7 @@ struct WatchedFile {
 impl TextWatch {
     /// Loads and compiles the text for the first time. `interval` is the time between two
     /// looks at its file, `None` to never read it again.
-    pub fn start<T>(
+    pub(crate) fn start<T>(
         what: &'static str,
         source: TextSource,
         options: &TextOptions,
@@ -103,7 +103,7 @@ impl TextWatch {
 
     /// Compiles the text anew if its file has changed. A file that cannot be used is
     /// logged and leaves what was compiled last in force.
-    pub fn changed<T>(
+    pub(crate) fn changed<T>(
         &mut self,
         log: &dyn Log,
         mut compile: impl FnMut(LoadedText<'_>) -> Result<T, OptionError>,

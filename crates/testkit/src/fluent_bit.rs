@@ -168,7 +168,7 @@ impl FluentBit {
 pub enum Load {
     /// `plugins_file` in the service section.
     PluginsFile,
-    /// `-e PATH`, once per door.
+    /// `-e PATH`, once for each kind of plugin.
     CommandLine,
     /// `plugins:` in the YAML configuration, from 3.2.0 on.
     Yaml,

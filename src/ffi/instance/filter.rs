@@ -88,7 +88,7 @@ impl FilterLayout {
 ///
 /// # Safety
 /// `ins` is a live filter instance of `host`.
-pub unsafe fn filter_name(host: &Host, ins: *mut abi::flb_filter_instance) -> String {
+pub(crate) unsafe fn filter_name(host: &Host, ins: *mut abi::flb_filter_instance) -> String {
     // SAFETY: the instance is one of the host's.
     let name = unsafe { (host.filter.name)(ins) };
     // SAFETY: null or a NUL-terminated string of the instance.
@@ -99,7 +99,7 @@ pub unsafe fn filter_name(host: &Host, ins: *mut abi::flb_filter_instance) -> St
 ///
 /// # Safety
 /// `ins` is a live filter instance of `host` that no other thread changes.
-pub unsafe fn read_filter(
+pub(crate) unsafe fn read_filter(
     host: &Host,
     ins: *mut abi::flb_filter_instance,
 ) -> Result<Section, SectionError> {
@@ -118,7 +118,7 @@ pub unsafe fn read_filter(
 ///
 /// # Safety
 /// `ins` is a live filter instance of `host` that no other thread changes.
-pub unsafe fn filter_metrics(
+pub(crate) unsafe fn filter_metrics(
     host: &Host,
     ins: *mut abi::flb_filter_instance,
     config: *mut abi::flb_config,
@@ -139,7 +139,7 @@ pub unsafe fn filter_metrics(
 /// `ins` is a live filter instance of `host`, and `config` its configuration; no other
 /// thread changes them.
 #[cfg(feature = "output")]
-pub unsafe fn filters_of(
+pub(super) unsafe fn filters_of(
     host: &Host,
     ins: *mut abi::flb_filter_instance,
     config: *const abi::flb_config,

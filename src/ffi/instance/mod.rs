@@ -20,13 +20,13 @@ use kube_audit_plugin::Properties;
 
 #[cfg(feature = "output")]
 use filter::filters_of;
-pub use filter::{filter_metrics, filter_name, read_filter};
+pub(super) use filter::{filter_metrics, filter_name, read_filter};
 #[cfg(feature = "output")]
-pub use output::{OutputSection, RetryLimit, output_name, outputs_beside, read_output};
+pub(super) use output::{OutputSection, RetryLimit, output_name, outputs_beside, read_output};
 
 /// The part that every section has.
 #[derive(Debug)]
-pub struct Section {
+pub(super) struct Section {
     /// The host's number of the log level; negative while the host has none.
     pub log_level: c_int,
     /// The options in the order of the configuration.
@@ -35,7 +35,7 @@ pub struct Section {
 
 /// The reason why a section cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SectionError {
+pub(super) enum SectionError {
     /// The offsets of this version do not fit.
     #[error(
         "this Fluent Bit reports version {version} but keeps the {what} of an instance in another \

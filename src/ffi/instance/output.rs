@@ -11,7 +11,7 @@ use kube_audit_plugin::{HostSettings, HostTls};
 
 /// An output section.
 #[derive(Debug)]
-pub struct OutputSection {
+pub(crate) struct OutputSection {
     /// The part that every section has.
     pub section: Section,
     /// Settings that the host keeps to itself.
@@ -26,7 +26,7 @@ pub struct OutputSection {
 
 /// The host's value of `Retry_Limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryLimit {
+pub(crate) enum RetryLimit {
     /// Not in the configuration.
     Unset,
     /// The default value, from a host that does not tell whether it is configured.
@@ -192,7 +192,7 @@ impl OutputLayout {
 ///
 /// # Safety
 /// `ins` is a live output instance of `host`.
-pub unsafe fn output_name(host: &Host, ins: *mut abi::flb_output_instance) -> String {
+pub(crate) unsafe fn output_name(host: &Host, ins: *mut abi::flb_output_instance) -> String {
     // SAFETY: the instance is one of the host's.
     let name = unsafe { (host.output.name)(ins) };
     // SAFETY: null or a NUL-terminated string of the instance.
@@ -205,7 +205,7 @@ pub unsafe fn output_name(host: &Host, ins: *mut abi::flb_output_instance) -> St
 /// # Safety
 /// `filter` is a live filter instance of `host`, and `config` its configuration; no other
 /// thread changes them.
-pub unsafe fn outputs_beside(
+pub(crate) unsafe fn outputs_beside(
     host: &Host,
     filter: *mut abi::flb_filter_instance,
     config: *const abi::flb_config,
@@ -241,7 +241,7 @@ pub unsafe fn outputs_beside(
 ///
 /// # Safety
 /// `ins` is a live output instance of `host` that no other thread changes.
-pub unsafe fn read_output(
+pub(crate) unsafe fn read_output(
     host: &Host,
     ins: *mut abi::flb_output_instance,
 ) -> Result<OutputSection, SectionError> {

@@ -8,7 +8,7 @@ use super::pipeline::{Kind, Pipeline, Property, Section};
 
 /// True if a text looks like a classic file: its first line that is neither blank nor a
 /// comment is a header or a directive.
-pub fn looks_like(text: &str) -> bool {
+pub(super) fn looks_like(text: &str) -> bool {
     match lines(text).next().map(|line| line.content) {
         Some(Content::Header(name)) => name.split_once(']').is_some_and(|(name, rest)| {
             let word = |c: char| c.is_ascii_alphabetic() || c == '_' || c == ' ';
@@ -20,7 +20,7 @@ pub fn looks_like(text: &str) -> bool {
 }
 
 /// Maps lines of the text that is read to the file that is checked.
-pub trait Places {
+pub(super) trait Places {
     /// The offset in that file of a byte of a line; lines are counted from 1.
     fn key(&self, line: usize, column: usize) -> usize;
     /// The same for a byte that belongs to a value.
@@ -28,7 +28,7 @@ pub trait Places {
 }
 
 /// Reads a text as Fluent Bit's parser of the classic format does.
-pub fn read(text: &str, places: &impl Places, findings: &mut Findings<'_>) -> Pipeline {
+pub(super) fn read(text: &str, places: &impl Places, findings: &mut Findings<'_>) -> Pipeline {
     let mut reader = Reader {
         pipeline: Pipeline::default(),
         places,

@@ -9,7 +9,11 @@ use super::pipeline::{Kind, Pipeline};
 use super::{classic, ours};
 
 /// Checks `auditLogging`, and reads the file that KKP writes for it as a pipeline.
-pub fn check(mut logging: AuditLogging, release: Release, findings: &mut Findings<'_>) -> Pipeline {
+pub(super) fn check(
+    mut logging: AuditLogging,
+    release: Release,
+    findings: &mut Findings<'_>,
+) -> Pipeline {
     enabled(&logging, findings);
     variables(&logging, release, findings);
     if release.has_variables() {

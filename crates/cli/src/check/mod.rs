@@ -21,7 +21,7 @@ use super::kkp::Release;
 use super::output::Output;
 use super::{Exit, Failure};
 
-pub fn run(arguments: &Check) -> Result<Exit, Failure> {
+pub(crate) fn run(arguments: &Check) -> Result<Exit, Failure> {
     if arguments.codes {
         return write(&arguments.out, |_| codes()).map(|()| Exit::Done);
     }

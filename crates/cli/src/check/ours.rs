@@ -12,10 +12,10 @@ use super::policy;
 use super::section::check;
 
 /// The plugin's name.
-pub const NAME: &str = "kube_audit";
+pub(super) const NAME: &str = "kube_audit";
 
 /// Checks all sections of ours.
-pub fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+pub(super) fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     second_output(pipeline, findings);
     let ours = pipeline.sections.iter().filter(|section| section.is(NAME));
     for section in ours {
@@ -141,7 +141,7 @@ fn is_receiver(property: &Property) -> bool {
         .any(|def| def.is(&property.key))
 }
 
-/// What the plugin would get, with `1` for each variable: it can be a part of most values.
+/// Value that the plugin would get, with `1` for each variable: it can be a part of most values.
 fn properties(known: &[&Property]) -> Properties {
     let pair = |property: &&Property| {
         let value = without_variables(&property.value);

@@ -4,7 +4,7 @@ use crate::kkp::Release;
 
 /// Sections of a configuration.
 #[derive(Debug, Default)]
-pub struct Pipeline {
+pub(super) struct Pipeline {
     /// All sections, in the order of the file.
     pub sections: Vec<Section>,
     /// True if the file lists plugins to load.
@@ -19,7 +19,7 @@ pub struct Pipeline {
 
 /// One section.
 #[derive(Debug)]
-pub struct Section {
+pub(super) struct Section {
     /// The kind of section.
     pub kind: Kind,
     /// The offset of its beginning.
@@ -30,7 +30,7 @@ pub struct Section {
 
 /// The kinds of sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Settings of Fluent Bit itself.
     Service,
     /// An input.
@@ -47,7 +47,7 @@ pub enum Kind {
 
 impl Kind {
     /// The name in messages.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Service => "service",
             Kind::Input => "input",
@@ -61,7 +61,7 @@ impl Kind {
 
 /// A key with its value, as Fluent Bit gets them.
 #[derive(Clone, Debug)]
-pub struct Property {
+pub(super) struct Property {
     /// The key.
     pub key: String,
     /// The value.
@@ -74,18 +74,18 @@ pub struct Property {
 
 impl Section {
     /// Finds a property by its name; of several the first, as the host does.
-    pub fn get(&self, key: &str) -> Option<&Property> {
+    pub(super) fn get(&self, key: &str) -> Option<&Property> {
         let named = |property: &&Property| property.key.eq_ignore_ascii_case(key);
         self.properties.iter().find(named)
     }
 
     /// The value of a property.
-    pub fn value(&self, key: &str) -> Option<&str> {
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
         self.get(key).map(|property| property.value.as_str())
     }
 
     /// True if a flag is on.
-    pub fn is_on(&self, key: &str) -> bool {
+    pub(super) fn is_on(&self, key: &str) -> bool {
         let on = |value: &str| {
             ["on", "true", "yes"]
                 .iter()
@@ -95,27 +95,27 @@ impl Section {
     }
 
     /// True if it is a section of the plugin of that name.
-    pub fn is(&self, plugin: &str) -> bool {
+    pub(super) fn is(&self, plugin: &str) -> bool {
         self.value("name")
             .is_some_and(|name| name.eq_ignore_ascii_case(plugin))
     }
 
     /// The plugin's name in lower case.
-    pub fn plugin(&self) -> String {
+    pub(super) fn plugin(&self) -> String {
         self.value("name").unwrap_or_default().to_ascii_lowercase()
     }
 }
 
 impl Pipeline {
     /// True if it loads plugins that are not part of Fluent Bit.
-    pub fn loads_plugins(&self) -> bool {
+    pub(super) fn loads_plugins(&self) -> bool {
         let names_file = |service: &Section| service.get("plugins_file").is_some();
         self.names_plugins || self.of(Kind::Service).any(names_file)
     }
 
     /// True if a route of an input names the output: by its alias, its plugin, or the instance,
     /// such as `stdout.0`.
-    pub fn is_routed(&self, output: &Section) -> bool {
+    pub(super) fn is_routed(&self, output: &Section) -> bool {
         let plugin = output.plugin();
         let instance = |name: &str| {
             name.strip_prefix(&plugin)
@@ -128,7 +128,7 @@ impl Pipeline {
     }
 
     /// The sections of a kind.
-    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Section> {
+    pub(super) fn of(&self, kind: Kind) -> impl Iterator<Item = &Section> {
         self.sections
             .iter()
             .filter(move |section| section.kind == kind)

@@ -8,7 +8,7 @@ use super::ours;
 use super::pipeline::{Kind, Pipeline, Property, Section};
 
 /// Checks a pipeline.
-pub fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+pub(super) fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     ours::all(pipeline, findings);
     names_and_matches(pipeline, findings);
     unmatched(pipeline, findings);
@@ -473,7 +473,7 @@ fn backlogs(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     }
 }
 
-/// What Fluent Bit 1.9 to 5.1 reads in its service section; anything else it passes over.
+/// Keys that Fluent Bit 1.9 to 5.1 reads in its service section; it ignores others.
 const SERVICE_KEYS: [&str; 53] = [
     "Coro_Stack_Size",
     "Daemon",

@@ -9,8 +9,8 @@ use kube_audit_forward::options::{ForwardOptions, Remark};
 
 /// The outcome for a section whose options are right.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Checked {
-    /// What would be a warning in the log, but for the policy's own.
+pub(super) struct Checked {
+    /// Warnings that the plugin would log, except those about the policy.
     pub remarks: Vec<Remark>,
     /// The text of `Policy`, decoded; it is valid.
     pub inline_policy: Option<String>,
@@ -18,14 +18,19 @@ pub struct Checked {
 
 /// Checks a whole section, with the options that the host keeps to itself. Files and
 /// environment variables are not looked at.
-pub fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
+pub(super) fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
     let options = Options::section(kind, properties)?;
     options.check_host_values()?;
-    let remarks = match kind {
+    let mut remarks = match kind {
         SectionKind::Output => ForwardOptions::check(&options)?,
         SectionKind::Filter | SectionKind::Node => Vec::new(),
     };
     let common = CommonOptions::read(&options)?;
+    let of_redaction = common.redaction.remarks().into_iter();
+    remarks.extend(of_redaction.map(|(option, text)| Remark {
+        option,
+        text: format!("`{option}`: {text}"),
+    }));
     if let Some(detect) = &common.detect
         && let Some(TextSource::Inline(text)) = &detect.rules
     {

@@ -20,7 +20,7 @@ const FIELDS: [&str; 10] = [
 ];
 
 /// True if a document looks like a file of Fluent Bit.
-pub fn looks_like(document: &Node) -> bool {
+pub(super) fn looks_like(document: &Node) -> bool {
     let entries = document.entries();
     entries.iter().any(|entry| entry.key == "pipeline")
         || !entries.is_empty()
@@ -30,7 +30,7 @@ pub fn looks_like(document: &Node) -> bool {
 }
 
 /// Reads a document.
-pub fn read(document: &Node, findings: &mut Findings<'_>) -> Pipeline {
+pub(super) fn read(document: &Node, findings: &mut Findings<'_>) -> Pipeline {
     let mut pipeline = Pipeline::default();
     for Entry { key, value, .. } in document.entries() {
         match key.as_str() {

@@ -11,27 +11,27 @@ use super::super::finding::{Code, Findings};
 
 /// Release of KKP: major and minor version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Release {
+pub(crate) struct Release {
     major: u32,
     minor: u32,
 }
 
 impl Release {
     /// Newest release that this tool knows.
-    pub const NEWEST: Release = Release::new(2, 31);
+    pub(crate) const NEWEST: Release = Release::new(2, 31);
 
     /// Makes a release of its two numbers.
-    pub const fn new(major: u32, minor: u32) -> Release {
+    pub(crate) const fn new(major: u32, minor: u32) -> Release {
         Release { major, minor }
     }
 
     /// True if the release has CLUSTER_ID and `extraEnvs`, and puts them into filters.
-    pub fn has_variables(self) -> bool {
+    pub(crate) fn has_variables(self) -> bool {
         self >= Release::new(2, 28)
     }
 
     /// Returns the version of Fluent Bit in the sidecar.
-    pub fn fluent_bit(self) -> &'static str {
+    pub(crate) fn fluent_bit(self) -> &'static str {
         match self < Release::new(2, 28) {
             true => "1.9.5",
             false => "4.0.0",
@@ -69,7 +69,7 @@ impl FromStr for Release {
 
 /// `auditLogging` of a cluster, or of a seed for all its clusters.
 #[derive(Debug)]
-pub struct AuditLogging {
+pub(crate) struct AuditLogging {
     /// Byte offset in the manifest.
     pub at: usize,
     /// Name of the cluster, if the manifest is that of a Cluster.
@@ -84,7 +84,7 @@ pub struct AuditLogging {
 
 /// Item of `sidecar.extraEnvs`.
 #[derive(Debug)]
-pub struct ExtraEnv {
+pub(crate) struct ExtraEnv {
     /// Byte offset in the manifest.
     pub at: usize,
     /// Name of the variable.
@@ -97,7 +97,7 @@ pub struct ExtraEnv {
 
 /// `sidecar.config`.
 #[derive(Debug, Default)]
-pub struct Config {
+pub(crate) struct Config {
     /// `service`
     pub service: Section,
     /// `filters`
@@ -108,7 +108,7 @@ pub struct Config {
 
 /// Section of a configuration, its keys in the order in which KKP writes them.
 #[derive(Debug, Default)]
-pub struct Section {
+pub(crate) struct Section {
     /// Byte offset in the manifest.
     pub at: usize,
     /// Pairs, sorted by key.
@@ -117,7 +117,7 @@ pub struct Section {
 
 /// Key and value with their byte offsets.
 #[derive(Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// Key.
     pub key: String,
     /// Byte offset in the manifest.
@@ -131,7 +131,7 @@ pub struct Pair {
 impl AuditLogging {
     /// Collects the variables that KKP puts into filters: CLUSTER_ID and `extraEnvs`. Those
     /// in `given` override them.
-    pub fn variables(&self, given: &[(String, String)]) -> BTreeMap<String, String> {
+    pub(crate) fn variables(&self, given: &[(String, String)]) -> BTreeMap<String, String> {
         let extra = self.extra_envs.iter();
         let extra = extra.map(|env| (env.name.clone(), env.value.clone()));
         // The cluster's own name overrides `extraEnvs`.
@@ -142,7 +142,7 @@ impl AuditLogging {
 
     /// Puts variables into the values of filters as KKP does: only `${NAME}` in braces, and
     /// unknown names stay.
-    pub fn substitute(&mut self, variables: &BTreeMap<String, String>) {
+    pub(crate) fn substitute(&mut self, variables: &BTreeMap<String, String>) {
         let values = self.config.filters.iter_mut();
         for pair in values.flat_map(|filter| &mut filter.entries) {
             pair.value = substitute(&pair.value, variables);
@@ -177,7 +177,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Finds each `auditLogging` of a document; adds what is wrong with it to the findings.
-pub fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
+pub(crate) fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
     if let Some(part) = Part::of(document) {
         let names = match part {
             Part::Config => Names::Go,
@@ -215,7 +215,7 @@ pub fn find(document: &Node, findings: &mut Findings<'_>) -> Vec<AuditLogging> {
 }
 
 /// True if a document is of a kind of KKP that may have `auditLogging`.
-pub fn may_have_audit_logging(document: &Node) -> bool {
+pub(crate) fn may_have_audit_logging(document: &Node) -> bool {
     let kind = document.get("kind").and_then(Node::text);
     let group = document.get("apiVersion").and_then(Node::text);
     matches!(kind, Some("Cluster" | "ClusterTemplate" | "Seed"))

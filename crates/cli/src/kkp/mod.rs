@@ -4,5 +4,5 @@
 mod manifest;
 mod template;
 
-pub use manifest::{AuditLogging, Pair, Release, Section, find, may_have_audit_logging};
-pub use template::{Origin, escape, render};
+pub(crate) use manifest::{AuditLogging, Pair, Release, Section, find, may_have_audit_logging};
+pub(crate) use template::{Origin, escape, render};

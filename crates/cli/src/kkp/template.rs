@@ -27,7 +27,7 @@ const DEFAULT_OUTPUT: &str = "
     Match   *";
 
 /// Rendered file, with the origin of each line.
-pub struct Rendered {
+pub(crate) struct Rendered {
     /// Text of the file.
     pub text: String,
     /// For each line, the key and value that it comes from; `None` for a line of the
@@ -37,7 +37,7 @@ pub struct Rendered {
 
 /// Origin of a line: a key and value of the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// Byte offset of the key in the manifest.
     pub key_at: usize,
     /// Byte offset of the value.
@@ -47,7 +47,7 @@ pub struct Origin {
 }
 
 /// Renders the file.
-pub fn render(config: &Config) -> Rendered {
+pub(crate) fn render(config: &Config) -> Rendered {
     let mut out = Rendered {
         text: String::new(),
         origins: Vec::new(),
@@ -104,7 +104,7 @@ impl Rendered {
 }
 
 /// Escapes a text as the template does.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match SPECIAL.iter().find(|(special, _)| *special == c) {

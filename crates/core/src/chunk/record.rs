@@ -50,13 +50,15 @@ impl EventTime {
         let nanoseconds = match fraction {
             [] => 0,
             [b'.', fraction @ ..] if (1..=9).contains(&fraction.len()) => {
-                digits(fraction)? * 10u32.pow(9 - u32::try_from(fraction.len()).ok()?)
+                let missing = 9u32.checked_sub(u32::try_from(fraction.len()).ok()?)?;
+                digits(fraction)?.checked_mul(10u32.checked_pow(missing)?)?
             }
             _ => return None,
         };
-        let seconds = days_since_1970(year, month, day) * 86_400
-            + i64::from(hour * 3600 + minute * 60 + second)
-            - zone_offset(zone)?;
+        let seconds = days_since_1970(year, month, day)
+            .checked_mul(86_400)?
+            .checked_add(seconds_of_day(hour, minute, second))?
+            .checked_sub(zone_offset(zone)?)?;
         Some(EventTime {
             seconds: u32::try_from(seconds).ok()?,
             nanoseconds,
@@ -74,21 +76,39 @@ fn digits(text: &[u8]) -> Option<u32> {
 
 /// Seconds that a time zone, `Z` or `+01:00`, is ahead of UTC.
 fn zone_offset(zone: &[u8]) -> Option<i64> {
-    let (sign, offset) = match zone {
+    let (is_ahead, offset) = match zone {
         b"Z" => return Some(0),
-        [b'+', offset @ ..] => (1, offset),
-        [b'-', offset @ ..] => (-1, offset),
+        [b'+', offset @ ..] => (true, offset),
+        [b'-', offset @ ..] => (false, offset),
         _ => return None,
     };
     let &[a, b, b':', c, d] = offset else {
         return None;
     };
     let (hours, minutes) = (digits(&[a, b])?, digits(&[c, d])?);
-    (hours < 24 && minutes < 60).then(|| sign * i64::from(hours * 3600 + minutes * 60))
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let seconds = seconds_of_day(hours, minutes, 0);
+    if is_ahead {
+        Some(seconds)
+    } else {
+        seconds.checked_neg()
+    }
+}
+
+/// Seconds from midnight to a time of day.
+fn seconds_of_day(hours: u32, minutes: u32, seconds: u32) -> i64 {
+    let minutes = hours.saturating_mul(60).saturating_add(minutes);
+    i64::from(minutes.saturating_mul(60).saturating_add(seconds))
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, counted in years
 /// that begin in March, so that the leap day is the last one.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "the year has four digits, so that no term comes near the limits of its type"
+)]
 fn days_since_1970(year: u32, month: u32, day: u32) -> i64 {
     let year = i64::from(year) - i64::from(month <= 2);
     let month = i64::from((month + 9) % 12);
@@ -149,7 +169,10 @@ impl Record {
         let &[0x92, 0x92, 0xd7, 0, ref time @ .., 0x80] = front else {
             return None;
         };
-        Some((RecordKind::of_extension(*time), at + front.len()))
+        Some((
+            RecordKind::of_extension(*time),
+            at.saturating_add(front.len()),
+        ))
     }
 
     /// The record that begins at a position.
@@ -158,7 +181,7 @@ impl Record {
         if let Some((kind, body)) = Record::plain_front(chunk, at) {
             return Ok(Record {
                 at,
-                time: at + 2..body - 1,
+                time: at.saturating_add(2)..body.saturating_sub(1),
                 body,
                 end: tree.end(body)?,
                 kind,
@@ -203,6 +226,7 @@ fn read_time(tree: Msgpack<'_>, at: usize) -> Result<RecordKind, Malformed> {
             seconds: u32::try_from(seconds).map_err(|_| Malformed)?,
             nanoseconds: 0,
         },
+        #[expect(clippy::as_conversions, reason = "the guard keeps both in range")]
         HeadKind::Float(seconds) if (0.0..4_294_967_296.0).contains(&seconds) => EventTime {
             seconds: seconds as u32,
             nanoseconds: (seconds.fract() * 1e9) as u32,

@@ -12,7 +12,7 @@ use crate::doc::{Doc, Kind};
 pub struct Original<'a> {
     /// The buffer that it is in.
     pub bytes: &'a [u8],
-    /// Its place in the buffer.
+    /// Place of the record in the buffer.
     pub record: &'a Record,
     /// The origin of the buffer.
     pub origin: Origin,
@@ -260,7 +260,7 @@ impl Sink for EntrySink {
             self.ends.push(self.entries.len());
         } else {
             self.entries.truncate(start);
-            self.bodiless += 1;
+            self.bodiless = self.bodiless.saturating_add(1);
         }
     }
 }

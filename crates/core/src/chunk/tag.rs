@@ -131,17 +131,17 @@ impl TagTemplate {
 
 /// `$TAG` or `$TAG[n]` and its length.
 fn tag_part(from: &str, tail: &str) -> Result<(Part, usize), TagError> {
-    let whole = from.len() - tail.len();
+    let whole = from.len().saturating_sub(tail.len());
     let Some(inner) = tail.strip_prefix('[') else {
         return Ok((Part::Tag, whole));
     };
     let Some((number, after)) = inner.split_once(']') else {
         return Err(TagError::TagPart(from.to_owned()));
     };
-    let length = from.len() - after.len();
+    let part = from.strip_suffix(after).unwrap_or(from);
     match number.parse() {
-        Ok(number) => Ok((Part::Word(number), length)),
-        Err(_) => Err(TagError::TagPart(from[..length].to_owned())),
+        Ok(number) => Ok((Part::Word(number), part.len())),
+        Err(_) => Err(TagError::TagPart(part.to_owned())),
     }
 }
 
@@ -154,9 +154,9 @@ fn key(from: &str) -> Result<(Part, usize), TagError> {
             matches!(c, ' ' | ',' | '"') || c == '.' && !quoted
         })
         .unwrap_or(from.len());
-    let whole = &from[..end];
+    let whole = from.get(..end).unwrap_or(from);
     let wrong = || TagError::Key(whole.to_owned());
-    let inner = &whole[1..];
+    let inner = whole.strip_prefix('$').ok_or_else(wrong)?;
     match inner.chars().next() {
         None => return Err(TagError::Dollar),
         Some(digit) if digit.is_ascii_digit() => return Err(TagError::Capture(digit)),
@@ -181,16 +181,15 @@ fn key(from: &str) -> Result<(Part, usize), TagError> {
             }
             None => {
                 let end = inside.find(']').ok_or_else(wrong)?;
-                let index = inside[..end].parse().map_err(|_| wrong())?;
-                (Step::Index(index), &inside[end..])
+                let (index, tail) = inside.split_at_checked(end).ok_or_else(wrong)?;
+                (Step::Index(index.parse().map_err(|_| wrong())?), tail)
             }
         };
         steps.push(step);
         rest = tail.strip_prefix(']').ok_or_else(wrong)?;
         if rest.starts_with('$') {
-            return Err(TagError::Adjacent(
-                whole[..whole.len() - rest.len()].to_owned(),
-            ));
+            let key = whole.strip_suffix(rest).unwrap_or(whole);
+            return Err(TagError::Adjacent(key.to_owned()));
         }
     }
     Ok((Part::Key(name.into(), steps), end))
@@ -261,12 +260,12 @@ fn item(tree: Msgpack<'_>, at: usize, index: usize) -> Result<Option<usize>, Mal
         return Ok(None);
     }
     let mut list = tree.open_list(at)?;
-    let mut number = 0;
+    let mut before = index;
     while let Some(item) = tree.next_item(&mut list)? {
-        if number == index {
+        let Some(fewer) = before.checked_sub(1) else {
             return Ok(Some(item));
-        }
-        number += 1;
+        };
+        before = fewer;
         list.next = tree.end(item)?;
     }
     Ok(None)

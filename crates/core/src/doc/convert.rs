@@ -1,5 +1,6 @@
 //! Conversion from JSON text to msgpack and back, without recursion.
 
+use crate::bytes::hex_digits;
 use crate::doc::json::Json;
 use crate::doc::msgpack::{self, HeadKind, Msgpack};
 use crate::doc::{Doc, Kind, Malformed, Text};
@@ -48,7 +49,7 @@ impl<'a> Tokens<'a> {
         if let (Some((kind, any)), false) = (self.open.last_mut(), self.keyed) {
             let close = if *kind == Kind::Map { b'}' } else { b']' };
             if bytes.get(self.at) == Some(&close) {
-                self.at += 1;
+                self.at = self.at.saturating_add(1);
                 self.open.pop();
                 self.done = self.open.is_empty();
                 return Ok(Some(Token::Close));
@@ -57,7 +58,7 @@ impl<'a> Tokens<'a> {
                 if bytes.get(self.at) != Some(&b',') {
                     return Err(Malformed);
                 }
-                self.at = self.json.solid(self.at + 1);
+                self.at = self.json.solid(self.at.saturating_add(1));
             }
             *any = true;
             if *kind == Kind::Map {
@@ -66,7 +67,7 @@ impl<'a> Tokens<'a> {
                 if bytes.get(self.at) != Some(&b':') {
                     return Err(Malformed);
                 }
-                self.at += 1;
+                self.at = self.at.saturating_add(1);
                 self.keyed = true;
                 return Ok(Some(Token::Key(key)));
             }
@@ -78,7 +79,7 @@ impl<'a> Tokens<'a> {
                     return Err(Malformed);
                 }
                 self.open.push((kind, false));
-                self.at += 1;
+                self.at = self.at.saturating_add(1);
                 return Ok(Some(Token::Open(kind)));
             }
             Kind::Text => {
@@ -88,7 +89,7 @@ impl<'a> Tokens<'a> {
             }
             Kind::Null | Kind::Other => {
                 let end = self.json.end(self.at)?;
-                let scalar = &bytes[self.at..end];
+                let scalar = bytes.get(self.at..end).ok_or(Malformed)?;
                 self.at = end;
                 Token::Scalar(scalar)
             }
@@ -102,9 +103,13 @@ impl<'a> Tokens<'a> {
 ///
 /// Numbers become what Fluent Bit's own JSON parser makes of them: integers where
 /// they fit into 64 bits, floats otherwise.
-pub fn json_to_msgpack(json: Json<'_>, at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn json_to_msgpack(
+    json: Json<'_>,
+    at: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     // In msgpack the number of members comes before them: count first.
-    let mut counts = Vec::new();
+    let mut counts: Vec<usize> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     let mut tokens = Tokens::new(json, at);
     while let Some(token) = tokens.next()? {
@@ -112,12 +117,12 @@ pub fn json_to_msgpack(json: Json<'_>, at: usize, out: &mut Vec<u8>) -> Result<(
         if let (Some(&container), true) = (open.last(), item)
             && let Some(count) = counts.get_mut(container)
         {
-            *count += 1;
+            *count = count.saturating_add(1);
         }
         match token {
             Token::Open(_) => {
                 open.push(counts.len());
-                counts.push(0usize);
+                counts.push(0);
             }
             Token::Close => {
                 open.pop();
@@ -146,8 +151,7 @@ fn write_number(number: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let number = std::str::from_utf8(number).map_err(|_| Malformed)?;
     let digits = number.strip_prefix('-').unwrap_or(number);
     // JSON allows neither a leading zero nor a bare point.
-    let leading_zero =
-        digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
+    let leading_zero = matches!(digits.as_bytes(), [b'0', b'0'..=b'9', ..]);
     if leading_zero
         || !digits.starts_with(|c: char| c.is_ascii_digit())
         || digits.ends_with('.')
@@ -170,7 +174,11 @@ fn write_number(number: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
 ///
 /// Binary data becomes a string, an extension a string of its bytes in
 /// hexadecimal digits; a number that JSON cannot express becomes null.
-pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn msgpack_to_json(
+    tree: Msgpack<'_>,
+    at: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     /// An open container: what closes it, what is still to come, whether a value comes next.
     struct Open {
         close: u8,
@@ -194,7 +202,7 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
         match head.kind {
             HeadKind::Str(length) | HeadKind::Bin(length) => {
                 Json::write_text(out, tree.content(head, length)?);
-                at += length;
+                at = at.saturating_add(length);
             }
             // Only strings are keys in JSON.
             _ if is_key => {
@@ -213,10 +221,14 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
                 }
                 out.push(bracket);
                 // A map's keys and values are told apart by turns.
-                let left = if close == b'}' { count * 2 } else { count };
+                let left = match close {
+                    b'}' => count.saturating_mul(2),
+                    _ => count,
+                };
                 open.push(Open {
                     close,
-                    left: left + 1,
+                    // The container itself is counted off below.
+                    left: left.saturating_add(1),
                     keyed: false,
                 });
             }
@@ -232,7 +244,7 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
                 let mut digits = Vec::new();
                 write_hex(tree.content(head, length)?, &mut digits);
                 Json::write_text(out, &digits);
-                at += length;
+                at = at.saturating_add(length);
             }
         }
         if is_key {
@@ -244,7 +256,7 @@ pub fn msgpack_to_json(tree: Msgpack<'_>, at: usize, out: &mut Vec<u8>) -> Resul
             let Some(container) = open.last_mut() else {
                 return Ok(());
             };
-            container.left -= 1;
+            container.left = container.left.saturating_sub(1);
             if container.left == 0 {
                 out.push(container.close);
                 open.pop();
@@ -273,7 +285,7 @@ fn write_scalar_key(
         HeadKind::Nil => "null".to_owned(),
         HeadKind::Ext(_, length) => {
             write_hex(tree.content(head, length)?, key);
-            return Ok(head.content + length);
+            return Ok(head.content.saturating_add(length));
         }
         _ => return Err(Malformed),
     };
@@ -282,8 +294,8 @@ fn write_scalar_key(
 }
 
 fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        out.extend([byte >> 4, byte & 0x0f].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+    for &byte in bytes {
+        out.extend(hex_digits(byte));
     }
 }
 

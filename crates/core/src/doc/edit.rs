@@ -53,6 +53,7 @@ impl Cause {
         Cause::Shape,
     ];
 
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
     const fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -70,8 +71,9 @@ pub struct Edits {
     /// Changes of the sizes in heads, while settling.
     sizes: Vec<SizeChange>,
     splices: Vec<Splice>,
-    /// By how much the document grows, and the causes, of what was settled.
-    growth: isize,
+    /// Bytes that the splices remove and add, and their causes.
+    removed: usize,
+    added: usize,
     causes: u16,
 }
 
@@ -86,7 +88,7 @@ struct Request {
     text: (usize, usize),
     kind: RequestKind,
     cause: Cause,
-    /// Its number among the requests.
+    /// Number of the request among all.
     order: u32,
 }
 
@@ -170,8 +172,7 @@ impl Edits {
         self.asked = 0;
         self.text.clear();
         self.splices.clear();
-        self.growth = 0;
-        self.causes = 0;
+        (self.removed, self.added, self.causes) = (0, 0, 0);
     }
 
     /// Removes a member, from its key to the end of its value, of the map that begins at `map`.
@@ -234,7 +235,11 @@ impl Edits {
     /// Applies the plan for a document to this one, in which it is the text whose value
     /// begins at `text`; its first byte is at `offset`. The document around must hold the
     /// text without escapes, as msgpack does.
+    #[inline]
     pub fn embed(&mut self, text: usize, offset: usize, inner: Plan<'_>) {
+        if inner.is_empty() {
+            return;
+        }
         let texts = self.text.len();
         self.text.extend_from_slice(inner.text);
         for splice in inner.splices {
@@ -242,7 +247,10 @@ impl Edits {
                 start: offset.saturating_add(splice.start),
                 end: offset.saturating_add(splice.end),
                 owner: text,
-                text: (texts + splice.text.0, texts + splice.text.1),
+                text: (
+                    texts.saturating_add(splice.text.0),
+                    texts.saturating_add(splice.text.1),
+                ),
                 kind: RequestKind::Part,
                 cause: splice.cause,
                 order: self.next_order(),
@@ -281,27 +289,37 @@ impl Edits {
 
     /// Makes a plan of the edits asked for. More may be asked for afterwards, and settled
     /// anew together with these.
+    #[inline]
     pub fn settle<'a, D: Doc<'a>>(&mut self, doc: D) -> Plan<'_> {
-        self.splices.clear();
-        (self.growth, self.causes) = (0, 0);
+        // Most documents stay as they are.
         if !self.requests.is_empty() {
-            self.resolve();
-            if D::HAS_SIZES {
-                self.write_heads(doc);
-            }
-            self.lower(doc);
-            self.check(doc.bytes().len());
+            self.settle_requests(doc);
         }
         self.plan()
     }
 
+    #[inline(never)]
+    fn settle_requests<'a, D: Doc<'a>>(&mut self, doc: D) {
+        self.splices.clear();
+        self.resolve();
+        if D::HAS_SIZES {
+            self.write_heads(doc);
+        }
+        self.lower(doc);
+        if !self.sum_up(doc.bytes().len()) {
+            self.repair(doc.bytes().len());
+        }
+    }
+
     /// The plan that was made last.
+    #[inline]
     pub fn plan(&self) -> Plan<'_> {
         Plan {
             requests: &self.requests,
             splices: &self.splices,
             text: &self.text,
-            growth: self.growth,
+            removed: self.removed,
+            added: self.added,
             causes: self.causes,
         }
     }
@@ -320,37 +338,47 @@ impl Edits {
 
     /// Writes the heads whose sizes change.
     fn write_heads<'a, D: Doc<'a>>(&mut self, doc: D) {
+        let (Some(first), Some(last)) = (self.requests.first(), self.requests.last()) else {
+            return;
+        };
+        let (owner, cause) = (first.owner, first.cause);
+        // Mostly a text or map is all that is edited.
+        if owner == last.owner && self.requests.iter().all(|request| request.owner == owner) {
+            let changes = self.requests.iter().map(Request::size_change);
+            let by = changes.fold(0, isize::wrapping_add);
+            return self.write_head(doc, SizeChange { owner, by, cause });
+        }
         self.sizes.clear();
-        for request in &self.requests {
-            let by = request.size_change();
-            match self.sizes.last_mut() {
-                Some(last) if last.owner == request.owner => last.by = last.by.saturating_add(by),
-                _ => self.sizes.push(SizeChange {
-                    owner: request.owner,
-                    by,
-                    cause: request.cause,
-                }),
+        self.sizes
+            .extend(self.requests.iter().map(|request| SizeChange {
+                owner: request.owner,
+                by: request.size_change(),
+                cause: request.cause,
+            }));
+        self.sizes.sort_unstable_by_key(|size| size.owner);
+        self.sizes.dedup_by(|size, before| {
+            let same = size.owner == before.owner;
+            if same {
+                before.by = before.by.wrapping_add(size.by);
             }
+            same
+        });
+        let sizes = std::mem::take(&mut self.sizes);
+        for size in &sizes {
+            self.write_head(doc, *size);
         }
-        if !self.sizes.is_sorted_by_key(|size| size.owner) {
-            self.sizes.sort_unstable_by_key(|size| size.owner);
-            self.sizes.dedup_by(|size, before| {
-                let same = size.owner == before.owner;
-                if same {
-                    before.by = before.by.saturating_add(size.by);
-                }
-                same
-            });
+        self.sizes = sizes;
+    }
+
+    #[inline]
+    fn write_head<'a, D: Doc<'a>>(&mut self, doc: D, size: SizeChange) {
+        if size.by == 0 {
+            return;
         }
-        for &SizeChange { owner, by, cause } in &self.sizes {
-            if by == 0 {
-                continue;
-            }
-            let from = self.text.len();
-            if let Some(end) = doc.write_resized_head(owner, by, &mut self.text) {
-                let text = (from, self.text.len());
-                push(&mut self.splices, owner..end, text, cause);
-            }
+        let from = self.text.len();
+        if let Some(end) = doc.write_resized_head(size.owner, size.by, &mut self.text) {
+            let text = (from, self.text.len());
+            push(&mut self.splices, size.owner..end, text, size.cause);
         }
     }
 
@@ -390,30 +418,52 @@ impl Edits {
                 let is_empty = start == owner.saturating_add(1) || emptied == Some(owner);
                 if is_empty && begun != Some(owner) {
                     begun = Some(owner);
-                    text.0 += D::SEPARATOR.len();
+                    text.0 = text.0.saturating_add(D::SEPARATOR.len());
                 }
             }
             push(splices, start..end, text, cause);
         }
     }
 
+    /// Sums up what the splices do; returns whether they are in the order of the document
+    /// and lie in it.
+    #[inline]
+    fn sum_up(&mut self, length: usize) -> bool {
+        let (mut free, mut in_order) = (0, true);
+        (self.removed, self.added, self.causes) = (0, 0, 0);
+        for splice in &self.splices {
+            in_order &= free <= splice.start && splice.start <= splice.end;
+            free = splice.end;
+            self.removed = self.removed.wrapping_add(splice.removed());
+            self.added = self.added.wrapping_add(splice.added());
+            self.causes |= splice.cause.bit();
+        }
+        in_order && free <= length
+    }
+
     /// Puts splices in the order of the document. Edits of ranges that are none of this
     /// document may overlap even now: they are cut to fit.
-    fn check(&mut self, length: usize) {
-        let rank = |splice: &Splice| (splice.start, splice.end, splice.order);
-        if !self.splices.is_sorted_by_key(rank) {
-            self.splices.sort_unstable_by_key(rank);
-        }
+    #[cold]
+    fn repair(&mut self, length: usize) {
+        self.splices
+            .sort_unstable_by_key(|splice| (splice.start, splice.end, splice.order));
         let mut free = 0;
         for splice in &mut self.splices {
             splice.start = splice.start.max(free).min(length);
             splice.end = splice.end.max(splice.start).min(length);
             free = splice.end;
-            let comes = (splice.text.1 - splice.text.0).cast_signed();
-            let goes = (splice.end - splice.start).cast_signed();
-            self.growth = self.growth.saturating_add(comes.saturating_sub(goes));
-            self.causes |= splice.cause.bit();
         }
+        self.sum_up(length);
+    }
+}
+
+impl Splice {
+    fn removed(&self) -> usize {
+        self.end.wrapping_sub(self.start)
+    }
+
+    fn added(&self) -> usize {
+        self.text.1.wrapping_sub(self.text.0)
     }
 }
 
@@ -436,13 +486,13 @@ fn run_of_removals<'a, D: Doc<'a>>(
     others: &[Request],
 ) -> (usize, Option<usize>) {
     let mut next = doc.next_start(first.end);
-    let mut run = 0;
+    let mut run = 0usize;
     for other in others {
         if other.kind != RequestKind::Remove || next != Some(other.start) {
             break;
         }
         next = doc.next_start(other.end);
-        run += 1;
+        run = run.saturating_add(1);
     }
     (run, next)
 }
@@ -476,7 +526,8 @@ pub struct Plan<'e> {
     requests: &'e [Request],
     splices: &'e [Splice],
     text: &'e [u8],
-    growth: isize,
+    removed: usize,
+    added: usize,
     causes: u16,
 }
 
@@ -496,16 +547,19 @@ impl Plan<'_> {
     /// The length of a document after the edits.
     #[inline]
     pub fn length_of(&self, document: usize) -> usize {
-        document.saturating_add_signed(self.growth)
+        document
+            .saturating_add(self.added)
+            .saturating_sub(self.removed)
     }
 
     /// The bytes that go for a cause, and those that come.
+    #[inline]
     pub fn bytes(&self, cause: Cause) -> ByteChange {
         let mut change = ByteChange::default();
         if self.has(cause) {
             for splice in self.splices.iter().filter(|splice| splice.cause == cause) {
-                change.removed += splice.end - splice.start;
-                change.added += splice.text.1 - splice.text.0;
+                change.removed = change.removed.saturating_add(splice.removed());
+                change.added = change.added.saturating_add(splice.added());
             }
         }
         change

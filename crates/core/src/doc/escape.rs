@@ -2,57 +2,54 @@
 
 /// Appends the value of a string's raw text. An invalid escape becomes U+FFFD,
 /// as in Go's decoder.
-pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
-    while let Some(slash) = memchr::memchr(b'\\', rest) {
-        out.extend_from_slice(&rest[..slash]);
-        let (plain, length) = match rest.get(slash + 1) {
-            Some(b'n') => ('\n', 2),
-            Some(b't') => ('\t', 2),
-            Some(b'r') => ('\r', 2),
-            Some(b'b') => ('\u{8}', 2),
-            Some(b'f') => ('\u{c}', 2),
-            Some(b'u') => unescape_unicode(&rest[slash..]),
-            Some(&b) if b.is_ascii() => (char::from(b), 2),
-            Some(_) => (char::REPLACEMENT_CHARACTER, 1),
-            None => (char::REPLACEMENT_CHARACTER, 1),
-        };
+    let next = |rest| memchr::memchr(b'\\', rest).and_then(|at| rest.split_at_checked(at));
+    while let Some((before, escape)) = next(rest) {
+        out.extend_from_slice(before);
+        let (plain, length) = read_escape(escape);
         out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
-        rest = &rest[slash + length..];
+        rest = escape.get(length..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
 }
 
+/// Reads the escape that a text begins with: its value, and how many bytes it takes.
+pub(crate) fn read_escape(text: &[u8]) -> (char, usize) {
+    match text.get(1) {
+        Some(b'n') => ('\n', 2),
+        Some(b't') => ('\t', 2),
+        Some(b'r') => ('\r', 2),
+        Some(b'b') => ('\u{8}', 2),
+        Some(b'f') => ('\u{c}', 2),
+        Some(b'u') => unescape_unicode(text),
+        Some(&b) if b.is_ascii() => (char::from(b), 2),
+        _ => (char::REPLACEMENT_CHARACTER, 1),
+    }
+}
+
 /// Reads `\uXXXX`, or a surrogate pair of two; what was read, and how many bytes it took.
 fn unescape_unicode(text: &[u8]) -> (char, usize) {
-    let unit = |from: usize| {
-        let hex = text.get(from..from + 6)?.strip_prefix(b"\\u")?;
+    let unit = |text: &[u8]| {
+        let hex = text.get(..6)?.strip_prefix(b"\\u")?;
         if !hex.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
-        u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+        u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
     };
-    match unit(0) {
-        Some(high @ 0xd800..=0xdbff) => match unit(6) {
-            Some(low @ 0xdc00..=0xdfff) => {
-                let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                (
-                    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-                    12,
-                )
-            }
-            _ => (char::REPLACEMENT_CHARACTER, 6),
-        },
-        Some(code) => (
-            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-            6,
-        ),
-        None => (char::REPLACEMENT_CHARACTER, 2),
+    let Some(first) = unit(text) else {
+        return (char::REPLACEMENT_CHARACTER, 2);
+    };
+    let units = [first].into_iter().chain(text.get(6..).and_then(unit));
+    match char::decode_utf16(units).next() {
+        Some(Ok(pair)) if pair.len_utf16() == 2 => (pair, 12),
+        Some(Ok(single)) => (single, 6),
+        _ => (char::REPLACEMENT_CHARACTER, 6),
     }
 }
 
 /// Appends text with the escapes that JSON requires. Invalid UTF-8 becomes U+FFFD.
-pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn escape(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         let valid = chunk.valid().as_bytes();
         let mut from = 0;
@@ -68,14 +65,14 @@ pub fn escape(text: &[u8], out: &mut Vec<u8>) {
                 0x00..0x20 => b'u',
                 _ => continue,
             };
-            out.extend_from_slice(&valid[from..i]);
+            out.extend_from_slice(valid.get(from..i).unwrap_or_default());
             out.extend_from_slice(&[b'\\', short]);
             if short == b'u' {
                 out.extend_from_slice(format!("{byte:04x}").as_bytes());
             }
-            from = i + 1;
+            from = i.saturating_add(1);
         }
-        out.extend_from_slice(&valid[from..]);
+        out.extend_from_slice(valid.get(from..).unwrap_or_default());
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }

@@ -4,6 +4,10 @@
 //! it only skips: there it follows strings and brackets and nothing else. That
 //! is enough to cut a value out, and costs one pass. Nesting is counted, not
 //! recursed into.
+//!
+//! Every event takes the way through here, so sums are not checked: they are of a place that
+//! was found in the buffer and of a few bytes, and no buffer reaches the end of the address
+//! space. A place outside of the buffer reads nothing.
 
 use std::ops::Range;
 
@@ -26,7 +30,7 @@ impl<'a> Json<'a> {
     #[inline]
     pub fn solid(self, mut at: usize) -> usize {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.0.get(at) {
-            at += 1;
+            at = at.saturating_add(1);
         }
         at
     }
@@ -44,7 +48,7 @@ impl<'a> Json<'a> {
     /// Finds the end of the string whose opening quote is at `at`, and whether it has escapes.
     #[inline]
     fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
-        scan::string_end(self.0, at + 1).ok_or(Malformed)
+        scan::string_end(self.0, at.wrapping_add(1)).ok_or(Malformed)
     }
 
     /// The end of the object or array that opens at `at`.
@@ -53,7 +57,7 @@ impl<'a> Json<'a> {
         if let Some([b'{', b'}'] | [b'[', b']']) =
             self.0.get(at..).and_then(|rest| rest.first_chunk())
         {
-            return Ok(at + 2);
+            return Ok(at.saturating_add(2));
         }
         scan::container_end(self.0, at).ok_or(Malformed)
     }
@@ -75,7 +79,7 @@ impl<'a> Json<'a> {
         if length == 0 {
             Err(Malformed)
         } else {
-            Ok(at + length)
+            Ok(at.saturating_add(length))
         }
     }
 
@@ -86,7 +90,7 @@ impl<'a> Json<'a> {
         }
         Ok(Container {
             at,
-            next: at + 1,
+            next: at.saturating_add(1),
             count: 0,
         })
     }
@@ -99,24 +103,24 @@ impl<'a> Json<'a> {
     fn compact_member(self, map: &mut Container) -> Option<Member<'a>> {
         // The opening bracket comes directly before the first member.
         let (from, before) = match map.count {
-            0 => (map.next - 1, b'{'),
+            0 => (map.next.wrapping_sub(1), b'{'),
             _ => (map.next, b','),
         };
         let block = self.0.get(from..)?.first_chunk::<{ scan::KEY_BLOCK }>()?;
         let quote = scan::closing_quote(block)?;
-        let value = from + quote + 2;
+        let value = from.wrapping_add(quote).wrapping_add(2);
         let compact = block.starts_with(&[before, b'"'])
-            && block.get(quote + 1) == Some(&b':')
+            && block.get(quote.wrapping_add(1)) == Some(&b':')
             && self.0.get(value)? > &b' ';
         if !compact {
             return None;
         }
-        map.count += 1;
+        map.count = map.count.wrapping_add(1);
         Some(Member {
-            start: from + 1,
+            start: from.wrapping_add(1),
             key: Text {
                 raw: block.get(2..quote)?,
-                at: from + 2,
+                at: from.wrapping_add(2),
                 escaped: false,
             },
             value,
@@ -137,7 +141,7 @@ impl<'a> Json<'a> {
         Ok(Some(Member {
             start,
             key,
-            value: self.solid(colon + 1),
+            value: self.solid(colon.saturating_add(1)),
         }))
     }
 
@@ -147,16 +151,16 @@ impl<'a> Json<'a> {
         let mut at = self.solid(container.next);
         let byte = self.byte(at)?;
         if byte == close {
-            container.next = at + 1;
+            container.next = at.saturating_add(1);
             return Ok(None);
         }
         if container.count > 0 {
             if byte != b',' {
                 return Err(Malformed);
             }
-            at = self.solid(at + 1);
+            at = self.solid(at.saturating_add(1));
         }
-        container.count += 1;
+        container.count = container.count.wrapping_add(1);
         Ok(Some(at))
     }
 }
@@ -205,10 +209,11 @@ impl<'a> Doc<'a> for Json<'a> {
             return Err(Malformed);
         }
         let (end, escaped) = self.string_end(at)?;
+        let (from, to) = (at.wrapping_add(1), end.wrapping_sub(1));
         Ok((
             Text {
-                raw: &self.0[at + 1..end - 1],
-                at: at + 1,
+                raw: self.0.get(from..to).ok_or(Malformed)?,
+                at: from,
                 escaped,
             },
             end,
@@ -257,7 +262,7 @@ impl<'a> Doc<'a> for Json<'a> {
     #[inline(always)]
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
         if self.0.get(map.next) == Some(&b'}') {
-            map.next += 1;
+            map.next = map.next.wrapping_add(1);
             return Ok(None);
         }
         match self.compact_member(map) {
@@ -269,15 +274,18 @@ impl<'a> Doc<'a> for Json<'a> {
     #[inline(always)]
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
         // The opening bracket comes directly before the first member.
-        let from = map.next - usize::from(map.count == 0);
+        let from = map.next.wrapping_sub(usize::from(map.count == 0));
         let rest = self.0.get(from..)?;
         let length = key.in_json.of(rest.first_chunk()?)?;
-        // White space is left to others.
-        if map.count > 0 && rest[0] != b',' || rest[length] <= b' ' {
+        if map.count > 0 && rest.first() != Some(&b',') {
             return None;
         }
-        map.count += 1;
-        Some((from + 1, from + length))
+        // White space is left to others.
+        if rest.get(length)? <= &b' ' {
+            return None;
+        }
+        map.count = map.count.wrapping_add(1);
+        Some((from.wrapping_add(1), from.wrapping_add(length)))
     }
 
     #[inline]
@@ -290,7 +298,7 @@ impl<'a> Doc<'a> for Json<'a> {
 
     fn next_start(self, end: usize) -> Option<usize> {
         let comma = self.solid(end);
-        (self.0.get(comma) == Some(&b',')).then(|| self.solid(comma + 1))
+        (self.0.get(comma) == Some(&b',')).then(|| self.solid(comma.saturating_add(1)))
     }
 
     fn previous_end(self, start: usize) -> Option<usize> {

@@ -18,6 +18,11 @@ pub struct Key {
 }
 
 impl Key {
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "what goes wrong here does so while a table of names is compiled"
+    )]
     const fn new(name: &'static str) -> Key {
         let name = name.as_bytes();
         assert!(name.len() + 4 < KEY_BLOCK);
@@ -31,7 +36,7 @@ impl Key {
 
 /// Names in the order in which they are expected.
 #[derive(Debug)]
-pub struct Keys<const N: usize> {
+pub(crate) struct Keys<const N: usize> {
     keys: [Key; N],
     /// A bit for each length that a name has.
     lengths: u32,
@@ -39,7 +44,12 @@ pub struct Keys<const N: usize> {
 
 impl<const N: usize> Keys<N> {
     /// For these names.
-    pub const fn new(names: [&'static str; N]) -> Keys<N> {
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "what goes wrong here does so while a table of names is compiled"
+    )]
+    pub(crate) const fn new(names: [&'static str; N]) -> Keys<N> {
         let mut keys = [const { Key::new("") }; N];
         let mut lengths = 0;
         let mut at = 0;
@@ -53,8 +63,10 @@ impl<const N: usize> Keys<N> {
 
     /// The place of a name; `N` if it has none.
     #[inline(never)]
-    pub fn find(&self, name: &[u8]) -> usize {
-        if name.len() >= KEY_BLOCK || self.lengths >> name.len() & 1 == 0 {
+    pub(crate) fn find(&self, name: &[u8]) -> usize {
+        let length = u32::try_from(name.len()).ok();
+        let bit = length.and_then(|length| 1u32.checked_shl(length));
+        if bit.is_none_or(|bit| self.lengths & bit == 0) {
             return N;
         }
         let place = self.keys.iter().position(|key| key.name == name);
@@ -64,7 +76,7 @@ impl<const N: usize> Keys<N> {
 
 /// One member of a map.
 #[derive(Clone, Copy, Debug)]
-pub struct KnownMember {
+pub(crate) struct KnownMember {
     /// The place of its name among the known ones; their number if it is another.
     pub which: usize,
     /// Start of the key.
@@ -75,7 +87,7 @@ pub struct KnownMember {
 
 /// Goes through the members of a map.
 #[derive(Debug)]
-pub struct Walk<const N: usize> {
+pub(crate) struct Walk<const N: usize> {
     keys: &'static Keys<N>,
     /// The place of the name that is expected next.
     expected: usize,
@@ -85,7 +97,7 @@ pub struct Walk<const N: usize> {
 
 impl<const N: usize> Walk<N> {
     /// From the first member on.
-    pub fn new(keys: &'static Keys<N>, map: Container) -> Walk<N> {
+    pub(crate) fn new(keys: &'static Keys<N>, map: Container) -> Walk<N> {
         Walk {
             keys,
             expected: 0,
@@ -96,12 +108,15 @@ impl<const N: usize> Walk<N> {
     /// The next member; like [`Doc::next_member`] otherwise.
     // Always inline: otherwise the result is returned through the stack field by field.
     #[inline(always)]
-    pub fn next<'a, T: Doc<'a>>(&mut self, tree: T) -> Result<Option<KnownMember>, Malformed> {
+    pub(crate) fn next<'a, T: Doc<'a>>(
+        &mut self,
+        tree: T,
+    ) -> Result<Option<KnownMember>, Malformed> {
         let which = self.expected;
         if let Some(key) = self.keys.keys.get(which)
             && let Some((start, value)) = tree.expected_member(&mut self.map, key)
         {
-            self.expected += 1;
+            self.expected = which.wrapping_add(1);
             return Ok(Some(KnownMember {
                 which,
                 start,
@@ -113,7 +128,7 @@ impl<const N: usize> Walk<N> {
         };
         let which = self.keys.find(&member.key.value());
         if which < N {
-            self.expected = which + 1;
+            self.expected = which.wrapping_add(1);
         }
         Ok(Some(KnownMember {
             which,

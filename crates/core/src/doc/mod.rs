@@ -4,12 +4,14 @@
 //! events is written once, against [`Doc`], and works on both. Positions are byte offsets
 //! into the document's buffer, so that what is not [edited](edit) can be copied.
 
+mod any;
 pub(crate) mod convert;
 pub mod edit;
 pub(crate) mod escape;
 pub mod json;
 pub(crate) mod keys;
 pub mod msgpack;
+pub mod path;
 pub(crate) mod scan;
 
 use std::borrow::Cow;

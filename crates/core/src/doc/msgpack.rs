@@ -47,31 +47,15 @@ pub enum HeadKind {
 }
 
 impl<'a> Msgpack<'a> {
-    fn take<const N: usize>(self, at: usize) -> Result<[u8; N], Malformed> {
-        self.0
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<N>())
-            .copied()
-            .ok_or(Malformed)
-    }
-
-    fn u8(self, at: usize) -> Result<usize, Malformed> {
-        Ok(usize::from(self.take::<1>(at)?[0]))
-    }
-
-    fn u16(self, at: usize) -> Result<usize, Malformed> {
-        Ok(usize::from(u16::from_be_bytes(self.take(at)?)))
-    }
-
-    fn u32(self, at: usize) -> Result<usize, Malformed> {
-        Ok(u32::from_be_bytes(self.take(at)?) as usize)
-    }
-
     /// Reads the head of the value at a position.
     pub fn head(self, at: usize) -> Result<Head, Malformed> {
         use HeadKind::*;
-        let [byte] = self.take(at)?;
-        let ext = |at: usize, length: usize| Ok(Ext(i8::from_be_bytes(self.take(at)?), length));
+        let value = self.0.get(at..).ok_or(Malformed)?;
+        let (&byte, rest) = value.split_first().ok_or(Malformed)?;
+        let ext = |type_at: usize, length: usize| match rest.get(type_at) {
+            Some(&number) => Ok(Ext(number.cast_signed(), length)),
+            None => Err(Malformed),
+        };
         let (kind, length) = match byte {
             0x00..=0x7f => (Unsigned(byte.into()), 1),
             0x80..=0x8f => (Map(usize::from(byte & 0x0f)), 1),
@@ -81,39 +65,39 @@ impl<'a> Msgpack<'a> {
             0xc1 => return Err(Malformed),
             0xc2 => (Bool(false), 1),
             0xc3 => (Bool(true), 1),
-            0xc4 => (Bin(self.u8(at + 1)?), 2),
-            0xc5 => (Bin(self.u16(at + 1)?), 3),
-            0xc6 => (Bin(self.u32(at + 1)?), 5),
-            0xc7 => (ext(at + 2, self.u8(at + 1)?)?, 3),
-            0xc8 => (ext(at + 3, self.u16(at + 1)?)?, 4),
-            0xc9 => (ext(at + 5, self.u32(at + 1)?)?, 6),
-            0xca => (Float(f32::from_be_bytes(self.take(at + 1)?).into()), 5),
-            0xcb => (Float(f64::from_be_bytes(self.take(at + 1)?)), 9),
-            0xcc => (Unsigned(self.u8(at + 1)? as u64), 2),
-            0xcd => (Unsigned(self.u16(at + 1)? as u64), 3),
-            0xce => (Unsigned(self.u32(at + 1)? as u64), 5),
-            0xcf => (Unsigned(u64::from_be_bytes(self.take(at + 1)?)), 9),
-            0xd0 => (integer(i8::from_be_bytes(self.take(at + 1)?).into()), 2),
-            0xd1 => (integer(i16::from_be_bytes(self.take(at + 1)?).into()), 3),
-            0xd2 => (integer(i32::from_be_bytes(self.take(at + 1)?).into()), 5),
-            0xd3 => (integer(i64::from_be_bytes(self.take(at + 1)?)), 9),
-            0xd4 => (ext(at + 1, 1)?, 2),
-            0xd5 => (ext(at + 1, 2)?, 2),
-            0xd6 => (ext(at + 1, 4)?, 2),
-            0xd7 => (ext(at + 1, 8)?, 2),
-            0xd8 => (ext(at + 1, 16)?, 2),
-            0xd9 => (Str(self.u8(at + 1)?), 2),
-            0xda => (Str(self.u16(at + 1)?), 3),
-            0xdb => (Str(self.u32(at + 1)?), 5),
-            0xdc => (Array(self.u16(at + 1)?), 3),
-            0xdd => (Array(self.u32(at + 1)?), 5),
-            0xde => (Map(self.u16(at + 1)?), 3),
-            0xdf => (Map(self.u32(at + 1)?), 5),
-            0xe0..=0xff => (Signed(i8::from_be_bytes([byte]).into()), 1),
+            0xc4 => (Bin(size_8(rest)?), 2),
+            0xc5 => (Bin(size_16(rest)?), 3),
+            0xc6 => (Bin(size_32(rest)?), 5),
+            0xc7 => (ext(1, size_8(rest)?)?, 3),
+            0xc8 => (ext(2, size_16(rest)?)?, 4),
+            0xc9 => (ext(4, size_32(rest)?)?, 6),
+            0xca => (Float(f32::from_be_bytes(take(rest)?).into()), 5),
+            0xcb => (Float(f64::from_be_bytes(take(rest)?)), 9),
+            0xcc => (Unsigned(u8::from_be_bytes(take(rest)?).into()), 2),
+            0xcd => (Unsigned(u16::from_be_bytes(take(rest)?).into()), 3),
+            0xce => (Unsigned(u32::from_be_bytes(take(rest)?).into()), 5),
+            0xcf => (Unsigned(u64::from_be_bytes(take(rest)?)), 9),
+            0xd0 => (integer(i8::from_be_bytes(take(rest)?).into()), 2),
+            0xd1 => (integer(i16::from_be_bytes(take(rest)?).into()), 3),
+            0xd2 => (integer(i32::from_be_bytes(take(rest)?).into()), 5),
+            0xd3 => (integer(i64::from_be_bytes(take(rest)?)), 9),
+            0xd4 => (ext(0, 1)?, 2),
+            0xd5 => (ext(0, 2)?, 2),
+            0xd6 => (ext(0, 4)?, 2),
+            0xd7 => (ext(0, 8)?, 2),
+            0xd8 => (ext(0, 16)?, 2),
+            0xd9 => (Str(size_8(rest)?), 2),
+            0xda => (Str(size_16(rest)?), 3),
+            0xdb => (Str(size_32(rest)?), 5),
+            0xdc => (Array(size_16(rest)?), 3),
+            0xdd => (Array(size_32(rest)?), 5),
+            0xde => (Map(size_16(rest)?), 3),
+            0xdf => (Map(size_32(rest)?), 5),
+            0xe0..=0xff => (Signed(byte.cast_signed().into()), 1),
         };
         Ok(Head {
             kind,
-            content: at + length,
+            content: at.saturating_add(length),
         })
     }
 
@@ -135,8 +119,25 @@ impl<'a> Msgpack<'a> {
             at: head.content,
             escaped: false,
         };
-        Ok(Some((text, head.content + length)))
+        Ok(Some((text, head.content.saturating_add(length))))
     }
+}
+
+/// Takes the first bytes of what follows the first byte of a head.
+fn take<const N: usize>(rest: &[u8]) -> Result<[u8; N], Malformed> {
+    rest.first_chunk().copied().ok_or(Malformed)
+}
+
+fn size_8(rest: &[u8]) -> Result<usize, Malformed> {
+    Ok(usize::from(u8::from_be_bytes(take(rest)?)))
+}
+
+fn size_16(rest: &[u8]) -> Result<usize, Malformed> {
+    Ok(usize::from(u16::from_be_bytes(take(rest)?)))
+}
+
+fn size_32(rest: &[u8]) -> Result<usize, Malformed> {
+    usize::try_from(u32::from_be_bytes(take(rest)?)).map_err(|_| Malformed)
 }
 
 fn integer(value: i64) -> HeadKind {
@@ -163,22 +164,18 @@ impl<'a> Doc<'a> for Msgpack<'a> {
         // Values still to be skipped. Each takes a byte at least, so a count that
         // is larger than what is left of the buffer is a lie.
         let mut left = 1usize;
-        while left > 0 {
+        while let Some(others) = left.checked_sub(1) {
             let head = self.head(at)?;
-            left -= 1;
-            at = head.content;
+            (at, left) = (head.content, others);
             match head.kind {
                 HeadKind::Str(n) | HeadKind::Bin(n) | HeadKind::Ext(_, n) => {
-                    at = at
-                        .checked_add(n)
-                        .filter(|&end| end <= self.0.len())
-                        .ok_or(Malformed)?;
+                    at = at.saturating_add(n);
                 }
-                HeadKind::Array(n) => left += n,
-                HeadKind::Map(n) => left += n * 2,
+                HeadKind::Array(n) => left = left.saturating_add(n),
+                HeadKind::Map(n) => left = left.saturating_add(n.saturating_mul(2)),
                 _ => {}
             }
-            if left > self.0.len() - at {
+            if left > self.0.len().checked_sub(at).ok_or(Malformed)? {
                 return Err(Malformed);
             }
         }
@@ -251,16 +248,16 @@ impl<'a> Doc<'a> for Msgpack<'a> {
     }
 
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed> {
-        if map.count == 0 {
+        let Some(count) = map.count.checked_sub(1) else {
             return Ok(None);
-        }
-        map.count -= 1;
+        };
+        map.count = count;
         let start = map.next;
         let key = self.key(start)?;
         let value = match key.raw {
             // No string, or an empty one.
             [] => self.end(start)?,
-            raw => key.at + raw.len(),
+            raw => key.at.saturating_add(raw.len()),
         };
         Ok(Some(Member { start, key, value }))
     }
@@ -269,14 +266,14 @@ impl<'a> Doc<'a> for Msgpack<'a> {
         let block = self.0.get(map.next..)?.first_chunk()?;
         let length = key.in_msgpack.of(block)?;
         map.count = map.count.checked_sub(1)?;
-        Some((map.next, map.next + length))
+        Some((map.next, map.next.saturating_add(length)))
     }
 
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {
-        if list.count == 0 {
+        let Some(count) = list.count.checked_sub(1) else {
             return Ok(None);
-        }
-        list.count -= 1;
+        };
+        list.count = count;
         Ok(Some(list.next))
     }
 
@@ -323,82 +320,67 @@ impl<'a> Doc<'a> for Msgpack<'a> {
 
 /// Appends the head of a string.
 pub fn write_str_head(out: &mut Vec<u8>, length: usize) {
+    let [.., a, b, c, d] = length.to_be_bytes();
     match length {
-        0..=31 => out.push(0xa0 | length as u8),
-        32..=0xff => out.extend_from_slice(&[0xd9, length as u8]),
-        0x100..=0xffff => {
-            out.push(0xda);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(0xdb);
-            out.extend_from_slice(&(length as u32).to_be_bytes());
-        }
+        0..=31 => out.push(0xa0 | d),
+        32..=0xff => out.extend_from_slice(&[0xd9, d]),
+        0x100..=0xffff => out.extend_from_slice(&[0xda, c, d]),
+        _ => out.extend_from_slice(&[0xdb, a, b, c, d]),
+    }
+}
+
+/// Appends the head of binary data.
+pub fn write_bin_head(out: &mut Vec<u8>, length: usize) {
+    let [.., a, b, c, d] = length.to_be_bytes();
+    match length {
+        0..=0xff => out.extend_from_slice(&[0xc4, d]),
+        0x100..=0xffff => out.extend_from_slice(&[0xc5, c, d]),
+        _ => out.extend_from_slice(&[0xc6, a, b, c, d]),
     }
 }
 
 /// Appends the head of a map.
 pub fn write_map_head(out: &mut Vec<u8>, members: usize) {
-    write_container_head(out, members, 0x80, 0xde);
+    write_container_head(out, members, [0x80, 0xde, 0xdf]);
 }
 
 /// Appends the head of an array.
 pub fn write_array_head(out: &mut Vec<u8>, items: usize) {
-    write_container_head(out, items, 0x90, 0xdc);
+    write_container_head(out, items, [0x90, 0xdc, 0xdd]);
 }
 
-fn write_container_head(out: &mut Vec<u8>, count: usize, fix: u8, wide: u8) {
+/// Appends one of three heads: with the count in it, or in two or four bytes after it.
+fn write_container_head(out: &mut Vec<u8>, count: usize, [fix, short, long]: [u8; 3]) {
+    let [.., a, b, c, d] = count.to_be_bytes();
     match count {
-        0..=15 => out.push(fix | count as u8),
-        16..=0xffff => {
-            out.push(wide);
-            out.extend_from_slice(&(count as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(wide + 1);
-            out.extend_from_slice(&(count as u32).to_be_bytes());
-        }
+        0..=15 => out.push(fix | d),
+        16..=0xffff => out.extend_from_slice(&[short, c, d]),
+        _ => out.extend_from_slice(&[long, a, b, c, d]),
     }
 }
 
 /// Appends a non-negative integer.
 pub fn write_unsigned(out: &mut Vec<u8>, value: u64) {
+    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
     match value {
-        0..=0x7f => out.push(value as u8),
-        0x80..=0xff => out.extend_from_slice(&[0xcc, value as u8]),
-        0x100..=0xffff => {
-            out.push(0xcd);
-            out.extend_from_slice(&(value as u16).to_be_bytes());
-        }
-        0x1_0000..=0xffff_ffff => {
-            out.push(0xce);
-            out.extend_from_slice(&(value as u32).to_be_bytes());
-        }
-        _ => {
-            out.push(0xcf);
-            out.extend_from_slice(&value.to_be_bytes());
-        }
+        0..=0x7f => out.push(h),
+        0x80..=0xff => out.extend_from_slice(&[0xcc, h]),
+        0x100..=0xffff => out.extend_from_slice(&[0xcd, g, h]),
+        0x1_0000..=0xffff_ffff => out.extend_from_slice(&[0xce, e, f, g, h]),
+        _ => out.extend_from_slice(&[0xcf, a, b, c, d, e, f, g, h]),
     }
 }
 
 /// Appends a signed integer.
 pub fn write_signed(out: &mut Vec<u8>, value: i64) {
+    let [a, b, c, d, e, f, g, h] = value.to_be_bytes();
     match value {
-        0.. => write_unsigned(out, value as u64),
-        -32..0 => out.push(value as u8),
-        -0x80..-32 => out.extend_from_slice(&[0xd0, value as u8]),
-        -0x8000..-0x80 => {
-            out.push(0xd1);
-            out.extend_from_slice(&(value as i16).to_be_bytes());
-        }
-        -0x8000_0000..-0x8000 => {
-            out.push(0xd2);
-            out.extend_from_slice(&(value as i32).to_be_bytes());
-        }
-        _ => {
-            out.push(0xd3);
-            out.extend_from_slice(&value.to_be_bytes());
-        }
+        0.. => write_unsigned(out, value.cast_unsigned()),
+        -32..0 => out.push(h),
+        -0x80..-32 => out.extend_from_slice(&[0xd0, h]),
+        -0x8000..-0x80 => out.extend_from_slice(&[0xd1, g, h]),
+        -0x8000_0000..-0x8000 => out.extend_from_slice(&[0xd2, e, f, g, h]),
+        _ => out.extend_from_slice(&[0xd3, a, b, c, d, e, f, g, h]),
     }
 }
 

@@ -18,24 +18,24 @@ const BLOCK: usize = 64;
 /// Finds the end, after the closing quote, of the string whose content begins at `from`,
 /// and whether it has escapes. `None` if it does not end.
 #[inline]
-pub fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
+pub(crate) fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
     // Most values are so short that the first step sees their end: that much is
     // worth having at each place that asks.
     if let Some(block) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
         let found = quotes_and_backslashes_of_two(block);
-        let at = from + found.trailing_zeros() as usize;
+        let at = from.wrapping_add(index(found.trailing_zeros()));
         if found != 0 && bytes.get(at) == Some(&b'"') {
-            return Some((at + 1, false));
+            return Some((at.wrapping_add(1), false));
         }
         if found == 0 {
-            return long_string_end(bytes, from + TWICE);
+            return long_string_end(bytes, from.wrapping_add(TWICE));
         }
     }
     long_string_end(bytes, from)
 }
 
 /// Room for a comma or bracket, the longest key of an event, its quotes and a colon.
-pub const KEY_BLOCK: usize = TWICE;
+pub(crate) const KEY_BLOCK: usize = TWICE;
 
 /// The first bytes of a block, which are recognised at one look.
 #[derive(Debug)]
@@ -49,6 +49,11 @@ pub struct Front {
 
 impl Front {
     /// So many bytes that may be anything, and the parts one after the other.
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "what goes wrong here does so while a table of names is compiled"
+    )]
     pub const fn new(open: usize, parts: [&[u8]; 3]) -> Front {
         let mut bytes = [0; KEY_BLOCK];
         let (mut part, mut length) = (0, open);
@@ -81,20 +86,31 @@ impl Front {
 /// The quote that ends the string whose content begins at the third byte; `None`
 /// where it is further away, or a backslash comes first.
 #[inline]
-pub fn closing_quote(block: &[u8; KEY_BLOCK]) -> Option<usize> {
-    let at = (quotes_and_backslashes_of_two(block) & !0b11).trailing_zeros() as usize;
+pub(crate) fn closing_quote(block: &[u8; KEY_BLOCK]) -> Option<usize> {
+    let at = index((quotes_and_backslashes_of_two(block) & !0b11).trailing_zeros());
     (block.get(at) == Some(&b'"')).then_some(at)
 }
 
+/// The number of a bit as an index.
+#[inline(always)]
+#[expect(clippy::as_conversions, reason = "a number of at most 64")]
+const fn index(bit: u32) -> usize {
+    bit as usize
+}
+
 #[inline(never)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "each sum is of a place inside the buffer and of two blocks at most"
+)]
 fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
     let mut escaped = false;
     while let Some(block) = bytes.get(from..)?.first_chunk::<TWICE>() {
         let mut found = quotes_and_backslashes_of_two(block);
         let mut next = from + TWICE;
         while found != 0 {
-            let at = found.trailing_zeros() as usize;
-            if block[at] == b'"' {
+            let at = index(found.trailing_zeros());
+            if block.get(at) == Some(&b'"') {
                 return Some((from + at + 1, escaped));
             }
             // The byte after it is escaped, even if that is in the next block.
@@ -118,12 +134,17 @@ fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
 
 /// Finds the end, after the closing bracket, of the object or array that opens at `at`.
 /// Brackets are counted without regard to their kind. `None` if it does not end.
-pub fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
     dispatch!(Level::new(), simd => container_end_with(simd, bytes, at))
 }
 
 // All that it calls has to be inlined into it, to be compiled for the same registers.
 #[inline(always)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "places are those of the buffer and of a block more, and so are counts of its \
+              bytes; more are never closed than opened, or the end has been found"
+)]
 fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
     let mut depth = 0u64;
     let mut state = Strings::default();
@@ -132,12 +153,8 @@ fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize
         let rest = bytes.get(from..)?;
         let (masks, last) = match rest.first_chunk::<BLOCK>() {
             Some(block) => (Masks::of(simd, block), false),
-            None => {
-                // Zeros are neither quotes nor brackets.
-                let mut block = [0; BLOCK];
-                block[..rest.len()].copy_from_slice(rest);
-                (Masks::of(simd, &block), true)
-            }
+            // Zeros are neither quotes nor brackets.
+            None => (Masks::of(simd, &filled_up(rest, 0)), true),
         };
         let outside = !state.advance(&masks);
         let (open, close) = (masks.open & outside, masks.close & outside);
@@ -153,7 +170,7 @@ fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize
             let opened = (open & (bit - 1)).count_ones();
             closed += 1;
             if depth + u64::from(opened) == closed {
-                return Some(from + bit.trailing_zeros() as usize + 1);
+                return Some(from + index(bit.trailing_zeros()) + 1);
             }
             left ^= bit;
         }
@@ -206,7 +223,7 @@ impl Strings {
         }
         let inside = prefix_xor(masks.quote & !escaped) ^ self.inside;
         // The sign of the last bit, in all bits.
-        self.inside = ((inside as i64) >> 63) as u64;
+        self.inside = (inside.cast_signed() >> 63).cast_unsigned();
         inside
     }
 }
@@ -240,26 +257,37 @@ impl Masks {
 }
 
 /// The places of a byte in a short text.
-pub fn places(text: &[u8], byte: u8) -> impl Iterator<Item = usize> {
+pub(crate) fn places(text: &[u8], byte: u8) -> impl Iterator<Item = usize> {
     text.chunks(BLOCK)
         .enumerate()
         .flat_map(move |(number, part)| {
+            let start = number.wrapping_mul(BLOCK);
             // The filling differs from the byte.
-            let mut block = [!byte; BLOCK];
-            block[..part.len()].copy_from_slice(part);
+            let block = filled_up(part, !byte);
             let mut left = dispatch!(Level::baseline(), simd => {
                 u8x64::from_slice(simd, &block).simd_eq(byte).to_bitmask()
             });
             std::iter::from_fn(move || {
-                let bit = left.trailing_zeros() as usize;
+                let place = start.wrapping_add(index(left.trailing_zeros()));
                 left &= left.checked_sub(1)?;
-                Some(number * BLOCK + bit)
+                Some(place)
             })
         })
 }
 
+/// A block that begins with a part of a text shorter than it.
+#[inline(always)]
+fn filled_up(part: &[u8], filling: u8) -> [u8; BLOCK] {
+    let mut block = [filling; BLOCK];
+    if let Some(front) = block.get_mut(..part.len()) {
+        front.copy_from_slice(part);
+    }
+    block
+}
+
 /// One bit for each lane that holds a quote or a backslash.
 #[inline]
+#[expect(clippy::as_conversions, reason = "there are 16 lanes")]
 fn quotes_and_backslashes(bytes: &[u8; LANES]) -> u32 {
     dispatch!(Level::baseline(), simd => {
         let lanes = u8x16::from_slice(simd, bytes);
@@ -269,13 +297,16 @@ fn quotes_and_backslashes(bytes: &[u8; LANES]) -> u32 {
 
 /// One bit for each place that holds the same byte in both blocks.
 #[inline(always)]
+#[expect(clippy::as_conversions, reason = "there are 16 lanes")]
 fn equal_bytes(a: &[u8; KEY_BLOCK], b: &[u8; KEY_BLOCK]) -> u32 {
     dispatch!(Level::baseline(), simd => {
-        let half = |range: std::ops::Range<usize>| {
-            let (a, b) = (&a[range.clone()], &b[range]);
+        let half = |a: &[u8; LANES], b: &[u8; LANES]| {
             u8x16::from_slice(simd, a).simd_eq(u8x16::from_slice(simd, b)).to_bitmask() as u32
         };
-        half(0..LANES) | half(LANES..TWICE) << LANES
+        match (a.as_chunks(), b.as_chunks()) {
+            (([a, c], _), ([b, d], _)) => half(a, b) | half(c, d) << LANES,
+            _ => 0,
+        }
     })
 }
 

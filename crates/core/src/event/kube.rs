@@ -29,6 +29,14 @@ macro_rules! fields {
             const COUNT: usize = $name::ALL.len() - 1;
             const KEYS: &'static Keys<{ $name::COUNT }> = &Keys::new([$($key,)*]);
         }
+
+        impl From<$name> for usize {
+            #[inline(always)]
+            #[expect(clippy::as_conversions, reason = "the number of a variant")]
+            fn from(field: $name) -> usize {
+                field as usize
+            }
+        }
     };
 }
 
@@ -61,11 +69,10 @@ impl Field {
     /// Returns whether the level decides if the field is logged, or is the field itself.
     #[inline]
     pub fn depends_on_level(self) -> bool {
-        const THESE: u32 = 1 << Field::Level as u32
-            | 1 << Field::RequestObject as u32
-            | 1 << Field::ResponseObject as u32
-            | 1 << Field::Annotations as u32;
-        THESE >> self as u32 & 1 != 0
+        matches!(
+            self,
+            Field::Level | Field::RequestObject | Field::ResponseObject | Field::Annotations
+        )
     }
 }
 
@@ -127,6 +134,8 @@ struct UserView<'a> {
     /// There is a UID, group or extra: without any and without a name, authentication
     /// failed.
     more: bool,
+    /// Where extra fields begin and end; of users that repeat, from the first to the last.
+    extra: Option<(usize, usize)>,
 }
 
 /// The strings of an object, by the places of their names.
@@ -141,15 +150,25 @@ impl<const N: usize> Default for FieldTexts<'_, N> {
 
 impl<'a, const N: usize> FieldTexts<'a, N> {
     #[inline(always)]
-    fn set(&mut self, place: usize, text: Option<Text<'a>>) {
-        if let Some(place) = self.0.get_mut(place) {
+    fn set(&mut self, place: impl Into<usize>, text: Option<Text<'a>>) {
+        if let Some(place) = self.0.get_mut(place.into()) {
             *place = text;
         }
     }
 
+    #[inline(always)]
+    fn get(&self, place: impl Into<usize>) -> Option<Text<'a>> {
+        self.0.get(place.into()).copied().flatten()
+    }
+
+    /// A string as it stands, empty where there is none.
+    fn text(&self, place: impl Into<usize>) -> Text<'a> {
+        self.get(place).unwrap_or_default()
+    }
+
     /// The value of a string, empty where there is none.
-    fn value(&self, place: usize) -> Cow<'a, [u8]> {
-        let text = self.0.get(place).copied().flatten();
+    fn value(&self, place: impl Into<usize>) -> Cow<'a, [u8]> {
+        let text = self.get(place);
         text.map_or(Cow::Borrowed(&[]), |text| text.value())
     }
 }
@@ -170,6 +189,13 @@ struct GroupSpan {
     start: usize,
     end: usize,
     escaped: bool,
+}
+
+impl GroupSpan {
+    #[inline]
+    fn raw<'a>(&self, document: &'a [u8]) -> &'a [u8] {
+        document.get(self.start..self.end).unwrap_or_default()
+    }
 }
 
 /// The content of a map.
@@ -260,7 +286,10 @@ impl<'a> MapView<'a> {
         at: usize,
         scratch: &mut Scratch,
     ) -> Result<usize, Malformed> {
-        self.user = UserView::default();
+        self.user = UserView {
+            extra: self.user.extra,
+            ..UserView::default()
+        };
         scratch.groups.clear();
         if doc.kind(at)? != Kind::Map {
             return doc.end(at);
@@ -281,8 +310,14 @@ impl<'a> MapView<'a> {
                 UserField::Groups => self.read_groups(doc, value, scratch)?,
                 UserField::Extra if doc.kind(value)? == Kind::Map => {
                     let mut extra = doc.open_map(value)?;
-                    self.user.more |= doc.next_member(&mut extra)?.is_some();
-                    doc.end(value)?
+                    let has_some = doc.next_member(&mut extra)?.is_some();
+                    let end = doc.end(value)?;
+                    if has_some {
+                        self.user.more = true;
+                        let (first, _) = self.user.extra.unwrap_or((value, end));
+                        self.user.extra = Some((first, end));
+                    }
+                    end
                 }
                 _ => doc.end(value)?,
             };
@@ -308,7 +343,7 @@ impl<'a> MapView<'a> {
             if let Some(Text { raw, at, escaped }) = group {
                 scratch.groups.push(GroupSpan {
                     start: at,
-                    end: at + raw.len(),
+                    end: at.saturating_add(raw.len()),
                     escaped,
                 });
             }
@@ -336,29 +371,34 @@ impl<'a> MapView<'a> {
     /// A field whose value is a string.
     #[inline(always)]
     fn text(&self, field: Field) -> Option<Text<'a>> {
-        self.texts.0.get(field as usize).copied().flatten()
+        self.texts.get(field)
     }
 
     /// Tells events and lists of them from other maps.
     ///
     /// An event is known by its type, or by audit ID, stage and level together: other
     /// products write the former two into logs of their own format.
+    #[inline]
     pub fn recognise(&self) -> Recognised<'_, 'a> {
-        let typed = self
-            .text(Field::ApiVersion)
-            .is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"));
+        let has = |field| self.text(field).is_some();
+        let typed = || {
+            self.text(Field::ApiVersion)
+                .is_some_and(|version| version.value().starts_with(b"audit.k8s.io/"))
+        };
         let kind = |name: &[u8]| self.text(Field::Kind).is_some_and(|kind| kind.is(name));
-        if let (Some(items), true) = (self.items, typed)
+        if let Some(items) = self.items
             && kind(b"EventList")
+            && typed()
         {
             return Recognised::EventList(items);
         }
-        let has = |field| self.text(field).is_some();
-        let complete = has(Field::AuditId) && has(Field::Stage) && (typed || has(Field::Level));
-        if complete || typed && kind(b"Event") {
-            Recognised::Event(Event { view: self })
-        } else {
-            Recognised::Other
+        let is_event = match has(Field::AuditId) && has(Field::Stage) {
+            true => has(Field::Level) || typed(),
+            false => kind(b"Event") && typed(),
+        };
+        match is_event {
+            true => Recognised::Event(Event { view: self }),
+            false => Recognised::Other,
         }
     }
 
@@ -371,8 +411,7 @@ impl<'a> MapView<'a> {
     /// own: they have the API version of the list.
     pub fn item_of_list(&mut self, list_version: Option<Text<'a>>) -> Event<'_, 'a> {
         let own = self.api_version();
-        self.texts
-            .set(Field::ApiVersion as usize, own.or(list_version));
+        self.texts.set(Field::ApiVersion, own.or(list_version));
         Event { view: self }
     }
 }
@@ -435,6 +474,54 @@ impl<'v, 'a> Event<'v, 'a> {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
     }
 
+    /// `resource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
+    pub fn resource(&self) -> Option<Text<'a>> {
+        let reference = self.view.object_ref.as_ref()?;
+        Some(reference.text(RefField::Resource))
+    }
+
+    /// `subresource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
+    pub fn subresource(&self) -> Option<Text<'a>> {
+        let reference = self.view.object_ref.as_ref()?;
+        Some(reference.text(RefField::Subresource))
+    }
+
+    /// Where the extra fields of the user begin and end, if there are any.
+    pub fn extra(&self) -> Option<(usize, usize)> {
+        self.view.user.extra
+    }
+
+    /// What the request asked for.
+    pub fn requested(&self) -> Requested<'a> {
+        let verb = self.view.texts.value(Field::Verb);
+        let Some(reference) = self.view.object_ref else {
+            let path = path_of(self.text(Field::RequestUri));
+            let owned = |part: &[u8]| Cow::Owned(part.to_vec());
+            return match path {
+                Cow::Borrowed(path) => Requested::at(verb, path, Cow::Borrowed),
+                Cow::Owned(path) => Requested::at(verb, &path, owned),
+            };
+        };
+        let mut group = reference.value(RefField::ApiGroup);
+        // v1alpha1 has the group in front of the version.
+        if self
+            .text(Field::ApiVersion)
+            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
+        {
+            let version = reference.value(RefField::ApiVersion);
+            if let Some(slash) = memchr::memrchr(b'/', &version) {
+                group = Cow::Owned(version.get(..slash).unwrap_or_default().to_vec());
+            }
+        }
+        Requested {
+            verb,
+            group,
+            resource: reference.value(RefField::Resource),
+            subresource: reference.value(RefField::Subresource),
+            name: reference.value(RefField::Name),
+        }
+    }
+
     /// Calls `use_attributes` with what the API server's evaluator saw of the request.
     pub fn attributes<R>(
         &self,
@@ -484,7 +571,7 @@ impl<'v, 'a> Event<'v, 'a> {
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
         let view = self.view;
-        let verb = view.texts.value(Field::Verb as usize);
+        let verb = view.texts.value(Field::Verb);
         let name = view
             .user
             .name
@@ -497,13 +584,13 @@ impl<'v, 'a> Event<'v, 'a> {
         let groups = match few.get_mut(..spans.len()) {
             Some(few) if !spans.iter().any(|span| span.escaped) => {
                 for (group, span) in few.iter_mut().zip(spans) {
-                    *group = &document[span.start..span.end];
+                    *group = span.raw(document);
                 }
                 &*few
             }
             _ => {
                 let text = |span: &GroupSpan| Text {
-                    raw: &document[span.start..span.end],
+                    raw: span.raw(document),
                     at: span.start,
                     escaped: span.escaped,
                 };
@@ -525,13 +612,13 @@ impl<'v, 'a> Event<'v, 'a> {
                 },
             });
         };
-        let version = reference.value(RefField::ApiVersion as usize);
+        let version = reference.value(RefField::ApiVersion);
         let logged = LoggedRef {
-            group: reference.value(RefField::ApiGroup as usize),
-            resource: reference.value(RefField::Resource as usize),
-            subresource: reference.value(RefField::Subresource as usize),
-            namespace: reference.value(RefField::Namespace as usize),
-            name: reference.value(RefField::Name as usize),
+            group: reference.value(RefField::ApiGroup),
+            resource: reference.value(RefField::Resource),
+            subresource: reference.value(RefField::Subresource),
+            namespace: reference.value(RefField::Namespace),
+            name: reference.value(RefField::Name),
         };
         let mut resource = Resource {
             group: &logged.group,
@@ -551,6 +638,39 @@ impl<'v, 'a> Event<'v, 'a> {
             verb: &verb,
             target: Target::Resource(resource),
         })
+    }
+}
+
+/// What a request asked for, as logged; where there is no `objectRef`, as its path says.
+#[derive(Clone, Debug, Default)]
+pub struct Requested<'a> {
+    /// Verb.
+    pub verb: Cow<'a, [u8]>,
+    /// API group, empty for the core group.
+    pub group: Cow<'a, [u8]>,
+    /// Resource name.
+    pub resource: Cow<'a, [u8]>,
+    /// Subresource.
+    pub subresource: Cow<'a, [u8]>,
+    /// Object name.
+    pub name: Cow<'a, [u8]>,
+}
+
+impl<'a> Requested<'a> {
+    /// What the path of a request says.
+    fn at<'p>(
+        verb: Cow<'a, [u8]>,
+        path: &'p [u8],
+        part: impl Fn(&'p [u8]) -> Cow<'a, [u8]>,
+    ) -> Requested<'a> {
+        let url = ResourcePath::parse(path).unwrap_or_default();
+        Requested {
+            verb,
+            group: part(url.group),
+            resource: part(url.resource),
+            subresource: part(url.subresource),
+            name: part(url.name),
+        }
     }
 }
 

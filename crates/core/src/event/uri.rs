@@ -6,20 +6,21 @@ use crate::doc::scan;
 
 /// Percent-decodes a path to bytes. A path with a malformed escape stays
 /// as it is, and a `+` is a `+`.
-pub fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
     let mut decoded = Vec::new();
     let mut rest = path;
-    while let Some(percent) = memchr::memchr(b'%', rest) {
-        let digit = |i: usize| {
-            rest.get(percent + i)
-                .and_then(|&b| char::from(b).to_digit(16))
-        };
-        let (Some(high), Some(low)) = (digit(1), digit(2)) else {
+    let next = |rest| memchr::memchr(b'%', rest).and_then(|at| rest.split_at_checked(at));
+    while let Some((before, escape)) = next(rest) {
+        let &[_, high, low, ref after @ ..] = escape else {
             return Cow::Borrowed(path);
         };
-        decoded.extend_from_slice(&rest[..percent]);
-        decoded.push((high * 16 + low) as u8);
-        rest = &rest[percent + 3..];
+        let (Some(high), Some(low)) = (digit(high), digit(low)) else {
+            return Cow::Borrowed(path);
+        };
+        decoded.extend_from_slice(before);
+        decoded.push(high << 4 | low);
+        rest = after;
     }
     if rest.len() == path.len() {
         return Cow::Borrowed(path);
@@ -29,14 +30,15 @@ pub fn decode_path(path: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The part of a request URI in front of the query.
-pub fn without_query(uri: &[u8]) -> &[u8] {
-    memchr::memchr(b'?', uri).map_or(uri, |query| &uri[..query])
+pub(super) fn without_query(uri: &[u8]) -> &[u8] {
+    let query = memchr::memchr(b'?', uri).unwrap_or(uri.len());
+    uri.get(..query).unwrap_or(uri)
 }
 
 /// The parts of a resource request's decoded path, as the API server's request
 /// info reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ResourcePath<'a> {
+pub(super) struct ResourcePath<'a> {
     /// API group, empty for the core group.
     pub group: &'a [u8],
     /// Namespace; a namespace object is in itself.
@@ -51,17 +53,17 @@ pub struct ResourcePath<'a> {
 
 impl<'a> ResourcePath<'a> {
     /// Reads `/api/{version}/…` or `/apis/{group}/{version}/…`; `None` for any other path.
-    pub fn parse(path: &'a [u8]) -> Option<ResourcePath<'a>> {
+    pub(super) fn parse(path: &'a [u8]) -> Option<ResourcePath<'a>> {
         // The longest form: apis/group/version/watch/namespaces/ns/resource/name/subresource.
         const LONGEST: usize = 9;
         let path = trim_slashes(path);
         let mut parts = [&[][..]; LONGEST];
-        let (mut count, mut start) = (0, 0);
+        let (mut count, mut start) = (0usize, 0usize);
         let ends = scan::places(path, b'/').chain([path.len()]);
         for (slot, end) in parts.iter_mut().zip(ends) {
             *slot = path.get(start..end)?;
-            start = end + 1;
-            count += 1;
+            start = end.wrapping_add(1);
+            count = count.wrapping_add(1);
         }
         let parts = parts.get(..count)?;
         if parts.len() < 3 {
@@ -94,15 +96,11 @@ impl<'a> ResourcePath<'a> {
     }
 }
 
-fn trim_slashes(path: &[u8]) -> &[u8] {
-    let is_other = |b: &u8| *b != b'/';
-    match (
-        path.iter().position(is_other),
-        path.iter().rposition(is_other),
-    ) {
-        (Some(first), Some(last)) => &path[first..=last],
-        _ => &[],
+fn trim_slashes(mut path: &[u8]) -> &[u8] {
+    while let [b'/', rest @ ..] | [rest @ .., b'/'] = path {
+        path = rest;
     }
+    path
 }
 
 #[cfg(test)]

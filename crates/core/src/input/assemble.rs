@@ -12,7 +12,7 @@ use crate::chunk::EventTime;
 
 /// Bounds of what is withheld. Time is the time of the records, not that of a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes in all: of the records and of their texts.
     pub bytes: usize,
     /// Groups of pieces that are incomplete at the same time.
@@ -36,20 +36,20 @@ impl Default for Limits {
 
 /// A piece of an event.
 #[derive(Clone, Copy, Debug)]
-pub struct Piece<'a> {
-    /// Its text.
+pub(crate) struct Piece<'a> {
+    /// Text of the piece, without prefix.
     pub text: &'a [u8],
     /// The record that it came in.
     pub record: &'a [u8],
     /// The time when it was written.
     pub time: EventTime,
-    /// Its place in the event.
+    /// Place of the piece in the event.
     pub place: PiecePlace,
 }
 
 /// The place of a piece in its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PiecePlace {
+pub(crate) enum PiecePlace {
     /// More pieces follow.
     Inside,
     /// The last one, or the only one.
@@ -58,7 +58,7 @@ pub enum PiecePlace {
 
 /// The pieces of one event that came before the last one.
 #[derive(Debug, Default)]
-pub struct Pieces {
+pub(crate) struct Pieces {
     /// The texts in one.
     pub text: Vec<u8>,
     /// The records, one after the other.
@@ -75,7 +75,7 @@ impl Pieces {
 
 /// The fate of the record of a piece.
 #[derive(Debug)]
-pub enum Assembled {
+pub(crate) enum Assembled {
     /// Take it by itself.
     Alone,
     /// Leave it out: it is withheld.
@@ -86,7 +86,7 @@ pub enum Assembled {
 
 /// Events of which some pieces are there. `K` tells apart those that come under one tag.
 #[derive(Debug)]
-pub struct Assembly<K> {
+pub(crate) struct Assembly<K> {
     groups: Vec<Group<K>>,
     /// Bytes withheld.
     held: usize,
@@ -104,7 +104,7 @@ struct Group<K> {
 
 impl<K: Copy + Eq> Assembly<K> {
     /// Withholds no more than the limits allow.
-    pub fn new(limits: Limits) -> Assembly<K> {
+    pub(crate) fn new(limits: Limits) -> Assembly<K> {
         Assembly {
             groups: Vec::new(),
             held: 0,
@@ -113,17 +113,17 @@ impl<K: Copy + Eq> Assembly<K> {
     }
 
     /// Returns whether nothing is withheld.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
     /// The number of records that are withheld.
-    pub fn withheld(&self) -> usize {
+    pub(crate) fn withheld(&self) -> usize {
         self.groups.iter().map(|group| group.pieces.count).sum()
     }
 
     /// Takes a piece. One that begins an event must look like the beginning of one: `{`.
-    pub fn take(&mut self, tag: &[u8], key: K, piece: Piece<'_>) -> Assembled {
+    pub(crate) fn take(&mut self, tag: &[u8], key: K, piece: Piece<'_>) -> Assembled {
         let size = piece.text.len().saturating_add(piece.record.len());
         let goes_on = piece.place == PiecePlace::Inside
             && self.held.saturating_add(size) <= self.limits.bytes;
@@ -135,7 +135,7 @@ impl<K: Copy + Eq> Assembly<K> {
                 return Assembled::Alone;
             }
             let mut pieces = Pieces::default();
-            self.held += pieces.add(piece);
+            self.held = self.held.saturating_add(pieces.add(piece));
             self.groups.push(Group {
                 tag: tag.to_vec(),
                 key,
@@ -146,7 +146,7 @@ impl<K: Copy + Eq> Assembly<K> {
         };
         match self.groups.get_mut(at) {
             Some(group) if goes_on && group.pieces.count < self.limits.pieces => {
-                self.held += group.pieces.add(piece);
+                self.held = self.held.saturating_add(group.pieces.add(piece));
                 Assembled::Withheld
             }
             _ => Assembled::After(self.forget(at)),
@@ -155,7 +155,7 @@ impl<K: Copy + Eq> Assembly<K> {
 
     /// Gives back the groups under a tag whose first pieces are too old when `now` is the
     /// time of what comes.
-    pub fn expired(&mut self, tag: &[u8], now: EventTime) -> Vec<Pieces> {
+    pub(crate) fn expired(&mut self, tag: &[u8], now: EventTime) -> Vec<Pieces> {
         let age = self.limits.age;
         self.forget_if(|group| {
             group.tag == tag && now.seconds.saturating_sub(group.begun.seconds) > age
@@ -163,7 +163,7 @@ impl<K: Copy + Eq> Assembly<K> {
     }
 
     /// Gives back all groups under a tag.
-    pub fn release(&mut self, tag: &[u8]) -> Vec<Pieces> {
+    pub(crate) fn release(&mut self, tag: &[u8]) -> Vec<Pieces> {
         self.forget_if(|group| group.tag == tag)
     }
 
@@ -189,7 +189,7 @@ impl Pieces {
         let before = self.size();
         self.text.extend_from_slice(piece.text);
         self.records.extend_from_slice(piece.record);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.size().saturating_sub(before)
     }
 }

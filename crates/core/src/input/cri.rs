@@ -5,8 +5,8 @@ use crate::input::assemble::PiecePlace;
 
 /// The front of a container runtime's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix {
-    /// Its length in bytes, with the blank before the text.
+pub(crate) struct Prefix {
+    /// Length in bytes, with the blank before the text.
     pub length: usize,
     /// The length of the time at its beginning.
     time: usize,
@@ -18,7 +18,7 @@ pub struct Prefix {
 
 /// A stream of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -27,12 +27,12 @@ pub enum Stream {
 
 impl Prefix {
     /// The time at the front of the line that the prefix was read from.
-    pub fn time(&self, line: &[u8]) -> Option<EventTime> {
+    pub(crate) fn time(&self, line: &[u8]) -> Option<EventTime> {
         EventTime::parse(line.get(..self.time)?)
     }
 
     /// Reads the front of a line; `None` if the line has none.
-    pub fn read(line: &[u8]) -> Option<Prefix> {
+    pub(crate) fn read(line: &[u8]) -> Option<Prefix> {
         let dates = |i: usize, b: u8| line.get(i) == Some(&b);
         if !line.first()?.is_ascii_digit() || !dates(4, b'-') || !dates(10, b'T') {
             return None;
@@ -41,24 +41,22 @@ impl Prefix {
         if time < 20 {
             return None;
         }
-        let rest = &line[time + 1..];
-        let stream = match rest {
-            [b's', b't', b'd', b'o', b'u', b't', b' ', ..] => Stream::Stdout,
-            [b's', b't', b'd', b'e', b'r', b'r', b' ', ..] => Stream::Stderr,
-            _ => return None,
+        let rest = line.get(time.saturating_add(1)..)?;
+        let (stream, tags) = if let Some(tags) = rest.strip_prefix(b"stdout ") {
+            (Stream::Stdout, tags)
+        } else {
+            (Stream::Stderr, rest.strip_prefix(b"stderr ")?)
         };
         // The first of the tags between colons says whether the line is whole.
-        let piece = match rest.get(7)? {
-            b'F' => PiecePlace::Last,
-            b'P' => PiecePlace::Inside,
+        let piece = match tags {
+            [b'F', b' ' | b':', ..] => PiecePlace::Last,
+            [b'P', b' ' | b':', ..] => PiecePlace::Inside,
             _ => return None,
         };
-        let tags = rest[7..].iter().take(64).position(|&b| b == b' ')?;
-        if !matches!(rest.get(8), Some(b' ' | b':')) {
-            return None;
-        }
+        let tags_end = tags.iter().take(64).position(|&b| b == b' ')?;
+        let text = tags.get(tags_end.saturating_add(1)..)?;
         Some(Prefix {
-            length: time + 1 + 7 + tags + 1,
+            length: line.len().saturating_sub(text.len()),
             time,
             stream,
             piece,

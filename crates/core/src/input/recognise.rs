@@ -11,7 +11,7 @@ use crate::input::cri::Prefix;
 
 /// The part of a record that holds its events.
 #[derive(Clone, Copy, Debug)]
-pub enum Carrier<'a> {
+pub(crate) enum Carrier<'a> {
     /// The record's map is the event, or a list of events.
     Map,
     /// A text of the record holds them as JSON.
@@ -20,7 +20,7 @@ pub enum Carrier<'a> {
 
 /// The text of a record.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// The member of the record that it is the value of.
     pub member: Member,
     /// The text.
@@ -33,17 +33,18 @@ pub struct Line<'a> {
 
 /// The buffer that the text of a record is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinePlace {
+pub(crate) enum LinePlace {
     /// The record's.
     InRecord,
-    /// Its own: it was put together from several records.
+    /// In a buffer of its own: the line was put together from several records.
     Assembled,
 }
 
 impl<'a> Line<'a> {
     /// Finds the text in a record's map: under `key`, or by default under `log`, then
     /// `message`. With `Prefixes::Read`, a container runtime's prefix is split off.
-    pub fn find(
+    #[inline(always)]
+    pub(crate) fn find(
         doc: Msgpack<'a>,
         members: &[Member],
         key: Option<&str>,
@@ -68,7 +69,7 @@ impl<'a> Line<'a> {
     }
 
     /// The prefix, and the text after it.
-    pub fn split(&self) -> (&'a [u8], &'a [u8]) {
+    pub(crate) fn split(&self) -> (&'a [u8], &'a [u8]) {
         let length = self.prefix.map_or(0, |prefix| prefix.length);
         self.text
             .split_at_checked(length)
@@ -76,14 +77,14 @@ impl<'a> Line<'a> {
     }
 
     /// The time in the line's prefix.
-    pub fn time(&self) -> Option<EventTime> {
+    pub(crate) fn time(&self) -> Option<EventTime> {
         self.prefix?.time(self.text)
     }
 }
 
 /// The treatment of container runtimes' prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prefixes {
+pub(crate) enum Prefixes {
     /// A prefix is split off.
     Read,
     /// The text is JSON from its first byte on.
@@ -91,20 +92,23 @@ pub enum Prefixes {
 }
 
 /// The last member of this name that is a text.
+#[inline]
 fn text_member<'a>(
     doc: Msgpack<'a>,
     members: &[Member],
     name: &[u8],
 ) -> Option<(Member, Text<'a>)> {
     members.iter().rev().find_map(|member| {
-        let key = doc.key(member.start).ok()?;
+        if doc.key(member.start).ok()?.raw != name {
+            return None;
+        }
         let text = doc.text(member.value).ok()?.0;
-        (key.raw == name).then_some((*member, text))
+        Some((*member, text))
     })
 }
 
 /// The content of a map or text.
-pub enum Content<'v, 'a> {
+pub(crate) enum Content<'v, 'a> {
     /// An event.
     Event(Event<'v, 'a>),
     /// A list of events.
@@ -116,7 +120,7 @@ pub enum Content<'v, 'a> {
 }
 
 /// A list of events.
-pub struct EventList<'a> {
+pub(crate) struct EventList<'a> {
     /// `apiVersion` of the list, which is that of its items.
     pub version: Option<Text<'a>>,
     /// The ranges of its items.
@@ -125,8 +129,8 @@ pub struct EventList<'a> {
 
 impl<'v, 'a> Content<'v, 'a> {
     /// Recognises the map that was read into `view`.
-    #[inline]
-    pub fn of_map<D: Doc<'a>>(doc: D, view: &'v MapView<'a>) -> Content<'v, 'a> {
+    #[inline(always)]
+    pub(crate) fn of_map<D: Doc<'a>>(doc: D, view: &'v MapView<'a>) -> Content<'v, 'a> {
         match view.recognise() {
             Recognised::Event(event) => Content::Event(event),
             Recognised::EventList(items) => match list_items(doc, items) {
@@ -141,7 +145,7 @@ impl<'v, 'a> Content<'v, 'a> {
     }
 
     /// Reads the JSON after a container runtime's prefix into `view`, and recognises it.
-    pub fn of_text(
+    pub(crate) fn of_text(
         line: &'a [u8],
         prefix: Option<Prefix>,
         view: &'v mut MapView<'a>,

@@ -9,7 +9,7 @@ pub trait Choice: Copy + Default + 'static {
 }
 
 /// The words for a type's values.
-pub fn words<T: Choice>() -> Vec<&'static str> {
+pub(super) fn words<T: Choice>() -> Vec<&'static str> {
     T::CHOICES.iter().map(|&(word, _)| word).collect()
 }
 

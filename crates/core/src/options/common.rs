@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::pipeline::Settings;
-use crate::stage::{Enrichment, KeyPattern, KeyRule};
+use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
 
 use super::conditions::ConditionOption;
 use super::detect::DetectOptions;
@@ -15,15 +15,17 @@ use super::table;
 /// The options that filter and output have in common.
 #[derive(Debug)]
 pub struct CommonOptions {
-    /// Where the policy comes from; `None` for no policy.
+    /// Source of the policy; `None` without one.
     pub policy: Option<PolicySource>,
-    /// How often a policy file is looked at; `None` for never again.
+    /// Time between two looks at the policy file; `None` to read it once.
     pub policy_reload: Option<Duration>,
     /// Detections; `None` if they are off.
     pub detect: Option<DetectOptions>,
     /// Conditions that events and records must meet to stay.
     pub conditions: Vec<ConditionOption>,
-    /// How records are read and written.
+    /// Hiding of secrets.
+    pub redaction: redact::Settings,
+    /// Reading and writing of records.
     pub settings: Settings,
 }
 
@@ -36,6 +38,7 @@ impl CommonOptions {
             output_shape: options.choice(table::OUTPUT_SHAPE)?,
             non_audit: options.choice(table::NON_AUDIT)?,
             on_error: options.choice(table::ON_ERROR)?,
+            on_unreadable: options.choice(table::REDACT_UNREADABLE)?,
             event_time: options.choice(table::EVENT_TIME)?,
             enrichment: enrichment(options)?,
         };
@@ -49,6 +52,7 @@ impl CommonOptions {
             policy_reload: options
                 .duration_or_off(table::POLICY_RELOAD, Duration::from_secs(30))?,
             conditions: ConditionOption::read(options)?,
+            redaction: super::redact::read(options)?,
             settings,
         })
     }

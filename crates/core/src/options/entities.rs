@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-/// What Go's `html/template` escapes in text.
+/// Names that Go's `html/template` writes after the `&` for characters that it escapes.
 const ENTITIES: [(&str, char); 7] = [
-    ("&#34;", '"'),
-    ("&#39;", '\''),
-    ("&#43;", '+'),
-    ("&amp;", '&'),
-    ("&lt;", '<'),
-    ("&gt;", '>'),
-    ("&#96;", '`'),
+    ("#34;", '"'),
+    ("#39;", '\''),
+    ("#43;", '+'),
+    ("amp;", '&'),
+    ("lt;", '<'),
+    ("gt;", '>'),
+    ("#96;", '`'),
 ];
 
 /// Undoes the entities, once: `&amp;lt;` is `&lt;`.
@@ -20,19 +20,11 @@ pub fn decode(text: &str) -> Cow<'_, str> {
     }
     let mut decoded = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('&') {
-        decoded.push_str(&rest[..at]);
-        rest = &rest[at..];
-        match ENTITIES.iter().find(|(entity, _)| rest.starts_with(entity)) {
-            Some((entity, plain)) => {
-                decoded.push(*plain);
-                rest = &rest[entity.len()..];
-            }
-            None => {
-                decoded.push('&');
-                rest = &rest[1..];
-            }
-        }
+    while let Some((before, after)) = rest.split_once('&') {
+        decoded.push_str(before);
+        let (plain, after) = entity(after).unwrap_or(('&', after));
+        decoded.push(plain);
+        rest = after;
     }
     decoded.push_str(rest);
     Cow::Owned(decoded)
@@ -43,18 +35,19 @@ pub fn decode(text: &str) -> Cow<'_, str> {
 /// itself. Any other text stays as it is, so that a secret which merely holds an `&`
 /// arrives intact outside KKP, too.
 pub fn decode_escaped(text: &str) -> Cow<'_, str> {
-    let escaped = text.char_indices().all(|(at, c)| match c {
-        '&' => ENTITIES
-            .iter()
-            .any(|(entity, _)| text[at..].starts_with(entity)),
-        '"' | '\'' | '+' | '<' | '>' => false,
-        _ => true,
-    });
-    if escaped {
+    let is_plain = !text.contains(['"', '\'', '+', '<', '>']);
+    if is_plain && text.split('&').skip(1).all(|after| entity(after).is_some()) {
         decode(text)
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// The character that a text after an `&` begins with, and the rest of the text.
+fn entity(after: &str) -> Option<(char, &str)> {
+    ENTITIES
+        .iter()
+        .find_map(|&(entity, plain)| Some((plain, after.strip_prefix(entity)?)))
 }
 
 #[cfg(test)]

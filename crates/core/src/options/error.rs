@@ -23,7 +23,7 @@ impl fmt::Display for FileLine {
 
 /// An option, or a part of a file with options, that cannot be used.
 ///
-/// Its sentence names the option, what was found and what would be right. Values of secret
+/// The sentence names the option, what was found and what would be right. Values of secret
 /// options are not in it.
 #[derive(Debug)]
 pub struct OptionError(Box<Details>);
@@ -40,16 +40,16 @@ struct Details {
 /// The ways in which an option can be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// There is no option of that name.
+    /// No option has that name.
     Unknown {
-        /// What may have been meant.
+        /// Names that may have been meant.
         expected: String,
     },
     /// The option belongs to another kind of section.
     Misplaced {
-        /// Where it was found.
+        /// Section in which the option was found.
         section: SectionKind,
-        /// Where it belongs.
+        /// Sections that take the option.
         belongs: &'static [SectionKind],
     },
     /// The value is not one that the option takes.
@@ -80,7 +80,7 @@ pub enum Problem {
         /// The reason, and the way out.
         expected: String,
     },
-    /// It is known, and not supported.
+    /// The option is known and not supported.
     Unsupported {
         /// The reason, and what to do instead.
         expected: String,
@@ -89,7 +89,7 @@ pub enum Problem {
     Cause,
     /// Anything else.
     Other {
-        /// What was found.
+        /// Value or option that was found.
         found: String,
         /// The way out.
         expected: String,
@@ -157,7 +157,7 @@ impl OptionError {
         self.0.place.as_ref()
     }
 
-    /// What is wrong.
+    /// The problem.
     pub fn problem(&self) -> &Problem {
         &self.0.problem
     }
@@ -165,10 +165,10 @@ impl OptionError {
 
 impl Error for OptionError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn Error + 'static))
+        match &self.0.source {
+            Some(source) => Some(source.as_ref()),
+            None => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `error` | an option that is wrong, as data and as a sentence |
 //! | `choice` | values that are one of a few words |
 //! | `common`, `policy`, `conditions`, `detect` | the options that filter and output have in common |
+//! | `redact` | the options of the redaction |
 //! | `source` | texts from a file, an environment variable or the option itself |
 //! | `on_panic` | the fate of a chunk after an internal error |
 //! | `host` | options that the host keeps to itself |
@@ -24,6 +25,7 @@ mod host;
 mod on_panic;
 mod policy;
 mod read;
+mod redact;
 mod source;
 pub mod table;
 

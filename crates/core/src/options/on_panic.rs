@@ -2,7 +2,7 @@
 
 use super::choice::Choice;
 
-/// What a filter does with a chunk whose filtering ended in an internal error.
+/// Fate of a chunk whose filtering ended in an internal error.
 ///
 /// The chunk was not, or not wholly, judged. An output needs no such choice: it asks the
 /// host to hand the chunk over again.

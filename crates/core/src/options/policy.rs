@@ -1,4 +1,4 @@
-//! Where the policy comes from.
+//! Source of a policy's text.
 
 use crate::policy::Preset;
 
@@ -7,7 +7,7 @@ use super::read::Options;
 use super::source::{TextOptions, TextSource, only_one};
 use super::table;
 
-/// Where the policy comes from.
+/// Source of a policy's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicySource {
     /// One of the policies that come with the plugin.

@@ -76,7 +76,7 @@ impl Given<'_> {
         self.value.into_owned()
     }
 
-    /// The same, independent of the section.
+    /// Copies the option, so that it outlives the section.
     pub fn into_owned(self) -> Given<'static> {
         Given {
             def: self.def,
@@ -90,7 +90,7 @@ impl Given<'_> {
         OptionError::invalid(self.def, &self.value, expected).at(self.place.clone())
     }
 
-    /// The same, with the error of the parser that refused the value.
+    /// Returns an error for an invalid value, with the parser's error as its source.
     pub fn rejected(&self, error: impl Error + Send + Sync + 'static) -> OptionError {
         self.invalid(&error).with_source(error)
     }

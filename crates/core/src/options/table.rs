@@ -12,7 +12,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape};
+use crate::pipeline::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
 use crate::stage::detect::{LabelShape, LongRunning, Severity};
 use crate::text::suggest::nearest;
@@ -52,7 +52,7 @@ pub enum Owner {
     Host,
 }
 
-/// How often a section may have an option.
+/// Number of times that a section may have an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// Once at most.
@@ -61,7 +61,7 @@ pub enum Repeat {
     Any,
 }
 
-/// Whether messages may show a value.
+/// Visibility of a value in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
     /// Shown as it is.
@@ -72,7 +72,7 @@ pub enum Secrecy {
     Secret,
 }
 
-/// Which HTML entities of a value are undone. KKP's templates make them of quotes and
+/// HTML entities of a value that are undone. KKP's templates make them of quotes and
 /// the like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entities {
@@ -93,7 +93,7 @@ pub enum Value {
     Flag,
     /// A time such as `500ms`, `30s` or `5m`.
     Duration,
-    /// The same, or `off`.
+    /// A time such as `500ms`, `30s` or `5m`, or `off`.
     DurationOrOff,
     /// A whole number within limits.
     Number(RangeInclusive<usize>),
@@ -122,7 +122,7 @@ pub struct OptionDef {
     pub name: &'static str,
     /// Another name for the same.
     pub alias: Option<&'static str>,
-    /// Where it may be written.
+    /// Sections that take the option.
     pub sections: &'static [SectionKind],
     /// Who reads it.
     pub owner: Owner,
@@ -130,11 +130,11 @@ pub struct OptionDef {
     pub value: Value,
     /// The value where it is not set, in words; empty for none.
     pub default: &'static str,
-    /// How often it may be written.
+    /// Number of times that a section may have the option.
     pub repeat: Repeat,
-    /// Whether messages may show its value.
+    /// Visibility of the value in messages.
     pub secrecy: Secrecy,
-    /// Which HTML entities of its value are undone.
+    /// HTML entities of the value that are undone.
     pub entities: Entities,
     /// A line of help. Only the test that writes `docs/options.md` needs it; the library must
     /// fit into a Kubernetes Secret.
@@ -254,31 +254,57 @@ options! {
     POLICY_ENV = OptionDef::new("Policy_Env", BOTH, Text("VARIABLE"));
     /// The policy itself, as JSON or in YAML's flow style; `apiVersion` may be left out.
     POLICY = OptionDef::new("Policy", BOTH, Text("TEXT | base64url:TEXT")).may_hold_secret().entities(Undo);
-    /// How often `Policy_File` and `Detect_File` are looked at for changes.
+    /// Time between two looks at `Policy_File` and `Detect_File`; a change is taken when two
+    /// looks find the same file.
     POLICY_RELOAD = OptionDef::new("Policy_Reload", BOTH, DurationOrOff).default("30s");
 
     // Reading and writing records.
 
-    /// What a record looks like. `map`: the record is the event; `json`: a key holds the
+    /// Shape of records on the way in. `map`: the record is the event; `json`: a key holds the
     /// event's text; `cri`: a key holds a line of a container runtime; `auto`: found out for
     /// each record.
     FORMAT = OptionDef::new("Format", BOTH, Choice(words::<Format>)).default("auto");
     /// The key that holds the event's text.
     LOG_KEY = OptionDef::new("Log_Key", BOTH, Text("KEY")).default("`log`, then `message`");
-    /// What a record is written as. `map`: the event's fields become the record's; `json`: the
+    /// Shape of records on the way out. `map`: the event's fields become the record's; `json`: the
     /// event becomes text under `log`; `keep`: as it came.
     OUTPUT_SHAPE = OptionDef::new("Output_Shape", BOTH, Choice(words::<OutputShape>)).default("keep");
-    /// Where a record's time comes from: the event's `stageTimestamp` or
+    /// Source of a record's time: the event's `stageTimestamp` or
     /// `requestReceivedTimestamp`, or `keep`.
     EVENT_TIME = OptionDef::new("Event_Time", BOTH, Choice(words::<EventTimeSource>)).default("keep");
-    /// What is done with records that hold no audit event.
+    /// Fate of records that hold no audit event.
     NON_AUDIT = OptionDef::new("Non_Audit", BOTH, Choice(words::<OnOther>)).default("keep");
-    /// What is done with records that look like an audit event and cannot be read.
+    /// Fate of records that look like an audit event and cannot be read.
     ON_ERROR = OptionDef::new("On_Error", BOTH, Choice(words::<OnOther>)).default("keep");
 
-    /// What a filter does with a chunk after an internal error of the plugin (a panic). An
+    /// Fate of a filter's chunk after an internal error of the plugin (a panic). An
     /// output asks Fluent Bit to hand the chunk over again.
-    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy, else `keep`");
+    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy or redaction, else `keep`");
+
+    // Redaction.
+
+    /// What is redacted, separated by commas: `on` or `off` for all redactors, and single
+    /// ones with their modes (`env=named, configmap=off`; `off, secret, token`). The
+    /// redactors are those of `docs/redaction.md`.
+    REDACT = OptionDef::new("Redact", BOTH, Text("on | off | NAME | NAME=MODE, …")).default("`on`");
+    /// A place whose values are redacted too: `databases.example.net /spec/users/*/code`.
+    /// RESOURCE is `plural.group/subresource` as in kubectl, `*` for any, or `event`; POINTER
+    /// is a JSON pointer in which `*` is any one member or item and `**` any number of them.
+    REDACT_PATH = OptionDef::new("Redact_Path", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    /// Several of `Redact_Path` in one value.
+    REDACT_PATHS = OptionDef::new("Redact_Paths", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    /// A place that stays as it came, whatever a redactor says.
+    REDACT_KEEP = OptionDef::new("Redact_Keep", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    /// Several of `Redact_Keep` in one value.
+    REDACT_KEEPS = OptionDef::new("Redact_Keeps", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    /// More names of members, variables, flags and parameters that hold a secret.
+    REDACT_NAMES = OptionDef::new("Redact_Names", BOTH, Text("NAME, NAME…"));
+    /// A key of at least 16 bytes that makes marks of equal values equal:
+    /// `REDACTED` and 16 digits of an HMAC-SHA256.
+    REDACT_KEY = OptionDef::new("Redact_Key", BOTH, Text("TEXT")).secret().entities(UndoIfEscaped);
+    /// What is done with text that looks like an audit event and cannot be read. `cut`: it
+    /// ends before the first body; `On_Error drop` drops it all the same.
+    REDACT_UNREADABLE = OptionDef::new("Redact_Unreadable", BOTH, Choice(words::<OnUnreadable>)).default("cut");
 
     // Selection.
 
@@ -358,7 +384,7 @@ options! {
     USERNAME = OptionDef::new("Username", RECEIVER, Text("TEXT")).may_hold_secret().entities(UndoIfEscaped);
     /// The user's password in the handshake; needs `Username` and a shared key.
     PASSWORD = OptionDef::new("Password", RECEIVER, Text("TEXT")).secret().entities(UndoIfEscaped);
-    /// How frames are compressed; `zstd` where the library is built with it. A node has the
+    /// Compression of frames; `zstd` where the library is built with it. A node has the
     /// output's if it does not say otherwise.
     COMPRESS = OptionDef::new("Compress", RECEIVER, Choice(|| vec!["off", "gzip", "zstd"])).default("off");
     /// Accepted so that a section of Fluent Bit's `forward` works; options are always sent.
@@ -390,15 +416,19 @@ options! {
     CONNECT_TIMEOUT = OptionDef::new("Connect_Timeout", OUTPUT, Duration).default("5s");
     /// The limit for a write without progress.
     WRITE_TIMEOUT = OptionDef::new("Write_Timeout", OUTPUT, Duration).default("10s");
-    /// The limit for an acknowledgement.
-    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("30s");
+    /// The time without any acknowledgement on a connection after which its frames are sent
+    /// again; it doubles with each time-out in a row, up to eight times the value.
+    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("60s");
+    /// The number of rejections after which a single record that a receiver does not store is
+    /// lost, with an error in the log; without it the record is retried for ever.
+    GIVE_UP_AFTER = OptionDef::new("Give_Up_After", OUTPUT, Number(1..=1000));
     /// The silence of a node after which another one gets its frames too.
     FAILOVER_AFTER = OptionDef::new("Failover_After", OUTPUT, Duration).default("3s");
-    /// How long a connection stays open that is not used.
+    /// Time after which an unused connection is closed.
     IDLE_TIMEOUT = OptionDef::new("Idle_Timeout", OUTPUT, Duration).default("30s");
     /// The age at which a connection is replaced, so that added receivers get their share.
     ROTATE_AFTER = OptionDef::new("Rotate_After", OUTPUT, Duration).default("10m");
-    /// How long a chunk waits to be acknowledged before Fluent Bit is asked to try it again;
+    /// Time that a chunk waits to be acknowledged before Fluent Bit is asked to try it again;
     /// delivery goes on meanwhile.
     FLUSH_WAIT = OptionDef::new("Flush_Wait", OUTPUT, Duration).default("10s");
 
@@ -408,7 +438,7 @@ options! {
     NAME = OptionDef::new("Name", &[Filter, Output, Node], Text("NAME")).of_host();
     /// The tags of the records that the section gets; `*` matches anything.
     MATCH = OptionDef::new("Match", BOTH, Text("PATTERN")).of_host();
-    /// The same as a regular expression.
+    /// Tags to match, as a regular expression.
     MATCH_REGEX = OptionDef::new("Match_Regex", BOTH, Text("PATTERN")).of_host();
     /// The name of the instance in log and metrics.
     ALIAS = OptionDef::new("Alias", BOTH, Text("NAME")).of_host();
@@ -426,7 +456,7 @@ options! {
     PORT = OptionDef::new("Port", RECEIVER, Number(1..=65535)).default("24224; a node must have it").of_host();
     /// Accepted, no effect: every address of a name is tried.
     IPV6 = OptionDef::new("IPv6", OUTPUT, Flag).of_host();
-    /// How often Fluent Bit tries a chunk again.
+    /// Number of times that Fluent Bit retries a chunk.
     RETRY_LIMIT = OptionDef::new("Retry_Limit", OUTPUT, Text("NUMBER | no_limits | no_retries")).default("no_limits").of_host();
     /// Accepted, no effect: the output has a thread of its own.
     WORKERS = OptionDef::new("Workers", OUTPUT, Number(0..=1024)).default("0").of_host();
@@ -496,7 +526,7 @@ pub fn lookup(section: SectionKind, name: &str) -> Result<&'static OptionDef, Op
     }
 }
 
-/// What may have been meant by an unknown name.
+/// Returns the names that an unknown one may have been meant for.
 fn unknown(section: SectionKind, name: &str) -> String {
     let known = || TABLE.iter().filter(|def| def.is_in(section));
     if let Some((before, _)) = name.split_once(['=', ':'])

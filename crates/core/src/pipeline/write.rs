@@ -10,18 +10,19 @@ use crate::doc::edit::{Cause, Edits, Plan};
 use crate::doc::json::Json;
 use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{AnyDoc, Doc, Malformed};
-use crate::event::kube::{Event, MapView, Member, Scratch};
+use crate::event::kube::{Event, Field, MapView, Member, Scratch};
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
-use crate::pipeline::settings::{EventTimeSource, OnOther, OutputShape, Settings};
+use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
 use crate::stage::detect::{Detect, DetectSettings, Detector, Labels};
 use crate::stage::enrich::Enrich;
+use crate::stage::redact::{MARK, unreadable};
 use crate::stage::select::{Subject, Whole};
 use crate::stage::{Flow, Job, Stages};
-use crate::stats::{RuleStats, Stats};
+use crate::stats::{self, RuleStats, Stats};
 
 /// Applies stages, shape and enrichment, and hands records to the sink.
-pub struct Writer {
+pub(super) struct Writer {
     pub settings: Settings,
     pub stages: Stages,
     pub stats: Stats,
@@ -48,13 +49,24 @@ struct Built {
 
 /// A record, and the place of its events in it.
 #[derive(Clone, Copy)]
-pub struct Place<'p> {
+pub(super) struct Place<'p> {
     pub original: Original<'p>,
     /// The record's map.
     pub map: &'p MapView<'p>,
     /// The members of the record's map.
     pub members: &'p [Member],
     pub carrier: Carrier<'p>,
+}
+
+/// What the text is that pieces make together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// Events, which were handled.
+    Events,
+    /// Something that begins like an event and cannot be read.
+    Unreadable,
+    /// Something else.
+    Other,
 }
 
 /// The share of an event in what its carrier holds.
@@ -75,7 +87,7 @@ struct Body<'b, 'a, D> {
 }
 
 impl Writer {
-    pub fn new(settings: Settings, enrich: Enrich) -> Writer {
+    pub(super) fn new(settings: Settings, enrich: Enrich) -> Writer {
         Writer {
             settings,
             stages: Stages::default(),
@@ -88,7 +100,7 @@ impl Writer {
         }
     }
 
-    pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+    pub(super) fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
         self.stats.rules.clear();
         if let Some(ruleset) = &ruleset {
             let rules = ruleset.rule_count().saturating_add(1);
@@ -99,12 +111,12 @@ impl Writer {
     }
 
     /// Makes detections look at every event; each has its counters from then on.
-    pub fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+    pub(super) fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
         self.stages.detect = Some(Detect::new(detector, settings, &mut self.stats));
     }
 
     /// Puts other detections in force, if there are any.
-    pub fn set_detector(&mut self, detector: Arc<Detector>) {
+    pub(super) fn set_detector(&mut self, detector: Arc<Detector>) {
         if let Some(detect) = &mut self.stages.detect {
             detect.set_detector(detector, &self.stats);
         }
@@ -112,7 +124,7 @@ impl Writer {
 
     /// Handles a record whose text may hold events.
     #[inline(never)]
-    pub fn text(
+    pub(super) fn text(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
@@ -129,33 +141,35 @@ impl Writer {
         self.content(&place, Json(line.text), content, scratch, item, sink);
     }
 
-    /// Handles a text that was put together, if it holds events; returns whether it does.
+    /// Handles a text that was put together, if it holds events; returns what it is.
     #[inline(never)]
-    pub fn assembled(
+    pub(super) fn assembled(
         &mut self,
         place: &Place<'_>,
         line: Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
         sink: &mut impl Sink,
-    ) -> bool {
+    ) -> Joined {
         let mut view = MapView::default();
         let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
-        if matches!(content, Content::Other | Content::Malformed) {
-            return false;
+        match content {
+            Content::Other => return Joined::Other,
+            Content::Malformed => return Joined::Unreadable,
+            Content::Event(_) | Content::List(_) => {}
         }
         let place = Place {
             carrier: Carrier::Text(line),
             ..*place
         };
         self.content(&place, Json(line.text), content, scratch, item, sink);
-        true
+        Joined::Events
     }
 
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
-    #[inline]
-    pub fn content<'a, D: Doc<'a>>(
+    #[inline(always)]
+    pub(super) fn content<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -172,7 +186,7 @@ impl Writer {
                 }
             }
             Content::List(list) => self.list(place, doc, list, item, sink),
-            Content::Other => self.other(place, sink),
+            Content::Other => self.no_event(place, sink),
             Content::Malformed => self.malformed(place, sink),
         }
     }
@@ -399,7 +413,7 @@ impl Writer {
         item: Range<usize>,
         sink: &mut impl Sink,
     ) {
-        self.stats.malformed += 1;
+        stats::count(&mut self.stats.malformed);
         if self.settings.on_error == OnOther::Drop {
             return;
         }
@@ -429,24 +443,163 @@ impl Writer {
 
     /// Handles a record whose body is not a map.
     #[cold]
-    pub fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
-        self.stats.non_audit += 1;
+    pub(super) fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.non_audit);
         match self.settings.non_audit {
             OnOther::Keep => sink.keep(original),
             OnOther::Drop => sink.leave_out(original),
         }
     }
 
+    /// Handles text or a map that is not an event, unless it is the rest of one.
+    fn no_event(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        if let Carrier::Text(line) = place.carrier
+            && self.stages.redact.is_some()
+            && unreadable::is_rest_of_event(line.text, line.prefix.map(|prefix| prefix.piece))
+            && self.remains(place, line, sink)
+        {
+            return;
+        }
+        self.other(place, sink);
+    }
+
     /// Handles a record that holds no audit event.
-    pub fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
-        self.stats.non_audit += 1;
+    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.non_audit);
         self.pass(self.settings.non_audit, place, sink);
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
-    pub fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
-        self.stats.malformed += 1;
-        self.pass(self.settings.on_error, place, sink);
+    #[cold]
+    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.malformed);
+        match self.on_unreadable() {
+            OnUnreadable::Keep => self.pass(OnOther::Keep, place, sink),
+            OnUnreadable::Drop => sink.leave_out(place.original),
+            OnUnreadable::Cut => match place.carrier {
+                Carrier::Text(line) if unreadable::looks_like_event(line.text) => {
+                    self.salvage(place, line, sink);
+                }
+                Carrier::Text(_) => self.pass(OnOther::Keep, place, sink),
+                Carrier::Map => self.hide_members(place, sink),
+            },
+        }
+    }
+
+    /// Handles a piece of a split line that could not be put together; returns whether
+    /// that is all to be done, because the piece may hold secrets.
+    #[cold]
+    pub(super) fn remains(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let outcome = self.on_unreadable();
+        if outcome == OnUnreadable::Keep {
+            return false;
+        }
+        let place = &Place {
+            carrier: Carrier::Text(line),
+            ..*place
+        };
+        if outcome == OnUnreadable::Drop || unreadable::looks_like_event(line.text) {
+            self.malformed(place, sink);
+            return true;
+        }
+        stats::count(&mut self.stats.malformed);
+        let front = line.prefix.map_or(0, |prefix| prefix.length);
+        self.write_text(place, line, sink, |out| {
+            out.extend_from_slice(line.text.get(..front).unwrap_or_default());
+            out.extend_from_slice(MARK);
+        });
+        true
+    }
+
+    /// The outcome for text that cannot be read. Without redaction nothing is hidden.
+    fn on_unreadable(&self) -> OnUnreadable {
+        match (self.settings.on_error, &self.stages.redact) {
+            (OnOther::Drop, _) => OnUnreadable::Drop,
+            (OnOther::Keep, Some(_)) => self.settings.on_unreadable,
+            (OnOther::Keep, None) => OnUnreadable::Keep,
+        }
+    }
+
+    /// Judges the events in a text that can be read, and cuts the others.
+    fn salvage(&mut self, place: &Place<'_>, line: Line<'_>, sink: &mut impl Sink) {
+        let front = line.prefix.map_or(0, |prefix| prefix.length);
+        let text = line.text.get(front..).unwrap_or_default();
+        let doc = Json(line.text);
+        let mut scratch = Scratch::default();
+        let mut rest = Vec::new();
+        sink.leave_out(place.original);
+        for part in unreadable::events_in(text) {
+            let part = front.saturating_add(part.start)..front.saturating_add(part.end);
+            let mut view = MapView::default();
+            let whole = view.read(doc, part.start, &mut scratch).is_ok() && view.end <= part.end;
+            if whole
+                && let Content::Event(event) = Content::of_map(doc, &view)
+                && self
+                    .event(place, doc, event, &scratch, Extent::Item, sink)
+                    .is_ok()
+            {
+                continue;
+            }
+            rest.clear();
+            rest.extend_from_slice(line.text.get(..front).unwrap_or_default());
+            unreadable::cut(line.text.get(part).unwrap_or_default(), &mut rest);
+            self.write_text(place, line, sink, |out| out.extend_from_slice(&rest));
+        }
+    }
+
+    /// Writes a record with another text.
+    fn write_text(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        sink: &mut impl Sink,
+        text: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut value = Vec::new();
+        text(&mut value);
+        if !self.holds(Whole::Text(&value), &[]) {
+            return sink.leave_out(place.original);
+        }
+        self.record_edits.clear();
+        let member = line.member.value..line.member.end;
+        self.record_edits
+            .replace_value(member, Cause::Redact, |out| {
+                Msgpack::write_text(out, &value);
+            });
+        // The record was read before, so that its edits can be written.
+        if let Err(Malformed) = self.write_record(place, None, Extent::Item, sink) {
+            sink.leave_out(place.original);
+        }
+    }
+
+    /// Hides what may hold secrets in a map that cannot be read as an event.
+    fn hide_members(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        self.record_edits.clear();
+        for member in place.members {
+            let may_hold_secrets = matches!(
+                member.field,
+                Field::RequestUri
+                    | Field::ResponseStatus
+                    | Field::RequestObject
+                    | Field::ResponseObject
+                    | Field::Annotations
+                    | Field::Items
+            );
+            if may_hold_secrets {
+                self.record_edits
+                    .replace_value(member.value..member.end, Cause::Redact, |out| {
+                        Msgpack::write_text(out, MARK);
+                    });
+            }
+        }
+        if let Err(Malformed) = self.write_record(place, None, Extent::Whole, sink) {
+            sink.leave_out(place.original);
+        }
     }
 
     fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut impl Sink) {
@@ -475,7 +628,9 @@ impl Writer {
     /// it if they do not.
     fn holds(&mut self, whole: Whole<'_>, fields: &[(AnyDoc<'_>, &[Member])]) -> bool {
         let holds = self.stages.select.holds(&Subject { whole, fields });
-        self.stats.excluded_others += u64::from(!holds);
+        if !holds {
+            stats::count(&mut self.stats.excluded_others);
+        }
         holds
     }
 
@@ -524,7 +679,16 @@ impl Surroundings {
 }
 
 /// Asks for the edits of a record that make its text the event as planned.
+#[inline(always)]
 fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits) {
+    let is_all = kept.front == kept.within.start && kept.within.end == line.text.len();
+    if !(is_all && plan.is_empty() && line.place == LinePlace::InRecord) {
+        embed_changed(line, kept, plan, edits);
+    }
+}
+
+#[inline(never)]
+fn embed_changed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits) {
     let Surroundings { front, within } = kept;
     let text = line.text;
     let Member { value, end, .. } = line.member;
@@ -549,7 +713,7 @@ fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits)
 /// The way in which a record is written.
 #[derive(Clone, Copy)]
 struct Written<'w> {
-    /// Its time, if that is not its own.
+    /// New time of the record, if it changes.
     time: Option<EventTime>,
     extent: Extent,
     label: Option<Label<'w>>,
@@ -599,8 +763,8 @@ fn finish<'a, D: Doc<'a>>(
             .checked_add_signed(plan.members_gained(map.at));
         !members.is_empty() && left == Some(0)
     };
-    if plan.has(Cause::Enrich) && is_emptied() {
-        stats.emptied += 1;
+    if enrich.removes_keys() && is_emptied() {
+        stats::count(&mut stats.emptied);
         sink.leave_out(place.original);
     } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
         sink.keep(place.original);
@@ -616,18 +780,19 @@ fn finish<'a, D: Doc<'a>>(
 #[inline]
 fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision>, plan: Plan<'_>) {
     if plan.has(Cause::Level) || plan.has(Cause::ManagedFields) {
-        stats.stripped += 1;
-        stats.level_bytes += plan.bytes(Cause::Level).removed as u64;
-        stats.managed_fields_bytes += plan.bytes(Cause::ManagedFields).removed as u64;
+        let managed = plan.bytes(Cause::ManagedFields).removed;
+        stats::count(&mut stats.stripped);
+        stats::count_bytes(&mut stats.level_bytes, plan.bytes(Cause::Level).removed);
+        stats::count_bytes(&mut stats.managed_fields_bytes, managed);
     }
     let (enriched, labels) = (plan.bytes(Cause::Enrich), plan.bytes(Cause::Detect));
     let length = plan
         .length_of(event.range().len())
         .saturating_add(enriched.removed)
         .saturating_sub(enriched.added)
-        .saturating_sub(labels.added) as u64;
-    stats.bytes_out += length;
+        .saturating_sub(labels.added);
+    stats::count_bytes(&mut stats.bytes_out, length);
     if let Some(rule) = decision.and_then(|decision| stats.rule(decision.rule)) {
-        rule.bytes_out += length;
+        stats::count_bytes(&mut rule.bytes_out, length);
     }
 }

@@ -8,22 +8,6 @@
 //! [`Ruleset::compile`] turns the policy into tables, [`Ruleset::decide`] answers for one
 //! request. [`Preset`] has ready-made policies.
 
-#![deny(
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    unreachable_pub
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::indexing_slicing,
-        reason = "a test that goes wrong may panic"
-    )
-)]
-
 mod attributes;
 mod decode;
 mod error;

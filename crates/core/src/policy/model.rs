@@ -4,7 +4,7 @@ use super::{Attributes, Level, Resource, StageSet, Target};
 
 /// Valid audit policy; made by [`Policy::parse`] or from a [`Preset`](super::Preset).
 ///
-/// It has at least one rule, and every rule passed the validation of kube-apiserver: it
+/// A policy has at least one rule, and every rule passed the validation of kube-apiserver: it
 /// selects resources or non-resource URLs, never both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::doc::Doc;
 use crate::policy::{Attributes, Decision, Level, Ruleset};
 use crate::stage::{DroppedBy, Flow, Job};
+use crate::stats;
 
 /// The policy in force, if there is one.
 #[derive(Default)]
@@ -24,8 +25,8 @@ impl Decide {
             .event
             .decided_attributes(logged, |attributes| ruleset.decide(attributes));
         if let Some(rule) = job.stats.rule(decision.rule) {
-            rule.events += 1;
-            rule.bytes_in += job.event.range().len() as u64;
+            stats::count(&mut rule.events);
+            stats::count_bytes(&mut rule.bytes_in, job.event.range().len());
         }
         job.decision = Some(decision);
         match is_logged(&decision, job) {

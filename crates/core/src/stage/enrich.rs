@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::bytes::hex_digits;
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Malformed};
 use crate::event::kube::Member;
@@ -70,23 +71,32 @@ impl Enrichment {
 }
 
 /// The stage, with its options and a source of random bytes for UUIDs.
-pub struct Enrich {
+pub(crate) struct Enrich {
     options: Enrichment,
     random: Box<dyn FnMut() -> [u8; 16] + Send>,
 }
 
 impl Enrich {
     /// Makes the stage from its options.
-    pub fn new(options: Enrichment, random: impl FnMut() -> [u8; 16] + Send + 'static) -> Enrich {
+    pub(crate) fn new(
+        options: Enrichment,
+        random: impl FnMut() -> [u8; 16] + Send + 'static,
+    ) -> Enrich {
         Enrich {
             options,
             random: Box::new(random),
         }
     }
 
+    /// Returns whether a record may lose keys, and so all of them.
+    #[inline]
+    pub(crate) fn removes_keys(&self) -> bool {
+        self.options.keys != KeyRule::KeepAll
+    }
+
     /// Asks for the edits of a record's map.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(
+    pub(crate) fn apply<'a, D: Doc<'a>>(
         &mut self,
         doc: D,
         map: Range<usize>,
@@ -151,10 +161,10 @@ fn uuid_v4(random: [u8; 16]) -> [u8; 36] {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let mut text = [b'-'; 36];
-    let places = (0..36).filter(|place| !matches!(place, 8 | 13 | 18 | 23));
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
-    for (place, digit) in places.zip(digits) {
-        text[place] = b"0123456789abcdef"[usize::from(digit)];
+    let places = text.iter_mut().enumerate();
+    let places = places.filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
+    for ((_, place), digit) in places.zip(bytes.into_iter().flat_map(hex_digits)) {
+        *place = digit;
     }
     text
 }

@@ -8,6 +8,7 @@
 //! | detect | [`detect`] | labels what matters, and may keep it at level `Metadata` |
 //! | select | [`select`] | drops what `Regex` and `Exclude` do not let through |
 //! | cut | [`cut`] | asks for what the level leaves out to be removed |
+//! | redact | [`redact`] | asks for the secrets in what is left to be hidden |
 //!
 //! The last stage, [`enrich`], is about the record that the event ends up in, and is
 //! applied when that is written; so are the labels, which are put beside the event. Stages
@@ -22,6 +23,7 @@ pub(crate) mod decide;
 pub mod detect;
 pub(crate) mod enrich;
 pub(crate) mod explain;
+pub mod redact;
 pub(crate) mod select;
 
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
@@ -33,10 +35,11 @@ use crate::doc::msgpack::Msgpack;
 use crate::doc::{Doc, Malformed};
 use crate::event::kube::{Event, Member, Scratch};
 use crate::policy::Decision;
-use crate::stats::Stats;
+use crate::stats::{self, Stats};
 
 use decide::Decide;
 use detect::{Detect, Labels};
+use redact::Redaction;
 use select::Select;
 
 /// An event on its way through the stages.
@@ -86,6 +89,8 @@ pub struct Stages {
     pub detect: Option<Detect>,
     /// The conditions.
     pub select: Select,
+    /// The redaction; `None` if it is off.
+    pub redact: Option<Redaction>,
 }
 
 impl Stages {
@@ -94,9 +99,9 @@ impl Stages {
     /// Detections see each event as it came, also one that the policy drops. One that a
     /// detection keeps is still up to the selection.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
-        job.stats.events += 1;
-        job.stats.bytes_in += job.event.range().len() as u64;
+    pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
+        stats::count(&mut job.stats.events);
+        stats::count_bytes(&mut job.stats.bytes_in, job.event.range().len());
         let (decided, mut flow) = self.judge(job);
         let kept_by_detection = flow != decided;
         if flow == Flow::Continue {
@@ -104,11 +109,16 @@ impl Stages {
         }
         match flow {
             Flow::Continue => {
-                job.stats.kept_by_detection += u64::from(kept_by_detection);
+                if kept_by_detection {
+                    stats::count(&mut job.stats.kept_by_detection);
+                }
                 cut::apply(job)?;
+                if let Some(redaction) = &mut self.redact {
+                    redaction.apply(job)?;
+                }
             }
-            Flow::Drop(DroppedBy::Policy) => job.stats.dropped += 1,
-            Flow::Drop(DroppedBy::Condition) => job.stats.excluded_events += 1,
+            Flow::Drop(DroppedBy::Policy) => stats::count(&mut job.stats.dropped),
+            Flow::Drop(DroppedBy::Condition) => stats::count(&mut job.stats.excluded_events),
         }
         Ok(flow)
     }

@@ -70,15 +70,17 @@ impl FieldPath {
         let mut steps = Vec::new();
         while !rest.is_empty() {
             rest = rest.strip_prefix('[')?;
-            let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'));
-            let (step, after) = match quote {
-                Some(quote) => {
-                    let (key, after) = rest[1..].split_once(quote)?;
+            let quoted = ['\'', '"']
+                .into_iter()
+                .find_map(|quote| Some((quote, rest.strip_prefix(quote)?)));
+            let (step, after) = match quoted {
+                Some((quote, quoted)) => {
+                    let (key, after) = quoted.split_once(quote)?;
                     (Step::Key(key.into()), after)
                 }
                 None => {
-                    let end = rest.find(']')?;
-                    (Step::Item(rest[..end].parse().ok()?), &rest[end..])
+                    let (item, after) = rest.split_at_checked(rest.find(']')?)?;
+                    (Step::Item(item.parse().ok()?), after)
                 }
             };
             steps.push(step);

@@ -1,22 +1,6 @@
 //! Configuration text: YAML and JSON as Kubernetes reads them, as trees whose values have
 //! positions; lines of Fluent Bit's classic format; "did you mean".
 
-#![deny(
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    unreachable_pub
-)]
-#![cfg_attr(
-    test,
-    allow(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::indexing_slicing,
-        reason = "a test that goes wrong may panic"
-    )
-)]
-
 pub mod classic;
 mod json;
 mod source;

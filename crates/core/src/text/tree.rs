@@ -26,7 +26,7 @@ pub enum Value {
     Null,
     /// True or false.
     Bool {
-        /// Its value.
+        /// The value.
         value: bool,
         /// Spelling in the text.
         spelling: String,
@@ -53,7 +53,7 @@ pub struct Entry {
     pub key: String,
     /// Byte offset at which it begins.
     pub at: usize,
-    /// Its value.
+    /// The value.
     pub value: Node,
     /// Byte offset at which the same key was set before.
     pub repeats: Option<usize>,

@@ -359,7 +359,7 @@ impl Builder {
     }
 }
 
-/// Whether a value is written out or an alias.
+/// Origin of a value: written out, or an alias.
 #[derive(Clone, Copy, PartialEq)]
 enum Origin {
     Here,

@@ -110,7 +110,7 @@ impl Balancer {
             group.iter().copied().rev().max_by_key(|node| {
                 self.shares
                     .get(*node)
-                    .map(|share| share.credit + share.weight)
+                    .map(|share| share.credit.saturating_add(share.weight))
             })
         };
         best(&self.candidates(statuses))
@@ -124,12 +124,12 @@ impl Balancer {
         let mut total = 0;
         for other in self.candidates(statuses) {
             if let Some(share) = self.shares.get_mut(other) {
-                share.credit += share.weight;
-                total += share.weight;
+                share.credit = share.credit.saturating_add(share.weight);
+                total = share.weight.saturating_add(total);
             }
         }
         if let Some(share) = self.shares.get_mut(node) {
-            share.credit -= total;
+            share.credit = share.credit.saturating_sub(total);
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
         Balancer::new(&nodes, delivery)
     }
 
-    /// How many of so many frames each node gets.
+    /// Returns how many of `frames` frames each node gets.
     fn spread(balancer: &mut Balancer, statuses: &[NodeStatus], frames: usize) -> Vec<usize> {
         let mut counts = vec![0; statuses.len()];
         for _ in 0..frames {

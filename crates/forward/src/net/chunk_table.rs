@@ -11,6 +11,10 @@ use crate::protocol::chunk::{ChunkKey, ChunkStatus};
 /// them. Fluent Bit retries within 2000 s (`scheduler.cap`).
 const REMEMBERED: usize = 1024;
 
+/// Largest number of chunks without entries of which the acknowledged frames are
+/// remembered until the host retries them.
+const RELEASED: usize = 1024;
+
 /// State of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkState {
@@ -20,6 +24,8 @@ pub(super) enum ChunkState {
     Invited,
     /// Held by the client's thread.
     Taken(ChunkStatus),
+    /// Held by the host alone; the thread remembers its acknowledged frames.
+    Released,
 }
 
 const SENDING: ChunkState = ChunkState::Taken(ChunkStatus::Sending);
@@ -32,13 +38,25 @@ pub(super) enum Command {
     /// Prepare and send a chunk.
     Take {
         key: ChunkKey,
+        arrival: Arrival,
         tag: Vec<u8>,
         chunk: Vec<u8>,
     },
     /// Continue with a parked chunk.
     Resume(ChunkKey),
-    /// Drop a parked chunk.
+    /// Drop the entries of a parked chunk, and remember its acknowledged frames.
+    Release(ChunkKey),
+    /// Drop a chunk.
     Forget(ChunkKey),
+}
+
+/// Knowledge of the thread about a chunk that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// The chunk is new.
+    First,
+    /// The thread has released the chunk before.
+    Again,
 }
 
 /// Table of every chunk from the first call that brings it to the call that
@@ -61,6 +79,7 @@ pub(super) struct ChunkTable {
 #[derive(Debug)]
 struct Item {
     key: ChunkKey,
+    arrival: Arrival,
     call: Call,
     state: ChunkState,
     /// Memory that the chunk uses, or will use.
@@ -90,7 +109,7 @@ struct Fingerprint {
 
 impl Item {
     fn is_held(&self) -> bool {
-        self.state != ChunkState::Queued
+        matches!(self.state, ChunkState::Invited | ChunkState::Taken(_))
     }
 }
 
@@ -111,28 +130,42 @@ impl ChunkTable {
     /// chunk is queued if there is no memory for it, or if others are queued, so
     /// that chunks are taken in the order in which they come.
     pub(super) fn attach(&mut self, tag: &[u8], chunk: &[u8], until: Instant) -> ChunkKey {
-        if let Some(item) = self.find(tag, chunk) {
-            let key = item.key;
-            item.call = Call::Waits(until);
-            if item.state == PARKED {
-                item.state = SENDING;
-                self.commands.push(Command::Resume(key));
+        let key = match self.find(tag, chunk) {
+            Some(item) => {
+                let key = item.key;
+                item.call = Call::Waits(until);
+                match item.state {
+                    PARKED => {
+                        item.state = SENDING;
+                        self.commands.push(Command::Resume(key));
+                        return key;
+                    }
+                    ChunkState::Released => key,
+                    _ => return key,
+                }
             }
-            return key;
-        }
-        let key = ChunkKey(self.next_key);
-        self.next_key += 1;
+            None => {
+                let key = ChunkKey(self.next_key);
+                self.next_key = self.next_key.wrapping_add(1);
+                self.items.push_back(Item {
+                    key,
+                    arrival: Arrival::First,
+                    call: Call::Waits(until),
+                    state: ChunkState::Released,
+                    bytes: 0,
+                    fingerprint: None,
+                });
+                key
+            }
+        };
         let has_room = self.first_queued().is_none() && self.make_room(chunk.len());
-        self.items.push_back(Item {
-            key,
-            call: Call::Waits(until),
-            state: match has_room {
+        if let Some(item) = self.item(key) {
+            item.bytes = chunk.len();
+            item.state = match has_room {
                 true => ChunkState::Invited,
                 false => ChunkState::Queued,
-            },
-            bytes: chunk.len(),
-            fingerprint: None,
-        });
+            };
+        }
         self.hand_over(key, tag, chunk);
         key
     }
@@ -143,8 +176,10 @@ impl ChunkTable {
             && item.state == ChunkState::Invited
         {
             item.state = SENDING;
+            let arrival = item.arrival;
             self.commands.push(Command::Take {
                 key,
+                arrival,
                 tag: tag.to_vec(),
                 chunk: chunk.to_vec(),
             });
@@ -174,14 +209,21 @@ impl ChunkTable {
     /// Ends a call. A chunk that is delivered, or was never taken, leaves the table;
     /// any other one waits for the call that brings it again.
     pub(super) fn detach(&mut self, key: ChunkKey, tag: &[u8], chunk: &[u8]) {
-        match self.state(key) {
-            DELIVERED | ChunkState::Queued | ChunkState::Invited => self.remove(key),
-            SENDING | PARKED => {
-                let known = self.item(key).and_then(|item| item.fingerprint);
+        let known = self.item(key).and_then(|item| item.fingerprint);
+        let arrival = self.item(key).map(|item| item.arrival);
+        match (self.state(key), arrival) {
+            (DELIVERED, _) | (ChunkState::Queued | ChunkState::Invited, Some(Arrival::First)) => {
+                self.remove(key);
+            }
+            (state, _) => {
                 let fingerprint = known.unwrap_or_else(|| self.fingerprint(tag, chunk));
                 if let Some(item) = self.item(key) {
                     item.call = Call::Ended;
                     item.fingerprint = Some(fingerprint);
+                    if !matches!(state, ChunkState::Taken(_)) {
+                        item.state = ChunkState::Released;
+                        item.bytes = 0;
+                    }
                 }
             }
         }
@@ -247,7 +289,10 @@ impl ChunkTable {
 
     /// Records the progress of a chunk.
     pub(super) fn settle(&mut self, key: ChunkKey, status: ChunkStatus) {
-        if let Some(item) = self.item(key) {
+        if let Some(item) = self.item(key)
+            // A late acknowledgement of a chunk without entries does not bring them back.
+            && (matches!(item.state, ChunkState::Taken(_)) || status == ChunkStatus::Delivered)
+        {
             item.state = ChunkState::Taken(status);
             if status == ChunkStatus::Delivered {
                 item.bytes = 0;
@@ -280,7 +325,7 @@ impl ChunkTable {
             && let Some(bytes) = self.items.get(first).map(|item| item.bytes)
             && self.make_room(bytes)
             // Making room may have moved it.
-            && let Some(item) = self.items.iter_mut().find(|item| !item.is_held())
+            && let Some(item) = self.items.iter_mut().find(|item| item.state == ChunkState::Queued)
         {
             item.state = ChunkState::Invited;
             make_ready(&mut self.ready, item.key);
@@ -288,7 +333,9 @@ impl ChunkTable {
     }
 
     fn first_queued(&self) -> Option<usize> {
-        self.items.iter().position(|item| !item.is_held())
+        self.items
+            .iter()
+            .position(|item| item.state == ChunkState::Queued)
     }
 
     fn place(&self, key: ChunkKey) -> Option<usize> {
@@ -308,7 +355,7 @@ impl ChunkTable {
 
     /// Finds a chunk of an earlier call that no call waits for.
     fn find(&mut self, tag: &[u8], chunk: &[u8]) -> Option<&mut Item> {
-        let length = tag.len() + chunk.len();
+        let length = tag.len().saturating_add(chunk.len());
         let waits = |item: &Item| item.call == Call::Ended;
         let known = |item: &Item| item.fingerprint.is_some_and(|known| known.length == length);
         if !self.items.iter().any(|item| waits(item) && known(item)) {
@@ -329,25 +376,39 @@ impl ChunkTable {
             hasher.finish()
         });
         Fingerprint {
-            length: tag.len() + chunk.len(),
+            length: tag.len().saturating_add(chunk.len()),
             hash,
         }
     }
 
-    /// Makes room by giving up parked chunks that no call waits for, oldest first;
-    /// whether there is room then. An empty client takes a chunk of any size.
+    /// Makes room by releasing parked chunks that no call waits for, oldest first;
+    /// returns true if there is room. An empty client takes a chunk of any size.
     fn make_room(&mut self, wanted: usize) -> bool {
         loop {
             let held = self.items.iter().filter(|item| item.is_held());
             let held: usize = held.map(|item| item.bytes).sum();
-            if held == 0 || held + wanted <= self.memory {
+            if held == 0 || held.saturating_add(wanted) <= self.memory {
                 return true;
             }
-            let parked = |item: &Item| item.state == PARKED && item.call == Call::Ended;
-            let parked = self.items.iter().position(parked);
-            let Some(item) = parked.and_then(|parked| self.items.remove(parked)) else {
+            let idle = |item: &&mut Item| item.state == PARKED && item.call == Call::Ended;
+            let Some(item) = self.items.iter_mut().find(idle) else {
                 return false;
             };
+            item.state = ChunkState::Released;
+            item.arrival = Arrival::Again;
+            item.bytes = 0;
+            self.commands.push(Command::Release(item.key));
+            self.forget_released();
+        }
+    }
+
+    /// Forgets the oldest chunk without entries if there are too many.
+    fn forget_released(&mut self) {
+        let idle = |item: &Item| item.state == ChunkState::Released && item.call == Call::Ended;
+        if self.items.iter().filter(|item| idle(item)).count() > RELEASED
+            && let Some(oldest) = self.items.iter().position(idle)
+            && let Some(item) = self.items.remove(oldest)
+        {
             self.commands.push(Command::Forget(item.key));
         }
     }
@@ -404,6 +465,7 @@ mod tests {
     fn take(key: u64, chunk: &[u8]) -> Command {
         Command::Take {
             key: ChunkKey(key),
+            arrival: Arrival::First,
             tag: TAG.to_vec(),
             chunk: chunk.to_vec(),
         }
@@ -545,10 +607,50 @@ mod tests {
         assert_eq!(bench.attach(b"!").1, SENDING);
         let expected = [
             Command::Resume(ChunkKey(1)),
-            Command::Forget(ChunkKey(0)),
+            Command::Release(ChunkKey(0)),
             take(3, b"!"),
         ];
         assert_eq!(bench.table.take_commands(), expected);
+    }
+
+    /// However often the host has to wait for memory, the chunk keeps its key.
+    #[test]
+    fn released_chunks_are_known_when_they_return() {
+        let mut bench = Bench::new(10);
+        bench.call(b"12345678");
+        bench.table.settle(ChunkKey(0), ChunkStatus::Parked);
+        assert_eq!(bench.attach(b"abcdefgh").1, SENDING);
+        bench.table.take_commands();
+        for _ in 0..3 {
+            let called = bench.call(b"12345678");
+            assert_eq!(called, (ChunkKey(0), ChunkState::Queued));
+        }
+        bench.table.settle(ChunkKey(0), ChunkStatus::Parked);
+        assert_eq!(bench.table.state(ChunkKey(0)), ChunkState::Released);
+        bench.table.settle(ChunkKey(1), ChunkStatus::Delivered);
+        assert_eq!(bench.call(b"12345678"), (ChunkKey(0), SENDING));
+        let again = Command::Take {
+            key: ChunkKey(0),
+            arrival: Arrival::Again,
+            tag: TAG.to_vec(),
+            chunk: b"12345678".to_vec(),
+        };
+        assert_eq!(bench.table.take_commands(), [again]);
+    }
+
+    #[test]
+    fn released_chunks_are_remembered_up_to_a_bound() {
+        let mut bench = Bench::new(4);
+        let chunks: Vec<_> = (0..RELEASED as u32 + 10).map(u32::to_be_bytes).collect();
+        for chunk in &chunks {
+            let (key, _) = bench.call(chunk);
+            bench.table.settle(key, ChunkStatus::Parked);
+        }
+        let commands = bench.table.take_commands();
+        let count = |wanted: fn(&Command) -> bool| commands.iter().filter(|it| wanted(it)).count();
+        assert_eq!(count(|it| matches!(it, Command::Release(_))), RELEASED + 9);
+        assert_eq!(count(|it| matches!(it, Command::Forget(_))), 9);
+        assert_eq!(bench.table.items.len(), RELEASED + 1);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::socket::Waker;
 use super::worker::Worker;
 use crate::protocol::chunk::{ChunkKey, ChunkStatus};
 use crate::protocol::frames::Batch;
+use crate::time::after;
 
 /// Longest time that a flush blocks its caller for want of memory.
 const HOLD: Duration = Duration::from_millis(50);
@@ -118,7 +119,7 @@ impl Client {
         if state.phase == Phase::Ended {
             return Flushed::Retry(Reason::Ended);
         }
-        let until = Instant::now() + self.flush_wait;
+        let until = after(Instant::now(), self.flush_wait);
         let key = state.chunk_table.attach(tag, chunk, until);
         if state.chunk_table.is_next(key) && state.flow == Flow::Flowing {
             state = self.hold(state, key);
@@ -168,7 +169,9 @@ impl Client {
         let overdue = state.chunk_table.is_overdue(key);
         let flushed = match state.chunk_table.state(key) {
             ChunkState::Taken(ChunkStatus::Delivered) => Flushed::Delivered,
-            ChunkState::Taken(ChunkStatus::Parked) => Flushed::Retry(Reason::GivenBack),
+            ChunkState::Taken(ChunkStatus::Parked) | ChunkState::Released => {
+                Flushed::Retry(Reason::GivenBack)
+            }
             _ if state.phase == Phase::Ended => Flushed::Retry(Reason::Ended),
             ChunkState::Queued | ChunkState::Invited if overdue => Flushed::Retry(Reason::Full),
             ChunkState::Taken(ChunkStatus::Sending) if overdue => Flushed::Retry(Reason::UnderWay),

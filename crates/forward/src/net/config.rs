@@ -1,6 +1,7 @@
 //! Configuration of a client, and errors of its start.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,9 @@ pub struct Config {
     pub caps: Caps,
     /// The user's own options in every frame. Default none.
     pub extra_options: Arc<[ExtraOption]>,
+    /// Number of rejections by working receivers after which a single record is given
+    /// up and reported as lost. Default none: the host decides, by its retries.
+    pub give_up_after: Option<NonZeroU32>,
     /// Memory for chunks, in bytes. Default 8 MiB, about four chunks.
     pub memory: usize,
 }
@@ -71,6 +75,7 @@ impl Config {
             limits: Limits::default(),
             caps: Caps::default(),
             extra_options: Arc::default(),
+            give_up_after: None,
             memory: 8 << 20,
         }
     }

@@ -20,6 +20,7 @@ use crate::protocol::compression::Compression;
 use crate::protocol::handshake::{Auth, Handshake, Progress};
 use crate::protocol::session::{Limits, Reuse, Session};
 use crate::protocol::wire::{ExtraOption, Frame};
+use crate::time::after;
 
 /// Opens connections to one node.
 pub(super) struct Opener {
@@ -28,7 +29,6 @@ pub(super) struct Opener {
     auth: Option<Auth>,
     compression: Compression,
     extra_options: Arc<[ExtraOption]>,
-    limits: Limits,
     timers: Timers,
 }
 
@@ -47,7 +47,6 @@ impl Opener {
             auth: node.auth.clone(),
             compression: node.compression,
             extra_options: Arc::clone(&config.extra_options),
-            limits: config.limits,
             timers: config.timers,
         })
     }
@@ -64,11 +63,14 @@ impl Opener {
     }
 
     /// Starts TLS and handshake on a connected socket. The connection carries frames
-    /// once it [is ready](Connection::is_ready).
+    /// once it [is ready](Connection::is_ready); a single one if `reuse` or the
+    /// receiver wants that.
     pub(super) fn open(
         &self,
         socket: Socket,
         to: String,
+        limits: Limits,
+        reuse: Reuse,
         now: Instant,
     ) -> Result<Connection, ConnectionError> {
         let handshake = match &self.auth {
@@ -82,13 +84,14 @@ impl Opener {
         let mut connection = Connection {
             stream,
             stage: Stage::Securing {
-                deadline: now + self.timers.tls,
+                deadline: after(now, self.timers.tls),
                 handshake,
             },
             to,
             compression: self.compression,
             extra_options: Arc::clone(&self.extra_options),
-            limits: self.limits,
+            limits,
+            reuse,
             timers: self.timers,
         };
         connection.leave_securing(now);
@@ -104,6 +107,7 @@ pub(super) struct Connection {
     compression: Compression,
     extra_options: Arc<[ExtraOption]>,
     limits: Limits,
+    reuse: Reuse,
     timers: Timers,
 }
 
@@ -140,6 +144,11 @@ impl Connection {
         now: Instant,
         acked: &mut Vec<FrameId>,
     ) -> Result<(), ConnectionError> {
+        self.read(now, acked)?;
+        self.handle_timeout(now)
+    }
+
+    fn read(&mut self, now: Instant, acked: &mut Vec<FrameId>) -> Result<(), ConnectionError> {
         let mut buffer = [0; 4096];
         loop {
             let read = self.stream.read(&mut buffer);
@@ -150,21 +159,28 @@ impl Connection {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     self.handle_input(bytes, now, acked)?;
                 }
-                Ok(None) => break,
+                Ok(None) => return Ok(()),
                 Err(error) => return Err(self.ended(error)),
             }
         }
-        self.handle_timeout(now)
     }
 
     /// Writes as much as the stream takes, and appends the ids that this delivers to
-    /// `acked`.
+    /// `acked`. If the peer has closed the connection, what it sent before is read.
     pub(super) fn transmit(
         &mut self,
         now: Instant,
         acked: &mut Vec<FrameId>,
     ) -> Result<(), ConnectionError> {
-        self.write(now).map_err(|error| self.ended(error))?;
+        if let Err(error) = self.write(now) {
+            // Acknowledgements or an alert may have arrived before the reset, and
+            // what they say matters more than that writing failed.
+            let error = match self.read(now, acked) {
+                Ok(()) | Err(ConnectionError::Closed | ConnectionError::Io(_)) => error,
+                Err(reason) => reason,
+            };
+            return Err(self.ended(error));
+        }
         if let Stage::Ready(session) = &mut self.stage
             && self.stream.is_flushed()
         {
@@ -174,6 +190,11 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Closes the connection as agreed: with TLS the peer is told.
+    pub(super) fn close(mut self) {
+        self.stream.close();
     }
 
     fn write(&mut self, now: Instant) -> Result<(), ConnectionError> {
@@ -288,6 +309,10 @@ impl Connection {
                 self.stage = match handshake.handle_input(bytes, now)? {
                     Progress::Pending(handshake) => Stage::Shaking(handshake),
                     Progress::Complete(reuse) => {
+                        let reuse = match self.reuse {
+                            Reuse::Never => Reuse::Never,
+                            Reuse::Always => reuse,
+                        };
                         Stage::Ready(Session::new(self.limits, reuse, now))
                     }
                 };
@@ -333,7 +358,7 @@ impl Connection {
             return;
         }
         self.stage = match handshake.take() {
-            None => Stage::Ready(Session::new(self.limits, Reuse::Always, now)),
+            None => Stage::Ready(Session::new(self.limits, self.reuse, now)),
             Some((auth, salt)) => {
                 Stage::Shaking(Handshake::new(auth, salt, self.timers.handshake, now))
             }

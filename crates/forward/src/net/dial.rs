@@ -10,6 +10,7 @@ use super::endpoint::{Endpoint, Host};
 use super::lookup::Lookups;
 use super::node::Node;
 use super::socket::{Address, Socket};
+use crate::time::after;
 
 /// Round of attempts to connect to a node.
 pub(super) struct Dial {
@@ -87,7 +88,7 @@ impl Dial {
                     Ok(stage) => {
                         self.attempt = Some(Attempt {
                             to,
-                            deadline: now + self.timeout,
+                            deadline: after(now, self.timeout),
                             stage,
                         });
                         continue;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::time::after;
+
 /// Delays after failures: at once after the first one, then 100 ms, 200 ms, … up
 /// to 30 s, each shortened by jitter, by half at most.
 const BACKOFF: Backoff = Backoff {
@@ -27,6 +29,8 @@ const PACE: Duration = Duration::from_secs(1);
 pub(super) enum Failure {
     /// The node cannot be reached, or a connection was lost.
     Failed,
+    /// The node did not acknowledge a frame in time.
+    Silent,
     /// Node and client refuse each other: key, user or TLS settings are wrong.
     Denied,
 }
@@ -38,6 +42,10 @@ pub(super) struct Health {
     failures: u32,
     /// True if the node acknowledged a frame after its last failure.
     proven: bool,
+    /// True if the last failure was a time-out of an acknowledgement.
+    silent: bool,
+    /// True once the node has acknowledged any frame.
+    ever_acknowledged: bool,
     not_before: Option<Instant>,
     /// Time at which the attempts so far would end at a rate of one per [`PACE`].
     paced: Option<Instant>,
@@ -52,12 +60,13 @@ impl Health {
         jitter: impl FnOnce(Duration) -> Duration,
     ) {
         let backoff = match failure {
-            Failure::Failed => &BACKOFF,
+            Failure::Failed | Failure::Silent => &BACKOFF,
             Failure::Denied => &DENIED,
         };
-        let retry = now + jitter(backoff.delay(self.failures));
-        let paced = self.paced.map_or(now, |paced| paced.max(now)) + PACE;
-        let allowed = paced.checked_sub(PACE * BURST).unwrap_or(now);
+        self.silent = failure == Failure::Silent;
+        let retry = after(now, jitter(backoff.delay(self.failures)));
+        let paced = after(self.paced.map_or(now, |paced| paced.max(now)), PACE);
+        let allowed = paced.checked_sub(PACE.saturating_mul(BURST)).unwrap_or(now);
         self.paced = Some(paced);
         self.not_before = Some(retry.max(allowed));
         self.failures = self.failures.saturating_add(1);
@@ -68,6 +77,8 @@ impl Health {
     pub(super) fn acknowledged(&mut self) {
         self.failures = 0;
         self.proven = true;
+        self.silent = false;
+        self.ever_acknowledged = true;
     }
 
     /// Returns the earliest time of the next attempt.
@@ -78,6 +89,17 @@ impl Health {
     /// Returns true if the node has failed since its last acknowledgement.
     pub(super) fn has_failed(&self) -> bool {
         self.failures > 0
+    }
+
+    /// Returns true if the last failure was a time-out of an acknowledgement, and none
+    /// has come since.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Returns true if the node has ever acknowledged a frame.
+    pub(super) fn has_ever_acknowledged(&self) -> bool {
+        self.ever_acknowledged
     }
 
     /// Returns true if the node has acknowledged a frame since its last failure.

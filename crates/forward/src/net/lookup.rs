@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::socket::Waker;
+use crate::time::after;
 
 /// Time for which an answer is used.
 const FRESH: Duration = Duration::from_secs(30);
@@ -88,13 +89,10 @@ impl Lookups {
     /// Returns the addresses of a name; `None` while a look-up is running.
     pub(super) fn poll(&mut self, name: &str, port: u16, now: Instant) -> Option<Addresses> {
         let wanted = |known: &Name| known.name == name && known.port == port;
-        let place = match self.names.iter().position(wanted) {
-            Some(place) => place,
-            None => {
-                self.names.push(Name::new(name.to_owned(), port, now));
-                self.names.len() - 1
-            }
-        };
+        let place = self.names.iter().position(wanted).unwrap_or_else(|| {
+            self.names.push(Name::new(name.to_owned(), port, now));
+            self.names.len().saturating_sub(1)
+        });
         let name = self.names.get_mut(place)?;
         if name.pending.is_none() && now >= name.until {
             name.ask(&self.resolver, &self.waker, now);
@@ -107,7 +105,7 @@ impl Lookups {
     pub(super) fn distrust(&mut self, name: &str, port: u16) {
         for known in &mut self.names {
             if known.name == name && known.port == port && known.failure.is_none() {
-                known.until = known.until.min(known.asked + RETRY_START);
+                known.until = known.until.min(after(known.asked, RETRY_START));
             }
         }
     }
@@ -175,12 +173,12 @@ impl Name {
                 self.addresses = addresses;
                 self.failure = None;
                 self.failures = 0;
-                self.until = now + FRESH;
+                self.until = after(now, FRESH);
             }
             Err(error) => {
                 self.failure = Some((error.kind(), error.to_string()));
                 let delay = RETRY_START.saturating_mul(2u32.saturating_pow(self.failures));
-                self.until = now + delay.min(RETRY_END);
+                self.until = after(now, delay.min(RETRY_END));
                 self.failures = self.failures.saturating_add(1);
             }
         }

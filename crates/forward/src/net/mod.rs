@@ -13,6 +13,8 @@
 //! | `balancer` | choice of the node for the next frame, and of the nodes to connect |
 //! | `health` | backoff and trust of a node |
 //! | `node_connection` | connection of a node: connecting → establishing → ready |
+//! | `patience` | how long a node needs for acknowledgements |
+//! | `reuse` | whether a receiver keeps its connections |
 //! | `dial` | one round of connecting to a node |
 //! | `lookup` | host name look-ups that neither block nor flood the name server |
 //! | `connection` | TLS, [handshake](crate::protocol::handshake) and [session](crate::protocol::session) on a socket |
@@ -59,13 +61,15 @@
 //!
 //! Frames that a lost connection left unacknowledged are sent again with the same
 //! id, because the peer may or may not have stored them; so are frames of a node
-//! without progress. A frame that was written as a whole gets other ids only if it
-//! is split, as [`SendQueue`](crate::protocol::send_queue::SendQueue) describes.
+//! without progress. After a time-out of an acknowledgement a node gets a single frame,
+//! and a longer time-out, until it acknowledges one. A frame gets other ids only if
+//! it is split, as [`SendQueue`](crate::protocol::send_queue::SendQueue) describes.
 //!
 //! Acknowledged frames are not sent again, even if the host hands the chunk over
-//! again, with these exceptions: more than 1024 delivered chunks wait for the host to
-//! ask; a parked chunk had to be dropped in favour of others; or the process ends
-//! before the host has asked.
+//! again and its entries had to be dropped in the meantime, with these exceptions:
+//! more than 1024 delivered chunks, or 1024 chunks with dropped entries, wait for the
+//! host; the chunk is turned into other records, because the policy has changed; or
+//! the process ends before the host has asked.
 
 mod balancer;
 mod chunk_table;
@@ -79,6 +83,8 @@ mod lookup;
 mod node;
 mod node_connection;
 mod observer;
+mod patience;
+mod reuse;
 mod rng;
 mod shared;
 mod socket;
@@ -93,5 +99,7 @@ pub use config::{Config, StartError, Timers};
 pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, Host};
 pub use lookup::{Addresses, Resolver};
 pub use node::{Identity, Node, Role, Tls, Versions};
-pub use observer::{ClientEvent, ConnectionError, Count, NodeState, Observer, PrepareError};
+pub use observer::{
+    ClientEvent, ConnectionError, Count, LostRecord, NodeState, Observer, PrepareError,
+};
 pub use tls::{TlsError, TlsSetupError};

@@ -1,4 +1,4 @@
-//! A node at work: its connection, and what is remembered between connections.
+//! One node: its connection, and what is remembered between connections.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -16,32 +16,43 @@ use super::health::{Failure, Health};
 use super::lookup::Lookups;
 use super::node::Node;
 use super::observer::{ClientEvent, ConnectionError, NodeState};
+use super::patience::AckPatience;
+use super::reuse::{ReuseHistory, Use};
 use super::rng::Rng;
+use super::socket::Socket;
 use crate::protocol::FrameId;
-use crate::protocol::capacity::Capacity;
-use crate::protocol::chunk::{Attempt, Ending, Next, NodeRecord, Size};
+use crate::protocol::capacity::{Capacity, MIN_LIMIT};
+use crate::protocol::chunk::{Attempt, Company, Ending, Next, NodeRecord, Size};
 use crate::protocol::send_queue::LostFrames;
-use crate::protocol::session::{ProtocolError, Timeout};
+use crate::protocol::session::{Limits, ProtocolError, Reuse, Timeout};
 use crate::protocol::wire::Frame;
+use crate::time::after;
 
-/// One node, with at most one connection.
+/// A node with at most one connection.
 pub(super) struct NodeConnection {
     node: Node,
     opener: Opener,
-    health: Health,
-    capacity: Capacity,
+    memory: Memory,
     link: Link,
     /// Counts connections, so that each begins with another address of the name.
     turn: usize,
 }
 
-/// The way to the node.
+/// Knowledge about a node from its connections.
+struct Memory {
+    health: Health,
+    capacity: Capacity,
+    reuse: ReuseHistory,
+    patience: AckPatience,
+}
+
+/// Connection of a node, by its progress.
 enum Link {
-    /// There is none.
+    /// No connection.
     Idle,
-    /// TCP is being connected.
+    /// The socket is being connected.
     Connecting { dial: Dial, since: Instant },
-    /// TLS and handshake are under way.
+    /// TLS or shared-key handshake.
     Establishing {
         connection: Connection,
         since: Instant,
@@ -52,48 +63,74 @@ enum Link {
 
 struct Ready {
     connection: Connection,
-    /// Frames in flight with their bytes of entries, oldest first.
-    sizes: VecDeque<(FrameId, usize)>,
-    /// Frames that are in flight here and were given to another node as well.
-    released: Vec<FrameId>,
-    /// When it last had something under way.
+    /// Frames in flight, oldest first.
+    sent: VecDeque<Sent>,
+    /// Frames in flight that another node got as well.
+    rerouted: Vec<FrameId>,
+    /// Number of acknowledgements, and the time of the last one.
+    acks: usize,
+    acknowledged: Option<Instant>,
+    /// True once a frame was acknowledged that was sent after an acknowledgement.
+    reused: bool,
+    /// Time of the last frame or acknowledgement.
     used: Instant,
-    /// When it has to make room for a new one.
+    /// Time at which the connection has to be replaced by a new one.
     rotate_at: Instant,
 }
 
-/// What happened to a node.
+/// A frame in flight.
+struct Sent {
+    id: FrameId,
+    /// Bytes of entries.
+    bytes: usize,
+    company: Company,
+    at: Instant,
+    /// Number of acknowledgements on the connection before the frame was sent.
+    after_acks: usize,
+}
+
+/// Event of a node.
 pub(super) enum NodeEvent {
     /// An address could not be connected to.
     ConnectFailed { to: String, error: ConnectionError },
-    /// Something about its files.
+    /// TLS files were read again.
     Refreshed(ClientEvent),
-    /// None could.
+    /// No address could be connected to.
     Unreachable,
-    /// The node is up.
+    /// The connection is ready.
     Ready { to: String },
-    /// The connection can't be used any more.
+    /// The connection cannot be used any more.
     Lost(ConnectionError),
     /// The connection was old or idle and is closed.
     Retired,
 }
 
 impl NodeConnection {
-    /// A node without a connection; `turn` chooses the address to begin with.
-    pub(super) fn new(node: Node, opener: Opener, turn: usize) -> NodeConnection {
+    /// Creates a node without a connection. `turn` is the number of the address to
+    /// begin with.
+    pub(super) fn new(node: Node, opener: Opener, config: &Config, turn: usize) -> NodeConnection {
         NodeConnection {
             node,
             opener,
-            health: Health::default(),
-            capacity: Capacity::default(),
+            memory: Memory {
+                health: Health::default(),
+                capacity: Capacity::default(),
+                reuse: ReuseHistory::default(),
+                patience: AckPatience::new(config.limits.ack_timeout),
+            },
             link: Link::Idle,
             turn,
         }
     }
 
-    /// Begins to connect, if there is no connection and it is time to try.
+    /// Starts to connect, if there is no connection and an attempt is due. Returns true
+    /// if it did.
     pub(super) fn connect(&mut self, config: &Config, now: Instant) -> bool {
-        let due = self.health.not_before().is_none_or(|until| now >= until);
+        let due = self
+            .memory
+            .health
+            .not_before()
+            .is_none_or(|until| now >= until);
         let begins = due && matches!(self.link, Link::Idle);
         if begins {
             self.link = Link::Connecting {
@@ -105,8 +142,8 @@ impl NodeConnection {
         begins
     }
 
-    /// Goes on as far as it can without waiting, appending what is acknowledged
-    /// to `acked`. To be called again until nothing happens any more.
+    /// Proceeds as far as possible without blocking, and appends the acknowledged ids
+    /// to `acked`. To be called again until it returns `None`.
     pub(super) fn advance(
         &mut self,
         config: &Config,
@@ -135,13 +172,11 @@ impl NodeConnection {
                     Some(NodeEvent::Unreachable)
                 }
                 Progress::Connected { to, socket } => {
+                    let since = *since;
                     let refreshed = self.opener.refresh();
-                    match self.opener.open(socket, to.clone(), now) {
+                    match self.open(socket, to.clone(), config, now) {
                         Ok(connection) => {
-                            self.link = Link::Establishing {
-                                since: *since,
-                                connection,
-                            };
+                            self.link = Link::Establishing { connection, since };
                         }
                         Err(error) => return Some(NodeEvent::ConnectFailed { to, error }),
                     }
@@ -164,10 +199,13 @@ impl NodeConnection {
                 {
                     self.link = Link::Ready(Ready {
                         connection,
-                        sizes: VecDeque::new(),
-                        released: Vec::new(),
+                        sent: VecDeque::new(),
+                        rerouted: Vec::new(),
+                        acks: 0,
+                        acknowledged: None,
+                        reused: false,
                         used: now,
-                        rotate_at: now + rng.jitter(config.rotate_after),
+                        rotate_at: after(now, rng.jitter(config.rotate_after)),
                     });
                 }
                 Some(NodeEvent::Ready { to })
@@ -176,122 +214,181 @@ impl NodeConnection {
                 let before = acked.len();
                 let exchanged = exchange(&mut ready.connection, now, acked);
                 for id in acked.get(before..).unwrap_or_default() {
-                    ready.acknowledged(id, now, &mut self.capacity, &mut self.health);
+                    ready.acknowledged(id, now, &mut self.memory);
                 }
                 if let Err(error) = exchanged {
                     return Some(NodeEvent::Lost(error));
                 }
                 if ready.gives_up_at(config).is_some_and(|at| now >= at) {
-                    let silence = 2 * config.failover_after;
+                    let silence = config.failover_after.saturating_mul(2);
                     return Some(NodeEvent::Lost(Timeout::Ack(silence).into()));
                 }
                 if ready.is_busy() || now < ready.retires_at(config) {
                     return None;
                 }
-                self.link = Link::Idle;
+                self.close();
                 Some(NodeEvent::Retired)
             }
         }
     }
 
-    /// Notes that the node failed.
+    /// Opens a connection on a connected socket, as the earlier ones suggest.
+    fn open(
+        &mut self,
+        socket: Socket,
+        to: String,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Connection, ConnectionError> {
+        let limits = Limits {
+            ack_timeout: self.memory.patience.timeout(),
+            ..config.limits
+        };
+        let reuse = match self.memory.reuse.usage(now) {
+            Use::Window | Use::OneAtATime => Reuse::Always,
+            Use::Once => Reuse::Never,
+        };
+        self.opener.open(socket, to, limits, reuse, now)
+    }
+
+    /// Closes the connection, and tells the peer. No frame may be in flight.
+    pub(super) fn close(&mut self) {
+        if let Link::Ready(ready) = mem::replace(&mut self.link, Link::Idle) {
+            ready.connection.close();
+        }
+    }
+
+    /// Records a failure of the node.
     pub(super) fn record_failure(&mut self, failure: Failure, now: Instant, rng: &mut Rng) {
-        self.health
+        if failure == Failure::Silent {
+            self.memory.patience.timed_out();
+        }
+        self.memory
+            .health
             .record_failure(failure, now, |delay| rng.jitter(delay));
     }
 
-    /// Gives up the connection, for this reason; `None` if there was none.
+    /// Drops the connection for a reason; returns `None` if there was none.
     pub(super) fn disconnect(
         &mut self,
         error: &ConnectionError,
         now: Instant,
     ) -> Option<Disconnected> {
-        let (connection, sizes, released) = match mem::replace(&mut self.link, Link::Idle) {
-            Link::Establishing { connection, .. } => (connection, VecDeque::new(), Vec::new()),
-            Link::Ready(ready) => (ready.connection, ready.sizes, ready.released),
-            Link::Idle | Link::Connecting { .. } => return None,
-        };
-        let ending = self.ending(error, &connection, &sizes, now);
-        let own = connection.in_flight().filter(|id| !released.contains(id));
-        Some(Disconnected {
-            to: connection.to().to_owned(),
-            lost: LostFrames {
-                frames: own.copied().collect(),
-                oldest: connection.in_flight().next().copied(),
-                unwritten: connection.unwritten(),
-                ending,
-            },
-        })
+        match mem::replace(&mut self.link, Link::Idle) {
+            Link::Idle | Link::Connecting { .. } => None,
+            Link::Establishing { connection, .. } => Some(Disconnected {
+                to: connection.to().to_owned(),
+                lost: LostFrames {
+                    frames: Vec::new(),
+                    oldest: None,
+                    unwritten: None,
+                    ending: Ending::Unclear,
+                },
+                learnt: None,
+            }),
+            Link::Ready(ready) => {
+                let before = self.memory.reuse.usage(now);
+                let ending = self.ending(error, &ready, now);
+                let learnt = before != Use::Once && self.memory.reuse.usage(now) == Use::Once;
+                let to = ready.connection.to().to_owned();
+                let own = ready.connection.in_flight();
+                let own = own.filter(|id| !ready.rerouted.contains(id));
+                Some(Disconnected {
+                    lost: LostFrames {
+                        frames: own.copied().collect(),
+                        oldest: ready.connection.in_flight().next().copied(),
+                        unwritten: ready.connection.unwritten(),
+                        ending,
+                    },
+                    learnt: learnt.then(|| ClientEvent::UsedOnce { to: to.clone() }),
+                    to,
+                })
+            }
+        }
     }
 
-    /// What a loss says of the frames that were in flight.
-    fn ending(
-        &mut self,
-        error: &ConnectionError,
-        connection: &Connection,
-        sizes: &VecDeque<(FrameId, usize)>,
-        now: Instant,
-    ) -> Ending {
+    /// Judges the end of a connection.
+    fn ending(&mut self, error: &ConnectionError, ready: &Ready, now: Instant) -> Ending {
         match error {
             ConnectionError::Protocol(ProtocolError::Refused) => return Ending::Refused,
-            ConnectionError::Closed
-            | ConnectionError::Io(_)
-            | ConnectionError::Tls(_)
-            | ConnectionError::Timeout(Timeout::Ack(_)) => (),
+            ConnectionError::Closed | ConnectionError::Io(_) | ConnectionError::Tls(_) => {
+                if self.closed_after_acknowledgement(ready, now) {
+                    return Ending::Unclear;
+                }
+            }
+            ConnectionError::Timeout(Timeout::Ack(_)) => {}
             ConnectionError::Protocol(_)
             | ConnectionError::Timeout(_)
             | ConnectionError::Handshake(_)
-            | ConnectionError::Spent => {
-                return Ending::Unclear;
-            }
+            | ConnectionError::Spent => return Ending::Unclear,
         }
-        if connection.is_being_answered() {
+        if ready.connection.is_being_answered() {
             return Ending::Unclear;
         }
-        let size = match sizes.as_slices() {
-            ([(_, bytes)], []) if !self.capacity.covers(*bytes, now) => {
-                self.capacity.doubt(*bytes, now);
-                Size::Unproven
+        let size = match ready.sent.as_slices() {
+            ([Sent { bytes, .. }], [])
+                if *bytes > MIN_LIMIT && !self.memory.capacity.covers(*bytes, now) =>
+            {
+                self.memory.capacity.rejected(*bytes, now);
+                Size::Unknown
             }
-            _ => Size::Proven,
+            _ => Size::Accepted,
         };
         let node = self.record();
-        Ending::Wordless { size, node }
+        Ending::Unanswered { size, node }
     }
 
-    /// What the node has done since it last failed.
+    /// Returns true if the peer closed the connection because it had acknowledged
+    /// something, as Fluentd does with `deny_keepalive`.
+    fn closed_after_acknowledgement(&mut self, ready: &Ready, now: Instant) -> bool {
+        let Some(acknowledged) = ready.acknowledged else {
+            return false;
+        };
+        // A frame that was sent since may be the reason as well, if it is larger than
+        // others or was rejected before.
+        let capacity = &self.memory.capacity;
+        let mut later = ready
+            .sent
+            .iter()
+            .filter(|sent| sent.after_acks == ready.acks);
+        let explained = later
+            .any(|sent| sent.company == Company::Alone || !capacity.nearly_covers(sent.bytes, now));
+        !ready.reused && !explained && self.memory.reuse.closed(acknowledged, now)
+    }
+
+    /// Returns the behaviour of the node since its last failure.
     pub(super) fn record(&self) -> NodeRecord {
-        match self.health.is_proven() {
+        match self.memory.health.is_proven() {
             true => NodeRecord::Works,
             false => NodeRecord::Fails,
         }
     }
 
-    /// Gives out the frames of a node that has been silent for longer than it
-    /// may, so that another one gets them; the connection goes on.
-    pub(super) fn release(&mut self, config: &Config, now: Instant) -> Option<Released> {
-        let patience = self.patience(config);
+    /// Returns the frames of a node that makes no progress, so that another one gets
+    /// them. The connection stays open.
+    pub(super) fn reroute(&mut self, config: &Config, now: Instant) -> Option<Rerouted> {
+        let longest = self.longest_silence(config);
         let Link::Ready(ready) = &mut self.link else {
             return None;
         };
         let silence = now.saturating_duration_since(ready.connection.stalled_since()?);
         let own = ready.connection.in_flight();
-        let own = own.filter(|id| !ready.released.contains(id));
+        let own = own.filter(|id| !ready.rerouted.contains(id));
         let frames: Vec<_> = own.copied().collect();
-        if silence < patience || frames.is_empty() {
+        if silence < longest || frames.is_empty() {
             return None;
         }
-        ready.released.extend(&frames);
-        Some(Released {
+        ready.rerouted.extend(&frames);
+        Some(Rerouted {
             to: ready.connection.to().to_owned(),
             silence,
             frames,
         })
     }
 
-    /// How the node stands.
+    /// Returns the availability of the node.
     pub(super) fn status(&self, config: &Config, now: Instant) -> NodeStatus {
-        let hope = if self.health.has_failed() {
+        let hope = if self.memory.health.has_failed() {
             NodeStatus::Down
         } else {
             NodeStatus::Pending
@@ -299,14 +396,14 @@ impl NodeConnection {
         match &self.link {
             Link::Idle => hope,
             Link::Connecting { since, .. } | Link::Establishing { since, .. } => {
-                if now < *since + config.suspect_after {
+                if now < after(*since, config.suspect_after) {
                     hope
                 } else {
                     NodeStatus::Down
                 }
             }
             Link::Ready(ready) => match ready.connection.stalled_since() {
-                Some(since) if now >= since + config.suspect_after => NodeStatus::Suspect,
+                Some(since) if now >= after(since, config.suspect_after) => NodeStatus::Suspect,
                 _ if now >= ready.rotate_at => NodeStatus::Pending,
                 Some(_) if !self.is_trusted(config) => NodeStatus::OnTrial,
                 _ => NodeStatus::Up,
@@ -314,56 +411,54 @@ impl NodeConnection {
         }
     }
 
-    /// What is known of the node now; `None` where nothing new is.
+    /// Returns the state of the node for metrics; `None` if it has not changed.
     pub(super) fn state(&self) -> Option<NodeState> {
         match &self.link {
-            Link::Ready(ready) if ready.released.is_empty() => Some(NodeState::Up),
+            Link::Ready(ready) if ready.rerouted.is_empty() => Some(NodeState::Up),
             Link::Ready(_) => Some(NodeState::Down),
-            // A connection that was closed without need says nothing of the node.
-            _ => self.health.has_failed().then_some(NodeState::Down),
+            // A connection that was closed for want of use says nothing about the node.
+            _ => self.memory.health.has_failed().then_some(NodeState::Down),
         }
     }
 
-    /// The largest frame that is worth sending where a smaller one would do.
+    /// Returns the size above which frames for the node should be split.
     pub(super) fn limit(&self, now: Instant) -> Option<usize> {
-        self.capacity.limit(now)
+        self.memory.capacity.limit(now)
     }
 
-    /// Whether it can take this frame. One that is larger than what the node is
-    /// known to take travels alone, so that its loss says something of it, and
-    /// so that others which may be too large are not sent yet.
+    /// Returns true if the node can take this frame now. A frame that is larger than
+    /// what the node is known to accept is sent alone, so that its loss says something
+    /// about it, and so that others which may be too large are not sent yet.
     pub(super) fn has_room_for(&self, next: Next, config: &Config, now: Instant) -> bool {
         let Link::Ready(ready) = &self.link else {
             return false;
         };
-        let near = |bytes| self.capacity.nearly_covers(bytes, now);
+        let near = |bytes| self.memory.capacity.nearly_covers(bytes, now);
         let fits = match next.attempt {
             Attempt::First => near(next.bytes),
-            Attempt::Again => self.capacity.covers(next.bytes, now),
+            Attempt::Again => self.memory.capacity.covers(next.bytes, now),
         };
-        let beside = fits && ready.sizes.iter().all(|(_, bytes)| near(*bytes));
-        (beside || ready.sizes.is_empty()) && self.has_room(config, now)
+        let shares = |sent: &Sent| sent.company == Company::Any && near(sent.bytes);
+        let beside = fits && next.company == Company::Any && ready.sent.iter().all(shares);
+        (beside || ready.sent.is_empty()) && self.has_room(ready, config, now)
     }
 
-    /// Whether it can take a frame.
-    fn has_room(&self, config: &Config, now: Instant) -> bool {
-        match &self.link {
-            Link::Ready(ready) => {
-                let trusted = self.is_trusted(config) || !ready.is_busy();
-                trusted
-                    && ready.released.is_empty()
-                    && now < ready.rotate_at
-                    && ready.connection.can_send()
-            }
-            _ => false,
-        }
+    /// Returns true if the connection can take any frame now.
+    fn has_room(&self, ready: &Ready, config: &Config, now: Instant) -> bool {
+        let one_at_a_time =
+            !self.is_trusted(config) || self.memory.reuse.usage(now) == Use::OneAtATime;
+        !(one_at_a_time && ready.is_busy())
+            && ready.rerouted.is_empty()
+            && now < ready.rotate_at
+            && ready.connection.can_send()
     }
 
-    /// Sends a frame, as far as the socket takes it now, appending to `acked` what
-    /// that settles.
+    /// Sends a frame as far as the socket takes it now, and appends the ids that this
+    /// settles to `acked`.
     pub(super) fn send(
         &mut self,
         frame: &Frame<'_>,
+        company: Company,
         now: Instant,
         acked: &mut Vec<FrameId>,
     ) -> Result<(), ConnectionError> {
@@ -371,32 +466,38 @@ impl NodeConnection {
             return Ok(());
         };
         ready.used = now;
-        ready.sizes.push_back((*frame.id, frame.entries.len()));
+        ready.sent.push_back(Sent {
+            id: *frame.id,
+            bytes: frame.entries.len(),
+            company,
+            at: now,
+            after_acks: ready.acks,
+        });
         ready.connection.send(frame, now);
         let before = acked.len();
         let sent = ready.connection.transmit(now, acked);
         for id in acked.get(before..).unwrap_or_default() {
-            ready.acknowledged(id, now, &mut self.capacity, &mut self.health);
+            ready.acknowledged(id, now, &mut self.memory);
         }
         sent
     }
 
-    /// Whether frames can be sent or are under way.
+    /// Returns true if the connection can carry frames.
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.link, Link::Ready(_))
     }
 
-    /// Whether frames are under way.
+    /// Returns true if frames are in flight.
     pub(super) fn is_busy(&self) -> bool {
         matches!(&self.link, Link::Ready(ready) if ready.is_busy())
     }
 
-    /// What is known of the node.
+    /// Returns failures and trust of the node.
     pub(super) fn health(&self) -> &Health {
-        &self.health
+        &self.memory.health
     }
 
-    /// What to poll for.
+    /// Returns the socket and the events to poll for.
     pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match &self.link {
             Link::Idle => None,
@@ -407,19 +508,19 @@ impl NodeConnection {
         }
     }
 
-    /// When something about it changes by itself, next after `now`.
+    /// Returns when the node next has to be looked at, after `now`.
     pub(super) fn deadline(&self, config: &Config, now: Instant) -> Option<Instant> {
-        let slow = |since: &Instant| Some(*since + config.suspect_after);
+        let slow = |since: &Instant| Some(after(*since, config.suspect_after));
         let deadlines = match &self.link {
-            Link::Idle => vec![self.health.not_before()],
+            Link::Idle => vec![self.memory.health.not_before()],
             Link::Connecting { dial, since } => vec![dial.deadline(), slow(since)],
             Link::Establishing { connection, since } => vec![connection.deadline(), slow(since)],
             Link::Ready(ready) => {
                 let stalled = ready.connection.stalled_since();
                 vec![
                     ready.connection.deadline(),
-                    stalled.map(|since| since + config.suspect_after),
-                    stalled.map(|since| since + self.patience(config)),
+                    stalled.map(|since| after(since, config.suspect_after)),
+                    stalled.map(|since| after(since, self.longest_silence(config))),
                     ready.gives_up_at(config),
                     Some(ready.retires_at(config)),
                 ]
@@ -432,34 +533,38 @@ impl NodeConnection {
             .min()
     }
 
-    /// Whether it gets more than one frame at a time. Where there is no other
-    /// node, distrust helps nobody.
+    /// Returns true if the node gets more than one frame at a time. Distrust of the
+    /// only node would just slow it down, unless it has let a frame time out: it may
+    /// store what it does not acknowledge.
     fn is_trusted(&self, config: &Config) -> bool {
-        self.health.is_proven() || config.nodes.len() == 1
+        let health = &self.memory.health;
+        health.is_proven() || (config.nodes.len() == 1 && !health.is_silent())
     }
 
-    /// How long the node may keep silent while another one could do its work.
-    fn patience(&self, config: &Config) -> Duration {
-        match self.health.is_proven() {
+    /// Returns how long the node may be without progress while another one is up.
+    fn longest_silence(&self, config: &Config) -> Duration {
+        match self.memory.health.is_proven() {
             true => config.failover_after,
             false => config.suspect_after,
         }
     }
 }
 
-/// A connection that was given up.
+/// A connection that was dropped.
 pub(super) struct Disconnected {
     /// The peer.
     pub(super) to: String,
-    /// What was in flight.
+    /// Frames that were in flight.
     pub(super) lost: LostFrames,
+    /// Event for the log, if the end taught something about the node.
+    pub(super) learnt: Option<ClientEvent>,
 }
 
-/// Frames of a silent node that others may have.
-pub(super) struct Released {
-    /// The node.
+/// Frames of a node without progress.
+pub(super) struct Rerouted {
+    /// The peer.
     pub(super) to: String,
-    /// How long it has been silent.
+    /// Time without progress.
     pub(super) silence: Duration,
     /// The frames, oldest first.
     pub(super) frames: Vec<FrameId>,
@@ -470,36 +575,41 @@ impl Ready {
         self.connection.in_flight().next().is_some()
     }
 
-    /// Notes that a frame is settled.
-    fn acknowledged(
-        &mut self,
-        id: &FrameId,
-        now: Instant,
-        capacity: &mut Capacity,
-        health: &mut Health,
-    ) {
+    /// Records that a frame is acknowledged.
+    fn acknowledged(&mut self, id: &FrameId, now: Instant, memory: &mut Memory) {
         self.used = now;
-        self.released.retain(|released| released != id);
-        health.acknowledged();
-        let place = self.sizes.iter().position(|(sent, _)| sent == id);
-        if let Some((_, bytes)) = place.and_then(|place| self.sizes.remove(place)) {
-            capacity.acknowledged(bytes, now);
+        self.rerouted.retain(|rerouted| rerouted != id);
+        memory.health.acknowledged();
+        let place = self.sent.iter().position(|sent| sent.id == *id);
+        if let Some(sent) = place.and_then(|place| self.sent.remove(place)) {
+            memory.capacity.acknowledged(sent.bytes, now);
+            let due_since = self.acknowledged.map_or(sent.at, |at| at.max(sent.at));
+            memory
+                .patience
+                .acknowledged(now.saturating_duration_since(due_since));
+            if sent.after_acks > 0 {
+                self.reused = true;
+                memory.reuse.reused();
+            }
         }
+        self.acks = self.acks.saturating_add(1);
+        self.acknowledged = Some(now);
     }
 
-    /// When it is closed because it went on to be silent after others got its frames.
+    /// Returns when the connection is closed because it still makes no progress after
+    /// others got its frames.
     fn gives_up_at(&self, config: &Config) -> Option<Instant> {
         let stalled = self.connection.stalled_since()?;
-        (!self.released.is_empty()).then(|| stalled + 2 * config.failover_after)
+        (!self.rerouted.is_empty()).then(|| after(stalled, config.failover_after.saturating_mul(2)))
     }
 
-    /// When it is closed unless something is under way.
+    /// Returns when the connection is closed unless frames are in flight.
     fn retires_at(&self, config: &Config) -> Instant {
-        self.rotate_at.min(self.used + config.idle_timeout)
+        self.rotate_at.min(after(self.used, config.idle_timeout))
     }
 }
 
-/// Reads, then writes, until the socket can do no more.
+/// Reads, then writes, until the socket would block.
 fn exchange(
     connection: &mut Connection,
     now: Instant,

@@ -13,6 +13,7 @@ use crate::protocol::frames::{BatchError, RecordTooLarge};
 use crate::protocol::handshake::HandshakeError;
 use crate::protocol::session::{ProtocolError, Timeout};
 use crate::protocol::wire::WireError;
+use crate::time::after;
 
 /// Receiver of events and counts. Called on the client's thread, between I/O, so
 /// its methods should return quickly.
@@ -21,9 +22,9 @@ pub trait Observer: Send + Sync {
     /// peer is passed on per minute; `suppressed` counts those held back since.
     fn event(&self, event: &ClientEvent, suppressed: u64);
 
-    /// Handles a record that will never be sent. Not limited in rate, because each
-    /// one is lost data. `entry` is its `[EventTime, map]` entry.
-    fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]);
+    /// Handles a record that will never be delivered. Not limited in rate, because
+    /// each one is lost data. `entry` is its `[EventTime, map]` entry.
+    fn record_lost(&self, reason: &LostRecord, entry: &[u8]);
 
     /// Counts something.
     fn count(&self, count: Count);
@@ -32,6 +33,24 @@ pub trait Observer: Send + Sync {
     /// [`Config::nodes`](super::Config::nodes). Not called before the node was
     /// first tried.
     fn node(&self, node: usize, state: NodeState);
+}
+
+/// Reason why a record is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum LostRecord {
+    /// The record is larger than any frame may be.
+    #[error(transparent)]
+    TooLarge(#[from] RecordTooLarge),
+    /// A receiver rejected the record so often that it is given up, as configured.
+    #[error("{to} rejected a record of {bytes} bytes {attempts} times")]
+    Rejected {
+        /// Endpoint and address.
+        to: String,
+        /// Size of the record.
+        bytes: usize,
+        /// Number of attempts.
+        attempts: u32,
+    },
 }
 
 /// State of a node for metrics.
@@ -54,7 +73,8 @@ pub enum Count {
     FrameResent(usize),
     /// A frame of this many records was acknowledged.
     FrameAcked(usize),
-    /// A frame was split, see [`ClientEvent::FrameSplit`].
+    /// A frame was split, see [`ClientEvent::FrameTooLarge`] and
+    /// [`ClientEvent::FrameSplit`].
     FrameSplit,
     /// A connection was made, see [`ClientEvent::Connected`].
     ConnectionMade,
@@ -118,8 +138,29 @@ pub enum ClientEvent {
         /// Endpoint and address.
         to: String,
     },
-    /// A frame was split, because a node that accepts smaller frames repeatedly
-    /// rejected it.
+    /// The peer closes its connections after an acknowledgement, so that each one
+    /// carries a single frame from now on.
+    UsedOnce {
+        /// Endpoint and address.
+        to: String,
+    },
+    /// An acknowledgement timed out, and the node has never sent one.
+    NeverAcknowledged {
+        /// Endpoint and address.
+        to: String,
+    },
+    /// A peer did not acknowledge a frame that is larger than all that it did
+    /// acknowledge. Smaller frames are sent from now on.
+    FrameTooLarge {
+        /// Endpoint and address.
+        to: String,
+        /// Bytes of entries in the frame.
+        bytes: usize,
+        /// Records in the frame.
+        records: usize,
+    },
+    /// A peer that works repeatedly did not acknowledge a frame, which is split to
+    /// isolate the record that it cannot store.
     FrameSplit {
         /// Endpoint and address.
         to: String,
@@ -203,6 +244,9 @@ impl ClientEvent {
             | ClientEvent::ConnectionLost { to, .. }
             | ClientEvent::Silent { to, .. }
             | ClientEvent::ClosedWhileIdle { to }
+            | ClientEvent::UsedOnce { to }
+            | ClientEvent::NeverAcknowledged { to }
+            | ClientEvent::FrameTooLarge { to, .. }
             | ClientEvent::FrameSplit { to, .. }
             | ClientEvent::FrameParked { to, .. } => to,
             ClientEvent::NotVerified { nodes } => nodes,
@@ -243,16 +287,33 @@ impl fmt::Display for ClientEvent {
                  receiver"
             ),
             ClientEvent::ClosedWhileIdle { to } => write!(f, "{to} closed the idle connection"),
+            ClientEvent::UsedOnce { to } => write!(
+                f,
+                "{to} closes the connection after an acknowledgement; sending one frame per \
+                 connection (Fluentd: `deny_keepalive`)"
+            ),
+            ClientEvent::NeverAcknowledged { to } => write!(
+                f,
+                "{to} has never acknowledged a frame; if it cannot (Fluentd's `in_unix`), set \
+                 `Require_ack_response off`"
+            ),
+            ClientEvent::FrameTooLarge { to, bytes, records } => write!(
+                f,
+                "{to} did not acknowledge a frame of {records} records ({bytes} bytes), maybe \
+                 because of its size; sending smaller ones. Raise the receiver's limit \
+                 (`buffer_max_size` of Fluent Bit, `chunk_size_limit` of Fluentd), or lower \
+                 `Max_Frame`"
+            ),
             ClientEvent::FrameSplit { to, bytes, records } => write!(
                 f,
                 "{to} repeatedly rejected a frame of {records} records ({bytes} bytes) but accepts \
-                 smaller ones; splitting it. Raise the receiver's limit (`buffer_max_size` of \
-                 Fluent Bit, `chunk_size_limit` of Fluentd), or lower `Max_Frame`"
+                 others; splitting it to find the record that it cannot store"
             ),
             ClientEvent::FrameParked { to, bytes, records } => write!(
                 f,
                 "{to} does not accept a frame of {records} records ({bytes} bytes); it is retried \
-                 with its chunk"
+                 with its chunk. Compare the size with the receiver's limits (`chunk_limit_size` \
+                 of Fluentd's buffer)"
             ),
             ClientEvent::PrepareFailed(error) => {
                 write!(f, "cannot prepare a chunk, it will be retried: {error}")
@@ -296,8 +357,8 @@ impl Reporter {
         }
         let key = (discriminant(event), event.subject().to_owned());
         let suppressed = match self.kinds.get_mut(&key) {
-            Some(kind) if now < kind.reported + QUIET => {
-                kind.suppressed += 1;
+            Some(kind) if now < after(kind.reported, QUIET) => {
+                kind.suppressed = kind.suppressed.saturating_add(1);
                 return;
             }
             Some(kind) => kind.suppressed,
@@ -305,7 +366,7 @@ impl Reporter {
         };
         // Peers come and go, so kinds without recent events are dropped.
         self.kinds
-            .retain(|_, kind| kind.suppressed > 0 || now < kind.reported + QUIET);
+            .retain(|_, kind| kind.suppressed > 0 || now < after(kind.reported, QUIET));
         self.kinds.insert(
             key,
             Kind {
@@ -317,8 +378,8 @@ impl Reporter {
         self.signal.wake();
     }
 
-    pub(super) fn record_lost(&self, error: &RecordTooLarge, entry: &[u8]) {
-        self.observer.record_lost(error, entry);
+    pub(super) fn record_lost(&self, reason: &LostRecord, entry: &[u8]) {
+        self.observer.record_lost(reason, entry);
         self.signal.wake();
     }
 
@@ -347,7 +408,7 @@ mod tests {
             self.0.lock().unwrap().push((event.to_string(), suppressed));
         }
 
-        fn record_lost(&self, _: &RecordTooLarge, _: &[u8]) {}
+        fn record_lost(&self, _: &LostRecord, _: &[u8]) {}
 
         fn count(&self, count: Count) {
             self.1.lock().unwrap().push(count);

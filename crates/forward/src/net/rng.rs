@@ -29,7 +29,7 @@ impl Rng {
         let (prefix, count) = bytes.split_at_mut(8);
         prefix.copy_from_slice(&self.prefix);
         count.copy_from_slice(&self.count.to_be_bytes());
-        self.count += 1;
+        self.count = self.count.wrapping_add(1);
         FrameId::new(bytes)
     }
 
@@ -43,14 +43,14 @@ impl Rng {
     /// Shortens a delay at random, by half at most, so that clients that failed
     /// together do not return together.
     pub(super) fn jitter(&mut self, delay: Duration) -> Duration {
-        let half = delay / 2;
+        let half = delay.checked_div(2).unwrap_or_default();
         let share = f64::from(self.next() >> 16) / f64::from(u32::MAX >> 16);
-        half + half.mul_f64(share)
+        half.saturating_add(half.mul_f64(share))
     }
 
     /// Returns a random number, to be taken modulo the length of a list.
     pub(super) fn turn(&mut self) -> usize {
-        self.next() as usize
+        usize::try_from(self.next()).unwrap_or_default()
     }
 
     /// SplitMix64, its upper half.
@@ -58,7 +58,8 @@ impl Rng {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ mixed >> 31) >> 32) as u32
+        let [a, b, c, d, ..] = (mixed ^ mixed >> 31).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
     }
 }
 

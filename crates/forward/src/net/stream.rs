@@ -46,6 +46,15 @@ impl Stream {
         }
     }
 
+    /// Tells the peer that nothing more will be written, as far as the socket takes it.
+    pub(super) fn close(&mut self) {
+        match self {
+            // Closing the socket says the same.
+            Stream::Plain(_) => {}
+            Stream::Tls(stream) => stream.close(),
+        }
+    }
+
     /// Returns true if no byte is buffered.
     pub(super) fn is_flushed(&self) -> bool {
         match self {

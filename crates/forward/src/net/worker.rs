@@ -7,19 +7,21 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::balancer::{Balancer, Delivery, NodeStatus};
-use super::chunk_table::Command;
+use super::chunk_table::{Arrival, Command};
 use super::config::Config;
 use super::connection::Opener;
 use super::health::Failure;
 use super::lookup::Lookups;
-use super::node_connection::{Disconnected, NodeConnection, NodeEvent, Released};
-use super::observer::{ClientEvent, ConnectionError, Count, PrepareError, Reporter};
+use super::node_connection::{Disconnected, NodeConnection, NodeEvent, Rerouted};
+use super::observer::{ClientEvent, ConnectionError, Count, LostRecord, PrepareError, Reporter};
 use super::rng::Rng;
 use super::shared::{Flow, Orders, Phase, Shared};
 use crate::protocol::FrameId;
-use crate::protocol::chunk::{Attempt, ChunkKey, ChunkStatus, Verdict};
+use crate::protocol::chunk::{Attempt, ChunkKey, ChunkStatus, Consequence};
 use crate::protocol::frames::{Batch, cut};
 use crate::protocol::send_queue::{Order, SendQueue};
+use crate::protocol::session::Timeout;
+use crate::time::after;
 
 /// Longest time that a stopping client waits for acknowledgements. Well below the
 /// 5 s that Fluent Bit grants for its shutdown by default.
@@ -51,12 +53,13 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         let balancer = Balancer::new(&config.nodes, config.delivery);
         let nodes = config.nodes.iter().cloned().zip(openers);
         let nodes = nodes
-            .map(|(node, opener)| NodeConnection::new(node, opener, rng.turn()))
+            .map(|(node, opener)| NodeConnection::new(node, opener, &config, rng.turn()))
             .collect();
         let order = match config.delivery {
             Delivery::Balanced => Order::Free,
             Delivery::Ordered => Order::Strict,
         };
+        let send_queue = SendQueue::new(order, config.give_up_after);
         Worker {
             config,
             shared,
@@ -64,7 +67,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             reporter,
             rng,
             lookups,
-            send_queue: SendQueue::new(order),
+            send_queue,
             balancer,
             nodes,
         }
@@ -89,7 +92,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             while self.step(now) {}
             self.report_nodes();
             if phase == Phase::Stopping {
-                let end = *end.get_or_insert(now + DRAIN);
+                let end = *end.get_or_insert(after(now, DRAIN));
                 let busy =
                     self.send_queue.is_active() && self.nodes.iter().any(NodeConnection::is_ready);
                 if !busy || now >= end {
@@ -103,14 +106,20 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
 
     fn run_command(&mut self, command: Command) {
         match command {
-            Command::Take { key, tag, chunk } => {
+            Command::Take {
+                key,
+                arrival,
+                tag,
+                chunk,
+            } => {
                 let prepared = catch_unwind(AssertUnwindSafe(|| (self.prepare)(&tag, &chunk)));
                 drop(chunk);
                 let taken = match prepared {
-                    Ok(batches) => self.take(key, batches),
+                    Ok(batches) => self.take(key, arrival, batches),
                     Err(_) => Err(PrepareError::Panicked),
                 };
                 if let Err(error) = taken {
+                    self.send_queue.forget(key);
                     self.shared
                         .change(|state| state.chunk_table.drop_chunk(key));
                     self.reporter
@@ -118,30 +127,46 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 }
             }
             Command::Resume(key) => self.send_queue.resume(key),
+            Command::Release(key) => self.send_queue.release(key),
             Command::Forget(key) => self.send_queue.forget(key),
         }
     }
 
-    fn take(&mut self, key: ChunkKey, batches: Vec<Batch>) -> Result<(), PrepareError> {
+    fn take(
+        &mut self,
+        key: ChunkKey,
+        arrival: Arrival,
+        batches: Vec<Batch>,
+    ) -> Result<(), PrepareError> {
         let mut parts = Vec::new();
         let mut bytes = 0;
         for batch in batches {
             let cut = cut(&batch, &self.config.caps)?;
-            for error in &cut.too_large {
+            // Records of a chunk that comes again were reported the first time.
+            for error in cut
+                .too_large
+                .into_iter()
+                .filter(|_| arrival == Arrival::First)
+            {
                 let entry = batch.entries.get(error.bytes.clone()).unwrap_or_default();
-                self.reporter.record_lost(error, entry);
+                self.reporter.record_lost(&error.into(), entry);
             }
             if !cut.frames.is_empty() {
-                bytes += batch.entries.len();
+                bytes = batch.entries.len().saturating_add(bytes);
                 parts.push((batch, cut.frames));
             }
         }
         if parts.is_empty() {
+            self.send_queue.forget(key);
             self.settle(key, ChunkStatus::Delivered);
-        } else {
-            self.shared
-                .change(|state| state.chunk_table.prepared(key, bytes));
-            self.send_queue.add(key, parts, || self.rng.frame_id());
+            return Ok(());
+        }
+        self.shared
+            .change(|state| state.chunk_table.prepared(key, bytes));
+        let new_id = || self.rng.frame_id();
+        match arrival {
+            Arrival::First => self.send_queue.add(key, parts, new_id),
+            Arrival::Again => self.send_queue.restore(key, parts, new_id),
         }
         Ok(())
     }
@@ -223,13 +248,13 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             return;
         }
         for node in &mut self.nodes {
-            if let Some(Released {
+            if let Some(Rerouted {
                 to,
                 silence,
                 frames,
-            }) = node.release(&self.config, now)
+            }) = node.reroute(&self.config, now)
             {
-                self.send_queue.release(&frames);
+                self.send_queue.reroute(&frames);
                 let frames = frames.len();
                 let silent = ClientEvent::Silent {
                     to,
@@ -255,12 +280,12 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             let Some(node) = self.nodes.get_mut(number) else {
                 break;
             };
-            let (record, limit) = (node.record(), node.limit(now));
-            let next = self.send_queue.next(record, limit, || self.rng.frame_id());
-            if !next.is_some_and(|next| node.has_room_for(next, &self.config, now)) {
+            let limit = node.limit(now);
+            let next = self.send_queue.next(limit, || self.rng.frame_id());
+            let Some(next) = next.filter(|next| node.has_room_for(*next, &self.config, now)) else {
                 break;
-            }
-            let Some((frame, attempt)) = self.send_queue.send(record) else {
+            };
+            let Some((frame, attempt)) = self.send_queue.send() else {
                 break;
             };
             self.reporter.count(match attempt {
@@ -268,7 +293,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
                 Attempt::Again => Count::FrameResent(frame.entries.len()),
             });
             let mut acked = Vec::new();
-            let sent = node.send(&frame, now, &mut acked);
+            let sent = node.send(&frame, next.company, now, &mut acked);
             self.balancer.charge(number, &statuses);
             self.acked(&acked);
             if let Err(error) = sent {
@@ -308,12 +333,16 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         let Some(node) = self.nodes.get_mut(number) else {
             return;
         };
+        if matches!(error, ConnectionError::Spent) {
+            return node.close();
+        }
         let was_ready = node.is_ready();
-        let Some(Disconnected { to, lost }) = node.disconnect(&error, now) else {
+        let Some(Disconnected { to, lost, learnt }) = node.disconnect(&error, now) else {
             return;
         };
-        if matches!(error, ConnectionError::Spent) {
-            return;
+        let never_acknowledged = !node.health().has_ever_acknowledged();
+        if let Some(event) = learnt {
+            self.reporter.event(&event, now);
         }
         let failure = failure(&error);
         if !was_ready {
@@ -333,34 +362,66 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             return;
         }
         let unacked = lost.frames.len();
-        let verdict = self.send_queue.lost(&lost, || self.rng.frame_id());
+        let consequence = self.send_queue.lost(&lost, || self.rng.frame_id());
+        let never_acknowledged = never_acknowledged && failure == Failure::Silent;
         let lost = ClientEvent::ConnectionLost {
             to: to.clone(),
             error,
             unacked,
         };
         self.reporter.event(&lost, now);
-        match verdict {
-            Verdict::Again => (),
-            Verdict::Split { bytes, records } => {
+        if never_acknowledged {
+            let event = ClientEvent::NeverAcknowledged { to: to.clone() };
+            self.reporter.event(&event, now);
+        }
+        self.carry_out(consequence, to, now);
+        self.record_failure(number, failure, now);
+    }
+
+    /// Reports the consequence for a frame that `to` was lost over.
+    fn carry_out(&mut self, consequence: Consequence, to: String, now: Instant) {
+        let settled = match consequence {
+            Consequence::Resend => return,
+            Consequence::Shrunk { bytes, records } => {
                 self.reporter.count(Count::FrameSplit);
-                let split = ClientEvent::FrameSplit { to, bytes, records };
-                self.reporter.event(&split, now);
+                let event = ClientEvent::FrameTooLarge { to, bytes, records };
+                return self.reporter.event(&event, now);
             }
-            Verdict::Parked {
+            Consequence::Split { bytes, records } => {
+                self.reporter.count(Count::FrameSplit);
+                let event = ClientEvent::FrameSplit { to, bytes, records };
+                return self.reporter.event(&event, now);
+            }
+            Consequence::Parked {
                 bytes,
                 records,
                 key,
                 status,
             } => {
-                if status != ChunkStatus::Sending {
-                    self.settle(key, status);
-                }
-                let parked = ClientEvent::FrameParked { to, bytes, records };
-                self.reporter.event(&parked, now);
+                let event = ClientEvent::FrameParked { to, bytes, records };
+                self.reporter.event(&event, now);
+                (key, status)
             }
+            Consequence::GivenUp {
+                entry,
+                attempts,
+                key,
+                status,
+            } => {
+                let bytes = entry.len();
+                let reason = LostRecord::Rejected {
+                    to,
+                    bytes,
+                    attempts,
+                };
+                self.reporter.record_lost(&reason, &entry);
+                (key, status)
+            }
+        };
+        let (key, status) = settled;
+        if status != ChunkStatus::Sending {
+            self.settle(key, status);
         }
-        self.record_failure(number, failure, now);
     }
 
     fn record_failure(&mut self, number: usize, failure: Failure, now: Instant) {
@@ -391,15 +452,19 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
 
 /// Classifies an error of a connection as a failure of its node.
 fn failure(error: &ConnectionError) -> Failure {
-    match error.is_lasting() {
-        true => Failure::Denied,
-        false => Failure::Failed,
+    match error {
+        ConnectionError::Timeout(Timeout::Ack(_)) => Failure::Silent,
+        error if error.is_lasting() => Failure::Denied,
+        _ => Failure::Failed,
     }
 }
 
 impl<P> Drop for Worker<P> {
     /// Ends all waiting calls, also if the thread ends by a panic.
     fn drop(&mut self) {
+        for node in &mut self.nodes {
+            node.close();
+        }
         self.shared.change(|state| {
             state.phase = Phase::Ended;
             state.chunk_table.release();

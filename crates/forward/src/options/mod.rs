@@ -1,5 +1,7 @@
 //! Options of the output alone: receivers, and how the Forward protocol is spoken.
 
+use std::num::NonZeroU32;
+
 use kube_audit_core::chunk::{EntryForm, EntryMetadata, EntryTime, TagTemplate};
 use kube_audit_core::options::{Given, OptionDef, OptionError, Options, table};
 
@@ -28,9 +30,9 @@ pub struct ForwardOptions {
 
 /// The receivers of a section.
 enum Receivers<'o> {
-    /// Those in the section itself.
+    /// Receivers in the section itself.
     Here(Vec<Node>),
-    /// Those in the file that `Upstream` names.
+    /// Receivers in the file that `Upstream` names.
     File(Given<'o>),
 }
 
@@ -82,6 +84,9 @@ fn without_receivers(options: &Options<'_>) -> Result<ForwardOptions, OptionErro
     if let Some(frame) = options.number(table::MAX_FRAME)? {
         config.caps.frame = frame;
     }
+    config.give_up_after = options
+        .number(table::GIVE_UP_AFTER)?
+        .and_then(|rejections| NonZeroU32::new(u32::try_from(rejections).ok()?));
     if options.flag(table::REQUIRE_ACK_RESPONSE)? == Some(false) {
         config.limits.acks = Acks::Waived;
     }
@@ -196,6 +201,22 @@ fn remarks(options: &Options<'_>) -> Result<Vec<Remark>, OptionError> {
                     log line";
         remarks.push(Remark::new(&given, text));
     }
+    if options.flag(table::RETAIN_METADATA)? == Some(true)
+        && let Some(given) = options.one(table::RETAIN_METADATA)?
+    {
+        let text = "loses records at Fluentd: 1.19 acknowledges and drops such entries, older \
+                    versions close the connection; turn it off unless the receiver is Fluent \
+                    Bit 2.1 or later";
+        remarks.push(Remark::new(&given, text));
+    }
+    if let Some(given) = options.one(table::COMPRESS)?
+        && given.eq_ignore_ascii_case("zstd")
+    {
+        let text = "loses records at Fluentd before 1.19, which acknowledges such frames and \
+                    drops them; use `gzip` unless the receiver is Fluentd 1.19 or Fluent Bit \
+                    4.1 or later";
+        remarks.push(Remark::new(&given, text));
+    }
     if options.flag(table::FLUENTD_COMPAT)? == Some(true)
         && let Some(given) = options.one(table::FLUENTD_COMPAT)?
     {
@@ -230,6 +251,38 @@ mod tests {
     }
 
     #[test]
+    fn forms_that_some_receivers_acknowledge_and_drop_are_remarked() {
+        let remarks = |name, value| {
+            let options = read(&[(name, value)], &host(Some("a"))).unwrap();
+            let remarks = options.remarks.iter();
+            remarks
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        let metadata = remarks("Retain_Metadata_In_Forward_Mode", "on");
+        assert!(
+            metadata.contains("1.19 acknowledges and drops"),
+            "{metadata}"
+        );
+        assert_eq!(remarks("Retain_Metadata_In_Forward_Mode", "off"), "");
+        assert_eq!(remarks("Compress", "gzip"), "");
+        #[cfg(feature = "zstd")]
+        assert!(remarks("Compress", "zstd").contains("Fluentd before 1.19"));
+    }
+
+    #[test]
+    fn a_record_is_given_up_only_if_told_so() {
+        let limit =
+            |lines: &[(&str, &str)]| read(lines, &host(Some("a"))).unwrap().config.give_up_after;
+        assert_eq!(limit(&[]), None);
+        assert_eq!(
+            limit(&[("Give_Up_After", "3")]).map(NonZeroU32::get),
+            Some(3)
+        );
+    }
+
+    #[test]
     fn a_section_of_out_forward_works() {
         let options = read(
             &[
@@ -260,7 +313,7 @@ mod tests {
         );
         assert_eq!(options.tag, TagTemplate::parse("new").ok());
         assert_eq!(options.config.limits.acks, Acks::Waived);
-        assert_eq!(options.remarks.len(), 1);
+        assert_eq!(options.remarks.len(), 2);
         assert!(
             !format!("{options:?}").contains("\"p\""),
             "no secret in debug output"
@@ -374,7 +427,7 @@ mod tests {
         check(
             &[("Tag", "$a['b")],
             &some,
-            "`Tag` is `$a['b`: `$a['b` is no key",
+            "`Tag` is `$a['b`: `$a['b` is not a key",
         );
         check(
             &[("Ack_Window", "0")],

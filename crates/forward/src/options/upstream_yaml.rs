@@ -11,6 +11,8 @@
 //!
 //! Other parts of the file are passed over: it may be the host's own configuration.
 
+use std::mem;
+
 use kube_audit_core::options::{OptionError, may_hold_secret, printable};
 use kube_audit_core::text::{Entry, Node, Source, Value, read_yaml};
 
@@ -33,15 +35,14 @@ pub(super) fn sections(file: &str, text: &str) -> Result<Vec<Section>, OptionErr
         reader.error(fault.at, "the file is not YAML", message)
     })?;
     let mut sections = Vec::new();
-    let mut servers = 0;
+    let mut has_server = false;
     for entry in root
         .entries()
         .iter()
         .filter(|entry| is(entry, "upstream_servers"))
     {
         for server in reader.items(entry)? {
-            servers += 1;
-            if servers > 1 {
+            if mem::replace(&mut has_server, true) {
                 let expected = "write all nodes into one, or a file for each";
                 return Err(reader.error(server.at, "this is a second upstream", expected));
             }

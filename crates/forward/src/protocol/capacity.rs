@@ -1,64 +1,84 @@
-//! How large frames may be for one node, as far as it has shown.
+//! The frame sizes that a node is known to accept.
 
 use std::time::{Duration, Instant};
 
-/// How long an acknowledgement tells something of the size that a node takes:
-/// receivers are restarted with other limits.
-const PROVEN_FOR: Duration = Duration::from_secs(600);
+use crate::time::after;
 
-/// How long a size that seemed to be too large is kept in mind.
-const DOUBTED_FOR: Duration = Duration::from_secs(3600);
+/// Time for which an acknowledged size counts: receivers are restarted with other
+/// limits.
+const ACCEPTED_FOR: Duration = Duration::from_secs(600);
 
-/// Nothing is cut below this for the size of another frame: receivers take more,
-/// and frames of a few records would cost more than an occasional loss.
-pub const LEAST_LIMIT: usize = 32 << 10;
+/// Time for which a rejected size counts.
+const REJECTED_FOR: Duration = Duration::from_secs(3600);
 
-/// What a node has shown of the sizes that it takes, in bytes of entries.
+/// Frames are never made smaller than this for the sake of their size: receivers
+/// accept more, and frames of a few records each would cost more than they save.
+pub const MIN_LIMIT: usize = 32 << 10;
+
+/// Frame sizes that a node has accepted and rejected, in bytes of entries.
+///
+/// A rejected size sets a [limit](Capacity::limit). It begins at the largest
+/// accepted size, or at [`MIN_LIMIT`], and doubles with each acknowledgement of a
+/// frame of that size, as long as it stays below the rejected size. So the real
+/// limit of a receiver costs two or three rejected frames, and a receiver that
+/// rejects everything for a while is back at large frames after a few.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Capacity {
-    /// The largest frame that it has acknowledged of late.
-    proven: Option<(usize, Instant)>,
-    /// The smallest that it was lost over in a way that size may explain.
-    doubted: Option<(usize, Instant)>,
+    /// The largest frame that was acknowledged recently.
+    accepted: Option<(usize, Instant)>,
+    /// The smallest frame that was rejected, maybe because of its size.
+    rejected: Option<(usize, Instant)>,
 }
 
 impl Capacity {
-    /// Notes the acknowledgement of a frame.
+    /// Records the acknowledgement of a frame.
     pub fn acknowledged(&mut self, bytes: usize, now: Instant) {
-        if bytes >= self.proven(now) {
-            self.proven = Some((bytes, now));
+        if bytes >= self.accepted(now) {
+            self.accepted = Some((bytes, now));
         }
-        self.doubted = self.doubted.filter(|(doubted, _)| bytes < *doubted);
+        self.rejected = self.rejected.filter(|(rejected, _)| bytes < *rejected);
     }
 
-    /// Notes that the node was lost over a frame, and size may be the reason.
-    pub fn doubt(&mut self, bytes: usize, now: Instant) {
+    /// Records that a connection ended over a frame, maybe because of its size.
+    pub fn rejected(&mut self, bytes: usize, now: Instant) {
         let least = self
-            .doubted
-            .map_or(bytes, |(doubted, _)| doubted.min(bytes));
-        self.doubted = Some((least, now));
+            .rejected
+            .map_or(bytes, |(rejected, _)| rejected.min(bytes));
+        self.rejected = Some((least, now));
     }
 
-    /// The largest frame that is worth sending where a smaller one would do.
+    /// Returns the size above which frames should be split before they are sent;
+    /// `None` if no size was rejected.
     pub fn limit(&self, now: Instant) -> Option<usize> {
-        let (bytes, _) = self.doubted.filter(|(_, at)| now < *at + DOUBTED_FOR)?;
-        Some((bytes / 2).max(LEAST_LIMIT))
+        let (rejected, _) = self
+            .rejected
+            .filter(|(_, at)| now < after(*at, REJECTED_FOR))?;
+        let accepted = self.accepted(now).min(rejected);
+        let doubled = accepted.saturating_mul(2);
+        let limit = if doubled < rejected {
+            doubled
+        } else {
+            accepted
+        };
+        Some(limit.max(MIN_LIMIT))
     }
 
-    /// Whether the node has acknowledged a frame of at least this size.
+    /// Returns true if the node has acknowledged a frame of at least this size.
     pub fn covers(&self, bytes: usize, now: Instant) -> bool {
-        bytes <= self.proven(now)
+        bytes <= self.accepted(now)
     }
 
-    /// Whether a frame of this size is small anyway, or not much larger than one
-    /// that it has acknowledged.
+    /// Returns true if a frame is small in any case, or not much larger than one that
+    /// the node has acknowledged.
     pub fn nearly_covers(&self, bytes: usize, now: Instant) -> bool {
-        let proven = self.proven(now);
-        bytes <= LEAST_LIMIT.max(proven + proven / 4)
+        let accepted = self.accepted(now);
+        bytes <= MIN_LIMIT.max(accepted.saturating_add(accepted / 4))
     }
 
-    fn proven(&self, now: Instant) -> usize {
-        let known = self.proven.filter(|(_, at)| now < *at + PROVEN_FOR);
+    fn accepted(&self, now: Instant) -> usize {
+        let known = self
+            .accepted
+            .filter(|(_, at)| now < after(*at, ACCEPTED_FOR));
         known.map_or(0, |(bytes, _)| bytes)
     }
 }
@@ -68,14 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_of_late_is_proven() {
+    fn the_largest_recent_size_is_accepted() {
         let start = Instant::now();
         let mut capacity = Capacity::default();
         assert!(!capacity.covers(1, start));
-        assert!(capacity.nearly_covers(LEAST_LIMIT, start));
-        assert!(!capacity.nearly_covers(LEAST_LIMIT + 1, start));
+        assert!(capacity.nearly_covers(MIN_LIMIT, start));
+        assert!(!capacity.nearly_covers(MIN_LIMIT + 1, start));
         capacity.acknowledged(100_000, start);
-        capacity.acknowledged(10, start + PROVEN_FOR / 2);
+        capacity.acknowledged(10, start + ACCEPTED_FOR / 2);
         for (bytes, covered, nearly) in [
             (100_000, true, true),
             (100_001, false, true),
@@ -85,7 +105,7 @@ mod tests {
             assert_eq!(capacity.covers(bytes, start), covered, "{bytes}");
             assert_eq!(capacity.nearly_covers(bytes, start), nearly, "{bytes}");
         }
-        let later = start + PROVEN_FOR;
+        let later = start + ACCEPTED_FOR;
         assert!(
             !capacity.covers(100_000, later),
             "it may be another receiver"
@@ -94,22 +114,50 @@ mod tests {
         assert!(capacity.covers(10, later) && !capacity.covers(11, later));
     }
 
+    /// Sends frames as large as allowed to a receiver with a limit; returns the size
+    /// of frames in the end, and how many were rejected.
+    fn learn(capacity: &mut Capacity, limit: usize, now: Instant) -> (usize, usize) {
+        const LARGEST: usize = 900_000;
+        let mut rejected = 0;
+        let mut size = 0;
+        for _ in 0..100 {
+            size = capacity.limit(now).unwrap_or(LARGEST).min(LARGEST);
+            if size <= limit {
+                capacity.acknowledged(size, now);
+            } else {
+                capacity.rejected(size, now);
+                rejected += 1;
+            }
+        }
+        (size, rejected)
+    }
+
     #[test]
-    fn doubts_halve_the_limit_until_they_are_refuted() {
+    fn case_46_a_limit_costs_few_frames() {
+        for limit in [33_000, 60_000, 100_000, 250_000, 500_000, 899_999] {
+            let now = Instant::now();
+            let mut capacity = Capacity::default();
+            let (size, rejected) = learn(&mut capacity, limit, now);
+            assert!(rejected <= 2, "{rejected} frames for a limit of {limit}");
+            assert!(
+                size <= limit && size > limit / 2 - 1000,
+                "{size} of {limit}"
+            );
+            let later = now + REJECTED_FOR;
+            assert_eq!(capacity.limit(later), None, "it is tried again");
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_was_away_gets_large_frames_again() {
         let now = Instant::now();
         let mut capacity = Capacity::default();
-        assert_eq!(capacity.limit(now), None);
-        capacity.doubt(900_000, now);
-        assert_eq!(capacity.limit(now), Some(450_000));
-        capacity.doubt(450_000, now);
-        capacity.doubt(900_000, now);
-        assert_eq!(capacity.limit(now), Some(225_000));
-        capacity.acknowledged(225_000, now);
-        assert_eq!(capacity.limit(now), Some(225_000));
-        assert_eq!(capacity.limit(now + DOUBTED_FOR), None);
-        capacity.acknowledged(450_000, now);
+        learn(&mut capacity, 0, now);
+        assert_eq!(capacity.limit(now), Some(MIN_LIMIT));
+        let (size, rejected) = learn(&mut capacity, usize::MAX, now);
+        assert_eq!(rejected, 0);
+        assert!(size >= MIN_LIMIT, "{size}");
+        capacity.acknowledged(900_000, now);
         assert_eq!(capacity.limit(now), None, "it was not the size");
-        capacity.doubt(100, now);
-        assert_eq!(capacity.limit(now), Some(LEAST_LIMIT));
     }
 }

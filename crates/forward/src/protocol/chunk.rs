@@ -1,12 +1,23 @@
-//! One chunk under way: its frames, and how each of them stands.
+//! One chunk in the send queue: its frames, and the progress of each.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU32;
 
 use super::FrameId;
 use super::frames::{Batch, FrameRange, halve};
 use super::wire::Frame;
 
-/// How often a node that works must have lost its connection over a frame before
-/// that is sent in halves or parked.
-pub const ATTEMPTS: u32 = 3;
+/// Number of rejections after which a frame of several records is split, to isolate
+/// the record at fault. One rejection may be an accident of the receiver.
+const SPLIT_AFTER: u32 = 2;
+
+/// Number of rejections after which a frame of one record is parked.
+const PARK_AFTER: u32 = 3;
+
+/// Number of times that a suspicious frame may be split without proof that the node
+/// works, between two acknowledgements. Enough to isolate one of 4096 records, and
+/// few for a node that fails over everything.
+const UNPROVEN_SPLITS: u32 = 12;
 
 /// Names a chunk between the host's calls and the thread that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,74 +28,93 @@ pub struct ChunkKey(pub u64);
 pub enum ChunkStatus {
     /// A frame of it waits to be sent or to be acknowledged.
     Sending,
-    /// All frames but parked ones are acknowledged; the chunk has to be resumed.
+    /// All frames but parked ones are settled; the chunk has to be resumed.
     Parked,
-    /// Every frame is acknowledged.
+    /// Every frame is settled.
     Delivered,
 }
 
-/// Whether a frame is sent for the first time.
+/// First or repeated transmission of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// It is.
+    /// No receiver can have the frame.
     First,
-    /// It was in flight on a connection that was lost.
+    /// A receiver may have the frame.
     Again,
 }
 
-/// How a connection with frames in flight ended.
+/// End of a connection with frames in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The peer refused a frame by word.
+    /// The peer refused a frame with a reply.
     Refused,
-    /// It was closed, or nothing came, where an acknowledgement of the oldest
-    /// frame was due.
-    Wordless {
-        /// Whether size may be the reason.
+    /// The connection was closed, or nothing came, while the acknowledgement of the
+    /// oldest frame was due.
+    Unanswered {
+        /// Size of the oldest frame, as a possible reason.
         size: Size,
-        /// What else is known of the node.
+        /// State of the node, as another one.
         node: NodeRecord,
     },
-    /// In a way that says nothing of the frames.
+    /// Any other end, which says nothing about the frames.
     Unclear,
 }
 
-/// A frame's size, as evidence.
+/// Size of a frame compared with those that the node is known to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// The node has acknowledged one of at least this size of late.
-    Proven,
-    /// It is larger than all of those, and travelled alone.
-    Unproven,
+    /// The node has recently acknowledged a frame of at least this size.
+    Accepted,
+    /// Larger than all recently acknowledged frames, and alone in flight.
+    Unknown,
 }
 
-/// What a node did before it lost a connection.
+/// Behaviour of a node before a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeRecord {
-    /// It has acknowledged something since its last failure.
+    /// The node acknowledged something after its last failure.
     Works,
-    /// It has not: it may fail over everything.
+    /// The node acknowledged nothing after its last failure; it may fail over
+    /// everything.
     Fails,
 }
 
-/// What became of the frame that was probably the cause of a lost connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is sent again.
-    Again,
-    /// It is sent again in two halves with new ids.
-    Split {
-        /// Bytes of entries of the whole.
+/// Consequence for the frame that a connection was probably lost over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Consequence {
+    /// The frame is sent again.
+    Resend,
+    /// The frame is sent again in smaller ones, because it may be too large.
+    Shrunk {
+        /// Bytes of entries in the frame.
         bytes: usize,
-        /// Its records.
+        /// Records in the frame.
         records: usize,
     },
-    /// It is not sent again until the chunk is resumed.
-    Parked {
-        /// Its bytes of entries.
+    /// The frame is sent again in halves, to isolate a record that the peer rejects.
+    Split {
+        /// Bytes of entries in the frame.
         bytes: usize,
-        /// Its records.
+        /// Records in the frame.
         records: usize,
+    },
+    /// The frame is not sent again until its chunk is resumed.
+    Parked {
+        /// Bytes of entries in the frame.
+        bytes: usize,
+        /// Records in the frame.
+        records: usize,
+        /// The chunk that the frame belongs to.
+        key: ChunkKey,
+        /// Progress of that chunk.
+        status: ChunkStatus,
+    },
+    /// The only record of the frame is not sent again at all.
+    GivenUp {
+        /// The `[EventTime, map]` entry.
+        entry: Vec<u8>,
+        /// Number of attempts.
+        attempts: u32,
         /// The chunk that the frame belongs to.
         key: ChunkKey,
         /// Progress of that chunk.
@@ -92,37 +122,37 @@ pub enum Verdict {
     },
 }
 
-/// A chunk that is not yet acknowledged as a whole.
+/// A chunk that is not delivered yet.
 #[derive(Debug)]
 pub(super) struct ChunkInFlight {
     pub(super) key: ChunkKey,
-    /// One for each tag.
+    /// One for each tag; without entries while the chunk is released.
     batches: Vec<Batch>,
+    /// [`shape`] of the batches while the chunk is released.
+    released: Option<u64>,
+    /// Splits without proof since the last acknowledgement.
+    unproven_splits: u32,
     frames: Vec<FrameState>,
 }
 
 #[derive(Debug)]
 struct FrameState {
     id: FrameId,
-    /// The place of its batch.
+    /// Index of the frame's batch.
     batch: usize,
     range: FrameRange,
-    /// How often in a row a node that works lost its connection over it, with its
-    /// size as this evidence.
-    strikes: u32,
-    struck_as: Size,
-    /// Whether a connection was lost over it in a way that its size may explain.
-    doubted: bool,
+    /// Number of connections that ended because of this frame, as far as is known.
+    rejections: u32,
     exposure: Exposure,
     status: FrameStatus,
 }
 
-/// Whether a receiver can have a frame.
+/// Possibility that a receiver has a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exposure {
-    /// Its last byte has never left.
+    /// Never fully written.
     Impossible,
-    /// It has.
+    /// Fully written once: the receiver may have stored it.
     Possible,
 }
 
@@ -130,7 +160,8 @@ enum Exposure {
 enum FrameStatus {
     Waiting(Attempt),
     InFlight(Attempt),
-    Acked,
+    /// Acknowledged, or given up.
+    Settled,
     Parked,
 }
 
@@ -140,9 +171,7 @@ impl FrameState {
             id,
             batch,
             range,
-            strikes: 0,
-            struck_as: Size::Proven,
-            doubted: false,
+            rejections: 0,
             exposure: Exposure::Impossible,
             status: FrameStatus::Waiting(Attempt::First),
         }
@@ -153,17 +182,30 @@ impl FrameState {
     }
 }
 
-/// A frame that waits, as far as it matters for the choice of a connection.
+/// A waiting frame, as far as it matters for the choice of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
     /// Bytes of entries.
     pub bytes: usize,
-    /// Whether it was sent before.
+    /// First or repeated transmission.
     pub attempt: Attempt,
+    /// Frames that may share the connection with this one.
+    pub company: Company,
+}
+
+/// Frames that may be in flight together with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Any frames.
+    Any,
+    /// None: the frame was rejected before. If it is alone, its next rejection says
+    /// something about it, and takes no other frame along.
+    Alone,
 }
 
 impl ChunkInFlight {
-    /// A chunk of batches that are cut into frames, each of which gets its id here.
+    /// Creates a chunk of batches that are split into frames, each of which gets its
+    /// id here.
     pub(super) fn new(
         key: ChunkKey,
         parts: Vec<(Batch, Vec<FrameRange>)>,
@@ -172,6 +214,8 @@ impl ChunkInFlight {
         let mut chunk = ChunkInFlight {
             key,
             batches: Vec::new(),
+            released: None,
+            unproven_splits: 0,
             frames: Vec::new(),
         };
         for (batch, ranges) in parts {
@@ -183,49 +227,58 @@ impl ChunkInFlight {
         chunk
     }
 
-    /// Reports whether anything of the chunk is left to send or to wait for.
+    /// Returns the progress of the chunk.
     pub(super) fn status(&self) -> ChunkStatus {
         let mut statuses = self.frames.iter().map(|frame| frame.status);
         let is_active =
             |status| matches!(status, FrameStatus::Waiting(_) | FrameStatus::InFlight(_));
         if statuses.clone().any(is_active) {
             ChunkStatus::Sending
-        } else if statuses.all(|status| status == FrameStatus::Acked) {
+        } else if statuses.all(|status| status == FrameStatus::Settled) {
             ChunkStatus::Delivered
         } else {
             ChunkStatus::Parked
         }
     }
 
-    /// The place of the first frame that waits.
+    /// Returns the number of frames that are waiting or in flight.
+    pub(super) fn active_frames(&self) -> usize {
+        let is_active = |frame: &&FrameState| {
+            matches!(
+                frame.status,
+                FrameStatus::Waiting(_) | FrameStatus::InFlight(_)
+            )
+        };
+        self.frames.iter().filter(is_active).count()
+    }
+
+    /// Returns the index of the first waiting frame.
     pub(super) fn next(&self) -> Option<usize> {
         self.frames.iter().position(FrameState::waits)
     }
 
-    /// The place of the first that waits and whose size is in doubt.
-    pub(super) fn next_doubted(&self) -> Option<usize> {
-        self.frames
-            .iter()
-            .position(|frame| frame.waits() && frame.doubted)
-    }
-
+    /// Returns the index of a frame.
     pub(super) fn place_of(&self, id: &FrameId) -> Option<usize> {
         self.frames.iter().position(|frame| frame.id == *id)
     }
 
-    /// What waits at this place.
+    /// Describes the frame at `place`, if it waits.
     pub(super) fn peek(&self, place: usize) -> Option<Next> {
         let frame = self.frames.get(place)?;
         match frame.status {
             FrameStatus::Waiting(attempt) => Some(Next {
                 bytes: frame.range.bytes.len(),
                 attempt,
+                company: match frame.rejections {
+                    0 => Company::Any,
+                    _ => Company::Alone,
+                },
             }),
             _ => None,
         }
     }
 
-    /// Sends what waits at this place.
+    /// Marks the frame at `place` as in flight, and returns it.
     pub(super) fn send(&mut self, place: usize) -> Option<(Frame<'_>, Attempt)> {
         let frame = self.frames.get_mut(place)?;
         let FrameStatus::Waiting(attempt) = frame.status else {
@@ -233,7 +286,7 @@ impl ChunkInFlight {
         };
         frame.status = FrameStatus::InFlight(attempt);
         let batch = self.batches.get(frame.batch)?;
-        let frame = Frame {
+        let message = Frame {
             tag: &batch.tag,
             entries: batch.entries.get(frame.range.bytes.clone())?,
             compressed: None,
@@ -241,16 +294,17 @@ impl ChunkInFlight {
             id: &frame.id,
             extra: &[],
         };
-        Some((frame, attempt))
+        Some((message, attempt))
     }
 
-    /// Settles a frame: its range, if it was not settled before.
+    /// Records an acknowledgement; returns the frame's range the first time.
     pub(super) fn acked(&mut self, place: usize) -> Option<FrameRange> {
         let frame = self.frames.get_mut(place)?;
-        if frame.status == FrameStatus::Acked {
+        if frame.status == FrameStatus::Settled {
             return None;
         }
-        frame.status = FrameStatus::Acked;
+        frame.status = FrameStatus::Settled;
+        self.unproven_splits = 0;
         Some(frame.range.clone())
     }
 
@@ -271,7 +325,7 @@ impl ChunkInFlight {
         });
     }
 
-    /// Lets the other frames go first; the new place.
+    /// Moves a frame to the end of the chunk; returns its new index.
     pub(super) fn move_back(&mut self, place: usize) -> usize {
         if place < self.frames.len() {
             let frame = self.frames.remove(place);
@@ -280,73 +334,107 @@ impl ChunkInFlight {
         self.frames.len().saturating_sub(1)
     }
 
-    /// Takes up what is parked.
+    /// Makes parked frames wait again.
     pub(super) fn resume(&mut self) {
         for frame in &mut self.frames {
             if frame.status == FrameStatus::Parked {
                 frame.status = FrameStatus::Waiting(Attempt::Again);
-                frame.strikes = 0;
             }
         }
     }
 
-    /// Halves a frame that waits until it fits, as long as no receiver can have it.
+    /// Drops the entries of a parked chunk, and keeps what is known of its frames.
+    pub(super) fn release(&mut self) {
+        self.released = Some(shape(self.batches.iter()));
+        self.batches.clear();
+    }
+
+    /// Gives entries back to a released chunk, and resumes it. Fails if they are not
+    /// split into records as the former ones were.
+    pub(super) fn restore(
+        &mut self,
+        parts: Vec<(Batch, Vec<FrameRange>)>,
+    ) -> Result<(), Vec<(Batch, Vec<FrameRange>)>> {
+        if self.released != Some(shape(parts.iter().map(|(batch, _)| batch))) {
+            return Err(parts);
+        }
+        self.released = None;
+        self.batches = parts.into_iter().map(|(batch, _)| batch).collect();
+        self.resume();
+        Ok(())
+    }
+
+    /// Splits a waiting frame until it is not larger than `limit`, or a single record.
     pub(super) fn fit(&mut self, place: usize, limit: usize, mut new_id: impl FnMut() -> FrameId) {
         while let Some(frame) = self.frames.get(place)
             && frame.waits()
-            && frame.exposure == Exposure::Impossible
             && frame.range.bytes.len() > limit
-            && self.halve(place, &mut new_id)
+            && self.halve(place, 0, &mut new_id)
         {}
     }
 
-    /// A connection was lost over this frame.
-    pub(super) fn strike(
+    /// Records that a connection was lost over a frame. `others` counts the active
+    /// frames of the whole queue beside this one.
+    pub(super) fn lost(
         &mut self,
         place: usize,
         ending: Ending,
+        others: usize,
+        give_up_after: Option<NonZeroU32>,
         new_id: impl FnMut() -> FrameId,
-    ) -> Verdict {
+    ) -> Consequence {
         let Some(frame) = self.frames.get_mut(place) else {
-            return Verdict::Again;
+            return Consequence::Resend;
         };
-        if let Ending::Wordless {
-            size: Size::Unproven,
-            ..
-        } = ending
-        {
-            frame.doubted = true;
-        }
-        let size = match ending {
-            Ending::Refused => Size::Proven,
-            Ending::Wordless {
-                size,
-                node: NodeRecord::Works,
-            } => {
-                if frame.struck_as != size {
-                    frame.struck_as = size;
-                    frame.strikes = 0;
-                }
-                frame.strikes += 1;
-                if frame.strikes < ATTEMPTS {
-                    return Verdict::Again;
-                }
-                size
-            }
-            Ending::Wordless { .. } | Ending::Unclear => return Verdict::Again,
-        };
-        // Elsewhere it may yet be acknowledged.
+        // Another node has got it in the meantime, and may yet acknowledge it.
         if !frame.waits() {
-            return Verdict::Again;
+            return Consequence::Resend;
         }
         let (bytes, records) = (frame.range.bytes.len(), frame.range.records);
-        if size == Size::Unproven && self.halve(place, new_id) {
-            return Verdict::Split { bytes, records };
+        let (size, node) = match ending {
+            Ending::Unclear => return Consequence::Resend,
+            Ending::Refused => return self.park(place),
+            Ending::Unanswered { size, node } => (size, node),
+        };
+        if records > 1 {
+            if size == Size::Unknown {
+                return Consequence::Shrunk { bytes, records };
+            }
+            // If no other frame can show whether the node works, a half can.
+            if node == NodeRecord::Fails && others > 0 {
+                if frame.rejections == 0 || self.unproven_splits >= UNPROVEN_SPLITS {
+                    return Consequence::Resend;
+                }
+                self.unproven_splits = self.unproven_splits.saturating_add(1);
+            }
+            frame.rejections = frame.rejections.saturating_add(1);
+            let rejections = frame.rejections;
+            if rejections >= SPLIT_AFTER && self.halve(place, SPLIT_AFTER - 1, new_id) {
+                return Consequence::Split { bytes, records };
+            }
+            return Consequence::Resend;
         }
-        if let Some(frame) = self.frames.get_mut(place) {
-            frame.status = FrameStatus::Parked;
+        if node == NodeRecord::Fails {
+            return Consequence::Resend;
         }
-        Verdict::Parked {
+        frame.rejections = frame.rejections.saturating_add(1);
+        let rejections = frame.rejections;
+        if give_up_after.is_some_and(|limit| rejections >= limit.get()) {
+            return self.give_up(place, rejections);
+        }
+        match rejections {
+            PARK_AFTER.. => self.park(place),
+            _ => Consequence::Resend,
+        }
+    }
+
+    fn park(&mut self, place: usize) -> Consequence {
+        let Some(frame) = self.frames.get_mut(place) else {
+            return Consequence::Resend;
+        };
+        frame.status = FrameStatus::Parked;
+        let (bytes, records) = (frame.range.bytes.len(), frame.range.records);
+        Consequence::Parked {
             bytes,
             records,
             key: self.key,
@@ -354,27 +442,62 @@ impl ChunkInFlight {
         }
     }
 
-    /// Puts two frames in the place of one; not if that has a single record.
-    fn halve(&mut self, place: usize, mut new_id: impl FnMut() -> FrameId) -> bool {
+    fn give_up(&mut self, place: usize, attempts: u32) -> Consequence {
+        let Some(frame) = self.frames.get_mut(place) else {
+            return Consequence::Resend;
+        };
+        frame.status = FrameStatus::Settled;
+        let entries = self.batches.get(frame.batch).map(|batch| &batch.entries);
+        let entry = entries.and_then(|entries| entries.get(frame.range.bytes.clone()));
+        Consequence::GivenUp {
+            entry: entry.unwrap_or_default().to_vec(),
+            attempts,
+            key: self.key,
+            status: self.status(),
+        }
+    }
+
+    /// Replaces a frame by two; returns false if it has a single record.
+    fn halve(
+        &mut self,
+        place: usize,
+        rejections: u32,
+        mut new_id: impl FnMut() -> FrameId,
+    ) -> bool {
         let Some(frame) = self.frames.get(place) else {
             return false;
         };
-        let batch = frame.batch;
+        let (batch, status, exposure) = (frame.batch, frame.status, frame.exposure);
         let ends = self.batches.get(batch).map(|batch| &*batch.ends);
         let Some(halves) = halve(&frame.range, ends.unwrap_or_default()) else {
             return false;
         };
-        let halves = halves.map(|range| FrameState::new(new_id(), batch, range));
+        let halves = halves.map(|range| FrameState {
+            rejections,
+            exposure,
+            status,
+            ..FrameState::new(new_id(), batch, range)
+        });
         self.frames.splice(place..=place, halves);
         true
     }
 }
 
-/// How much of a frame a lost connection took.
+/// Hashes how batches are split into records. The chunk itself is recognised by its
+/// content elsewhere; this tells whether it was turned into the same records.
+fn shape<'a>(batches: impl Iterator<Item = &'a Batch>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for batch in batches {
+        (&batch.tag, &batch.ends).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Part of a frame that was written to a lost connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// All of it, as far as known.
+    /// All bytes, as far as is known.
     Whole,
-    /// Not its last byte.
+    /// Not all bytes.
     Partly,
 }

@@ -98,7 +98,8 @@ fn gzip(entries: &[u8]) -> Option<Vec<u8>> {
     }
     out.extend(crc.sum().to_le_bytes());
     // RFC 1952: the length modulo 2^32.
-    out.extend((entries.len() as u32).to_le_bytes());
+    let [a, b, c, d, ..] = entries.len().to_le_bytes();
+    out.extend([a, b, c, d]);
     Some(out)
 }
 

@@ -89,16 +89,16 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Framing, BatchError> {
         if bytes.len() > caps.record {
             cut.frames.extend(open.take());
             cut.too_large.push(RecordTooLarge {
-                number: index + 1,
+                number: index.saturating_add(1),
                 bytes,
                 cap: caps.record,
             });
             continue;
         }
         match &mut open {
-            Some(range) if end - range.bytes.start <= caps.frame => {
+            Some(range) if end.saturating_sub(range.bytes.start) <= caps.frame => {
                 range.bytes.end = end;
-                range.records += 1;
+                range.records = range.records.saturating_add(1);
             }
             _ => cut
                 .frames
@@ -114,19 +114,19 @@ pub fn cut(batch: &Batch, caps: &Caps) -> Result<Framing, BatchError> {
 pub fn halve(range: &FrameRange, ends: &[usize]) -> Option<[FrameRange; 2]> {
     let Range { start, end } = range.bytes;
     let first = ends.partition_point(|&border| border <= start);
-    let borders = ends.get(first..first + range.records.checked_sub(1)?)?;
-    let middle = start + (end - start) / 2;
+    let borders = ends.get(first..)?.get(..range.records.checked_sub(1)?)?;
+    let middle = start.midpoint(end);
     let (index, &border) = borders
         .iter()
         .enumerate()
         .min_by_key(|(_, border)| border.abs_diff(middle))?;
     let front = FrameRange {
         bytes: start..border,
-        records: index + 1,
+        records: index.saturating_add(1),
     };
     let back = FrameRange {
         bytes: border..end,
-        records: range.records - front.records,
+        records: range.records.saturating_sub(front.records),
     };
     Some([front, back])
 }

@@ -15,10 +15,13 @@ use std::fmt;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use kube_audit_core::doc::Doc;
+use kube_audit_core::doc::msgpack::Msgpack;
 use sha2::{Digest, Sha512};
 
 use super::session::Reuse;
-use super::wire::{Cursor, Stop, TLS_ALERT, TLS_HANDSHAKE, WireError, parse, write_str};
+use super::wire::{Cursor, Stop, TLS_ALERT, TLS_HANDSHAKE, WireError, parse};
+use crate::time::after;
 
 /// Longest name in a PING, in bytes: with two of them it stays well below 1023.
 const MAX_NAME: usize = 255;
@@ -199,7 +202,7 @@ impl Handshake {
             auth,
             salt: hex(random),
             timers,
-            deadline: now + timers.helo,
+            deadline: after(now, timers.helo),
             received: Vec::new(),
             state: State::Greeting,
         }
@@ -225,7 +228,7 @@ impl Handshake {
                 Ok(Progress::Pending(Handshake {
                     state,
                     received: Vec::new(),
-                    deadline: now + self.timers.pong,
+                    deadline: after(now, self.timers.pong),
                     ..self
                 }))
             }
@@ -288,7 +291,7 @@ impl Handshake {
     /// written.
     pub fn transmitted(&mut self, length: usize) {
         if let State::Checking { written, .. } = &mut self.state {
-            *written += length;
+            *written = written.saturating_add(length);
         }
     }
 
@@ -305,7 +308,7 @@ impl Handshake {
         };
         let mut ping = vec![0x96];
         for field in [b"PING", hostname, &self.salt, &digest, user, &password] {
-            write_str(&mut ping, field);
+            Msgpack::write_text(&mut ping, field);
         }
         ping
     }
@@ -429,8 +432,8 @@ fn sha512(parts: &[&[u8]]) -> [u8; 128] {
 fn hex<const BYTES: usize, const DIGITS: usize>(bytes: [u8; BYTES]) -> [u8; DIGITS] {
     const { assert!(DIGITS == 2 * BYTES) };
     let digit = |value: u8| match value {
-        0..10 => b'0' + value,
-        _ => b'a' + value - 10,
+        0..10 => b'0' | value,
+        _ => b'a'.saturating_add(value.saturating_sub(10)),
     };
     let mut digits = [0; DIGITS];
     for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
@@ -460,16 +463,16 @@ mod tests {
 
     fn helo(nonce: &[u8], auth: &[u8]) -> Vec<u8> {
         let mut helo = b"\x92\xa4HELO\x82\xa5nonce".to_vec();
-        write_str(&mut helo, nonce);
+        Msgpack::write_text(&mut helo, nonce);
         helo.extend(b"\xa4auth");
-        write_str(&mut helo, auth);
+        Msgpack::write_text(&mut helo, auth);
         helo
     }
 
     fn pong(handshake: &Handshake, hostname: &[u8]) -> Vec<u8> {
         let mut pong = b"\x95\xa4PONG\xc3\xa0".to_vec();
-        write_str(&mut pong, hostname);
-        write_str(&mut pong, &handshake.digest(hostname, NONCE));
+        Msgpack::write_text(&mut pong, hostname);
+        Msgpack::write_text(&mut pong, &handshake.digest(hostname, NONCE));
         pong
     }
 

@@ -1,15 +1,16 @@
-//! Chunks under way: in which order their frames are sent, and what their losses teach.
+//! Chunks on their way: the order in which frames are sent, and what losses teach.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 
 use super::FrameId;
 use super::chunk::{
-    Attempt, ChunkInFlight, ChunkKey, ChunkStatus, Ending, Next, NodeRecord, Verdict, Written,
+    Attempt, ChunkInFlight, ChunkKey, ChunkStatus, Consequence, Ending, Next, NodeRecord, Written,
 };
 use super::frames::{Batch, FrameRange};
 use super::wire::Frame;
 
-/// What an acknowledgement settled.
+/// Result of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acked {
     /// Records in the frame.
@@ -20,80 +21,71 @@ pub struct Acked {
     pub status: ChunkStatus,
 }
 
-/// Whether a chunk may be overtaken by later ones.
+/// Order of chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// It may, after it probably caused the loss of a connection.
+    /// A chunk that a connection was probably lost over moves to the back.
     #[default]
     Free,
-    /// It must not, unless it is parked.
+    /// Chunks keep their order, unless they are parked.
     Strict,
 }
 
-/// A connection that ended with frames in flight.
+/// Frames of a connection that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostFrames {
-    /// Those that nobody else has, oldest first.
+    /// Frames in flight that no other node has, oldest first.
     pub frames: Vec<FrameId>,
-    /// The oldest of all, also where another node has got it by now.
+    /// The oldest frame in flight, also if another node has got it by now.
     pub oldest: Option<FrameId>,
-    /// The one whose last byte had not left.
+    /// The frame that was partly written.
     pub unwritten: Option<FrameId>,
-    /// How it ended.
+    /// End of the connection.
     pub ending: Ending,
 }
 
-/// Every chunk that is not yet acknowledged as a whole, with its bytes.
+/// Every chunk that is not delivered yet, with its entries.
 ///
-/// Chunks are sent in the order in which they came. When a connection is lost,
-/// the oldest frame in flight is taken for the cause, because receivers work in
-/// order: it and its chunk go to the back.
+/// Chunks are sent in the order in which they come. When a connection is lost, the
+/// oldest frame in flight is taken for the cause, because receivers work in order;
+/// its chunk moves to the back.
 ///
-/// # When a frame is cut again
+/// # When a frame is split
 ///
-/// A frame keeps its id for as long as a receiver may have stored it, since an
-/// acknowledgement may be what was lost: two halves under ids of their own would
-/// then be duplicates that nobody can recognise. So there are two cases:
+/// A frame keeps its id as long as it stays whole. No known receiver compares ids,
+/// so splitting a frame that may be stored costs no more duplicates than sending it
+/// again does. It is split
 ///
-/// - Its last byte has never left. Then nobody has it, and it is cut to the
-///   [limit](super::capacity::Capacity::limit) of the node that gets it.
-/// - It was written as a whole. Then it is halved only if [`ATTEMPTS`] times a
-///   node lost its connection without a word (or never acknowledged) while this
-///   frame travelled alone, was larger than all that the node has acknowledged
-///   of late, *and* each time the node had acknowledged something else since it
-///   last failed. A node that fails over everything never gets a frame halved,
-///   nor does one that takes frames of that size. A node with a limit does
-///   acknowledge others, because what was not sent yet is cut smaller in the
-///   meantime. After each of these the doubtful frame is tried at once, so that
-///   it is settled while there is something left that can vouch for the node;
-///   where there is nothing, the frame waits for later chunks. Where nothing may
-///   overtake ([`Order::Strict`]), every loss counts.
+/// - to the [limit](super::capacity::Capacity::limit) of the node that gets it, once
+///   that node was lost over a frame larger than all that it has acknowledged;
+/// - in halves, when a node that works was lost over it twice, to isolate the record
+///   that the node cannot store. The halves are split after one more loss each, also
+///   a few times without proof that the node works. A rejected frame travels alone,
+///   so that its next loss takes no other frame along.
 ///
-/// What is left is a receiver that stores a frame and drops the connection three
-/// times over the largest frame that it has seen, while it acknowledges others in
-/// between.
-///
-/// A single record, or a frame whose size is proven, is parked until
-/// [`SendQueue::resume`] instead; so is a frame that the peer refused by word.
-///
-/// [`ATTEMPTS`]: super::chunk::ATTEMPTS
+/// A frame of one record is parked after three such losses until
+/// [`SendQueue::resume`], and after each further one; so is a frame that the peer
+/// refused with a reply. With `give_up_after` a single record is dropped after so
+/// many losses.
 #[derive(Debug, Default)]
 pub struct SendQueue {
     order: Order,
+    give_up_after: Option<NonZeroU32>,
     chunks: VecDeque<ChunkInFlight>,
 }
 
 impl SendQueue {
-    /// An empty one.
-    pub fn new(order: Order) -> SendQueue {
+    /// Creates an empty queue.
+    pub fn new(order: Order, give_up_after: Option<NonZeroU32>) -> SendQueue {
         SendQueue {
             order,
-            ..SendQueue::default()
+            give_up_after,
+            chunks: VecDeque::new(),
         }
     }
 
-    /// Takes a chunk: batches of its records by tag, cut into frames (at least
-    /// one in all). `new_id` gives each of them the id that it keeps.
+    /// Adds a chunk: batches of its records by tag, split into frames, at least one in
+    /// all. `new_id` returns an id for each frame.
     pub fn add(
         &mut self,
         key: ChunkKey,
@@ -104,27 +96,21 @@ impl SendQueue {
             .push_back(ChunkInFlight::new(key, parts, new_id));
     }
 
-    /// Whether anything is to be sent or acknowledged; what is parked is not.
+    /// Returns true if a frame waits to be sent or to be acknowledged.
     pub fn is_active(&self) -> bool {
         self.chunks
             .iter()
             .any(|chunk| chunk.status() == ChunkStatus::Sending)
     }
 
-    /// Whether a frame waits to be sent.
+    /// Returns true if a frame waits to be sent.
     pub fn has_waiting(&self) -> bool {
         self.chunks.iter().any(|chunk| chunk.next().is_some())
     }
 
-    /// The frame that is to be sent next to a node, cut to its `limit` where no
-    /// receiver can have it yet; `new_id` gives ids to its parts.
-    pub fn next(
-        &mut self,
-        node: NodeRecord,
-        limit: Option<usize>,
-        new_id: impl FnMut() -> FrameId,
-    ) -> Option<Next> {
-        let (place, frame) = self.next_place(node)?;
+    /// Returns the frame that is sent next, split to `limit` if it is larger.
+    pub fn next(&mut self, limit: Option<usize>, new_id: impl FnMut() -> FrameId) -> Option<Next> {
+        let (place, frame) = self.next_place()?;
         let chunk = self.chunks.get_mut(place)?;
         if let Some(limit) = limit {
             chunk.fit(frame, limit, new_id);
@@ -132,13 +118,14 @@ impl SendQueue {
         chunk.peek(frame)
     }
 
-    /// Sends the frame of which [`SendQueue::next`] told: it is in flight from now on.
-    pub fn send(&mut self, node: NodeRecord) -> Option<(Frame<'_>, Attempt)> {
-        let (place, frame) = self.next_place(node)?;
+    /// Marks the frame of [`SendQueue::next`] as in flight, and returns it.
+    pub fn send(&mut self) -> Option<(Frame<'_>, Attempt)> {
+        let (place, frame) = self.next_place()?;
         self.chunks.get_mut(place)?.send(frame)
     }
 
-    /// Settles a frame; `None` if there is none of that id, or it is settled already.
+    /// Records an acknowledgement; returns `None` if the id is unknown, or was
+    /// acknowledged before.
     pub fn acked(&mut self, id: &FrameId) -> Option<Acked> {
         let (place, frame) = self.place_of(id)?;
         let chunk = self.chunks.get_mut(place)?;
@@ -154,9 +141,9 @@ impl SendQueue {
         })
     }
 
-    /// A connection ended with frames in flight: they wait again. `new_id` gives
-    /// ids to halves.
-    pub fn lost(&mut self, lost: &LostFrames, new_id: impl FnMut() -> FrameId) -> Verdict {
+    /// Records the end of a connection: its frames wait again. `new_id` returns ids
+    /// for halves.
+    pub fn lost(&mut self, lost: &LostFrames, new_id: impl FnMut() -> FrameId) -> Consequence {
         for id in &lost.frames {
             let written = match lost.unwritten == Some(*id) {
                 true => Written::Partly,
@@ -166,53 +153,83 @@ impl SendQueue {
         }
         let suspect = lost.oldest.and_then(|id| self.place_of(&id));
         let Some((place, frame)) = suspect else {
-            return Verdict::Again;
+            return Consequence::Resend;
         };
+        let active: usize = self.chunks.iter().map(ChunkInFlight::active_frames).sum();
         let Some(chunk) = self.chunks.get_mut(place) else {
-            return Verdict::Again;
+            return Consequence::Resend;
         };
         let ending = match lost.ending {
             // Nothing else could be acknowledged in the meantime.
-            Ending::Wordless { size, .. } if self.order == Order::Strict => Ending::Wordless {
+            Ending::Unanswered { size, .. } if self.order == Order::Strict => Ending::Unanswered {
                 size,
                 node: NodeRecord::Works,
             },
             ending => ending,
         };
-        let verdict = match (self.order, ending) {
-            (Order::Free, Ending::Wordless { .. }) => {
-                let last = chunk.move_back(frame);
-                chunk.strike(last, ending, new_id)
-            }
-            _ => chunk.strike(frame, ending, new_id),
+        let frame = match (self.order, ending) {
+            (Order::Free, Ending::Unanswered { .. }) => chunk.move_back(frame),
+            _ => frame,
         };
-        if self.order == Order::Free {
+        let others = active.saturating_sub(1);
+        let consequence = chunk.lost(frame, ending, others, self.give_up_after, new_id);
+        if chunk.status() == ChunkStatus::Delivered {
+            self.chunks.remove(place);
+        } else if self.order == Order::Free {
             let chunk = self.chunks.remove(place);
             self.chunks.extend(chunk);
         }
-        verdict
+        consequence
     }
 
-    /// These frames in flight wait again, though their connection lives. Should
-    /// it acknowledge them after all, that counts.
-    pub fn release<'a>(&mut self, in_flight: impl IntoIterator<Item = &'a FrameId>) {
+    /// Makes frames in flight wait again though their connection lives. A late
+    /// acknowledgement still counts.
+    pub fn reroute<'a>(&mut self, in_flight: impl IntoIterator<Item = &'a FrameId>) {
         for id in in_flight {
             self.put_back(id, Written::Whole);
         }
     }
 
-    /// Takes up what is parked of a chunk again. Frames that were acknowledged
-    /// stay so.
+    /// Makes the parked frames of a chunk wait again.
     pub fn resume(&mut self, key: ChunkKey) {
-        let chunks = self.chunks.iter_mut();
-        chunks
-            .filter(|chunk| chunk.key == key)
-            .for_each(ChunkInFlight::resume);
+        if let Some(chunk) = self.chunk(key) {
+            chunk.resume();
+        }
     }
 
-    /// Forgets a chunk.
+    /// Drops the entries of a parked chunk, and remembers which are acknowledged.
+    pub fn release(&mut self, key: ChunkKey) {
+        if let Some(chunk) = self.chunk(key) {
+            chunk.release();
+        }
+    }
+
+    /// Takes a released chunk again: only its unacknowledged frames are sent. A chunk
+    /// that is not known, or is not split into the same records, is added as new.
+    pub fn restore(
+        &mut self,
+        key: ChunkKey,
+        parts: Vec<(Batch, Vec<FrameRange>)>,
+        new_id: impl FnMut() -> FrameId,
+    ) {
+        let parts = match self.chunk(key) {
+            None => parts,
+            Some(chunk) => match chunk.restore(parts) {
+                Ok(()) => return,
+                Err(parts) => parts,
+            },
+        };
+        self.forget(key);
+        self.add(key, parts, new_id);
+    }
+
+    /// Drops a chunk.
     pub fn forget(&mut self, key: ChunkKey) {
         self.chunks.retain(|chunk| chunk.key != key);
+    }
+
+    fn chunk(&mut self, key: ChunkKey) -> Option<&mut ChunkInFlight> {
+        self.chunks.iter_mut().find(|chunk| chunk.key == key)
     }
 
     fn put_back(&mut self, id: &FrameId, written: Written) {
@@ -223,23 +240,15 @@ impl SendQueue {
         }
     }
 
-    /// The place of the chunk and frame that a node gets next.
-    fn next_place(&self, node: NodeRecord) -> Option<(usize, usize)> {
-        let chunks = || self.chunks.iter().enumerate();
-        let doubted = match (self.order, node) {
-            (Order::Free, NodeRecord::Works) => chunks()
-                .filter_map(|(place, chunk)| Some((place, chunk.next_doubted()?)))
-                .next(),
-            _ => None,
-        };
-        doubted.or_else(|| {
-            chunks()
-                .filter_map(|(place, chunk)| Some((place, chunk.next()?)))
-                .next()
-        })
+    /// Returns the indices of the next waiting frame and its chunk.
+    fn next_place(&self) -> Option<(usize, usize)> {
+        let chunks = self.chunks.iter().enumerate();
+        chunks
+            .filter_map(|(place, chunk)| Some((place, chunk.next()?)))
+            .next()
     }
 
-    /// The place of the chunk that has a frame of this id, and of the frame.
+    /// Returns the indices of a frame and its chunk.
     fn place_of(&self, id: &FrameId) -> Option<(usize, usize)> {
         let chunks = self.chunks.iter().enumerate();
         chunks
@@ -250,35 +259,39 @@ impl SendQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::time::Instant;
 
-    use super::super::capacity::{Capacity, LEAST_LIMIT};
+    use super::super::capacity::{Capacity, MIN_LIMIT};
     use super::super::chunk::Size;
     use super::*;
 
-    /// An send_queue with chunks of these numbers of frames, one byte and record each;
+    /// A queue with chunks of these numbers of frames, one byte and record each;
     /// the ids count up from 0.
     fn send_queue(chunks: &[usize]) -> SendQueue {
         let mut send_queue = SendQueue::default();
         let mut next = 0;
         for (key, &frames) in chunks.iter().enumerate() {
-            let ranges = (0..frames)
-                .map(|at| FrameRange {
-                    bytes: at..at + 1,
-                    records: 1,
-                })
-                .collect();
-            let batch = Batch {
-                entries: (0..frames as u8).collect(),
-                ends: (1..=frames).collect(),
-                ..Batch::default()
-            };
-            send_queue.add(ChunkKey(key as u64), vec![(batch, ranges)], || {
+            send_queue.add(ChunkKey(key as u64), vec![bytes(frames)], || {
                 next += 1;
                 id(next - 1)
             });
         }
         send_queue
+    }
+
+    /// A batch of records of one byte each, in as many frames.
+    fn bytes(records: usize) -> (Batch, Vec<FrameRange>) {
+        let ranges = (0..records).map(|at| FrameRange {
+            bytes: at..at + 1,
+            records: 1,
+        });
+        let batch = Batch {
+            entries: (0..records as u8).collect(),
+            ends: (1..=records).collect(),
+            ..Batch::default()
+        };
+        (batch, ranges.collect())
     }
 
     fn id(number: u8) -> FrameId {
@@ -289,7 +302,7 @@ mod tests {
     fn send_all(send_queue: &mut SendQueue) -> Vec<(FrameId, Attempt)> {
         let mut sent = Vec::new();
         while send_queue.has_waiting() {
-            let (frame, attempt) = send_queue.send(NodeRecord::Fails).unwrap();
+            let (frame, attempt) = send_queue.send().unwrap();
             sent.push((*frame.id, attempt));
         }
         sent
@@ -302,12 +315,12 @@ mod tests {
             .collect()
     }
 
-    const WORKS: Ending = Ending::Wordless {
-        size: Size::Proven,
+    const WORKS: Ending = Ending::Unanswered {
+        size: Size::Accepted,
         node: NodeRecord::Works,
     };
-    const FAILS: Ending = Ending::Wordless {
-        size: Size::Proven,
+    const FAILS: Ending = Ending::Unanswered {
+        size: Size::Accepted,
         node: NodeRecord::Fails,
     };
 
@@ -321,12 +334,12 @@ mod tests {
     }
 
     /// Loses the connection with these frames in flight; no halves are expected.
-    fn lose(send_queue: &mut SendQueue, in_flight: &[FrameId], ending: Ending) -> Verdict {
+    fn lose(send_queue: &mut SendQueue, in_flight: &[FrameId], ending: Ending) -> Consequence {
         send_queue.lost(&lost(in_flight, ending), || unreachable!())
     }
 
-    fn parked(status: ChunkStatus) -> Verdict {
-        Verdict::Parked {
+    fn parked(status: ChunkStatus) -> Consequence {
+        Consequence::Parked {
             bytes: 1,
             records: 1,
             key: ChunkKey(0),
@@ -375,7 +388,7 @@ mod tests {
             id(next)
         });
         for (tag, number) in [(b"a", 1), (b"b", 2)] {
-            let (frame, _) = send_queue.send(NodeRecord::Fails).unwrap();
+            let (frame, _) = send_queue.send().unwrap();
             assert_eq!((frame.tag, frame.entries), (&tag[..], &tag[..]));
             assert_eq!(*frame.id, id(number));
         }
@@ -391,7 +404,7 @@ mod tests {
         send_queue.acked(&id(0));
         send_queue.acked(&id(2));
         let verdict = lose(&mut send_queue, &[id(1), id(3)], WORKS);
-        assert_eq!(verdict, Verdict::Again);
+        assert_eq!(verdict, Consequence::Resend);
         assert_eq!(send_all(&mut send_queue), sent(&[3, 1], Attempt::Again));
     }
 
@@ -404,7 +417,7 @@ mod tests {
                 .map(|(id, _)| id)
                 .collect();
             assert_eq!(got, order.map(id));
-            assert_eq!(lose(&mut send_queue, &got, WORKS), Verdict::Again);
+            assert_eq!(lose(&mut send_queue, &got, WORKS), Consequence::Resend);
         }
         send_all(&mut send_queue);
         let verdict = lose(&mut send_queue, &[id(0), id(1)], WORKS);
@@ -414,14 +427,14 @@ mod tests {
         assert_eq!(send_all(&mut send_queue), sent(&[0], Attempt::Again));
     }
 
-    /// What a node does that fails over everything is nobody's fault but its own.
+    /// Losses of a node that fails over everything say nothing about its frames.
     #[test]
     fn a_node_that_fails_is_no_evidence() {
         let mut send_queue = send_queue(&[1]);
         let endings = [FAILS, Ending::Unclear];
         for ending in endings.into_iter().cycle().take(100) {
             send_all(&mut send_queue);
-            assert_eq!(lose(&mut send_queue, &[id(0)], ending), Verdict::Again);
+            assert_eq!(lose(&mut send_queue, &[id(0)], ending), Consequence::Resend);
         }
     }
 
@@ -431,14 +444,14 @@ mod tests {
         let mut send_queue = send_queue(&[1]);
         for _ in 0..10 {
             send_all(&mut send_queue);
-            send_queue.release(&[id(0)]);
+            send_queue.reroute(&[id(0)]);
             assert_eq!(send_all(&mut send_queue), sent(&[0], Attempt::Again));
             let elsewhere = LostFrames {
                 frames: Vec::new(),
                 ..lost(&[id(0)], WORKS)
             };
             let verdict = send_queue.lost(&elsewhere, || unreachable!());
-            assert_eq!(verdict, Verdict::Again);
+            assert_eq!(verdict, Consequence::Resend);
         }
         assert!(send_queue.acked(&id(0)).is_some());
     }
@@ -453,7 +466,7 @@ mod tests {
             let got = send_all(&mut send_queue);
             assert_eq!(got, sent(&[0, 1, 2, 3], attempt));
             let ids: Vec<_> = got.into_iter().map(|(id, _)| id).collect();
-            assert_eq!(lose(&mut send_queue, &ids, WORKS), Verdict::Again);
+            assert_eq!(lose(&mut send_queue, &ids, WORKS), Consequence::Resend);
         }
     }
 
@@ -477,11 +490,10 @@ mod tests {
         assert!(!send_queue.is_active());
     }
 
-    /// What has not left as a whole is cut anew under other ids, which nobody can
-    /// have; what has left is not.
+    /// Splitting is counted as a first transmission only if nobody can have the frame.
     #[test]
-    fn case_46_what_nobody_can_have_is_cut_freely() {
-        for (written, expected) in [(false, 2), (true, 4)] {
+    fn case_46_a_limit_splits_what_waits() {
+        for (written, attempt) in [(false, Attempt::First), (true, Attempt::Again)] {
             let mut send_queue = SendQueue::default();
             let batch = Batch {
                 entries: vec![0; 4],
@@ -493,153 +505,241 @@ mod tests {
                 records: 4,
             };
             send_queue.add(ChunkKey(0), vec![(batch, vec![whole])], || id(0));
-            send_queue.send(NodeRecord::Fails).unwrap();
+            send_queue.send().unwrap();
             let lost = LostFrames {
                 unwritten: (!written).then_some(id(0)),
                 ..lost(&[id(0)], FAILS)
             };
             send_queue.lost(&lost, || unreachable!());
             let mut ids = [id(1), id(2)].into_iter();
-            let next = send_queue
-                .next(NodeRecord::Fails, Some(3), || ids.next().unwrap())
-                .unwrap();
-            assert_eq!(next.bytes, expected);
-            let attempt = if written {
-                Attempt::Again
-            } else {
-                Attempt::First
-            };
-            assert_eq!(next.attempt, attempt);
+            let next = send_queue.next(Some(3), || ids.next().unwrap()).unwrap();
+            assert_eq!((next.bytes, next.attempt), (2, attempt));
         }
     }
 
-    const RECORD: usize = LEAST_LIMIT / 4;
+    const RECORD: usize = MIN_LIMIT / 4;
 
-    /// A node that closes on frames above its limit, after it took all of them.
+    /// A node that closes the connection over some frames, after it took all of them.
     struct Node {
+        /// Largest frame that it acknowledges.
         limit: usize,
+        /// Record over which it closes the connection, after it stored the others.
+        poison: Option<u8>,
         capacity: Capacity,
         works: bool,
         next_id: u8,
         /// Records as often as they were stored.
         stored: Vec<u8>,
-        /// Ids under which each record was ever written, by record.
-        ids: Vec<(u8, FrameId)>,
-        splits: Vec<usize>,
+        /// Records of the frames that were lost, as the queue judged it.
+        shrunk: Vec<usize>,
+        split: Vec<usize>,
         parked: Vec<usize>,
+        given_up: Vec<u8>,
     }
 
     impl Node {
-        fn new(limit: usize) -> Node {
+        fn new(limit: usize, poison: Option<u8>) -> Node {
             Node {
                 limit,
+                poison,
                 capacity: Capacity::default(),
                 works: false,
                 next_id: 0,
                 stored: Vec::new(),
-                ids: Vec::new(),
-                splits: Vec::new(),
+                shrunk: Vec::new(),
+                split: Vec::new(),
                 parked: Vec::new(),
+                given_up: Vec::new(),
             }
         }
 
-        /// Takes one frame at a time; whether there was any.
+        /// Takes one frame; returns false if none waits.
         fn step(&mut self, send_queue: &mut SendQueue, now: Instant) -> bool {
             let mut new_id = || {
-                self.next_id += 1;
+                self.next_id = self.next_id.checked_add(1).unwrap();
                 id(self.next_id)
+            };
+            let limit = self.capacity.limit(now);
+            if send_queue.next(limit, &mut new_id).is_none() {
+                return false;
+            }
+            let (frame, _) = send_queue.send().unwrap();
+            let (sent, bytes) = (*frame.id, frame.entries.len());
+            let records = frame.entries.iter().step_by(RECORD).copied();
+            let (poison, records): (Vec<u8>, Vec<u8>) =
+                records.partition(|record| Some(*record) == self.poison);
+            if bytes <= self.limit {
+                self.stored.extend(records);
+                if poison.is_empty() {
+                    self.capacity.acknowledged(bytes, now);
+                    self.works = true;
+                    send_queue.acked(&sent).unwrap();
+                    return true;
+                }
+            }
+            let size = match self.capacity.covers(bytes, now) || bytes <= MIN_LIMIT {
+                true => Size::Accepted,
+                false => {
+                    self.capacity.rejected(bytes, now);
+                    Size::Unknown
+                }
             };
             let node = match self.works {
                 true => NodeRecord::Works,
                 false => NodeRecord::Fails,
             };
-            let limit = self.capacity.limit(now);
-            if send_queue.next(node, limit, &mut new_id).is_none() {
-                return false;
-            }
-            let (frame, _) = send_queue.send(node).unwrap();
-            let (sent, bytes) = (*frame.id, frame.entries.len());
-            let records: Vec<u8> = frame.entries.iter().step_by(RECORD).copied().collect();
-            self.ids
-                .extend(records.iter().map(|record| (*record, sent)));
-            if bytes <= self.limit {
-                self.stored.extend(records);
-                self.capacity.acknowledged(bytes, now);
-                self.works = true;
-                send_queue.acked(&sent).unwrap();
-                return true;
-            }
-            let size = match self.capacity.covers(bytes, now) {
-                true => Size::Proven,
-                false => {
-                    self.capacity.doubt(bytes, now);
-                    Size::Unproven
-                }
-            };
             self.works = false;
-            let lost = lost(&[sent], Ending::Wordless { size, node });
+            let lost = lost(&[sent], Ending::Unanswered { size, node });
             match send_queue.lost(&lost, &mut new_id) {
-                Verdict::Again => (),
-                Verdict::Split { records, .. } => self.splits.push(records),
-                Verdict::Parked { records, .. } => self.parked.push(records),
+                Consequence::Resend => (),
+                Consequence::Shrunk { records, .. } => self.shrunk.push(records),
+                Consequence::Split { records, .. } => self.split.push(records),
+                Consequence::Parked { records, .. } => self.parked.push(records),
+                Consequence::GivenUp { entry, .. } => self.given_up.push(entry[0]),
             }
             true
         }
 
-        fn add(&mut self, send_queue: &mut SendQueue, key: u64, records: std::ops::Range<u8>) {
-            let count = records.len();
-            let batch = Batch {
-                entries: records.flat_map(|record| [record; RECORD]).collect(),
-                ends: (1..=count).map(|end| end * RECORD).collect(),
-                ..Batch::default()
-            };
-            let whole = FrameRange {
-                bytes: 0..count * RECORD,
-                records: count,
-            };
+        fn add(&mut self, send_queue: &mut SendQueue, key: u64, records: Range<u8>) {
+            let part = part(records);
             self.next_id += 1;
             let number = self.next_id;
-            send_queue.add(ChunkKey(key), vec![(batch, vec![whole])], || id(number));
+            send_queue.add(ChunkKey(key), vec![part], || id(number));
         }
     }
 
-    /// Only the first frame is ever halved after it was written: it teaches the
-    /// size of all others before they are.
+    /// Records of one frame, with their numbers in all bytes.
+    fn part(records: Range<u8>) -> (Batch, Vec<FrameRange>) {
+        let count = records.len();
+        let batch = Batch {
+            entries: records.flat_map(|record| [record; RECORD]).collect(),
+            ends: (1..=count).map(|end| end * RECORD).collect(),
+            ..Batch::default()
+        };
+        let whole = FrameRange {
+            bytes: 0..count * RECORD,
+            records: count,
+        };
+        (batch, vec![whole])
+    }
+
     #[test]
     fn case_46_a_limit_is_found() {
         let now = Instant::now();
         let mut send_queue = SendQueue::default();
-        let mut node = Node::new(9 * RECORD);
+        let mut node = Node::new(9 * RECORD, None);
         for key in 0..6 {
             let first = key as u8 * 16;
             node.add(&mut send_queue, key, first..first + 16);
         }
-        for _ in 0..100 {
+        for _ in 0..30 {
             node.step(&mut send_queue, now);
         }
         assert!(!send_queue.is_active());
         node.stored.sort_unstable();
         assert_eq!(node.stored, (0..96).collect::<Vec<u8>>(), "each once");
-        assert_eq!((&*node.splits, &*node.parked), (&[16][..], &[][..]));
-        for record in 16..96 {
-            let ids = node.ids.iter().filter(|(other, _)| *other == record);
-            assert_eq!(ids.count(), 1, "record {record}");
-        }
+        assert_eq!((&*node.shrunk, &*node.parked), (&[16][..], &[][..]));
     }
 
-    /// However long a node fails over everything, no frame gets other ids.
+    /// However long a node fails over everything, frames are split a few times.
     #[test]
-    fn case_46_a_node_that_is_away_splits_nothing() {
+    fn case_46_a_node_that_is_away_splits_little() {
         let now = Instant::now();
         let mut send_queue = SendQueue::default();
-        let mut node = Node::new(0);
-        node.add(&mut send_queue, 0, 0..16);
-        for _ in 0..50 {
+        let mut node = Node::new(0, None);
+        node.capacity.acknowledged(64 * RECORD, now);
+        node.add(&mut send_queue, 0, 0..64);
+        for _ in 0..500 {
             assert!(node.step(&mut send_queue, now));
         }
+        assert_eq!(node.split.len(), 13);
         node.limit = usize::MAX;
         while node.step(&mut send_queue, now) {}
-        assert_eq!(node.stored, (0..16).collect::<Vec<u8>>());
-        assert!(node.ids.iter().all(|(_, sent)| *sent == id(1)));
+        node.stored.sort_unstable();
+        assert_eq!(node.stored, (0..64).collect::<Vec<u8>>());
+    }
+
+    /// The others of its chunk come again a few times, and then no more.
+    #[test]
+    fn one_record_that_a_node_cannot_store_is_isolated() {
+        let now = Instant::now();
+        let mut send_queue = SendQueue::default();
+        let mut node = Node::new(usize::MAX, Some(13));
+        node.capacity.acknowledged(64 * RECORD, now);
+        node.add(&mut send_queue, 0, 0..64);
+        for _ in 0..40 {
+            if !node.step(&mut send_queue, now) && node.parked.is_empty() {
+                break;
+            }
+            // Another chunk shows that the node works.
+            if !node.works {
+                node.add(&mut send_queue, u64::from(node.next_id), 200..201);
+                node.step(&mut send_queue, now);
+            }
+        }
+        assert_eq!(node.split, [64, 32, 16, 8, 4, 2]);
+        assert_eq!(node.parked, [1], "and waits for the host");
+        let copies = |record: u8| node.stored.iter().filter(|other| **other == record).count();
+        assert!((0..64).all(|record| record == 13 || copies(record) >= 1));
+        let stored: usize = (0..64).map(copies).sum();
+        assert!(stored < 64 * 6, "{stored} copies of 63 records");
+        let before = node.stored.len();
+        for _ in 0..3 {
+            send_queue.resume(ChunkKey(0));
+            node.works = true;
+            while node.step(&mut send_queue, now) {}
+        }
+        assert_eq!(node.parked, [1; 4], "once for each retry of the host");
+        assert_eq!(node.stored.len(), before, "no other comes again");
+    }
+
+    #[test]
+    fn a_record_is_given_up_only_if_told_so() {
+        let now = Instant::now();
+        let limit = NonZeroU32::new(5);
+        let mut send_queue = SendQueue::new(Order::Free, limit);
+        let mut node = Node::new(usize::MAX, Some(1));
+        node.add(&mut send_queue, 0, 1..2);
+        for _ in 0..10 {
+            node.works = true;
+            node.step(&mut send_queue, now);
+            send_queue.resume(ChunkKey(0));
+        }
+        assert_eq!((&*node.parked, &*node.given_up), (&[1, 1][..], &[1][..]));
+        assert!(!send_queue.is_active());
+    }
+
+    /// A chunk whose entries had to be dropped is sent again without what is
+    /// acknowledged, and with the same ids.
+    #[test]
+    fn a_released_chunk_remembers_what_is_acknowledged() {
+        let mut send_queue = send_queue(&[3]);
+        send_all(&mut send_queue);
+        send_queue.acked(&id(0));
+        lose(&mut send_queue, &[id(1)], Ending::Refused);
+        lose(&mut send_queue, &[id(2)], Ending::Refused);
+        send_queue.release(ChunkKey(0));
+        assert!(!send_queue.is_active() && !send_queue.has_waiting());
+        send_queue.restore(ChunkKey(0), vec![bytes(3)], || unreachable!());
+        let (frame, _) = send_queue.send().unwrap();
+        assert_eq!((*frame.id, frame.entries), (id(1), &[1][..]));
+        send_queue.acked(&id(1)).unwrap();
+        send_all(&mut send_queue);
+        let acked = send_queue.acked(&id(2)).unwrap();
+        assert_eq!(acked.status, ChunkStatus::Delivered);
+    }
+
+    /// A policy may have changed in the meantime.
+    #[test]
+    fn a_released_chunk_with_other_records_is_new() {
+        let mut send_queue = send_queue(&[2]);
+        send_all(&mut send_queue);
+        send_queue.acked(&id(0));
+        lose(&mut send_queue, &[id(1)], Ending::Refused);
+        send_queue.release(ChunkKey(0));
+        let mut ids = [id(8), id(9), id(10)].into_iter();
+        send_queue.restore(ChunkKey(0), vec![bytes(3)], || ids.next().unwrap());
+        let all = sent(&[8, 9, 10], Attempt::First);
+        assert_eq!(send_all(&mut send_queue), all);
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::FrameId;
 use super::wire::{Acks, Frame, Inbox, Reply, WireError};
+use crate::time::after;
 
 /// Window and timers of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +16,11 @@ pub struct Limits {
     /// Longest time without progress while bytes are waiting to be written.
     /// Default 10 s.
     pub write_timeout: Duration,
-    /// How long the acknowledgement of the oldest frame may take, counted from
-    /// when it was written and nothing older was in front of it. Default 30 s,
-    /// the time of a full frame at 30 KB/s.
+    /// Longest time without an acknowledgement while one is due, and longest delay
+    /// of a frame after a later one was acknowledged. Default 60 s: the time of a
+    /// full frame at 15 KB/s, and more than the 35 s that Fluentd was seen to take for
+    /// one under load. Too short a time costs duplicates; too long a time delays
+    /// frames only where a connection dies silently and no other node is up.
     pub ack_timeout: Duration,
     /// Acknowledgements that receivers are asked for. Default all.
     pub acks: Acks,
@@ -29,7 +32,7 @@ impl Default for Limits {
             acks: Acks::Required,
             window: 16,
             write_timeout: Duration::from_secs(10),
-            ack_timeout: Duration::from_secs(30),
+            ack_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -97,8 +100,11 @@ pub struct Session {
     moved: Instant,
     /// Sent frames, oldest first. Only the newest may be partly written.
     in_flight: VecDeque<FrameId>,
-    /// Since when the oldest frame is both written and the oldest.
+    /// Time of the last acknowledgement, or since when one is due.
     waiting_since: Instant,
+    /// Number of frames, from the oldest one, that a later frame was acknowledged
+    /// before, and since when there are such frames.
+    overtaken: (usize, Instant),
     inbox: Inbox,
 }
 
@@ -114,6 +120,7 @@ impl Session {
             moved: now,
             in_flight: VecDeque::new(),
             waiting_since: now,
+            overtaken: (0, now),
             inbox: Inbox::default(),
         }
     }
@@ -154,7 +161,7 @@ impl Session {
         if length == 0 {
             return;
         }
-        self.written += length;
+        self.written = self.written.saturating_add(length);
         self.moved = now;
         if !self.is_writing() && self.in_flight.len() == 1 {
             self.waiting_since = now;
@@ -184,19 +191,20 @@ impl Session {
             let Reply::Ack(id) = reply else {
                 return Err(ProtocolError::Refused);
             };
-            let arrived = self.in_flight.len() - leaving;
+            let arrived = self.in_flight.len().saturating_sub(leaving);
             let place = self
                 .in_flight
                 .iter()
                 .take(arrived)
                 .position(|sent| sent.as_bytes() == id);
-            let Some(sent) = place.and_then(|place| self.in_flight.remove(place)) else {
+            let Some((place, sent)) =
+                place.and_then(|place| Some((place, self.in_flight.remove(place)?)))
+            else {
                 return Err(ProtocolError::UnknownAck(id.escape_ascii().to_string()));
             };
             acked.push(sent);
-            if place == Some(0) {
-                self.waiting_since = now;
-            }
+            self.waiting_since = now;
+            self.overtake(place, now);
         }
         if self.in_flight.is_empty() {
             if !self.inbox.is_empty() {
@@ -261,16 +269,32 @@ impl Session {
     fn write_deadline(&self) -> Option<Instant> {
         // Without acknowledgements a frame in flight is one that is still buffered.
         let unsettled = self.limits.acks == Acks::Waived && !self.in_flight.is_empty();
-        (self.is_writing() || unsettled).then(|| self.moved + self.limits.write_timeout)
+        (self.is_writing() || unsettled).then(|| after(self.moved, self.limits.write_timeout))
     }
 
-    /// Receivers acknowledge in order, so the clock restarts with each
-    /// acknowledgement of the oldest frame, and a slow peer is given time for
-    /// every frame. One that skips a frame does not stop the clock by
-    /// acknowledging later ones.
+    /// Every acknowledgement restarts the clock, so that a slow peer has time for every
+    /// frame. A frame that was overtaken is probably skipped, as Fluentd does with
+    /// frames above its limit: later acknowledgements do not prolong its time.
     fn ack_deadline(&self) -> Option<Instant> {
-        (self.limits.acks == Acks::Required && self.is_waiting())
-            .then(|| self.waiting_since + self.limits.ack_timeout)
+        if self.limits.acks == Acks::Waived || !self.is_waiting() {
+            return None;
+        }
+        let since = match self.overtaken {
+            (0, _) => self.waiting_since,
+            (_, since) => since.min(self.waiting_since),
+        };
+        Some(after(since, self.limits.ack_timeout))
+    }
+
+    /// Updates the overtaken frames after the acknowledgement of the frame that was
+    /// at `place`.
+    fn overtake(&mut self, place: usize, now: Instant) {
+        let (frames, since) = self.overtaken;
+        self.overtaken = match frames {
+            0 => (place, now),
+            _ if place < frames => (frames.saturating_sub(1), since),
+            _ => (place, since),
+        };
     }
 
     /// Returns true if a fully written frame waits for its acknowledgement.
@@ -564,8 +588,43 @@ mod tests {
         bench.send_whole(2);
         assert_eq!(bench.pass(20), Ok(()));
         assert_eq!(bench.input(&ack(2)), Ok(()));
-        bench.send_whole(3);
-        assert_eq!(bench.pass(10), Err(Timeout::Ack(LIMITS.ack_timeout)));
-        assert_eq!(bench.left(), [id(1), id(3)]);
+        for number in 3..=5 {
+            bench.send_whole(number);
+            assert_eq!(bench.pass(9), Ok(()));
+            assert_eq!(bench.input(&ack(number)), Ok(()));
+        }
+        bench.send_whole(6);
+        assert_eq!(bench.pass(3), Err(Timeout::Ack(LIMITS.ack_timeout)));
+        assert_eq!(bench.left(), [id(1), id(6)]);
+    }
+
+    #[test]
+    fn overtaken_frames_that_are_acknowledged_late_are_fine() {
+        let mut bench = Bench::new();
+        for number in 1..=3 {
+            bench.send_whole(number);
+        }
+        assert_eq!(bench.pass(29), Ok(()));
+        assert_eq!(bench.input(&ack(3)), Ok(()));
+        assert_eq!(bench.pass(29), Ok(()));
+        assert_eq!(bench.input(&[ack(2), ack(1)].concat()), Ok(()));
+        bench.send_whole(4);
+        assert_eq!(bench.pass(29), Ok(()), "nothing is overtaken any more");
+        assert_eq!(bench.pass(1), Err(Timeout::Ack(LIMITS.ack_timeout)));
+    }
+
+    /// Any acknowledgement shows that a slow peer is alive.
+    #[test]
+    fn every_acknowledgement_restarts_the_clock() {
+        let mut bench = Bench::new();
+        for number in 1..=3 {
+            bench.send_whole(number);
+        }
+        for number in [2, 1] {
+            assert_eq!(bench.pass(25), Ok(()));
+            assert_eq!(bench.input(&ack(number)), Ok(()));
+        }
+        assert_eq!(bench.pass(29), Ok(()));
+        assert_eq!(bench.left(), [id(3)]);
     }
 }

@@ -5,7 +5,8 @@
 //! in any fragmentation and any MessagePack encoding, but with a bounded size and
 //! without recursion.
 
-use kube_audit_core::doc::msgpack::{HeadKind, Msgpack};
+use kube_audit_core::doc::Doc;
+use kube_audit_core::doc::msgpack::{self, HeadKind, Msgpack};
 
 use super::FrameId;
 
@@ -80,7 +81,7 @@ impl ExtraOption {
     }
 
     fn len(&self) -> usize {
-        self.key.len() + self.value.len()
+        self.key.len().saturating_add(self.value.len())
     }
 }
 
@@ -91,80 +92,33 @@ impl Frame<'_> {
         const OVERHEAD: usize = 96;
         /// Upper bound of the headers of an extra option, in bytes.
         const EXTRA_OVERHEAD: usize = 10;
-        let extra = self
-            .extra
-            .iter()
-            .map(|option| option.len() + EXTRA_OVERHEAD);
-        out.reserve(self.tag.len() + self.entries.len() + OVERHEAD + extra.sum::<usize>());
+        let extra = self.extra.iter().map(ExtraOption::len);
+        let lengths = [self.tag.len(), self.entries.len()]
+            .into_iter()
+            .chain(extra);
+        let heads = EXTRA_OVERHEAD.saturating_mul(self.extra.len());
+        out.reserve(lengths.fold(OVERHEAD.saturating_add(heads), usize::saturating_add));
         out.push(0x93);
-        write_str(out, self.tag);
-        write_bin(out, self.entries);
+        Msgpack::write_text(out, self.tag);
+        msgpack::write_bin_head(out, self.entries.len());
+        out.extend_from_slice(self.entries);
         let wants_ack = acks == Acks::Required;
-        let own = 1 + usize::from(wants_ack) + usize::from(self.compressed.is_some());
-        write_map_header(out, own + self.extra.len());
-        write_str(out, b"size");
-        write_uint(out, self.records);
+        let options = [true, wants_ack, self.compressed.is_some()];
+        let own = options.into_iter().filter(|&is_given| is_given).count();
+        msgpack::write_map_head(out, own.saturating_add(self.extra.len()));
+        Msgpack::write_text(out, b"size");
+        msgpack::write_unsigned(out, u64::try_from(self.records).unwrap_or(u64::MAX));
         if wants_ack {
-            write_str(out, b"chunk");
-            write_str(out, self.id.as_bytes());
+            Msgpack::write_text(out, b"chunk");
+            Msgpack::write_text(out, self.id.as_bytes());
         }
         if let Some(name) = self.compressed {
-            write_str(out, b"compressed");
-            write_str(out, name.as_bytes());
+            Msgpack::write_text(out, b"compressed");
+            Msgpack::write_text(out, name.as_bytes());
         }
         for option in self.extra {
-            write_str(out, &option.key);
-            write_str(out, &option.value);
-        }
-    }
-}
-
-pub(super) fn write_str(out: &mut Vec<u8>, bytes: &[u8]) {
-    match bytes.len() {
-        len @ 0..32 => out.push(0xa0 | len as u8),
-        len => write_sized(out, [0xd9, 0xda, 0xdb], len),
-    }
-    out.extend_from_slice(bytes);
-}
-
-fn write_map_header(out: &mut Vec<u8>, pairs: usize) {
-    match pairs {
-        0..16 => out.push(0x80 | pairs as u8),
-        0x10..=0xffff => {
-            out.push(0xde);
-            out.extend((pairs as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(0xdf);
-            out.extend((pairs as u32).to_be_bytes());
-        }
-    }
-}
-
-fn write_bin(out: &mut Vec<u8>, bytes: &[u8]) {
-    write_sized(out, [0xc4, 0xc5, 0xc6], bytes.len());
-    out.extend_from_slice(bytes);
-}
-
-fn write_uint(out: &mut Vec<u8>, value: usize) {
-    match value {
-        0..0x80 => out.push(value as u8),
-        _ => write_sized(out, [0xcc, 0xcd, 0xce], value),
-    }
-}
-
-/// Appends a marker and a number in the smallest of 8, 16 and 32 bits. Lengths and
-/// counts fit into 32 bits, because frames are much smaller than 4 GiB.
-fn write_sized(out: &mut Vec<u8>, [bits8, bits16, bits32]: [u8; 3], number: usize) {
-    match number {
-        0..=0xff => out.extend([bits8, number as u8]),
-        0x100..=0xffff => {
-            out.push(bits16);
-            out.extend((number as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(bits32);
-            out.extend((number as u32).to_be_bytes());
+            Msgpack::write_text(out, &option.key);
+            Msgpack::write_text(out, &option.value);
         }
     }
 }
@@ -226,7 +180,7 @@ pub(super) fn parse<'a, T>(
     };
     let whole = cursor.rest.len();
     match read(&mut cursor) {
-        Ok(message) => Ok(Some((message, whole - cursor.rest.len()))),
+        Ok(message) => Ok(Some((message, whole.saturating_sub(cursor.rest.len())))),
         Err(Stop::Wrong(error)) => Err(error),
         Err(Stop::Incomplete) if whole == MAX_REPLY => Err(WireError::TooLong),
         Err(Stop::Incomplete) => Ok(None),
@@ -260,7 +214,7 @@ impl Inbox {
     pub fn next_reply(&mut self) -> Result<Option<Reply<'_>>, WireError> {
         let rest = self.bytes.get(self.read..).unwrap_or_default();
         Ok(parse_reply(rest)?.map(|(reply, length)| {
-            self.read += length;
+            self.read = self.read.saturating_add(length);
             reply
         }))
     }
@@ -363,8 +317,8 @@ impl<'a> Cursor<'a> {
     /// recursing, so that hostile nesting costs no stack.
     pub(super) fn skip(&mut self) -> Result<(), Stop> {
         let mut values: usize = 1;
-        while values > 0 {
-            values -= 1;
+        while let Some(others) = values.checked_sub(1) {
+            values = others;
             match self.head()? {
                 HeadKind::Str(length) | HeadKind::Bin(length) | HeadKind::Ext(_, length) => {
                     self.take(length)?;

@@ -6,7 +6,7 @@
 use kube_audit_core::text::suggest::nearest;
 
 /// Resource of a group.
-pub struct ApiResource {
+pub(super) struct ApiResource {
     /// API group; empty for the core group.
     pub group: &'static str,
     /// Plural name, as requests have it.
@@ -17,7 +17,7 @@ pub struct ApiResource {
 
 /// Scope of the objects of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(super) enum Scope {
     /// Objects belong to a namespace.
     Namespaced,
     /// Objects belong to the cluster, and requests for them have no namespace.
@@ -174,17 +174,17 @@ fn all() -> impl Iterator<Item = ApiResource> {
 }
 
 /// True for a group that Kubernetes itself has.
-pub fn is_group(group: &str) -> bool {
+pub(super) fn is_group(group: &str) -> bool {
     ROWS.iter().any(|row| row.group == group)
 }
 
 /// Finds a resource by group and plural name.
-pub fn find(group: &str, name: &str) -> Option<ApiResource> {
+pub(super) fn find(group: &str, name: &str) -> Option<ApiResource> {
     all().find(|resource| resource.group == group && resource.name == name)
 }
 
 /// Returns the groups that have a resource of that plural name, current ones first.
-pub fn groups_of(name: &str) -> Vec<&'static str> {
+pub(super) fn groups_of(name: &str) -> Vec<&'static str> {
     let mut groups: Vec<_> = all()
         .filter(|resource| resource.name == name)
         .map(|resource| resource.group)
@@ -195,7 +195,7 @@ pub fn groups_of(name: &str) -> Vec<&'static str> {
 
 /// Returns the plural of a singular, a kind such as `Pod`, or a short name such as `po`;
 /// `None` for anything else, plurals included.
-pub fn plural_of(name: &str) -> Option<&'static str> {
+pub(super) fn plural_of(name: &str) -> Option<&'static str> {
     let lower = name.to_ascii_lowercase();
     let short = SHORT_NAMES.iter().find(|(short, _)| *short == lower);
     short.map(|(_, plural)| *plural).or_else(|| {
@@ -205,7 +205,7 @@ pub fn plural_of(name: &str) -> Option<&'static str> {
 }
 
 /// Returns the resource of a group that a misspelled plural probably means.
-pub fn nearest_in(group: &str, name: &str) -> Option<&'static str> {
+pub(super) fn nearest_in(group: &str, name: &str) -> Option<&'static str> {
     let of_group = all().filter(|resource| resource.group == group);
     nearest(name, of_group.map(|resource| resource.name))
 }

@@ -8,7 +8,7 @@ use super::{Checked, api, applies_to_all_requests, list};
 use crate::finding::{Code, Findings};
 
 /// Finds rules and settings that have no effect, or more than intended.
-pub fn check(rule: &Checked<'_>, findings: &mut Findings<'_>) {
+pub(super) fn check(rule: &Checked<'_>, findings: &mut Findings<'_>) {
     settings(rule, findings);
     everybody(rule, findings);
     cluster_scoped(rule, findings);

@@ -21,7 +21,7 @@ use kube_audit_core::stage::detect::Detector;
 use kube_audit_core::text::{Node, Path, Source, Value, shown};
 
 /// True if a document is a policy, or was meant to be one.
-pub fn looks_like(document: &Node) -> bool {
+pub(super) fn looks_like(document: &Node) -> bool {
     let of_audit = |node: &Node| {
         node.text()
             .is_some_and(|text| text.starts_with("audit.k8s.io"))
@@ -32,7 +32,7 @@ pub fn looks_like(document: &Node) -> bool {
 }
 
 /// Checks a policy: the text as kube-apiserver reads it, then the tree as it is written.
-pub fn check(
+pub(super) fn check(
     name: &str,
     content: &str,
     syntax: Syntax,
@@ -93,7 +93,7 @@ pub fn check(
 
 /// Finds the detections that cannot see all that they are about, if the text is a policy
 /// and an API server logs by it.
-pub fn blind(name: &str, content: &str, detector: &Detector) -> Vec<Finding> {
+pub(super) fn blind(name: &str, content: &str, detector: &Detector) -> Vec<Finding> {
     let source = Source::new(name, content.as_bytes());
     let mut findings = Findings::new(&source);
     let Ok(parsed) = Policy::parse(name, content.as_bytes(), Syntax::File) else {

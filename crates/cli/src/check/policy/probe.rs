@@ -5,7 +5,7 @@ use kube_audit_core::policy::{Attributes, Resource, Rule, Target, User};
 /// Request that a rule's selectors accept as far as user, namespace and name go.
 ///
 /// Where a selector is absent, the request has a value that no policy is likely to name.
-pub struct Probe<'a> {
+pub(super) struct Probe<'a> {
     user: &'a [u8],
     groups: Vec<&'a [u8]>,
     resource: Resource<'a>,
@@ -15,7 +15,7 @@ pub struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     /// Makes a request for a resource; its namespace and name are taken from the rule.
-    pub fn of(rule: &'a Rule, resource: Resource<'a>) -> Probe<'a> {
+    pub(super) fn of(rule: &'a Rule, resource: Resource<'a>) -> Probe<'a> {
         let first = |list: &'a [String], otherwise: &'static str| {
             list.first().map_or(otherwise, String::as_str).as_bytes()
         };
@@ -41,7 +41,7 @@ impl<'a> Probe<'a> {
     }
 
     /// True if the request with a verb is for the object of that name.
-    pub fn is_for(&self, verb: &'a str, name: &str) -> bool {
+    pub(super) fn is_for(&self, verb: &'a str, name: &str) -> bool {
         match self.attributes(verb).target {
             Target::Resource(resource) => resource.name == name.as_bytes(),
             Target::NonResource { .. } => false,
@@ -50,7 +50,7 @@ impl<'a> Probe<'a> {
 
     /// Returns the attributes of the request with a verb. As in requests to kube-apiserver,
     /// objects that are created, listed or deleted together have no name.
-    pub fn attributes(&self, verb: &'a str) -> Attributes<'_> {
+    pub(super) fn attributes(&self, verb: &'a str) -> Attributes<'_> {
         let nameless = self.resource.subresource.is_empty()
             && matches!(verb, "create" | "list" | "deletecollection");
         Attributes {

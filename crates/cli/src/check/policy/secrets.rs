@@ -112,7 +112,7 @@ impl Sensitive {
 }
 
 /// Finds rules that log bodies with secrets.
-pub fn check(checked: &Checked<'_>, findings: &mut Findings<'_>) {
+pub(super) fn check(checked: &Checked<'_>, findings: &mut Findings<'_>) {
     if checked.rule.level < Level::Request {
         return;
     }

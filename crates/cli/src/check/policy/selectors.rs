@@ -23,7 +23,7 @@ const VERBS: [&str; 9] = [
 const RESOURCE_VERBS: [&str; 5] = ["create", "deletecollection", "list", "update", "watch"];
 
 /// Finds values of selectors that match no request, or other requests than intended.
-pub fn check(checked: &Checked<'_>, findings: &mut Findings<'_>) {
+pub(super) fn check(checked: &Checked<'_>, findings: &mut Findings<'_>) {
     let &Checked {
         rule, node, path, ..
     } = checked;

@@ -23,7 +23,7 @@ pub(super) struct Value<'p, D> {
 
 impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     /// The value at a position of the document.
-    pub fn new(doc: D, at: usize) -> Value<'p, D> {
+    pub(super) fn new(doc: D, at: usize) -> Value<'p, D> {
         Value {
             doc,
             ahead: None,
@@ -32,7 +32,7 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     }
 
     /// Returns a member of an object; of a key that repeats, the last one.
-    pub fn get(self, key: &str) -> Option<Value<'p, D>> {
+    pub(super) fn get(self, key: &str) -> Option<Value<'p, D>> {
         let Some(ahead) = self.ahead else {
             let at = member(self.doc, self.at?, key.as_bytes())?;
             return Some(Value::new(self.doc, at));
@@ -44,7 +44,10 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
 
     /// Returns the members of an object with these names, found in one walk; of a key that
     /// repeats, the last one.
-    pub fn fields<const N: usize>(self, keys: &'static Keys<N>) -> [Option<Value<'p, D>>; N] {
+    pub(super) fn fields<const N: usize>(
+        self,
+        keys: &'static Keys<N>,
+    ) -> [Option<Value<'p, D>>; N] {
         let mut fields = [None; N];
         let found = match self.ahead {
             None => self.read_fields(keys, &mut fields),
@@ -81,17 +84,17 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     }
 
     /// Follows the keys of nested objects.
-    pub fn dig(self, keys: &[&str]) -> Option<Value<'p, D>> {
+    pub(super) fn dig(self, keys: &[&str]) -> Option<Value<'p, D>> {
         keys.iter().try_fold(self, |value, key| value.get(key))
     }
 
     /// Returns the items of the list under a key; none of anything else.
-    pub fn list(self, key: &str) -> Items<'p, D> {
+    pub(super) fn list(self, key: &str) -> Items<'p, D> {
         self.get(key).map_or(Items::One(None), Value::items)
     }
 
     /// Returns the items of a list; none of anything else.
-    pub fn items(self) -> Items<'p, D> {
+    pub(super) fn items(self) -> Items<'p, D> {
         if let Some(ahead) = self.ahead {
             let (segment, ahead) = split_once(ahead, b'/');
             return Items::One(is_index(segment).then_some(Value { ahead, ..self }));
@@ -105,39 +108,39 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     }
 
     /// Returns the string.
-    pub fn text(self) -> Option<Text<'a>> {
+    pub(super) fn text(self) -> Option<Text<'a>> {
         self.doc.value(self.here()?).ok()?.0
     }
 
     /// Returns the string under a key; empty where there is none.
-    pub fn text_of(self, key: &str) -> Text<'a> {
+    pub(super) fn text_of(self, key: &str) -> Text<'a> {
         self.get(key).and_then(Value::text).unwrap_or_default()
     }
 
     /// Says whether the member is exactly this string.
-    pub fn has_text(self, key: &str, text: &str) -> bool {
+    pub(super) fn has_text(self, key: &str, text: &str) -> bool {
         self.get(key).is_some_and(|value| value.is_text(text))
     }
 
     /// Says whether the value is `true`.
-    pub fn is_true(self) -> bool {
+    pub(super) fn is_true(self) -> bool {
         let at = self.here();
         at.is_some_and(|at| self.doc.is_true(at))
     }
 
     /// Says whether the value is exactly this string.
-    pub fn is_text(self, text: &str) -> bool {
+    pub(super) fn is_text(self, text: &str) -> bool {
         let found = self.text();
         found.is_some_and(|found| found.is(text.as_bytes()))
     }
 
     /// Says whether the value is null.
-    pub fn is_null(self) -> bool {
+    pub(super) fn is_null(self) -> bool {
         self.ahead.is_none() && self.at.is_none_or(|at| self.doc.kind(at) == Ok(Kind::Null))
     }
 
     /// Says whether the value is an object.
-    pub fn is_object(self) -> bool {
+    pub(super) fn is_object(self) -> bool {
         match self.ahead {
             Some(ahead) => !is_index(split_once(ahead, b'/').0),
             None => self.at.is_some_and(|at| self.doc.kind(at) == Ok(Kind::Map)),
@@ -145,7 +148,7 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     }
 
     /// Says whether the value is a list.
-    pub fn is_list(self) -> bool {
+    pub(super) fn is_list(self) -> bool {
         match self.ahead {
             Some(ahead) => is_index(split_once(ahead, b'/').0),
             None => self
@@ -155,7 +158,7 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     }
 
     /// Returns the integer.
-    pub fn integer(self) -> Option<i64> {
+    pub(super) fn integer(self) -> Option<i64> {
         self.doc.integer(self.here()?)
     }
 }
@@ -226,7 +229,7 @@ pub(super) struct Body<'a, D> {
 
 impl<'a, D: Doc<'a>> Body<'a, D> {
     /// The body at a position of the document.
-    pub fn new(doc: D, at: Option<usize>) -> Body<'a, D> {
+    pub(super) fn new(doc: D, at: Option<usize>) -> Body<'a, D> {
         let value = Value {
             doc,
             ahead: None,
@@ -236,17 +239,17 @@ impl<'a, D: Doc<'a>> Body<'a, D> {
     }
 
     /// Says whether there is none, or null.
-    pub fn is_absent(self) -> bool {
+    pub(super) fn is_absent(self) -> bool {
         self.value.is_null()
     }
 
     /// Says whether it is a list of operations.
-    pub fn is_json_patch(self) -> bool {
+    pub(super) fn is_json_patch(self) -> bool {
         self.value.is_list()
     }
 
     /// Says whether any piece of the object fits.
-    pub fn any(self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
+    pub(super) fn any(self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
         if self.value.is_object() {
             return fits(self.value);
         }
@@ -272,7 +275,7 @@ impl<'a, D: Doc<'a>> Body<'a, D> {
     }
 
     /// Says whether an operation removes what is at a pointer.
-    pub fn removes(self, pointer: &str) -> bool {
+    pub(super) fn removes(self, pointer: &str) -> bool {
         self.value.items().any(|operation| {
             operation.has_text("op", "remove") && operation.has_text("path", pointer)
         })

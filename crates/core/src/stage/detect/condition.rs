@@ -123,7 +123,7 @@ pub(super) enum Actor {
 
 impl Actor {
     /// Says whether the request was made by such a one.
-    pub fn made<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
+    pub(super) fn made<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
         match self {
             Actor::Loopback => request.is_loopback(),
             Actor::Kcm => request.is_kcm(),
@@ -171,12 +171,12 @@ const KUBELET_SIGNERS: [&str; 2] = [
 
 impl Condition {
     /// Says whether it cannot be judged without the request's body.
-    pub fn needs_body(self) -> bool {
+    pub(super) fn needs_body(self) -> bool {
         matches!(self, Condition::Body(_))
     }
 
     /// Says whether the request meets the condition.
-    pub fn holds<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
+    pub(super) fn holds<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
         match self {
             Condition::Verb(verbs) => verbs.contains(&request.verb),
             Condition::Kind(kinds) => kinds.contains(&request.kind),

@@ -44,7 +44,7 @@ impl Detector {
             let mut tried = 0usize;
             for case in builtin.cases {
                 case.samples(builtin, &mut |sample, needs| {
-                    tried += 1;
+                    tried = tried.saturating_add(1);
                     let level = sample.level(ruleset);
                     let request = sample.words();
                     let known = samples.iter().any(|missed| missed.request == request);

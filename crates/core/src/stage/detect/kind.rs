@@ -62,8 +62,14 @@ names! {
 }
 
 impl Subresource {
-    /// How many variants there are.
-    pub(super) const COUNT: usize = Subresource::Other as usize + 1;
+    /// The number of variants.
+    pub(super) const COUNT: usize = Subresource::Other.place() + 1;
+
+    /// The number of the variant, from 0.
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
+    pub(super) const fn place(self) -> usize {
+        self as usize
+    }
 
     /// Says whether kube-apiserver takes requests for it for long-running ones.
     pub(super) fn is_long_running(self) -> bool {
@@ -73,8 +79,14 @@ impl Subresource {
 }
 
 impl Verb {
-    /// How many variants there are.
-    pub(super) const COUNT: usize = Verb::Other as usize + 1;
+    /// The number of variants.
+    pub(super) const COUNT: usize = Verb::Other.place() + 1;
+
+    /// The number of the variant, from 0.
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
+    pub(super) const fn place(self) -> usize {
+        self as usize
+    }
 
     /// All variants.
     pub(super) const ALL: [Verb; Verb::COUNT] = {
@@ -106,8 +118,14 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// How many kinds there are.
-            pub(super) const COUNT: usize = Kind::Other as usize + 1;
+            /// The number of kinds.
+            pub(super) const COUNT: usize = Kind::Other.place() + 1;
+
+            /// The number of the variant, from 0.
+            #[expect(clippy::as_conversions, reason = "the number of a variant")]
+            pub(super) const fn place(self) -> usize {
+                self as usize
+            }
 
             /// Recognises a resource by its API group and plural name.
             pub(super) fn of(group: &[u8], resource: &[u8]) -> Kind {

@@ -10,7 +10,7 @@ use crate::doc::msgpack::write_array_head;
 use crate::event::kube::Member;
 use crate::policy::{Attributes, Level};
 use crate::stage::{DroppedBy, Flow, Job};
-use crate::stats::{DetectionStats, Stats};
+use crate::stats::{DetectionStats, Stats, count};
 
 /// The stage: detections, and what is done with what they find.
 pub struct Detect {
@@ -123,10 +123,12 @@ impl Detect {
         }
         let counter = |place: usize| self.counters.get(place).copied().flatten();
         for place in labels.hits().filter_map(counter) {
-            job.stats.detection(place, |counter| counter.hits += 1);
+            job.stats
+                .detection(place, |counter| count(&mut counter.hits));
         }
         for place in labels.undecided().filter_map(counter) {
-            job.stats.detection(place, |counter| counter.undecided += 1);
+            job.stats
+                .detection(place, |counter| count(&mut counter.undecided));
         }
         let severity = self.severity(labels);
         let keeps = self.settings.keep.is_some() && severity >= self.settings.keep;

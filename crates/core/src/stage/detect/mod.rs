@@ -184,7 +184,7 @@ impl Index {
             for case in builtin.cases {
                 index.add(&case.trigger, bit);
                 for verb in Verb::ALL {
-                    if let Some(set) = index.verbs.get_mut(verb as usize)
+                    if let Some(set) = index.verbs.get_mut(verb.place())
                         && case.admits(verb)
                     {
                         *set |= bit;
@@ -208,7 +208,7 @@ impl Index {
             }
             Trigger::Within(kinds) => {
                 for &kind in kinds {
-                    let row = self.targets.get_mut(kind as usize);
+                    let row = self.targets.get_mut(kind.place());
                     row.into_iter().flatten().for_each(|set| *set |= bit);
                 }
             }
@@ -224,14 +224,14 @@ impl Index {
 
     fn target(&mut self, kind: Kind, subresource: Subresource) -> Option<&mut u64> {
         self.targets
-            .get_mut(kind as usize)?
-            .get_mut(subresource as usize)
+            .get_mut(kind.place())?
+            .get_mut(subresource.place())
     }
 
     /// Returns the detections that may fire.
     fn candidates<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> u64 {
-        let row = self.targets.get(request.kind as usize);
-        let target = row.and_then(|row| row.get(request.subresource as usize));
+        let row = self.targets.get(request.kind.place());
+        let target = row.and_then(|row| row.get(request.subresource.place()));
         let mut candidates = target.copied().unwrap_or_default();
         for &(code, set) in &self.codes {
             if request.code == code {
@@ -247,7 +247,7 @@ impl Index {
         if self.impersonation != 0 && request.impersonated().is_some() {
             candidates |= self.impersonation;
         }
-        let verb = self.verbs.get(request.verb as usize);
+        let verb = self.verbs.get(request.verb.place());
         candidates & verb.copied().unwrap_or_default()
     }
 }
@@ -258,7 +258,7 @@ fn bits() -> impl Iterator<Item = u64> {
 }
 
 // A set has a bit for each.
-const _: () = assert!(BUILTINS.len() <= u64::BITS as usize);
+const _: () = assert!(BUILTINS.len() <= 64);
 
 /// What was found in an event; reused from event to event.
 #[derive(Debug, Default)]

@@ -26,12 +26,12 @@ pub(super) struct Properties(u8);
 
 impl Properties {
     /// Says whether a property is among them.
-    pub fn has(self, property: PodSpec) -> bool {
+    pub(super) fn has(self, property: PodSpec) -> bool {
         self.0 & (1 << property as u8) != 0
     }
 
     /// Adds those of another pod spec.
-    pub fn add(&mut self, other: Properties) {
+    pub(super) fn add(&mut self, other: Properties) {
         self.0 |= other.0;
     }
 
@@ -58,7 +58,7 @@ const VOLUME: &Keys<2> = &Keys::new(["hostPath", "$patch"]);
 
 impl Properties {
     /// Finds all properties of a pod spec in one walk.
-    pub fn of<'a, D: Doc<'a>>(spec: Value<'_, D>) -> Properties {
+    pub(super) fn of<'a, D: Doc<'a>>(spec: Value<'_, D>) -> Properties {
         let mut properties = Properties::default();
         let [
             volumes,

@@ -78,7 +78,7 @@ pub(super) struct Request<'r, 'a, D> {
 
 impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     /// Reads what every detection needs of an event whose top level was read into `members`.
-    pub fn new(
+    pub(super) fn new(
         doc: D,
         event: Event<'r, 'a>,
         members: &'r [Member],
@@ -118,12 +118,12 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     /// Reads the request URI, which most events are judged without.
-    pub fn read_uri(&mut self, buffer: &'r mut UriBuffer) {
+    pub(super) fn read_uri(&mut self, buffer: &'r mut UriBuffer) {
         self.uri = buffer.read(self.event.request_uri());
     }
 
     /// Returns the attributes as logged.
-    pub fn logged(&self) -> &'r Attributes<'r> {
+    pub(super) fn logged(&self) -> &'r Attributes<'r> {
         self.logged
     }
 
@@ -133,7 +133,7 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     /// events of a request exactly one does.
     ///
     /// Requests for other paths need the URI for it.
-    pub fn is_outcome(&self, counts: LongRunning) -> bool {
+    pub(super) fn is_outcome(&self, counts: LongRunning) -> bool {
         let long_running = match self.target {
             Some(_) => {
                 matches!(self.verb, Verb::Watch | Verb::Proxy) || self.subresource.is_long_running()
@@ -152,12 +152,12 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     /// Says whether the request was answered, and not with an error: `exec` answers 101.
-    pub fn is_ok(&self) -> bool {
+    pub(super) fn is_ok(&self) -> bool {
         (100..400).contains(&self.code)
     }
 
     /// Says whether the request asked for nothing to be done.
-    pub fn is_dry(&self) -> bool {
+    pub(super) fn is_dry(&self) -> bool {
         let deletes = matches!(self.verb, Verb::Delete | Verb::DeleteCollection);
         self.uri.has("dryRun")
             || deletes && {
@@ -168,12 +168,12 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     /// Says whether it made an object; server-side apply does so with a patch.
-    pub fn is_created(&self) -> bool {
+    pub(super) fn is_created(&self) -> bool {
         self.verb == Verb::Create || self.verb == Verb::Patch && self.code == 201
     }
 
     /// Returns the decision of the authorizer; empty where there is none.
-    pub fn decision(&self) -> Text<'a> {
+    pub(super) fn decision(&self) -> Text<'a> {
         self.annotation("authorization.k8s.io/decision")
     }
 
@@ -183,7 +183,7 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     /// Returns the message of the response's status; empty where there is none.
-    pub fn message(&self) -> Text<'a> {
+    pub(super) fn message(&self) -> Text<'a> {
         let status = self.places.response_status;
         status.map_or(Text::default(), |at| {
             Value::new(self.doc, at).text_of("message")
@@ -202,19 +202,19 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     // What it is about.
 
     /// Says whether the request is for a resource.
-    pub fn has_resource(&self) -> bool {
+    pub(super) fn has_resource(&self) -> bool {
         self.target.is_some()
     }
 
     /// Returns the resource; empty where the request is for another path.
-    pub fn resource(&self) -> Resource<'r> {
+    pub(super) fn resource(&self) -> Resource<'r> {
         self.target.unwrap_or_default()
     }
 
     // Who made it.
 
     /// Returns the user name, of the one who impersonates where somebody does.
-    pub fn user(&self) -> &'r [u8] {
+    pub(super) fn user(&self) -> &'r [u8] {
         self.logged.user.map_or(&[], |user| user.name)
     }
 
@@ -224,14 +224,14 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     /// Returns the user that the request was made as, where that is another.
-    pub fn impersonated(&self) -> Option<Value<'r, D>> {
+    pub(super) fn impersonated(&self) -> Option<Value<'r, D>> {
         let at = self.places.impersonated_user?;
         has_members(self.doc, at).then(|| Value::new(self.doc, at))
     }
 
     /// Says whether the request came from the API server itself. Name and group could be
     /// claimed by whoever can sign certificates, the source could not.
-    pub fn is_loopback(&self) -> bool {
+    pub(super) fn is_loopback(&self) -> bool {
         self.user() == b"system:apiserver"
             && self.is_in_group(b"system:masters")
             && matches!(&*self.peer().value(), b"127.0.0.1" | b"::1")
@@ -239,43 +239,43 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     /// Says whether it was made by the controller manager.
-    pub fn is_kcm(&self) -> bool {
+    pub(super) fn is_kcm(&self) -> bool {
         self.user() == KCM && self.impersonated().is_none()
     }
 
     /// Says whether it was made by one of these service accounts of `kube-system`.
-    pub fn is_controller(&self, names: &[&str]) -> bool {
+    pub(super) fn is_controller(&self, names: &[&str]) -> bool {
         let account = self.user().strip_prefix(KUBE_SYSTEM_ACCOUNT);
         account.is_some_and(|account| names.iter().any(|name| name.as_bytes() == account))
             && self.impersonated().is_none()
     }
 
     /// Says whether it was made by a kubelet. Names can be claimed, the group is checked.
-    pub fn is_node(&self) -> bool {
+    pub(super) fn is_node(&self) -> bool {
         self.user().starts_with(NODE)
             && self.is_in_group(b"system:nodes")
             && self.impersonated().is_none()
     }
 
     /// Says whether it was made by a service account.
-    pub fn is_service_account(&self) -> bool {
+    pub(super) fn is_service_account(&self) -> bool {
         self.user().starts_with(SERVICE_ACCOUNT) && self.impersonated().is_none()
     }
 
     /// Says whether it was made without credentials.
-    pub fn is_anonymous(&self) -> bool {
+    pub(super) fn is_anonymous(&self) -> bool {
         (self.user() == b"system:anonymous" || self.is_in_group(b"system:unauthenticated"))
             && self.impersonated().is_none()
     }
 
     /// Says whether it was made by a person, as far as names tell. Who impersonates is one:
     /// a proxy that people go through.
-    pub fn is_human(&self) -> bool {
+    pub(super) fn is_human(&self) -> bool {
         is_human(self.user()) || self.impersonated().is_some()
     }
 
     /// Returns the constraint on an impersonation; empty where there is none.
-    pub fn impersonation_constraint(&self) -> Text<'a> {
+    pub(super) fn impersonation_constraint(&self) -> Text<'a> {
         let named = |member: &&Member| {
             let key = self.doc.key(member.start);
             member.field == Field::Other && key.is_ok_and(|key| key.is(b"authenticationMetadata"))
@@ -289,13 +289,13 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     // Its bodies.
 
     /// Returns the body of the request.
-    pub fn body(&self) -> Body<'a, D> {
+    pub(super) fn body(&self) -> Body<'a, D> {
         Body::new(self.doc, self.places.request_object)
     }
 
     /// Returns the properties of the pod spec that the body has, or of what a JSON patch
     /// puts into one. Several detections ask for them.
-    pub fn pods(&self) -> Properties {
+    pub(super) fn pods(&self) -> Properties {
         *self.pods.get_or_init(|| {
             let mut properties = Properties::default();
             if let Some(path) = self.kind.pod_spec() {
@@ -311,12 +311,12 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     /// Returns the body of the response.
-    pub fn response(&self) -> Option<Value<'a, D>> {
+    pub(super) fn response(&self) -> Option<Value<'a, D>> {
         Some(Value::new(self.doc, self.places.response_object?))
     }
 
     /// Says whether the body is absent because of the level, or because it was too large.
-    pub fn is_blind(&self) -> bool {
+    pub(super) fn is_blind(&self) -> bool {
         self.body().is_absent()
             && (self.event.level() == Some(Level::Metadata)
                 || self.annotation("audit.k8s.io/truncated").is(b"true"))

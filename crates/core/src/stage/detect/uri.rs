@@ -26,7 +26,7 @@ pub(super) struct Uri<'b> {
 
 impl UriBuffer {
     /// Reads a request URI; allocates only while the buffer grows.
-    pub fn read<'b, 'a: 'b>(&'b mut self, text: Option<Text<'a>>) -> Uri<'b> {
+    pub(super) fn read<'b, 'a: 'b>(&'b mut self, text: Option<Text<'a>>) -> Uri<'b> {
         let Some(text) = text else {
             return Uri::default();
         };
@@ -55,7 +55,7 @@ impl UriBuffer {
 
 impl<'b> Uri<'b> {
     /// Returns the parameters of the query, in order.
-    pub fn parameters(self) -> impl Iterator<Item = (Encoded<'b>, Encoded<'b>)> {
+    pub(super) fn parameters(self) -> impl Iterator<Item = (Encoded<'b>, Encoded<'b>)> {
         let parts = self.query.split(|&byte| byte == b'&');
         parts.filter(|part| !part.is_empty()).map(|part| {
             let (key, value) = split_once(part, b'=');
@@ -67,14 +67,14 @@ impl<'b> Uri<'b> {
     }
 
     /// Returns the values of a parameter that may repeat.
-    pub fn values(self, key: &'static str) -> impl Iterator<Item = Encoded<'b>> {
+    pub(super) fn values(self, key: &'static str) -> impl Iterator<Item = Encoded<'b>> {
         self.parameters()
             .filter(move |(name, _)| name.is(key.as_bytes()))
             .map(|(_, value)| value)
     }
 
     /// Says whether a parameter is there and not empty.
-    pub fn has(self, key: &'static str) -> bool {
+    pub(super) fn has(self, key: &'static str) -> bool {
         self.values(key).any(|value| !value.raw.is_empty())
     }
 }
@@ -97,7 +97,7 @@ impl<'b> Encoded<'b> {
     }
 
     /// Returns the decoded bytes; a percent sign without two hexadecimal digits means itself.
-    pub fn bytes(self) -> impl Iterator<Item = u8> + 'b {
+    pub(super) fn bytes(self) -> impl Iterator<Item = u8> + 'b {
         let mut rest = self.raw;
         std::iter::from_fn(move || {
             let (&first, after) = rest.split_first()?;

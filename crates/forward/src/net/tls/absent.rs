@@ -43,6 +43,10 @@ impl Stream {
         match *self {}
     }
 
+    pub(in crate::net) fn close(&mut self) {
+        match *self {}
+    }
+
     pub(in crate::net) fn is_flushed(&self) -> bool {
         match *self {}
     }

@@ -3,11 +3,13 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
@@ -36,6 +38,7 @@ pub(in crate::net) struct Connector {
     /// Stamps of the files that `config` was made from.
     stamps: Stamps,
     config: Arc<ClientConfig>,
+    wanted: Arc<CertificateWanted>,
 }
 
 impl Connector {
@@ -50,11 +53,13 @@ impl Connector {
             (None, Endpoint::Unix(_)) => endpoint.to_string(),
         };
         let stamps = Stamps::take(tls);
+        let wanted = Arc::default();
         Ok(Connector {
             tls: tls.clone(),
             name: ServerName::try_from(name.clone()).map_err(|_| TlsSetupError::Name(name))?,
             stamps,
-            config: config(tls)?,
+            config: config(tls, &wanted)?,
+            wanted,
         })
     }
 
@@ -64,7 +69,7 @@ impl Connector {
         if stamps == self.stamps {
             return Refresh::Unchanged;
         }
-        match config(&self.tls) {
+        match config(&self.tls, &self.wanted) {
             Ok(config) => {
                 self.stamps = stamps;
                 self.config = config;
@@ -76,17 +81,19 @@ impl Connector {
 
     /// Starts TLS on a connected socket.
     pub(in crate::net) fn connect(&self, socket: Socket) -> Result<Stream, ConnectionError> {
+        self.wanted.0.store(false, Ordering::Relaxed);
         let tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
             .map_err(|error| cause(error, &self.name))?;
         Ok(Stream {
             socket,
             tls,
             name: self.name.clone(),
+            wanted: Arc::clone(&self.wanted),
         })
     }
 }
 
-fn config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsSetupError> {
+fn config(tls: &Tls, wanted: &Arc<CertificateWanted>) -> Result<Arc<ClientConfig>, TlsSetupError> {
     let other = |error: &dyn std::error::Error| TlsSetupError::Other(error.to_string());
     let versions: &[&SupportedProtocolVersion] = match tls.versions {
         Versions::Both => &[&TLS13, &TLS12],
@@ -108,7 +115,10 @@ fn config(tls: &Tls) -> Result<Arc<ClientConfig>, TlsSetupError> {
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match &tls.identity {
-        None => builder.with_no_client_auth(),
+        None => {
+            let resolver: Arc<dyn ResolvesClientCert> = Arc::<CertificateWanted>::clone(wanted);
+            builder.with_client_cert_resolver(resolver)
+        }
         Some(identity) => {
             let (chain, key) = files::identity(identity)?;
             let built = builder.with_client_auth_cert(chain, key);
@@ -130,6 +140,7 @@ pub(in crate::net) struct Stream {
     socket: Socket,
     tls: ClientConnection,
     name: ServerName<'static>,
+    wanted: Arc<CertificateWanted>,
 }
 
 impl Stream {
@@ -178,10 +189,17 @@ impl Stream {
             match self.tls.write_tls(&mut self.socket) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(self.last_word().unwrap_or(error.into())),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// Sends close_notify, so that the receiver does not take the end for an attack
+    /// and log an error. Best effort: the socket may be full, or closed by the peer.
+    pub(in crate::net) fn close(&mut self) {
+        self.tls.send_close_notify();
+        let _ = self.flush();
     }
 
     /// Returns true if no byte is buffered.
@@ -195,19 +213,15 @@ impl Stream {
             Err(error) => {
                 // Sends the alert that rustls queued, if the socket takes it.
                 let _ = self.tls.write_tls(&mut self.socket);
-                Err(cause(error, &self.name).into())
+                Err(match error {
+                    Error::AlertReceived(alert) if self.wanted.0.load(Ordering::Relaxed) => {
+                        TlsError::NoClientCertificate(format!("{alert:?}"))
+                    }
+                    error => cause(error, &self.name),
+                }
+                .into())
             }
         }
-    }
-
-    /// Returns the receiver's alert, if it sent one before it closed the connection.
-    fn last_word(&mut self) -> Option<ConnectionError> {
-        while let Ok(1..) = self.tls.read_tls(&mut self.socket) {
-            if let Err(loss) = self.process() {
-                return Some(loss);
-            }
-        }
-        None
     }
 }
 
@@ -255,6 +269,22 @@ fn cause(error: Error, name: &ServerName<'_>) -> TlsError {
         },
         Error::PeerIncompatible(reason) => TlsError::Incompatible(format!("{reason:?}")),
         other => TlsError::Other(other.to_string()),
+    }
+}
+
+/// Client without a certificate, which notices if the receiver asks for one: the
+/// alert that follows may be as vague as `HandshakeFailure`.
+#[derive(Debug, Default)]
+struct CertificateWanted(AtomicBool);
+
+impl ResolvesClientCert for CertificateWanted {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

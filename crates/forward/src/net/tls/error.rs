@@ -85,9 +85,15 @@ pub enum TlsError {
         "the TLS handshake did not complete within {0:?}; does the receiver speak TLS on this port?"
     )]
     Timeout(Duration),
-    /// The receiver refused the client's certificate, or wants one.
-    #[error("the receiver refused this client's certificate, or wants one (alert {0})")]
+    /// The receiver refused the client's certificate.
+    #[error("the receiver refused this client's certificate (alert {0})")]
     ClientRefused(String),
+    /// The receiver asked for a client certificate, and none is configured.
+    #[error(
+        "the receiver wants a client certificate and none is configured (alert {0}); set \
+         `tls.crt_file` and `tls.key_file`"
+    )]
+    NoClientCertificate(String),
     /// Client and receiver have no version or cipher in common.
     #[error("client and receiver have no TLS version or cipher in common: {0}")]
     Incompatible(String),
