@@ -20,6 +20,13 @@ pub(super) enum PodSpec {
     ControllerServiceAccount,
 }
 
+impl PodSpec {
+    #[expect(clippy::as_conversions, reason = "the number of a variant, at most 4")]
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
 /// The properties of a pod spec, as a set of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Properties(u8);
@@ -27,7 +34,7 @@ pub(super) struct Properties(u8);
 impl Properties {
     /// Says whether a property is among them.
     pub(super) fn has(self, property: PodSpec) -> bool {
-        self.0 & (1 << property as u8) != 0
+        self.0 & property.bit() != 0
     }
 
     /// Adds those of another pod spec.
@@ -36,7 +43,7 @@ impl Properties {
     }
 
     fn set(&mut self, property: PodSpec, holds: bool) {
-        self.0 |= u8::from(holds) << property as u8;
+        self.0 |= if holds { property.bit() } else { 0 };
     }
 }
 
