@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Malformed, Text, msgpack};
-use crate::stage::redact::Redactor;
+use crate::redactor::{Counts, Redactor};
 use crate::stage::redact::mark::{Key, is_mark, write_mark, write_mark_of_base64};
 
 /// A place of a document that is to be hidden.
@@ -36,41 +36,7 @@ pub(super) enum Content {
     List,
 }
 
-/// The number of values that each redactor has hidden.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; Redactor::ALL.len()]);
-
 impl Counts {
-    /// Adds to the count of a redactor.
-    pub fn add(&mut self, redactor: Redactor, count: u64) {
-        if let Some(place) = self.0.get_mut(redactor.index()) {
-            *place = place.saturating_add(count);
-        }
-    }
-
-    /// Adds other counts.
-    pub fn add_all(&mut self, other: &Counts) {
-        for (redactor, count) in other.iter() {
-            self.add(redactor, count);
-        }
-    }
-
-    /// The count of a redactor.
-    pub fn of(&self, redactor: Redactor) -> u64 {
-        self.0.get(redactor.index()).copied().unwrap_or_default()
-    }
-
-    /// The redactors that have hidden something, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = (Redactor, u64)> + '_ {
-        let counts = Redactor::ALL.into_iter().zip(self.0);
-        counts.filter(|(_, count)| *count > 0)
-    }
-
-    /// True if nothing was hidden.
-    pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
-    }
-
     /// Appends the counts as the annotation has them, with those of an `earlier` one if
     /// it is well-formed: `env=2,secret=3`.
     fn write(&self, earlier: &[u8], out: &mut Vec<u8>) {

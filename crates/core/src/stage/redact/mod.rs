@@ -57,9 +57,10 @@ use roles::{Class, Role};
 use seen::Seen;
 use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
 
-pub use hide::{ANNOTATION, Counts};
+pub use crate::redactor::{Counts, Redactor};
+pub use hide::ANNOTATION;
 pub use mark::MARK;
-pub use settings::{Mode, Place, Redactor, ResourcePattern, Settings, SettingsError};
+pub use settings::{Mode, Place, ResourcePattern, Settings, SettingsError};
 
 /// Hides the secrets of events. Keeps its buffers from event to event.
 #[derive(Debug)]

@@ -1,135 +1,29 @@
 //! Settings of the redaction: redactors, their modes, and what users add.
 
 use crate::doc::path::{Path, PathError};
+use crate::redactor::Redactor;
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
 use crate::stage::redact::names::{LONGEST, Names};
 use crate::text::suggest::nearest;
 
-/// A rule that hides values. Variants are in the order of their names, which is that of
-/// the annotation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Redactor {
-    /// Annotations of events that others than the API server write.
-    Annotation,
-    /// Words of commands in bodies.
-    Args,
-    /// Data of ConfigMaps.
-    ConfigMap,
-    /// Places of custom resources whose names say nothing.
-    Crd,
-    /// Certificate signing requests.
-    Csr,
-    /// Bodies that are nested too deeply to be looked into.
-    Deep,
-    /// Values of environment variables.
-    Env,
-    /// Commands that are run in containers.
-    Exec,
-    /// Extra fields of users.
-    Extra,
-    /// Copies of an object in its annotations.
-    LastApplied,
-    /// Messages of failed requests.
-    Message,
-    /// Members with a secret name.
+/// The extent to which a redactor hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    Off,
+    /// All that the redactor is for.
+    On,
+    /// All values.
+    All,
+    /// Values with a secret name.
     Named,
-    /// Secrets that are known by their form.
-    Net,
-    /// Paths that the user gave.
-    Path,
-    /// Queries of requests that are passed on.
-    Proxy,
-    /// Data of Secrets.
-    Secret,
-    /// Tokens of service accounts and token reviews.
-    Token,
-    /// Parameters of URIs.
-    Uri,
+    /// Words that are not known to be harmless.
+    Words,
+    /// Queries.
+    Query,
 }
 
 impl Redactor {
-    /// All redactors, in the order of their names.
-    pub const ALL: [Redactor; 18] = [
-        Redactor::Annotation,
-        Redactor::Args,
-        Redactor::ConfigMap,
-        Redactor::Crd,
-        Redactor::Csr,
-        Redactor::Deep,
-        Redactor::Env,
-        Redactor::Exec,
-        Redactor::Extra,
-        Redactor::LastApplied,
-        Redactor::Message,
-        Redactor::Named,
-        Redactor::Net,
-        Redactor::Path,
-        Redactor::Proxy,
-        Redactor::Secret,
-        Redactor::Token,
-        Redactor::Uri,
-    ];
-
-    /// The place among [`ALL`](Redactor::ALL).
-    #[expect(clippy::as_conversions, reason = "the number of a variant")]
-    pub(super) const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The name in options, annotations and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Redactor::Annotation => "annotation",
-            Redactor::Args => "args",
-            Redactor::ConfigMap => "configmap",
-            Redactor::Crd => "crd",
-            Redactor::Csr => "csr",
-            Redactor::Deep => "deep",
-            Redactor::Env => "env",
-            Redactor::Exec => "exec",
-            Redactor::Extra => "extra",
-            Redactor::LastApplied => "last-applied",
-            Redactor::Message => "message",
-            Redactor::Named => "named",
-            Redactor::Net => "net",
-            Redactor::Path => "path",
-            Redactor::Proxy => "proxy",
-            Redactor::Secret => "secret",
-            Redactor::Token => "token",
-            Redactor::Uri => "uri",
-        }
-    }
-
-    /// The reason for which it hides a value, in a few words.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Redactor::Annotation => "a webhook's patch, or what others than the API server wrote",
-            Redactor::Args => "a word of a command that may be a secret",
-            Redactor::ConfigMap => "data of a ConfigMap",
-            Redactor::Crd => "a place of a custom resource that holds secrets",
-            Redactor::Csr => "a certificate signing request",
-            Redactor::Deep => "nested too deeply, or malformed",
-            Redactor::Env => "the value of an environment variable",
-            Redactor::Exec => "a word of a command that is not known to be harmless",
-            Redactor::Extra => "an extra field of a user that holds a secret",
-            Redactor::LastApplied => "a copy of the object with something secret in it",
-            Redactor::Message => "a refused value that the message quotes",
-            Redactor::Named => "a member with the name of a secret",
-            Redactor::Net => "a secret by its form",
-            Redactor::Path => "a place of Redact_Path",
-            Redactor::Proxy => "a parameter of a request that is passed on",
-            Redactor::Secret => "data of a Secret",
-            Redactor::Token => "a token of a service account or user",
-            Redactor::Uri => "a parameter with the name of a secret",
-        }
-    }
-
-    /// The redactor of a name.
-    pub fn from_name(name: &str) -> Option<Redactor> {
-        let is_named = |redactor: &Redactor| redactor.name() == name;
-        Redactor::ALL.into_iter().find(is_named)
-    }
-
     /// The modes that the option `Redact` can give it, the default first; empty for those
     /// that other options, or none, turn on.
     fn modes(self) -> &'static [Mode] {
@@ -149,23 +43,6 @@ impl Redactor {
     fn default_mode(self) -> Mode {
         self.modes().first().copied().unwrap_or(Mode::On)
     }
-}
-
-/// The extent to which a redactor hides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing.
-    Off,
-    /// All that the redactor is for.
-    On,
-    /// All values.
-    All,
-    /// Values with a secret name.
-    Named,
-    /// Words that are not known to be harmless.
-    Words,
-    /// Queries.
-    Query,
 }
 
 impl Mode {
