@@ -168,9 +168,9 @@ fn replay_leaves_what_the_filter_would() {
 }
 
 #[test]
-fn replay_without_a_policy_changes_nothing() {
+fn replay_without_policy_and_redaction_changes_nothing() {
     let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();
-    let output = tool(&["replay", "--quiet", SAMPLE]);
+    let output = tool(&["replay", "--quiet", "--redact=off", SAMPLE]);
     assert_eq!(output.stdout, sample);
     assert!(output.stderr.is_empty());
 }
@@ -188,11 +188,17 @@ fn packed_files_and_standard_input_are_read() {
         bytes.extend(encoder.finish().unwrap());
     }
     fs::write(&packed, bytes).unwrap();
-    let output = tool(&["replay", "--quiet", packed.to_str().unwrap(), SAMPLE]);
+    let output = tool(&[
+        "replay",
+        "--quiet",
+        "--redact=off",
+        packed.to_str().unwrap(),
+        SAMPLE,
+    ]);
     assert_eq!(output.stdout, sample.repeat(2));
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_kube-audit"))
-        .args(["replay", "-q", "-"])
+        .args(["replay", "-q", "--redact=off", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -516,7 +522,14 @@ fn help_and_version() {
 fn answers_go_to_a_file_if_asked() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("kept");
-    let arguments = ["replay", "-q", SAMPLE, "-o", file.to_str().unwrap()];
+    let arguments = [
+        "replay",
+        "-q",
+        "--redact=off",
+        SAMPLE,
+        "-o",
+        file.to_str().unwrap(),
+    ];
     let output = tool(&arguments);
     assert!(output.status.success() && output.stdout.is_empty());
     let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();
