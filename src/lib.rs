@@ -2,7 +2,7 @@
 //!
 //! The shared object that Fluent Bit loads: an output (the Go-plugin ABI) and a filter
 //! (the native ABI), both named `kube_audit`. This package holds the host's ABI and all
-//! unsafe code, in [`ffi`]; the rest is in packages without unsafe code:
+//! unsafe code, in `ffi`; the rest is in packages without unsafe code:
 //!
 //! | package | purpose |
 //! |---|---|

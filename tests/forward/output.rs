@@ -287,7 +287,7 @@ fn case_12_a_record_that_no_receiver_takes_is_named() {
     let receiver = Receiver::start();
     let (output, log) = output(&receiver.endpoint(), &[]);
     let text = format!(
-        r#"{{"auditID":"a-1","stage":"Panic","x":"{}"}}"#,
+        r#"{{"auditID":"a-1","stage":"Panic","level":"Request","x":"{}"}}"#,
         "x".repeat(6_000_000)
     );
     let mut large = [b"\x92", TIME, b"\x81\xa3log\xdb"].concat();

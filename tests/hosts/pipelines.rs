@@ -119,6 +119,7 @@ fn events_are_those_of_the_server() {
                 .unwrap();
             let want = expected(id);
             let pipeline = tail(&input).file("policy.json", policy);
+            // The server hides nothing.
             let options = [("policy_file", "{dir}/policy.json"), ("redact", "off")];
             let finished = host.run(&pipeline.clone().filter(&options).file_output("out"));
             finished.assert_clean();

@@ -536,7 +536,7 @@ fn forwarder() {
         );
         let sidecar = host.run(&pipeline);
         sidecar.assert_clean();
-        sidecar.assert_log("6 records acknowledged, 0 lost");
+        sidecar.assert_log("records acknowledged: 6");
         before.stop();
 
         let after = start();

@@ -168,9 +168,9 @@ fn replay_leaves_what_the_filter_would() {
 }
 
 #[test]
-fn replay_without_a_policy_and_redaction_changes_nothing() {
+fn replay_without_policy_and_redaction_changes_nothing() {
     let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();
-    let output = tool(&["replay", "--redact=off", "--quiet", SAMPLE]);
+    let output = tool(&["replay", "--quiet", "--redact=off", SAMPLE]);
     assert_eq!(output.stdout, sample);
     assert!(output.stderr.is_empty());
 }
@@ -215,15 +215,15 @@ fn packed_files_and_standard_input_are_read() {
     fs::write(&packed, bytes).unwrap();
     let output = tool(&[
         "replay",
+        "--quiet",
         "--redact=off",
-        "-q",
         packed.to_str().unwrap(),
         SAMPLE,
     ]);
     assert_eq!(output.stdout, sample.repeat(2));
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_kube-audit"))
-        .args(["replay", "--redact=off", "-q", "-"])
+        .args(["replay", "-q", "--redact=off", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -549,8 +549,8 @@ fn answers_go_to_a_file_if_asked() {
     let file = directory.path().join("kept");
     let arguments = [
         "replay",
-        "--redact=off",
         "-q",
+        "--redact=off",
         SAMPLE,
         "-o",
         file.to_str().unwrap(),

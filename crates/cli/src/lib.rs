@@ -1,6 +1,6 @@
 //! The `kube-audit` tool: the engine of the plugin at the command line.
 //!
-//! A command is a file: its `run` takes the arguments that [`args`] has read for it.
+//! A command is a file: its `run` takes the arguments that `args` has read for it.
 
 // An input that nobody thought of is an error message, not a panic or a wrong number.
 #![cfg_attr(

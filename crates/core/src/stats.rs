@@ -8,9 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-mod redactors;
-
-pub use redactors::{Counts, Redactor};
+use crate::redactor::{Counts, Redactor};
 
 /// Counters of a pipeline since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

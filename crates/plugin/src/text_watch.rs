@@ -38,7 +38,8 @@ struct WatchedFile {
     option: &'static OptionDef,
     path: PathBuf,
     interval: Duration,
-    next_look: Instant,
+    /// The time of the last look.
+    looked: Instant,
     /// The state in which the file was compiled last, with success or without.
     seen: FileState,
     /// The changed file that the last look found.
@@ -71,7 +72,7 @@ impl TextWatch {
                     option,
                     path,
                     interval,
-                    next_look: Instant::now() + interval,
+                    looked: Instant::now(),
                     seen: read.state,
                     candidate: None,
                     unreadable: None,
@@ -110,10 +111,10 @@ impl TextWatch {
     ) -> Option<T> {
         let file = self.file.as_mut()?;
         let now = Instant::now();
-        if now < file.next_look {
+        if now.duration_since(file.looked) < file.interval {
             return None;
         }
-        file.next_look = now + file.interval;
+        file.looked = now;
         let error = match file.look() {
             Ok(None) => return None,
             Ok(Some(changed)) => {

@@ -232,7 +232,7 @@ impl<'a> Doc<'a> for Json<'a> {
         for &byte in digits.iter().take_while(|byte| byte.is_ascii_digit()) {
             let digit = i64::from(byte.wrapping_sub(b'0'));
             size = size.saturating_mul(10).saturating_add(digit);
-            count += 1;
+            count = count.wrapping_add(1);
         }
         // A fraction or an exponent would go on, and so would a word that is not a number.
         let ends = !matches!(digits.get(count), Some(b'.' | b'e' | b'E'));

@@ -4,19 +4,19 @@
 //!
 //! | stage | file | does |
 //! |---|---|---|
-//! | decide | [`decide`] | asks the policy for level and omitted stages |
+//! | decide | `decide` | asks the policy for level and omitted stages |
 //! | detect | [`detect`] | labels what matters, and may keep it at level `Metadata` |
-//! | select | [`select`] | drops what `Regex` and `Exclude` do not let through |
-//! | cut | [`cut`] | asks for what the level leaves out to be removed |
+//! | select | `select` | drops what `Regex` and `Exclude` do not let through |
+//! | cut | `cut` | asks for what the level leaves out to be removed |
 //! | redact | [`redact`] | asks for the secrets in what is left to be hidden |
 //!
-//! The last stage, [`enrich`], is about the record that the event ends up in, and is
+//! The last stage, `enrich`, is about the record that the event ends up in, and is
 //! applied when that is written; so are the labels, which are put beside the event. Stages
 //! only ask for [edits](crate::doc::edit); what they amount to is settled once, after all
 //! of them.
 //!
 //! A stage that is added is a file with its options, its `apply` and its tests, a line in
-//! [`Stages::apply`], and its counters in [`stats`](crate::stats).
+//! [`Stages::apply`], and its counters in [`stats`].
 
 pub(crate) mod cut;
 pub(crate) mod decide;

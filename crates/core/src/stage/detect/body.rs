@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use super::uri::split_once;
-use crate::doc::{Container, Doc, Kind, Text};
+use crate::doc::keys::{Keys, KnownMember, Walk};
+use crate::doc::{Container, Doc, Kind, Malformed, Text};
 
 /// A value of a body. What does not read is absent.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,47 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
         let (segment, ahead) = split_once(ahead, b'/');
         let named = !is_index(segment) && unescaped(segment).eq(key.bytes());
         named.then_some(Value { ahead, ..self })
+    }
+
+    /// Returns the members of an object with these names, found in one walk; of a key that
+    /// repeats, the last one.
+    pub(super) fn fields<const N: usize>(
+        self,
+        keys: &'static Keys<N>,
+    ) -> [Option<Value<'p, D>>; N] {
+        let mut fields = [None; N];
+        let found = match self.ahead {
+            None => self.read_fields(keys, &mut fields),
+            Some(ahead) => {
+                let (segment, ahead) = split_once(ahead, b'/');
+                let name: Vec<u8> = unescaped(segment).collect();
+                let field = fields.get_mut(keys.find(&name));
+                if let (Some(field), false) = (field, is_index(segment)) {
+                    *field = Some(Value { ahead, ..self });
+                }
+                Ok(())
+            }
+        };
+        match found {
+            Ok(()) => fields,
+            // What does not read to its end has no members.
+            Err(Malformed) => [None; N],
+        }
+    }
+
+    fn read_fields<const N: usize>(
+        self,
+        keys: &'static Keys<N>,
+        fields: &mut [Option<Value<'p, D>>; N],
+    ) -> Result<(), Malformed> {
+        let mut walk = Walk::new(keys, self.doc.open_map(self.at.ok_or(Malformed)?)?);
+        while let Some(KnownMember { which, value, .. }) = walk.next(self.doc)? {
+            if let Some(field) = fields.get_mut(which) {
+                *field = Some(Value::new(self.doc, value));
+            }
+            walk.map.next = self.doc.end(value)?;
+        }
+        Ok(())
     }
 
     /// Follows the keys of nested objects.
@@ -77,14 +119,19 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
 
     /// Says whether the member is exactly this string.
     pub(super) fn has_text(self, key: &str, text: &str) -> bool {
-        let found = self.get(key).and_then(Value::text);
-        found.is_some_and(|found| found.is(text.as_bytes()))
+        self.get(key).is_some_and(|value| value.is_text(text))
     }
 
-    /// Says whether the member is `true`.
-    pub(super) fn is_true(self, key: &str) -> bool {
-        let at = self.get(key).and_then(Value::here);
+    /// Says whether the value is `true`.
+    pub(super) fn is_true(self) -> bool {
+        let at = self.here();
         at.is_some_and(|at| self.doc.is_true(at))
+    }
+
+    /// Says whether the value is exactly this string.
+    pub(super) fn is_text(self, text: &str) -> bool {
+        let found = self.text();
+        found.is_some_and(|found| found.is(text.as_bytes()))
     }
 
     /// Says whether the value is null.
@@ -196,11 +243,6 @@ impl<'a, D: Doc<'a>> Body<'a, D> {
         self.value.is_null()
     }
 
-    /// Returns the body if it is an object.
-    pub fn object(self) -> Option<Value<'a, D>> {
-        self.value.is_object().then_some(self.value)
-    }
-
     /// Says whether it is a list of operations.
     pub(super) fn is_json_patch(self) -> bool {
         self.value.is_list()
@@ -286,7 +328,7 @@ mod tests {
         }
 
         fn true_at(&self, key: &str) -> bool {
-            self.is_true(key)
+            self.get(key).is_some_and(Value::is_true)
         }
     }
 

@@ -373,7 +373,7 @@ impl Property {
                     spec.has_text("signerName", "kubernetes.io/kube-apiserver-client")
                 })
             }),
-            Property::Pod(property) => request.any_pod_spec(|spec| property.is_in(spec)),
+            Property::Pod(property) => request.pods().has(property),
             Property::PodSecurity => weakens_pod_security(request),
         }
     }

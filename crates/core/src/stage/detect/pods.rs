@@ -2,6 +2,7 @@
 
 use super::body::Value;
 use super::names::is_controller;
+use crate::doc::keys::Keys;
 use crate::doc::{Doc, Text};
 
 /// A property of a pod spec, or of one of its containers.
@@ -20,50 +21,113 @@ pub(super) enum PodSpec {
 }
 
 impl PodSpec {
-    /// Says whether a pod spec has the property.
-    pub(super) fn is_in<'a, D: Doc<'a>>(self, spec: Value<'_, D>) -> bool {
-        match self {
-            PodSpec::Privileged => containers(spec).any(|container| {
-                let context = container.get("securityContext");
-                context.is_some_and(|context| context.is_true("privileged"))
-            }),
-            PodSpec::HostNamespace => ["hostPID", "hostIPC", "hostNetwork"]
-                .into_iter()
-                .any(|field| spec.is_true(field)),
-            PodSpec::SensitiveHostPath => {
-                let volumes = spec.list("volumes").filter(|volume| !is_deleted(*volume));
-                let paths = volumes.filter_map(|volume| volume.dig(&["hostPath", "path"])?.text());
-                let mut values = paths.map(|path| path.value());
-                values.any(|path| !path.is_empty() && is_sensitive(&path))
-            }
-            PodSpec::DangerousCapability => containers(spec).any(|container| {
-                let capabilities = container.dig(&["securityContext", "capabilities"]);
-                let added = capabilities.into_iter().flat_map(|list| list.list("add"));
-                added.filter_map(Value::text).any(is_dangerous)
-            }),
-            PodSpec::ControllerServiceAccount => {
-                // `serviceAccount` is the old name, which counts where the new one is empty.
-                let account = match spec.text_of("serviceAccountName") {
-                    Text { raw: [], .. } => spec.text_of("serviceAccount"),
-                    account => account,
-                };
-                is_controller(&account.value())
-            }
-        }
+    #[expect(clippy::as_conversions, reason = "the number of a variant, at most 4")]
+    const fn bit(self) -> u8 {
+        1 << self as u8
     }
 }
 
-/// Returns the containers of all kinds, without those that a strategic merge patch deletes.
-fn containers<'p, 'a, D: Doc<'a>>(spec: Value<'p, D>) -> impl Iterator<Item = Value<'p, D>> {
-    ["containers", "initContainers", "ephemeralContainers"]
-        .into_iter()
-        .flat_map(move |list| spec.list(list))
-        .filter(|container| !is_deleted(*container))
+/// The properties of a pod spec, as a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Properties(u8);
+
+impl Properties {
+    /// Says whether a property is among them.
+    pub(super) fn has(self, property: PodSpec) -> bool {
+        self.0 & property.bit() != 0
+    }
+
+    /// Adds those of another pod spec.
+    pub(super) fn add(&mut self, other: Properties) {
+        self.0 |= other.0;
+    }
+
+    fn set(&mut self, property: PodSpec, holds: bool) {
+        self.0 |= if holds { property.bit() } else { 0 };
+    }
 }
 
-/// Says whether an item of a strategic merge patch stands for a removal.
-fn is_deleted<'a, D: Doc<'a>>(item: Value<'_, D>) -> bool {
-    item.has_text("$patch", "delete")
+/// Members of a pod spec, in the order in which they are mostly written.
+const SPEC: &Keys<9> = &Keys::new([
+    "volumes",
+    "initContainers",
+    "containers",
+    "ephemeralContainers",
+    "serviceAccountName",
+    "serviceAccount",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+]);
+const CONTAINER: &Keys<2> = &Keys::new(["securityContext", "$patch"]);
+const SECURITY_CONTEXT: &Keys<2> = &Keys::new(["capabilities", "privileged"]);
+const VOLUME: &Keys<2> = &Keys::new(["hostPath", "$patch"]);
+
+impl Properties {
+    /// Finds all properties of a pod spec in one walk.
+    pub(super) fn of<'a, D: Doc<'a>>(spec: Value<'_, D>) -> Properties {
+        let mut properties = Properties::default();
+        let [
+            volumes,
+            init,
+            containers,
+            ephemeral,
+            account,
+            old_account,
+            network,
+            pid,
+            ipc,
+        ] = spec.fields(SPEC);
+        let lists = [containers, init, ephemeral].into_iter().flatten();
+        for container in lists.flat_map(Value::items) {
+            properties.add(Properties::of_container(container));
+        }
+        let shares = [network, pid, ipc]
+            .into_iter()
+            .flatten()
+            .any(Value::is_true);
+        properties.set(PodSpec::HostNamespace, shares);
+        let mut volumes = volumes.into_iter().flat_map(Value::items);
+        properties.set(PodSpec::SensitiveHostPath, volumes.any(is_sensitive_volume));
+        // `serviceAccount` is the old name, which counts where the new one is empty.
+        let text = |value: Option<Value<'_, D>>| value.and_then(Value::text).unwrap_or_default();
+        let account = match text(account) {
+            Text { raw: [], .. } => text(old_account),
+            account => account,
+        };
+        let is_controller = is_controller(&account.value());
+        properties.set(PodSpec::ControllerServiceAccount, is_controller);
+        properties
+    }
+
+    fn of_container<'a, D: Doc<'a>>(container: Value<'_, D>) -> Properties {
+        let mut properties = Properties::default();
+        let [Some(context), patch] = container.fields(CONTAINER) else {
+            return properties;
+        };
+        if is_deletion(patch) {
+            return properties;
+        }
+        let [capabilities, privileged] = context.fields(SECURITY_CONTEXT);
+        let is_privileged = privileged.is_some_and(Value::is_true);
+        properties.set(PodSpec::Privileged, is_privileged);
+        let added = capabilities.map(|capabilities| capabilities.list("add"));
+        let mut added = added.into_iter().flatten().filter_map(Value::text);
+        properties.set(PodSpec::DangerousCapability, added.any(is_dangerous));
+        properties
+    }
+}
+
+fn is_sensitive_volume<'a, D: Doc<'a>>(volume: Value<'_, D>) -> bool {
+    let [host_path, patch] = volume.fields(VOLUME);
+    let path = host_path.map_or(Text::default(), |host_path| host_path.text_of("path"));
+    let path = path.value();
+    !path.is_empty() && is_sensitive(&path) && !is_deletion(patch)
+}
+
+/// Says whether `$patch` makes an item of a strategic merge patch a removal.
+fn is_deletion<'a, D: Doc<'a>>(patch: Option<Value<'_, D>>) -> bool {
+    patch.is_some_and(|patch| patch.is_text("delete"))
 }
 
 /// Capabilities with which a container reaches its node.
@@ -159,7 +223,7 @@ mod tests {
     use crate::doc::json::Json;
 
     fn is_in(property: PodSpec, spec: &str) -> bool {
-        property.is_in(Value::new(Json(spec.as_bytes()), 0))
+        Properties::of(Value::new(Json(spec.as_bytes()), 0)).has(property)
     }
 
     #[test]

@@ -3,14 +3,42 @@
 use super::body::{Body, Value};
 use super::names::fits;
 use crate::doc::Doc;
+use crate::doc::keys::Keys;
 
 /// API group of roles and bindings.
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// Lists of strings in a rule of a role.
-const VERBS: &str = "verbs";
-const API_GROUPS: &str = "apiGroups";
-const RESOURCES: &str = "resources";
+/// Members of a rule of a role, in the order in which they are mostly written.
+const RULE: &Keys<5> = &Keys::new([
+    "verbs",
+    "apiGroups",
+    "resources",
+    "resourceNames",
+    "nonResourceURLs",
+]);
+
+/// A rule of a role: its lists of strings.
+#[derive(Clone, Copy)]
+struct Rule<'p, D> {
+    verbs: Option<Value<'p, D>>,
+    groups: Option<Value<'p, D>>,
+    resources: Option<Value<'p, D>>,
+    names: Option<Value<'p, D>>,
+    urls: Option<Value<'p, D>>,
+}
+
+impl<'p, 'a, D: Doc<'a>> Rule<'p, D> {
+    fn of(rule: Value<'p, D>) -> Rule<'p, D> {
+        let [verbs, groups, resources, names, urls] = rule.fields(RULE);
+        Rule {
+            verbs,
+            groups,
+            resources,
+            names,
+            urls,
+        }
+    }
+}
 
 /// Permissions with which more permissions are to be had.
 struct Escalation {
@@ -58,7 +86,7 @@ const ALL_SECRETS: Escalation = escalation("", "secrets", "", &["get", "list", "
 impl Escalation {
     /// Says whether a rule gives it, as RBAC reads rules: `pods/*` gives nothing, and
     /// `*/exec` gives `exec` of everything.
-    fn is_given_by<'a, D: Doc<'a>>(&self, rule: Value<'_, D>) -> bool {
+    fn is_given_by<'a, D: Doc<'a>>(&self, rule: Rule<'_, D>) -> bool {
         let resource = |name: &[u8]| match self.subresource {
             "" => name == self.resource.as_bytes(),
             subresource => name
@@ -67,33 +95,37 @@ impl Escalation {
                 .is_some_and(|name| name == b"*" || name == self.resource.as_bytes()),
         };
         let verb = |name: &[u8]| self.verbs.iter().any(|verb| verb.as_bytes() == name);
-        has(rule, VERBS, |name| name == b"*" || verb(name))
-            && has(rule, API_GROUPS, |name| {
+        has(rule.verbs, |name| name == b"*" || verb(name))
+            && has(rule.groups, |name| {
                 name == b"*" || name == self.group.as_bytes()
             })
-            && has(rule, RESOURCES, |name| name == b"*" || resource(name))
+            && has(rule.resources, |name| name == b"*" || resource(name))
     }
 }
 
-/// Says whether a list of strings under a key has one that fits.
-fn has<'a, D: Doc<'a>>(rule: Value<'_, D>, key: &str, fits: impl Fn(&[u8]) -> bool) -> bool {
-    let texts = rule.list(key).filter_map(Value::text);
-    texts.into_iter().any(|text| fits(&text.value()))
+/// Says whether a list of strings has one that fits.
+fn has<'a, D: Doc<'a>>(list: Option<Value<'_, D>>, fits: impl Fn(&[u8]) -> bool) -> bool {
+    let items = list.into_iter().flat_map(Value::items);
+    items
+        .filter_map(Value::text)
+        .any(|text| fits(&text.value()))
 }
 
 /// Says whether a rule gives everything: on a resource of any group or the core group, or
 /// on all paths.
 pub(super) fn is_wildcard<'a, D: Doc<'a>>(rule: Value<'_, D>) -> bool {
-    let star = |key| has(rule, key, |name| name == b"*");
-    star(VERBS)
-        && (star("nonResourceURLs")
-            || star(RESOURCES) && has(rule, API_GROUPS, |name| matches!(name, b"" | b"*")))
+    let rule = Rule::of(rule);
+    let star = |list| has(list, |name| name == b"*");
+    star(rule.verbs)
+        && (star(rule.urls)
+            || star(rule.resources) && has(rule.groups, |name| matches!(name, b"" | b"*")))
 }
 
 /// Says whether a rule gives permissions with which more are to be had.
 pub(super) fn is_escalation<'a, D: Doc<'a>>(rule: Value<'_, D>, cluster_wide: bool) -> bool {
+    let rule = Rule::of(rule);
     let any = ESCALATIONS.iter().any(|given| given.is_given_by(rule));
-    let named = || has(rule, "resourceNames", |_| true);
+    let named = || has(rule.names, |_| true);
     any || cluster_wide && !named() && ALL_SECRETS.is_given_by(rule)
 }
 

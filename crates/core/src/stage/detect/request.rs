@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use super::body::{Body, Value};
 use super::kind::{Kind, Subresource, Verb};
 use super::names::{KCM, KUBE_SYSTEM_ACCOUNT, NODE, SERVICE_ACCOUNT, is_human};
+use super::pods::Properties;
 use super::uri::{Uri, UriBuffer};
 use crate::doc::keys::{Keys, KnownMember, Walk};
 use crate::doc::{Doc, Malformed, Text};
@@ -71,8 +72,8 @@ pub(super) struct Request<'r, 'a, D> {
     pub code: i64,
     /// Request URI; empty until [`Request::read_uri`].
     pub uri: Uri<'r>,
-    /// The pod spec of a body that is an object, once it was looked for.
-    pod_spec: OnceCell<Option<Value<'a, D>>>,
+    /// Properties of the pod specs in the body, once they were asked for.
+    pods: OnceCell<Properties>,
 }
 
 impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
@@ -112,7 +113,7 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
             subresource: Subresource::from_name(resource.subresource),
             code: code.unwrap_or_default(),
             uri: Uri::default(),
-            pod_spec: OnceCell::new(),
+            pods: OnceCell::new(),
         }
     }
 
@@ -292,22 +293,21 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
         Body::new(self.doc, self.places.request_object)
     }
 
-    /// Says whether a pod spec of the body fits: that of an object, or what a JSON patch
-    /// puts into one.
-    pub fn any_pod_spec(&self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
-        let Some(path) = self.kind.pod_spec() else {
-            return false;
-        };
-        match self.body().object() {
-            // Several detections ask for it.
-            Some(object) => self
-                .pod_spec
-                .get_or_init(|| object.dig(path))
-                .is_some_and(fits),
-            None => self
-                .body()
-                .any(|piece| piece.dig(path).is_some_and(&mut fits)),
-        }
+    /// Returns the properties of the pod spec that the body has, or of what a JSON patch
+    /// puts into one. Several detections ask for them.
+    pub(super) fn pods(&self) -> Properties {
+        *self.pods.get_or_init(|| {
+            let mut properties = Properties::default();
+            if let Some(path) = self.kind.pod_spec() {
+                self.body().any(|piece| {
+                    if let Some(spec) = piece.dig(path) {
+                        properties.add(Properties::of(spec));
+                    }
+                    false
+                });
+            }
+            properties
+        })
     }
 
     /// Returns the body of the response.

@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::{Doc, Malformed, Text, msgpack};
-use crate::stage::redact::Redactor;
+use crate::redactor::{Counts, Redactor};
 use crate::stage::redact::mark::{Key, is_mark, write_mark, write_mark_of_base64};
-pub use crate::stats::Counts;
 
 /// A place of a document that is to be hidden.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,21 +36,23 @@ pub(super) enum Content {
     List,
 }
 
-/// Appends counts as the annotation has them, with those of an `earlier` one if
-/// it is well-formed: `env=2,secret=3`.
-fn write_counts(counts: &Counts, earlier: &[u8], out: &mut Vec<u8>) {
-    let earlier = std::str::from_utf8(earlier).ok().and_then(read_counts);
-    let mut sums: Vec<(&str, u64)> = earlier.unwrap_or_default();
-    for (redactor, count) in counts.iter() {
-        match sums.iter_mut().find(|(name, _)| *name == redactor.name()) {
-            Some((_, sum)) => *sum = sum.saturating_add(count),
-            None => sums.push((redactor.name(), count)),
+impl Counts {
+    /// Appends the counts as the annotation has them, with those of an `earlier` one if
+    /// it is well-formed: `env=2,secret=3`.
+    fn write(&self, earlier: &[u8], out: &mut Vec<u8>) {
+        let earlier = std::str::from_utf8(earlier).ok().and_then(read_counts);
+        let mut counts: Vec<(&str, u64)> = earlier.unwrap_or_default();
+        for (redactor, count) in self.iter() {
+            match counts.iter_mut().find(|(name, _)| *name == redactor.name()) {
+                Some((_, sum)) => *sum = sum.saturating_add(count),
+                None => counts.push((redactor.name(), count)),
+            }
         }
-    }
-    sums.sort_unstable();
-    for (at, (name, count)) in sums.iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        out.extend_from_slice(format!("{comma}{name}={count}").as_bytes());
+        counts.sort_unstable();
+        for (at, (name, count)) in counts.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            out.extend_from_slice(format!("{comma}{name}={count}").as_bytes());
+        }
     }
 }
 
@@ -175,7 +176,7 @@ pub(super) fn annotate<'a, D: Doc<'a>>(
 ) -> Result<(), Malformed> {
     let mut text = Vec::new();
     let Some(annotations) = annotations else {
-        write_counts(counts, &[], &mut text);
+        counts.write(&[], &mut text);
         edits.append_member(doc, event, b"annotations", Cause::Redact, |out| {
             if D::HAS_SIZES {
                 msgpack::write_map_head(out, 1);
@@ -201,11 +202,11 @@ pub(super) fn annotate<'a, D: Doc<'a>>(
     match earlier {
         Some(value) => {
             let before = doc.value(value.start)?.0.unwrap_or_default();
-            write_counts(counts, &before.value(), &mut text);
+            counts.write(&before.value(), &mut text);
             edits.replace_value(value, Cause::Redact, |out| D::write_text(out, &text));
         }
         None => {
-            write_counts(counts, &[], &mut text);
+            counts.write(&[], &mut text);
             edits.append_member(doc, annotations, ANNOTATION, Cause::Redact, |out| {
                 D::write_text(out, &text);
             });
@@ -230,7 +231,7 @@ mod tests {
             ("env=1234567890", "env=2,secret=3"),
         ] {
             let mut out = Vec::new();
-            write_counts(&counts, earlier.as_bytes(), &mut out);
+            counts.write(earlier.as_bytes(), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), want);
         }
     }

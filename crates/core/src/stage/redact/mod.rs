@@ -2,16 +2,16 @@
 //!
 //! | module | duty |
 //! |---|---|
-//! | [`settings`] | redactors, their modes, and what users add |
-//! | [`mark`] | the mark, and the keyed one |
-//! | [`names`], [`catalogue`] | names and places that say that a value is a secret |
-//! | [`net`], [`lines`], [`words`], [`uri`], [`message`] | secrets inside texts |
-//! | [`walk`] | from container to container through a part of the event |
-//! | [`roles`], [`object`], [`patch`], [`annotation`] | the rules: the role of each value |
-//! | [`glance`], [`seen`] | quick looks that spare most values the rules |
-//! | [`places`] | places that users name |
-//! | [`unreadable`] | text that cannot be read as an event |
-//! | [`hide`] | the places to be hidden, and the edits that come of them |
+//! | `settings` | redactors, their modes, and what users add |
+//! | `mark` | the mark, and the keyed one |
+//! | `names`, `catalogue` | names and places that say that a value is a secret |
+//! | `net`, `lines`, `words`, `uri`, `message` | secrets inside texts |
+//! | `walk` | from container to container through a part of the event |
+//! | `roles`, `object`, `patch`, `annotation` | the rules: the role of each value |
+//! | `glance`, `seen` | quick looks that spare most values the rules |
+//! | `places` | places that users name |
+//! | `unreadable` | text that cannot be read as an event |
+//! | `hide` | the places to be hidden, and the edits that come of them |
 //!
 //! Inside a value that is known to be a secret, everything is hidden that is not known to be
 //! harmless; elsewhere, everything is kept that is not known to be a secret. Nothing is
@@ -57,9 +57,10 @@ use roles::{Class, Role};
 use seen::Seen;
 use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
 
-pub use hide::{ANNOTATION, Counts};
+pub use crate::redactor::{Counts, Redactor};
+pub use hide::ANNOTATION;
 pub use mark::MARK;
-pub use settings::{Mode, Place, Redactor, ResourcePattern, Settings, SettingsError};
+pub use settings::{Mode, Place, ResourcePattern, Settings, SettingsError};
 
 /// Hides the secrets of events. Keeps its buffers from event to event.
 #[derive(Debug)]

@@ -1,37 +1,29 @@
 //! Settings of the redaction: redactors, their modes, and what users add.
 
 use crate::doc::path::{Path, PathError};
+use crate::redactor::Redactor;
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
 use crate::stage::redact::names::{LONGEST, Names};
 use crate::text::suggest::nearest;
 
-pub use crate::stats::Redactor;
+/// The extent to which a redactor hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    Off,
+    /// All that the redactor is for.
+    On,
+    /// All values.
+    All,
+    /// Values with a secret name.
+    Named,
+    /// Words that are not known to be harmless.
+    Words,
+    /// Queries.
+    Query,
+}
 
 impl Redactor {
-    /// The reason for which it hides a value, in a few words.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Redactor::Annotation => "a webhook's patch, or what others than the API server wrote",
-            Redactor::Args => "a word of a command that may be a secret",
-            Redactor::ConfigMap => "data of a ConfigMap",
-            Redactor::Crd => "a place of a custom resource that holds secrets",
-            Redactor::Csr => "a certificate signing request",
-            Redactor::Deep => "nested too deeply, or malformed",
-            Redactor::Env => "the value of an environment variable",
-            Redactor::Exec => "a word of a command that is not known to be harmless",
-            Redactor::Extra => "an extra field of a user that holds a secret",
-            Redactor::LastApplied => "a copy of the object with something secret in it",
-            Redactor::Message => "a refused value that the message quotes",
-            Redactor::Named => "a member with the name of a secret",
-            Redactor::Net => "a secret by its form",
-            Redactor::Path => "a place of Redact_Path",
-            Redactor::Proxy => "a parameter of a request that is passed on",
-            Redactor::Secret => "data of a Secret",
-            Redactor::Token => "a token of a service account or user",
-            Redactor::Uri => "a parameter with the name of a secret",
-        }
-    }
-
     /// The modes that the option `Redact` can give it, the default first; empty for those
     /// that other options, or none, turn on.
     fn modes(self) -> &'static [Mode] {
@@ -51,23 +43,6 @@ impl Redactor {
     fn default_mode(self) -> Mode {
         self.modes().first().copied().unwrap_or(Mode::On)
     }
-}
-
-/// The extent to which a redactor hides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing.
-    Off,
-    /// All that the redactor is for.
-    On,
-    /// All values.
-    All,
-    /// Values with a secret name.
-    Named,
-    /// Words that are not known to be harmless.
-    Words,
-    /// Queries.
-    Query,
 }
 
 impl Mode {

@@ -1,4 +1,4 @@
-//! Redactors, by whose names values that were hidden are counted.
+//! Names of the redactors, and counts by redactor. Stages and counters share them.
 
 /// A rule that hides values. Variants are in the order of their names, which is that of
 /// the annotation.
@@ -67,7 +67,7 @@ impl Redactor {
 
     /// The place among [`ALL`](Redactor::ALL).
     #[expect(clippy::as_conversions, reason = "the number of a variant")]
-    pub(crate) const fn index(self) -> usize {
+    pub(super) const fn index(self) -> usize {
         self as usize
     }
 
@@ -92,6 +92,30 @@ impl Redactor {
             Redactor::Secret => "secret",
             Redactor::Token => "token",
             Redactor::Uri => "uri",
+        }
+    }
+
+    /// The reason for which it hides a value, in a few words.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Redactor::Annotation => "a webhook's patch, or what others than the API server wrote",
+            Redactor::Args => "a word of a command that may be a secret",
+            Redactor::ConfigMap => "data of a ConfigMap",
+            Redactor::Crd => "a place of a custom resource that holds secrets",
+            Redactor::Csr => "a certificate signing request",
+            Redactor::Deep => "nested too deeply, or malformed",
+            Redactor::Env => "the value of an environment variable",
+            Redactor::Exec => "a word of a command that is not known to be harmless",
+            Redactor::Extra => "an extra field of a user that holds a secret",
+            Redactor::LastApplied => "a copy of the object with something secret in it",
+            Redactor::Message => "a refused value that the message quotes",
+            Redactor::Named => "a member with the name of a secret",
+            Redactor::Net => "a secret by its form",
+            Redactor::Path => "a place of Redact_Path",
+            Redactor::Proxy => "a parameter of a request that is passed on",
+            Redactor::Secret => "data of a Secret",
+            Redactor::Token => "a token of a service account or user",
+            Redactor::Uri => "a parameter with the name of a secret",
         }
     }
 
