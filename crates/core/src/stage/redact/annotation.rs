@@ -60,7 +60,8 @@ pub(super) fn has_foreign(doc: AnyDoc<'_>, at: usize) -> bool {
         }
         Ok(false)
     };
-    find().unwrap_or_else(|Malformed| true)
+    let found: Result<bool, Malformed> = find();
+    found.unwrap_or(true)
 }
 
 fn is_of_server(key: &[u8]) -> bool {

@@ -396,7 +396,6 @@ impl<const SIZE: usize> Letters<SIZE> {
 
     #[expect(
         clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
         reason = "evaluated at compile time: an error stops the build"
     )]
     const fn with_ending<const N: usize>(mut self, letters: [u8; N]) -> Letters<SIZE> {
