@@ -254,7 +254,7 @@ fn a_large_log_without_loss() {
         .flat_map(|list| list["items"].as_array().unwrap().clone())
         .collect();
     in_each(OLDEST, |host| {
-        let options = [("policy_file", "{dir}/policy.json")];
+        let options = [("policy_file", "{dir}/policy.json"), ("redact", "off")];
         let pipeline = tail(&lists).file("policy.json", everything);
         let text = host.run(&pipeline.clone().filter(&options).file_output("out"));
         assert!(events(&text) == want, "{}: lists as text", host.name());
