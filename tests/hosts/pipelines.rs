@@ -284,12 +284,17 @@ fn a_large_log_without_loss() {
         let options = [
             ("policy_file", "{dir}/policy.json"),
             ("output_shape", "json"),
+            ("redact", "off"),
         ];
         let pipeline = tail(&wrapped).file("policy.json", everything);
         let finished = host.run(&pipeline.filter(&options).file_output("out"));
         assert!(lines(&finished) == want, "{}: cut lines", host.name());
         // The output puts pieces together within a chunk; others pass as they came.
-        let options = [("policy_file", "{dir}/policy.json"), ("ordered", "on")];
+        let options = [
+            ("policy_file", "{dir}/policy.json"),
+            ("ordered", "on"),
+            ("redact", "off"),
+        ];
         let pipeline = tail(&wrapped).file("policy.json", everything);
         let received = forwarded(host, pipeline, &options, want.len());
         let passed = lines(&received).join("\n");
