@@ -9,6 +9,9 @@ use std::sync::Arc;
 use kube_audit_core::chunk::ChunkSink;
 use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Preset, Ruleset, Syntax};
+use kube_audit_core::stage::detect::{
+    DetectSettings, Detections, Detector, DetectorSettings, Selection,
+};
 use kube_audit_testkit::policy::{Request, json_lines};
 
 thread_local! {
@@ -71,15 +74,22 @@ fn chunk(line: &str, count: usize) -> Vec<u8> {
 }
 
 fn filtering(level: &str, line: &str, count: usize) -> usize {
+    allocations_of(&mut filter(level), line, count)
+}
+
+fn filter(level: &str) -> Pipeline {
     let policy = format!(r#"{{"apiVersion":"audit.k8s.io/v1","rules":[{{"level":"{level}"}}]}}"#);
     let policy = Policy::parse("test", policy.as_bytes(), Syntax::File)
         .unwrap()
         .policy;
-    let mut pipeline = Pipeline::new(
+    Pipeline::new(
         Settings::default(),
         Some(Arc::new(Ruleset::compile(&policy))),
         || [0; 16],
-    );
+    )
+}
+
+fn allocations_of(pipeline: &mut Pipeline, line: &str, count: usize) -> usize {
     let chunk = chunk(line, count);
     let mut run = || {
         let mut sink = ChunkSink::new(&chunk, chunk.len());
@@ -99,4 +109,28 @@ fn records_that_stay_or_go_cost_nothing() {
         // One for the chunk that remains, however many records go.
         assert!(filtering("None", line, 100) <= 1, "dropped: {line}");
     }
+}
+
+#[test]
+fn detections_cost_nothing_without_a_label() {
+    let detector = Detector::new(
+        &Selection::all(),
+        &Detections::default(),
+        DetectorSettings::default(),
+    );
+    let detector = Arc::new(detector.unwrap());
+    let events = include_str!("fixtures/detections/events.jsonl");
+    let mut without = 0;
+    for line in events.lines() {
+        let (head, event) = line.split_once(r#","event":"#).unwrap();
+        let event = event.strip_suffix('}').unwrap();
+        let mut pipeline = filter("RequestResponse");
+        pipeline.set_detect(Arc::clone(&detector), DetectSettings::default());
+        let count = allocations_of(&mut pipeline, event, 100);
+        if head.ends_with(r#""want":[]"#) {
+            without += 1;
+            assert_eq!(count, 0, "{event}");
+        }
+    }
+    assert!(without > 4);
 }

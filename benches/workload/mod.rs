@@ -10,6 +10,9 @@ use kube_audit_core::chunk::{ChunkSink, EntryForm, EntrySink};
 use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Attributes, Policy, Preset, Ruleset, Syntax};
 use kube_audit_core::stage::Enrichment;
+use kube_audit_core::stage::detect::{
+    DetectSettings, Detections, Detector, DetectorSettings, Selection,
+};
 use serde::Deserialize;
 
 use kube_audit_testkit::audit_log::Events;
@@ -38,13 +41,14 @@ enum Work {
 
 impl Workload {
     /// All of them.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "attributes",
         "unfiltered",
         "kept",
         "stripped",
         "dropped",
         "giantswarm",
+        "detected",
         "entries",
         "decisions",
     ];
@@ -58,6 +62,7 @@ impl Workload {
             "stripped" => "filter, every event brought to Metadata",
             "dropped" => "filter, every event dropped",
             "giantswarm" => "filter, policy giantswarm, one `Record`",
+            "detected" => "the same with all detections",
             "entries" => "output without policy, nothing to change",
             "decisions" => "decisions alone, policy giantswarm",
             _ => panic!("no workload {name}"),
@@ -94,6 +99,14 @@ impl Workload {
             "stripped" => filter(all("Metadata"), none()),
             "dropped" => filter(all("None"), none()),
             "giantswarm" => filter(Some(giantswarm()), record),
+            "detected" => {
+                let settings = DetectorSettings::default();
+                let none_of_its_own = Detections::default();
+                let detector = Detector::new(&Selection::all(), &none_of_its_own, settings);
+                let mut pipeline = pipeline(Some(giantswarm()), record);
+                pipeline.set_detect(Arc::new(detector.unwrap()), DetectSettings::default());
+                Work::Filter(pipeline)
+            }
             "entries" => Work::Prepare(pipeline(None, none())),
             "decisions" => Work::Decide(
                 Ruleset::compile(&giantswarm()),

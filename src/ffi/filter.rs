@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn a_chunk_passes_after_a_panic_where_that_is_chosen_or_harmless() {
         let keep = [("policy_preset", "metadata"), ("on_panic", "keep")];
-        for options in [&keep[..], &[]] {
+        for options in [&keep[..], &[("redact", "off")]] {
             assert_eq!(answer(options).0, abi::FLB_FILTER_NOTOUCH);
         }
     }

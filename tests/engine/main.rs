@@ -3,6 +3,7 @@
 //! dependencies that cargo does not enforce.
 
 mod dependencies;
+mod detections;
 mod fuzz_corpus;
 mod layers;
 mod policy_oracle;

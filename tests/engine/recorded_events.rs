@@ -156,7 +156,10 @@ fn events_are_left_as_the_server_leaves_them() {
                     .map(|line| &outputs[line]);
                 assert_eq!(got.as_ref(), want, "policy {id}, event {input}");
                 let mut cuts = Vec::new();
-                examine(input.as_bytes(), &ruleset, |_, _, cut| cuts.push(cut)).unwrap();
+                examine(input.as_bytes(), &ruleset, &mut None, |_, _, cut| {
+                    cuts.push(cut)
+                })
+                .unwrap();
                 let left = cuts[0].as_ref().map(|cuts| cuts.bytes_out);
                 assert_eq!(left, out.len().checked_sub(1), "policy {id}, event {input}");
                 if let (Some(cuts), Some(got)) = (&cuts[0], got) {

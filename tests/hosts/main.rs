@@ -6,9 +6,11 @@
 mod beside_forward;
 mod check_agrees;
 mod delivery;
+mod detections;
 mod lifecycle;
 mod metrics;
 mod pipelines;
+mod redaction;
 mod select;
 mod shipped;
 mod shipped_inputs;

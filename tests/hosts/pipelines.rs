@@ -119,7 +119,8 @@ fn events_are_those_of_the_server() {
                 .unwrap();
             let want = expected(id);
             let pipeline = tail(&input).file("policy.json", policy);
-            let options = [("policy_file", "{dir}/policy.json")];
+            // The server hides nothing.
+            let options = [("policy_file", "{dir}/policy.json"), ("redact", "off")];
             let finished = host.run(&pipeline.clone().filter(&options).file_output("out"));
             finished.assert_clean();
             assert!(
@@ -237,7 +238,7 @@ fn a_large_log_without_loss() {
     };
     in_each(OLDEST, |host| {
         let pipeline = tail(&bulk).file("policy.json", everything);
-        let options = [("policy_file", "{dir}/policy.json")];
+        let options = [("policy_file", "{dir}/policy.json"), ("redact", "off")];
         let filtered = host.run(&pipeline.clone().filter(&options).file_output("out"));
         assert!(lines(&filtered) == want, "{}: filter", host.name());
         let received = forwarded(host, pipeline, &options, want.len());
@@ -253,7 +254,7 @@ fn a_large_log_without_loss() {
         .flat_map(|list| list["items"].as_array().unwrap().clone())
         .collect();
     in_each(OLDEST, |host| {
-        let options = [("policy_file", "{dir}/policy.json")];
+        let options = [("policy_file", "{dir}/policy.json"), ("redact", "off")];
         let pipeline = tail(&lists).file("policy.json", everything);
         let text = host.run(&pipeline.clone().filter(&options).file_output("out"));
         assert!(events(&text) == want, "{}: lists as text", host.name());
@@ -283,12 +284,17 @@ fn a_large_log_without_loss() {
         let options = [
             ("policy_file", "{dir}/policy.json"),
             ("output_shape", "json"),
+            ("redact", "off"),
         ];
         let pipeline = tail(&wrapped).file("policy.json", everything);
         let finished = host.run(&pipeline.filter(&options).file_output("out"));
         assert!(lines(&finished) == want, "{}: cut lines", host.name());
         // The output puts pieces together within a chunk; others pass as they came.
-        let options = [("policy_file", "{dir}/policy.json"), ("ordered", "on")];
+        let options = [
+            ("policy_file", "{dir}/policy.json"),
+            ("ordered", "on"),
+            ("redact", "off"),
+        ];
         let pipeline = tail(&wrapped).file("policy.json", everything);
         let received = forwarded(host, pipeline, &options, want.len());
         let passed = lines(&received).join("\n");

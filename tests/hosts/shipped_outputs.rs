@@ -299,3 +299,54 @@ fn stdout_and_file() {
         assert_events(&events, &BY_POLICY_FILE, &host.name());
     });
 }
+
+#[test]
+fn severe_events_go_to_an_output_of_their_own() {
+    if !image::is_possible() {
+        return;
+    }
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
+        let image = Image::new(host);
+        let log = image.path("var/log/kubernetes/audit/audit.log");
+        let vectors = include_str!("../fixtures/detections/events.jsonl").lines();
+        let events = vectors.map(|line| {
+            let vector: Value = serde_json::from_str(line).unwrap();
+            format!("{}\n", vector["event"])
+        });
+        // The policy drops what nodes read.
+        let read = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"RequestResponse","auditID":"00000000-0000-4000-8000-000000000099","stage":"ResponseComplete","requestURI":"/api/v1/secrets","verb":"list","user":{"username":"system:node:n1","groups":["system:nodes"]},"objectRef":{"resource":"secrets","apiVersion":"v1"},"responseStatus":{"code":200},"responseObject":{"kind":"SecretList"}}"#;
+        std::fs::write(
+            &log,
+            events.chain([format!("{read}\n")]).collect::<String>(),
+        )
+        .unwrap();
+        let running = image.start("/fluent-bit/etc/outputs/detections.conf", &[]);
+        let read = |file: &str| -> Vec<Value> {
+            let text = image.read(&format!("var/lib/fluent-bit/{file}"));
+            let lines = text.lines().map(serde_json::from_str);
+            lines.collect::<Result<_, _>>().unwrap_or_default()
+        };
+        running.wait_for("severe events", |_| read("severe.log").len() >= 9);
+        running.stop();
+        let severe = read("severe.log");
+        assert_eq!(severe.len(), 9, "{}: {severe:#?}", host.name());
+        for event in &severe {
+            let severity = event["kube_audit_severity"].as_str();
+            assert!(matches!(severity, Some("high" | "critical")), "{event}");
+        }
+        let kept_by_detection = severe.last().map(|event| event["auditID"].as_str());
+        let id = "00000000-0000-4000-8000-000000000099";
+        assert_eq!(kept_by_detection, Some(Some(id)), "{}", host.name());
+        let last = severe.last().unwrap();
+        assert_eq!(last["level"], "Metadata");
+        assert!(last.get("responseObject").is_none());
+        // What is severe is among all that is kept, and so is what has no label.
+        let kept = read("kept.log");
+        assert!(kept.len() > severe.len());
+        assert!(severe.iter().all(|event| kept.contains(event)));
+        assert!(
+            kept.iter()
+                .any(|event| event.get("kube_audit_severity").is_none())
+        );
+    });
+}

@@ -71,6 +71,8 @@ fn fixture(quality: &str, code: &str) -> PathBuf {
 fn arguments(code: &str) -> &'static [&'static str] {
     match code {
         "no-variables" | "second-output" => &["--kkp", "2.27"],
+        "blind-detection" => &["--detect", "wildcard-role"],
+        "half-blind-detection" => &["--detect", "cluster-admin-bound"],
         _ => &[],
     }
 }

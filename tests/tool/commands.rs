@@ -168,11 +168,36 @@ fn replay_leaves_what_the_filter_would() {
 }
 
 #[test]
-fn replay_without_a_policy_changes_nothing() {
+fn replay_without_policy_and_redaction_changes_nothing() {
     let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();
-    let output = tool(&["replay", "--quiet", SAMPLE]);
+    let output = tool(&["replay", "--quiet", "--redact=off", SAMPLE]);
     assert_eq!(output.stdout, sample);
     assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn replay_redacts_and_explain_says_what_and_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.log");
+    let event = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"1","stage":"ResponseComplete","requestURI":"/x","verb":"create","objectRef":{"resource":"secrets"},"requestObject":{"kind":"Secret","data":{"a/b":"not-a-secret"}}}"#;
+    fs::write(&file, event).unwrap();
+    let file = file.to_str().unwrap();
+    let out = tool(&["replay", "-q", file]).stdout;
+    assert!(text(&out).contains(r#"{"a/b":"REDACTED"}"#));
+    let keep = tool(&["replay", "-q", "--redact-keep", "secrets /data/a~1b", file]).stdout;
+    assert_eq!(text(&keep).trim_end(), event);
+    let policy = directory.path().join("policy.yaml");
+    let rules = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Request}]\n";
+    fs::write(&policy, rules).unwrap();
+    let policy = policy.to_str().unwrap();
+    let out = tool(&["explain", "--policy", policy, file]).stdout;
+    let line = "redacted: /requestObject/data/a~1b (secret: data of a Secret)";
+    assert!(text(&out).contains(line), "{}", text(&out));
+    refused(
+        &["replay", "--redact", "env=some", file],
+        2,
+        &["`Redact` is `env=some`", "all, named, off"],
+    );
 }
 
 #[test]
@@ -188,11 +213,17 @@ fn packed_files_and_standard_input_are_read() {
         bytes.extend(encoder.finish().unwrap());
     }
     fs::write(&packed, bytes).unwrap();
-    let output = tool(&["replay", "--quiet", packed.to_str().unwrap(), SAMPLE]);
+    let output = tool(&[
+        "replay",
+        "--quiet",
+        "--redact=off",
+        packed.to_str().unwrap(),
+        SAMPLE,
+    ]);
     assert_eq!(output.stdout, sample.repeat(2));
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_kube-audit"))
-        .args(["replay", "-q", "-"])
+        .args(["replay", "-q", "--redact=off", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -516,7 +547,14 @@ fn help_and_version() {
 fn answers_go_to_a_file_if_asked() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("kept");
-    let arguments = ["replay", "-q", SAMPLE, "-o", file.to_str().unwrap()];
+    let arguments = [
+        "replay",
+        "-q",
+        "--redact=off",
+        SAMPLE,
+        "-o",
+        file.to_str().unwrap(),
+    ];
     let output = tool(&arguments);
     assert!(output.status.success() && output.stdout.is_empty());
     let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(SAMPLE)).unwrap();

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use kube_audit_core::options::Properties;
 use kube_audit_core::policy::Preset;
 
 use super::Failure;
@@ -51,7 +52,8 @@ pub(crate) enum Command {
 /// Checks manifests of Kubermatic KKP, configurations of Fluent Bit and audit policies.
 ///
 /// The content decides on the kind of a file: a Cluster of KKP, a configuration of Fluent
-/// Bit (classic or YAML) or an audit policy. Each finding is one line,
+/// Bit (classic or YAML) or an audit policy. With --detect, a policy is taken for that of an
+/// API server, and detections that cannot see what they are about are findings. Each finding is one line,
 /// FILE:LINE:COLUMN: SEVERITY[CODE]: what was found and what would be right.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
@@ -64,6 +66,8 @@ pub(crate) struct Check {
     /// Release of KKP that runs the configuration, such as 2.28.
     #[arg(long, value_name = "VERSION", default_value_t = Release::NEWEST)]
     pub kkp: Release,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// List all codes of findings.
     #[arg(long)]
     pub codes: bool,
@@ -83,18 +87,72 @@ pub(crate) struct Eval {
     pub events: Events,
 }
 
-/// Explains the decision of a policy on each event.
+/// Explains the decision of a policy on each event, and the answers of detections.
 ///
-/// Shows why earlier rules do not match, which rule decides, and what is cut.
+/// Shows why earlier rules do not match, which rule decides, what is cut, and what is
+/// redacted and why. With --detect it shows which detections fire, and which condition keeps
+/// the near ones from it.
 #[derive(Args, Debug)]
 pub(crate) struct Explain {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
     /// Form of the answers: text, or one JSON object per line.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     #[command(flatten)]
+    pub redaction: RedactionArgs,
+    #[command(flatten)]
     pub events: Events,
+}
+
+/// What is redacted: options of the filter.
+#[derive(Args, Debug)]
+pub(crate) struct RedactionArgs {
+    /// Redactors to turn on or off, as with the filter's option `Redact`.
+    #[arg(long, value_name = "WORDS")]
+    redact: Option<String>,
+    /// Place to redact too, as with `Redact_Path`; may be repeated.
+    #[arg(long, value_name = "RESOURCE POINTER")]
+    redact_path: Vec<String>,
+    /// Place to leave as it is, as with `Redact_Keep`; may be repeated.
+    #[arg(long, value_name = "RESOURCE POINTER")]
+    redact_keep: Vec<String>,
+    /// More names that hold secrets, as with `Redact_Names`.
+    #[arg(long, value_name = "NAMES")]
+    redact_names: Option<String>,
+    /// Key for marks that differ by value, as with `Redact_Key`.
+    #[arg(long, value_name = "KEY")]
+    redact_key: Option<String>,
+    /// What to do with text that cannot be read: cut, keep or drop.
+    #[arg(long, value_name = "WORD")]
+    redact_unreadable: Option<String>,
+}
+
+impl RedactionArgs {
+    /// The same as options of a filter.
+    pub(crate) fn properties(self) -> Properties {
+        let once = [
+            ("Redact", self.redact),
+            ("Redact_Names", self.redact_names),
+            ("Redact_Key", self.redact_key),
+            ("Redact_Unreadable", self.redact_unreadable),
+        ];
+        let often = [
+            ("Redact_Path", self.redact_path),
+            ("Redact_Keep", self.redact_keep),
+        ];
+        let once = once
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let often = often.into_iter().flat_map(|(name, values)| {
+            values
+                .into_iter()
+                .map(move |value| (name.to_owned(), value))
+        });
+        once.chain(often).collect()
+    }
 }
 
 /// Writes the events that the filter would keep, and a summary by rule.
@@ -104,11 +162,19 @@ pub(crate) struct Explain {
 pub(crate) struct Replay {
     #[command(flatten)]
     pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub detect: DetectArgs,
+    /// Keep events with such a label although the policy drops them, as with the filter's
+    /// option `Detect_Keep`: on or a severity.
+    #[arg(long, value_name = "SEVERITY", requires = "detect")]
+    pub detect_keep: Option<String>,
     /// Field to add to each event, as with the filter's option `Record`; may be repeated.
     #[arg(long = "record", value_name = "KEY VALUE")]
     pub records: Vec<String>,
+    #[command(flatten)]
+    pub redaction: RedactionArgs,
     /// Form of the output: the text of each event alone, or the whole record as JSON, as a
-    /// receiver gets it, which is the default with --record.
+    /// receiver gets it, which is the default with --record and --detect.
     #[arg(long = "output", value_enum)]
     pub form: Option<ReplayForm>,
     /// Write neither progress nor a summary.
@@ -185,6 +251,17 @@ impl PolicyArgs {
             Failure::Usage(format!("{command} needs --policy FILE or --preset NAME"))
         })
     }
+}
+
+/// Detections that a command works with.
+#[derive(Args, Debug)]
+pub(crate) struct DetectArgs {
+    /// Detections to enable, as with the filter's option `Detect`: on, a severity or ids.
+    #[arg(long, value_name = "DETECTIONS")]
+    pub detect: Option<String>,
+    /// File with own detections and exceptions, as with the filter's option `Detect_File`.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "detect")]
+    pub detect_rules: Option<OsString>,
 }
 
 /// Files of events, and where answers go.

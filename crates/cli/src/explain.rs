@@ -8,35 +8,64 @@ use serde_json::{Value, json};
 use kube_audit_core::policy::{
     Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
 };
-use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, examine};
+use kube_audit_core::stage::redact::{Finding, Redaction};
+use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, detect, examine, explain_detections};
 
 use super::args::{Events, Explain, Format};
+use super::detect::{words as answer_words, write_text};
 use super::output::Output;
-use super::{Exit, Failure, input};
+use super::policy::Choice;
+use super::{Exit, Failure, filter_options, input};
 
 pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
     let Explain {
         policy,
+        detect,
         format,
+        redaction,
         events: Events { out, files },
     } = arguments;
-    let policy = policy.required("explain")?.load()?;
-    let ruleset = Arc::new(Ruleset::compile(&policy.policy));
+    let detect = detect.load(None)?;
+    let policy = match &detect {
+        None => Some(policy.required("explain")?),
+        Some(_) => policy.choice(),
+    };
+    let policy = policy.as_ref().map(Choice::load).transpose()?;
+    let compiled = policy.as_ref().map(|policy| {
+        let ruleset = Arc::new(Ruleset::compile(&policy.policy));
+        (policy, ruleset)
+    });
+    let options = filter_options(&redaction.properties())?;
+    let mut redaction = Some(Redaction::new(options.redaction));
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
-        let mut explanations = Vec::new();
-        let result = examine_record(line, &ruleset, |evaluation, attributes, cuts| {
-            explanations.push(Explanation::new(&policy, evaluation, attributes, cuts));
+        let mut answers = Answers::default();
+        let result = of_record(line, |line| {
+            answers = Answers::default();
+            if let Some((policy, ruleset)) = &compiled {
+                examine(
+                    line,
+                    ruleset,
+                    &mut redaction,
+                    |evaluation, attributes, cuts| {
+                        let explanation = Explanation::new(policy, evaluation, attributes, cuts);
+                        answers.explanations.push(explanation);
+                    },
+                )?;
+            }
+            match &detect {
+                Some(detect) => explain_detections(line, &detect.detector, |found| {
+                    answers.detections.push(found);
+                }),
+                None => Ok(()),
+            }
         });
         let place = format!("{}:{}", place.file, place.line);
-        let mut text = String::new();
-        for explanation in &explanations {
-            match format {
-                Format::Text => explanation.write_text(&place, &mut text),
-                Format::Json => text += &format!("{}\n", explanation.json(&place)),
-            }
-        }
+        let mut text = match format {
+            Format::Text => answers.text(&place),
+            Format::Json => answers.json(&place),
+        };
         if let Err(error) = result {
             exit = Exit::Failed;
             match format {
@@ -55,13 +84,12 @@ pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Examines a line; where it is a record of Fluent Bit's, the text under `log`.
-fn examine_record(
+/// Works on a line; where it is a record of Fluent Bit's, on the text under `log`.
+fn of_record(
     line: &[u8],
-    ruleset: &Arc<Ruleset>,
-    mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
+    mut work: impl FnMut(&[u8]) -> Result<(), NotEvaluated>,
 ) -> Result<(), NotEvaluated> {
-    match examine(line, ruleset, &mut answer) {
+    match work(line) {
         Err(NotEvaluated::NoEvent) => {}
         result => return result,
     }
@@ -70,8 +98,62 @@ fn examine_record(
         .iter()
         .find_map(|key| record.get(key)?.as_str());
     match text {
-        Some(text) => examine(text.trim_end().as_bytes(), ruleset, answer),
+        Some(text) => work(text.trim_end().as_bytes()),
         None => Err(NotEvaluated::NoEvent),
+    }
+}
+
+/// The answers for the events of a line, in order.
+#[derive(Default)]
+struct Answers {
+    /// Those of the policy, if there is one.
+    explanations: Vec<Explanation>,
+    /// Those of detections, if they are on.
+    detections: Vec<Option<Vec<detect::Explanation>>>,
+}
+
+impl Answers {
+    fn text(&self, place: &str) -> String {
+        let mut text = String::new();
+        for number in 0..self.explanations.len().max(self.detections.len()) {
+            match self.explanations.get(number) {
+                Some(explanation) => explanation.write_text(place, &mut text),
+                None => text += &format!("{place}:\n"),
+            }
+            if let Some(found) = self.detections.get(number) {
+                write_text(found.as_deref(), &mut text);
+            }
+        }
+        text
+    }
+
+    fn json(&self, place: &str) -> String {
+        let mut text = String::new();
+        for number in 0..self.explanations.len().max(self.detections.len()) {
+            let explanation = self.explanations.get(number);
+            let mut answer = match explanation {
+                Some(explanation) => explanation.json(place),
+                None => json!({ "place": place }),
+            };
+            if let (Some(found), Some(object)) =
+                (self.detections.get(number), answer.as_object_mut())
+            {
+                let found = found.as_ref().map(|found| {
+                    let answers = found.iter().map(|explanation| {
+                        json!({
+                            "id": explanation.id,
+                            "severity": explanation.severity.name(),
+                            "fires": explanation.verdict == detect::Verdict::Fires,
+                            "answer": answer_words(explanation),
+                        })
+                    });
+                    answers.collect::<Vec<_>>()
+                });
+                object.insert("detections".to_owned(), json!(found));
+            }
+            text += &format!("{answer}\n");
+        }
+        text
     }
 }
 
@@ -160,6 +242,17 @@ impl Explanation {
             );
         }
         *out += &format!("  {}\n", self.outcome());
+        for Finding { pointer, redactor } in self.redacted() {
+            *out += &format!(
+                "  redacted: {pointer} ({}: {})\n",
+                redactor.name(),
+                redactor.reason()
+            );
+        }
+    }
+
+    fn redacted(&self) -> &[Finding] {
+        self.cuts.as_ref().map_or(&[], |cuts| &cuts.redacted)
     }
 
     fn outcome(&self) -> String {
@@ -235,6 +328,11 @@ impl Explanation {
                 "managedFields": cuts.managed_fields,
                 "annotations": cuts.annotations,
             })),
+            "redacted": self.redacted().iter().map(|finding| json!({
+                "pointer": finding.pointer,
+                "redactor": finding.redactor.name(),
+                "reason": finding.redactor.reason(),
+            })).collect::<Vec<_>>(),
             "bytesIn": self.cuts.as_ref().map(|cuts| cuts.bytes_in),
             "bytesOut": self.cuts.as_ref().map(|cuts| cuts.bytes_out),
         })

@@ -234,5 +234,7 @@ codes! {
     PolicyOmitsAll Warning "policy-omits-all" "a rule whose stages are all omitted"
     PolicyNoEffect Note "policy-no-effect" "a setting that changes nothing at this level"
     PolicyLogsNothing Warning "policy-logs-nothing" "a policy whose rules are all None"
+    BlindDetection Warning "blind-detection" "a detection that sees nothing of what this policy logs (with --detect)"
+    HalfBlindDetection Note "half-blind-detection" "a detection that does not see all that it is about (with --detect)"
     PolicyNoCatchAll Note "policy-no-catch-all" "a policy that says nothing of some requests"
 }

@@ -2,7 +2,6 @@
 //!
 //! A command is a file: its `run` takes the arguments that `args` has read for it.
 
-#![forbid(unsafe_code)]
 // An input that nobody thought of is an error message, not a panic or a wrong number.
 #![cfg_attr(
     not(test),
@@ -22,6 +21,7 @@
 
 mod args;
 mod check;
+mod detect;
 mod document;
 mod eval;
 mod explain;
@@ -38,6 +38,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, error::ErrorKind};
+
+use kube_audit_core::options::{CommonOptions, Options, Properties};
 
 use self::args::{Cli, Command};
 
@@ -103,6 +105,13 @@ fn run() -> Result<Exit, Failure> {
                 .to_owned(),
         )),
     }
+}
+
+/// Reads options of a filter that commands take too.
+fn filter_options(options: &Properties) -> Result<CommonOptions, Failure> {
+    Options::filter(options)
+        .and_then(|options| CommonOptions::read(&options))
+        .map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Handles what `clap` returns instead of arguments: help, the version, or an error.

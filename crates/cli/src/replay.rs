@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube_audit_core::chunk::{LineForm, LineSink, write_line_record};
-use kube_audit_core::options::{CommonOptions, Options};
-use kube_audit_core::pipeline::{Pipeline, Settings};
+use kube_audit_core::pipeline::Pipeline;
 use kube_audit_core::policy::{Policy, Ruleset};
-use kube_audit_core::stage::Enrichment;
 use kube_audit_core::stats::{RuleStats, Stats};
 
 use super::args::{Events, Replay, ReplayForm};
 use super::output::Output;
 use super::policy::Choice;
-use super::{Exit, Failure, input};
+use super::{Exit, Failure, detect, filter_options, input};
 
 /// Time between two updates of the progress on a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -22,30 +20,36 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 pub(crate) fn run(arguments: Replay) -> Result<Exit, Failure> {
     let Replay {
         policy,
+        detect,
+        detect_keep,
         records,
+        redaction,
         form,
         quiet,
         events: Events { out, files },
     } = arguments;
-    let records = records.into_iter();
-    let records = records.map(|pair| ("record".to_owned(), pair)).collect();
-    let enrichment = enrichment(&records)?;
+    let mut options = redaction.properties();
+    options.extend(records.into_iter().map(|pair| ("Record".to_owned(), pair)));
+    let options = filter_options(&options)?;
     let parsed = policy.choice().as_ref().map(Choice::load).transpose()?;
     let policy = parsed.map(|parsed| parsed.policy);
     let ruleset = policy
         .as_ref()
         .map(|policy| Arc::new(Ruleset::compile(policy)));
+    let detect = detect.load(detect_keep.as_deref())?;
     // Keys beside the event are seen in the record only.
-    let form = form.unwrap_or(match enrichment.is_empty() {
-        true => ReplayForm::Event,
-        false => ReplayForm::Record,
-    });
-    let settings = Settings {
-        enrichment,
-        ..Settings::default()
-    };
+    let form = form.unwrap_or(
+        match options.settings.enrichment.is_empty() && detect.is_none() {
+            true => ReplayForm::Event,
+            false => ReplayForm::Record,
+        },
+    );
     // No option here asks for a UUID.
-    let mut pipeline = Pipeline::new(settings, ruleset, || [0; 16]);
+    let mut pipeline = Pipeline::new(options.settings, ruleset, || [0; 16]);
+    pipeline.set_redaction(Some(options.redaction));
+    if let Some(detect) = detect {
+        pipeline.set_detect(detect.detector, detect.options.settings);
+    }
     let mut sink = LineSink::new(match form {
         ReplayForm::Event => LineForm::Event,
         ReplayForm::Record => LineForm::Record,
@@ -78,13 +82,6 @@ pub(crate) fn run(arguments: Replay) -> Result<Exit, Failure> {
 
 /// All lines have the same tag: the pieces of a split line may be in two files.
 const TAG: &[u8] = b"";
-
-fn enrichment(records: &Vec<(String, String)>) -> Result<Enrichment, Failure> {
-    Options::filter(records)
-        .and_then(|options| CommonOptions::read(&options))
-        .map(|options| options.settings.enrichment)
-        .map_err(|error| Failure::Usage(format!("--record: {error}")))
-}
 
 /// A line on a terminal that shows how far the work is.
 struct Progress {
@@ -149,6 +146,7 @@ fn summary(stats: &Stats, policy: Option<&Policy>) -> String {
             ));
         }
     }
+    text.push_str(&detect::summary(stats));
     let share = percent(stats.bytes_out, stats.bytes_in);
     text.push_str(&format!(
         "{}\n{share:.1}% of the bytes of events are kept\n",

@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::redactor::{Counts, Redactor};
+
 /// Counters of a pipeline since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -27,6 +29,10 @@ pub struct Stats {
     pub level_bytes: u64,
     /// Bytes of managed fields that were cut.
     pub managed_fields_bytes: u64,
+    /// Events kept in which something was redacted.
+    pub redacted: u64,
+    /// Values that were redacted, by redactor.
+    pub values_redacted: Counts,
     /// Records that hold no audit event.
     pub non_audit: u64,
     /// Records that look like an audit event and cannot be read.
@@ -37,10 +43,29 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes of the events kept, without keys that were added to them.
     pub bytes_out: u64,
+    /// Events that stay because of a detection although the policy drops them.
+    pub kept_by_detection: u64,
     /// Pieces of split events that wait for the last piece.
     pub withheld: u64,
     /// By rule of the policy in force; last, events that no rule matched.
     pub rules: Vec<RuleStats>,
+    /// By detection that is enabled from the start.
+    pub detections: Vec<DetectionStats>,
+}
+
+/// What one detection found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DetectionStats {
+    /// Id of the detection.
+    pub id: String,
+    /// The name of its severity at the start.
+    pub severity: &'static str,
+    /// The detection needs bodies, which may not be there.
+    pub needs_body: bool,
+    /// Events for which it fired.
+    pub hits: u64,
+    /// Events for which it would have needed a body.
+    pub undecided: u64,
 }
 
 /// Counters of the events that one rule decided.
@@ -72,9 +97,24 @@ impl Stats {
         self.rules.get_mut(place)
     }
 
+    /// Changes the counters of the detection at a place.
+    pub fn detection(&mut self, place: usize, change: impl FnOnce(&mut DetectionStats)) {
+        self.detections.get_mut(place).map(change);
+    }
+
     /// Lists the counters that are not zero: `records: 13, events kept: 10, …`.
     pub fn summary(&self) -> String {
-        summary(&SERIES, self).unwrap_or_else(|| "no records".to_owned())
+        let mut all = DetectionStats::default();
+        for detection in &self.detections {
+            all.hits = all.hits.saturating_add(detection.hits);
+            all.undecided = all.undecided.saturating_add(detection.undecided);
+        }
+        let parts = [summary(&SERIES, self), summary(&DETECTION_SERIES, &all)];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        match parts.is_empty() {
+            true => "no records".to_owned(),
+            false => parts.join(", "),
+        }
     }
 }
 
@@ -166,8 +206,21 @@ impl<S> Series<S> {
 const EVENTS: &str = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
 const CUT: &str = "Bytes that the policy cut from the audit events kept, by cause.";
 
+/// The series of values that one redactor has hidden.
+macro_rules! redacted {
+    ($redactor:ident, $name:literal) => {
+        Series::counter(
+            "values_redacted_total",
+            "Values that were redacted in audit events, by redactor.",
+            concat!("values redacted by ", $name),
+            |stats: &Stats| stats.values_redacted.of(Redactor::$redactor),
+        )
+        .labelled(&[("redactor", Cow::Borrowed($name))])
+    };
+}
+
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series<Stats>; 14] = [
+pub static SERIES: [Series<Stats>; 34] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -208,6 +261,30 @@ pub static SERIES: [Series<Stats>; 14] = [
     )
     .labelled(&[("cause", Cow::Borrowed("managed_fields"))]),
     Series::counter(
+        "events_redacted_total",
+        "Audit events kept in which something was redacted.",
+        "events redacted",
+        |stats| stats.redacted,
+    ),
+    redacted!(Annotation, "annotation"),
+    redacted!(Args, "args"),
+    redacted!(ConfigMap, "configmap"),
+    redacted!(Crd, "crd"),
+    redacted!(Csr, "csr"),
+    redacted!(Deep, "deep"),
+    redacted!(Env, "env"),
+    redacted!(Exec, "exec"),
+    redacted!(Extra, "extra"),
+    redacted!(LastApplied, "last-applied"),
+    redacted!(Message, "message"),
+    redacted!(Named, "named"),
+    redacted!(Net, "net"),
+    redacted!(Path, "path"),
+    redacted!(Proxy, "proxy"),
+    redacted!(Secret, "secret"),
+    redacted!(Token, "token"),
+    redacted!(Uri, "uri"),
+    Series::counter(
         "records_non_audit_total",
         "Records that hold no audit event.",
         "records without an audit event",
@@ -244,6 +321,12 @@ pub static SERIES: [Series<Stats>; 14] = [
         |stats: &Stats| stats.bytes_out,
     ),
     Series::counter(
+        "events_kept_by_detection_total",
+        "Audit events that stay because of a detection although the policy drops them.",
+        "events kept by a detection",
+        |stats| stats.kept_by_detection,
+    ),
+    Series::counter(
         "line_pieces_withheld",
         "Pieces of split lines that wait for their last piece.",
         "pieces of split lines withheld",
@@ -251,6 +334,39 @@ pub static SERIES: [Series<Stats>; 14] = [
     )
     .gauge(),
 ];
+
+/// The counters of each detection, with its id as the label `detection`. The first one has
+/// its severity as well.
+pub static DETECTION_SERIES: [Series<DetectionStats>; 2] = [
+    Series::counter(
+        "detections_total",
+        "Audit events that a detection fired for, whatever became of them.",
+        "labels",
+        |detection: &DetectionStats| detection.hits,
+    ),
+    Series::counter(
+        "detections_undecided_total",
+        "Audit events that a detection would have needed the body of.",
+        "labels undecided for want of a body",
+        |detection: &DetectionStats| detection.undecided,
+    ),
+];
+
+impl DetectionStats {
+    /// Visits the series of the detection with their labels: always the same ones.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Series<DetectionStats>, &[Label<'_>])) {
+        let [hits, undecided] = &DETECTION_SERIES;
+        let labels = [
+            ("detection", Cow::Borrowed(&*self.id)),
+            ("severity", Cow::Borrowed(self.severity)),
+        ];
+        visit(hits, &labels);
+        if self.needs_body {
+            let [id, _] = labels;
+            visit(undecided, &[id]);
+        }
+    }
+}
 
 /// Head of the tables in `docs/metrics.md`.
 pub const MARKDOWN_HEAD: &str = "| metric | kind | labels | meaning |\n|---|---|---|---|\n";
@@ -283,6 +399,9 @@ mod tests {
 
     #[test]
     fn series_are_named_by_convention() {
+        for series in &DETECTION_SERIES {
+            assert!(series.name.ends_with("_total") && series.help.ends_with('.'));
+        }
         for series in &SERIES {
             let is_counter = series.kind == MetricKind::Counter;
             assert_eq!(series.name.ends_with("_total"), is_counter, "{series:?}");
@@ -291,6 +410,17 @@ mod tests {
                 .iter()
                 .filter(|other| (other.name, other.labels) == (series.name, series.labels));
             assert_eq!(same.count(), 1, "{series:?}");
+        }
+    }
+
+    #[test]
+    fn each_redactor_has_a_series_of_its_name() {
+        for redactor in Redactor::ALL {
+            let mut stats = Stats::default();
+            stats.values_redacted.add(redactor, 5);
+            let changed = SERIES.iter().filter(|series| series.value(&stats) > 0);
+            let labels: Vec<_> = changed.map(|series| series.labels).collect();
+            assert_eq!(labels, [[("redactor", Cow::Borrowed(redactor.name()))]]);
         }
     }
 
@@ -314,10 +444,13 @@ mod tests {
     fn the_documentation_has_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
         let page = std::fs::read_to_string(path).unwrap();
-        let table = [MARKDOWN_HEAD, &markdown_rows(&SERIES)].concat();
-        assert!(
-            page.contains(&table),
-            "docs/metrics.md should contain\n{table}"
-        );
+        let rows = [markdown_rows(&SERIES), markdown_rows(&DETECTION_SERIES)];
+        for rows in rows {
+            let table = [MARKDOWN_HEAD, &rows].concat();
+            assert!(
+                page.contains(&table),
+                "docs/metrics.md should contain\n{table}"
+            );
+        }
     }
 }

@@ -1,19 +1,25 @@
-//! The part that filter and output share: the pipeline, the policy that it applies, and
-//! the log lines about records that cannot be read.
+//! The part that filter and output share: the pipeline, the policy and the detections that
+//! it applies, and the log lines about records that cannot be read.
+
+use std::borrow::Cow;
 
 use kube_audit_core::chunk::Sink;
 use kube_audit_core::options::CommonOptions;
 use kube_audit_core::pipeline::Pipeline;
 use kube_audit_core::stats::Stats;
 
+use super::detect_watch::DetectWatch;
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
-use super::{Metric, OptionError, Patterns, metrics};
+use super::{Metric, MetricKind, OptionError, Patterns, metrics};
 
 /// Rewrites chunks by the policy in force.
 pub(crate) struct Engine {
     pipeline: Pipeline,
     watch: Option<PolicyWatch>,
+    /// The places of `Redact_Path`, as labels.
+    places: Vec<String>,
+    detect: Option<DetectWatch>,
     /// Chunks with bytes that are not a record.
     broken_chunks: u64,
     /// Bad records and chunks that were logged, and when the next line may follow.
@@ -22,7 +28,7 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Loads the policy and compiles the patterns. `patterns` are the host's regular
+    /// Loads policy and detections, and compiles the patterns. `patterns` are the host's regular
     /// expressions, `None` if it was built without them.
     pub(crate) fn new(
         options: CommonOptions,
@@ -39,6 +45,11 @@ impl Engine {
                 (Some(watch), Some(ruleset))
             }
         };
+        let detect = options.detect.map(|detect| {
+            let interval = options.policy_reload;
+            DetectWatch::start(detect, interval, log)
+        });
+        let detect = detect.transpose()?;
         let random = || {
             let mut bytes = [0; 16];
             // Without a source of randomness a UUID cannot be unique; the record matters more.
@@ -47,9 +58,19 @@ impl Engine {
         };
         let mut pipeline = Pipeline::new(options.settings, ruleset, random);
         pipeline.set_conditions(conditions);
+        log.log(LogLevel::Info, &options.redaction.summary());
+        let places = options.redaction.paths.iter();
+        let places = places.map(ToString::to_string).collect();
+        pipeline.set_redaction(Some(options.redaction));
+        let detect = detect.map(|(watch, detector)| {
+            pipeline.set_detect(detector, watch.settings());
+            watch
+        });
         Ok(Engine {
             pipeline,
             watch,
+            places,
+            detect,
             broken_chunks: 0,
             logged: 0,
             limit: LogLimit::default(),
@@ -68,11 +89,19 @@ impl Engine {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
             self.pipeline.set_ruleset(Some(ruleset));
         }
+        if let Some(detect) = &mut self.detect
+            && let Some(detector) = detect.changed(log, self.pipeline.stats())
+        {
+            self.pipeline.set_detector(detector);
+        }
         let result = self.pipeline.chunk(tag, chunk, sink);
         if result.is_err() {
             self.broken_chunks = self.broken_chunks.saturating_add(1);
         }
         self.report_trouble(log);
+        if let Some(detect) = &mut self.detect {
+            detect.report_undecided(self.pipeline.stats(), log);
+        }
         result
     }
 
@@ -90,11 +119,34 @@ impl Engine {
     /// Visits the counters as metrics.
     pub(crate) fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
         metrics::visit_stats(self.stats(), visit);
+        let redaction = self.pipeline.redaction();
+        let used = redaction.iter().flat_map(|redaction| redaction.places());
+        for (place, (_, used)) in self.places.iter().zip(used) {
+            let labels = [("path", Cow::Borrowed(place.as_str()))];
+            visit(&Metric {
+                name: "redact_path_matches_total",
+                help: "Values at a place of Redact_Path that were redacted.",
+                kind: MetricKind::Counter,
+                labels: &labels,
+                value: used.matches,
+            });
+        }
     }
 
     /// Logs the counts, and what is lost with the engine.
     pub(crate) fn close(&self, log: &dyn Log) {
         log.log(LogLevel::Info, &self.stats().summary());
+        let redaction = self.pipeline.redaction();
+        for (place, used) in redaction.iter().flat_map(|redaction| redaction.places()) {
+            if used.seen > 0 && used.matches == 0 {
+                let message = format!(
+                    "`Redact_Path {place}` never matched, though {} bodies of the resource were \
+                     seen: check the pointer with `kube-audit explain`",
+                    used.seen
+                );
+                log.log(LogLevel::Warn, &message);
+            }
+        }
         let withheld = self.stats().withheld;
         if withheld > 0 {
             let message =

@@ -30,10 +30,10 @@ impl Filter {
     ) -> Result<Filter, OptionError> {
         let options = Options::filter(properties)?;
         let common = CommonOptions::read(&options)?;
-        // A chunk that a policy should have judged may hold what it takes out.
+        // A chunk that was not judged may hold what a policy or the redaction takes out.
         let default = match common.policy {
-            Some(_) => OnPanic::Drop,
-            None => OnPanic::Keep,
+            None if common.redaction.hides_nothing() => OnPanic::Keep,
+            _ => OnPanic::Drop,
         };
         Ok(Filter {
             on_panic: options
@@ -124,12 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_drops_the_chunk_where_a_policy_is_in_force() {
+    fn a_panic_drops_the_chunk_where_policy_or_redaction_are_in_force() {
         let dropped = || Verdict::Replaced(Vec::new());
         for (options, expected) in [
             (&[("policy_preset", "metadata")][..], dropped()),
-            (&[], Verdict::Untouched),
-            (&[("on_panic", "drop")], dropped()),
+            (&[], dropped()),
+            (&[("redact", "off")], Verdict::Untouched),
+            (&[("redact", "off"), ("on_panic", "drop")], dropped()),
             (
                 &[("policy_preset", "metadata"), ("On_Panic", "Keep")],
                 Verdict::Untouched,

@@ -27,6 +27,7 @@
 mod batches;
 #[cfg(feature = "output")]
 mod delivery;
+mod detect_watch;
 mod engine;
 mod filter;
 mod log;
@@ -37,6 +38,7 @@ mod panics;
 mod policy_watch;
 #[cfg(test)]
 mod test;
+mod text_watch;
 
 pub use filter::Filter;
 pub use kube_audit_core::options::{HostSettings, HostTls, OptionError, Patterns, Properties};

@@ -47,6 +47,17 @@ impl Metric<'static> {
 /// Visits the counters of a pipeline.
 pub(crate) fn visit_stats(stats: &Stats, visit: &mut dyn FnMut(&Metric<'_>)) {
     visit_series(&SERIES, stats, visit);
+    for detection in &stats.detections {
+        detection.visit(&mut |series, labels| {
+            visit(&Metric {
+                name: series.name,
+                help: series.help,
+                kind: series.kind,
+                labels,
+                value: series.value(detection),
+            });
+        });
+    }
 }
 
 /// Visits each series of a table.

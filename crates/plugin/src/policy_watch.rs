@@ -1,40 +1,18 @@
 //! The policy of an instance: read at the start, and again when its file changes.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kube_audit_core::options::{OptionDef, OptionError, PolicySource, policy_text, table};
+use kube_audit_core::options::{OptionError, PolicySource, TextOptions, table};
 use kube_audit_core::policy::{Policy, Ruleset, Syntax};
-use kube_audit_files::{FileState, RegularFile};
 
 use super::log::{Log, LogLevel};
-
-/// The largest policy file that is read, in bytes; the parser takes no larger text.
-const MOST_BYTES: u64 = 8 << 20;
+use super::text_watch::{LoadedText, TextWatch};
 
 /// A policy in force, read again when its file changes.
-///
-/// A changed file is taken when two looks, one interval apart, find the same state and the
-/// same bytes: half of a file that is still being written may be a valid policy that
-/// drops everything.
 pub(crate) struct PolicyWatch {
-    /// The file to look at, unless the policy comes from elsewhere or is never read again.
-    file: Option<WatchedFile>,
-}
-
-struct WatchedFile {
-    path: std::path::PathBuf,
-    interval: Duration,
-    /// The time of the last look.
-    looked: Instant,
-    /// The state in which the file was compiled last, with success or without.
-    seen: FileState,
-    /// The changed file that the last look found.
-    candidate: Option<RegularFile>,
-    /// The last error that was logged, while the file cannot be read.
-    unreadable: Option<String>,
+    /// The text; `None` for a preset, which never changes.
+    watch: Option<TextWatch>,
 }
 
 impl PolicyWatch {
@@ -45,135 +23,51 @@ impl PolicyWatch {
         interval: Option<Duration>,
         log: &dyn Log,
     ) -> Result<(PolicyWatch, Arc<Ruleset>), OptionError> {
-        let mut file = None;
-        let ruleset = match source {
+        match source {
             PolicySource::Preset(preset) => {
-                let name = format!("preset {}", preset.name());
-                compile(
-                    table::POLICY_PRESET,
-                    &name,
-                    preset.text().as_bytes(),
-                    Syntax::File,
-                    log,
-                )?
+                let text = LoadedText {
+                    option: table::POLICY_PRESET,
+                    name: &format!("preset {}", preset.name()),
+                    bytes: preset.text().as_bytes(),
+                };
+                let ruleset = compile(text, log)?;
+                Ok((PolicyWatch { watch: None }, ruleset))
             }
-            PolicySource::File(path) => {
-                let read = RegularFile::read(&path, MOST_BYTES).map_err(|error| {
-                    let expected = format!("the file cannot be read ({error})");
-                    let path = path.display().to_string();
-                    OptionError::invalid(table::POLICY_FILE, &path, expected).with_source(error)
-                })?;
-                let ruleset = compile_file(&path, &read, log)?;
-                file = interval.map(|interval| WatchedFile {
-                    path,
-                    interval,
-                    looked: Instant::now(),
-                    seen: read.state,
-                    candidate: None,
-                    unreadable: None,
-                });
-                ruleset
+            PolicySource::Text(source) => {
+                let options = &TextOptions::POLICY;
+                let (watch, ruleset) =
+                    TextWatch::start("policy", source, options, interval, |text| {
+                        compile(text, log)
+                    })?;
+                Ok((PolicyWatch { watch: Some(watch) }, ruleset))
             }
-            PolicySource::Env(variable) => {
-                let text = std::env::var(&variable).map_err(|error| {
-                    let expected =
-                        format!("the environment variable of that name cannot be read ({error})");
-                    OptionError::invalid(table::POLICY_ENV, &variable, expected).with_source(error)
-                })?;
-                let text = policy_text(table::POLICY_ENV, &text)?;
-                let name = format!("${variable}");
-                compile(
-                    table::POLICY_ENV,
-                    &name,
-                    text.as_bytes(),
-                    Syntax::Inline,
-                    log,
-                )?
-            }
-            PolicySource::Inline(text) => compile(
-                table::POLICY,
-                table::POLICY.name,
-                text.as_bytes(),
-                Syntax::Inline,
-                log,
-            )?,
-        };
-        Ok((PolicyWatch { file }, ruleset))
+        }
     }
 
     /// Returns the policy anew if its file has changed. A file that cannot be used is
     /// logged and leaves the last good policy in force.
     pub(crate) fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
-        let file = self.file.as_mut()?;
-        let now = Instant::now();
-        if now.duration_since(file.looked) < file.interval {
-            return None;
-        }
-        file.looked = now;
-        let path = file.path.clone();
-        let error = match file.look() {
-            Ok(None) => return None,
-            Ok(Some(changed)) => match compile_file(&path, &changed, log) {
-                Ok(ruleset) => return Some(ruleset),
-                Err(error) => error.to_string(),
-            },
-            Err(error) => {
-                let error = error.to_string();
-                if file.unreadable.as_ref() == Some(&error) {
-                    return None;
-                }
-                file.unreadable = Some(error.clone());
-                error
-            }
-        };
-        let message = format!(
-            "policy file {} has changed and cannot be used, the last good policy stays in \
-             force: {error}",
-            path.display()
-        );
-        log.log(LogLevel::Error, &message);
-        None
+        let watch = self.watch.as_mut()?;
+        watch.changed(log, |text| compile(text, log))
     }
-}
-
-impl WatchedFile {
-    /// Looks at the file; a change that the look before found as well is returned.
-    fn look(&mut self) -> io::Result<Option<RegularFile>> {
-        let before = self.candidate.take();
-        if FileState::of(&self.path)? == self.seen {
-            self.unreadable = None;
-            return Ok(None);
-        }
-        let now = RegularFile::read(&self.path, MOST_BYTES)?;
-        self.unreadable = None;
-        if before.as_ref() == Some(&now) {
-            self.seen = now.state;
-            return Ok(Some(now));
-        }
-        self.candidate = Some(now);
-        Ok(None)
-    }
-}
-
-fn compile_file(
-    path: &Path,
-    file: &RegularFile,
-    log: &dyn Log,
-) -> Result<Arc<Ruleset>, OptionError> {
-    let name = path.display().to_string();
-    compile(table::POLICY_FILE, &name, &file.bytes, Syntax::File, log)
 }
 
 /// Parses and compiles a policy; its warnings go to the log.
-fn compile(
-    option: &'static OptionDef,
-    name: &str,
-    text: &[u8],
-    syntax: Syntax,
-    log: &dyn Log,
-) -> Result<Arc<Ruleset>, OptionError> {
-    let parsed =
-        Policy::parse(name, text, syntax).map_err(|error| OptionError::caused_by(option, error))?;
+fn compile(text: LoadedText<'_>, log: &dyn Log) -> Result<Arc<Ruleset>, OptionError> {
+    let LoadedText {
+        option,
+        name,
+        bytes,
+    } = text;
+    let is_file = [table::POLICY_PRESET, table::POLICY_FILE]
+        .iter()
+        .any(|def| def.is(option.name));
+    let syntax = match is_file {
+        true => Syntax::File,
+        false => Syntax::Inline,
+    };
+    let parsed = Policy::parse(name, bytes, syntax)
+        .map_err(|error| OptionError::caused_by(option, error))?;
     for warning in &parsed.warnings {
         log.log(LogLevel::Warn, &warning.to_string());
     }
@@ -189,9 +83,13 @@ fn compile(
 mod tests {
     use super::*;
     use crate::test::Lines;
+    use kube_audit_core::options::TextSource;
     use std::fs::{self, File};
     use std::path::PathBuf;
     use std::time::SystemTime;
+
+    /// The largest file that is read.
+    const MOST_BYTES: usize = 8 << 20;
 
     /// A policy with that many rules.
     fn policy(rules: usize) -> String {
@@ -213,7 +111,7 @@ mod tests {
             let path = directory.path().join("policy.yaml");
             fs::write(&path, policy(1)).unwrap();
             let log = Lines::default();
-            let source = PolicySource::File(path.clone());
+            let source = PolicySource::Text(TextSource::File(path.clone()));
             let (watch, _) = PolicyWatch::start(source, Some(Duration::ZERO), &log).unwrap();
             log.take();
             Watched {
@@ -281,7 +179,7 @@ mod tests {
     #[test]
     fn what_is_not_a_policy_leaves_the_last_one_in_force() {
         let mut watched = Watched::new();
-        let large = " ".repeat(MOST_BYTES as usize + 1);
+        let large = " ".repeat(MOST_BYTES + 1);
         for (content, error) in [
             ("rules: [", "policy.yaml"),
             (&large, "it has more than 8388608 bytes"),
@@ -308,7 +206,7 @@ mod tests {
 
     #[test]
     fn other_files_stop_the_start() {
-        let source = PolicySource::File("/dev/zero".into());
+        let source = PolicySource::Text(TextSource::File("/dev/zero".into()));
         let error = PolicyWatch::start(source, None, &Lines::default()).err();
         assert_eq!(
             error.map(|error| error.to_string()).as_deref(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kube_audit_core::chunk::{ChunkSink, EntrySink, LineSink, write_line_record};
 use kube_audit_core::pipeline::{
-    EventTimeSource, Format, OnOther, OutputShape, Pipeline, Settings,
+    EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Pipeline, Settings,
 };
 use kube_audit_core::policy::{Level, Policy, Ruleset, Syntax};
 use kube_audit_core::stage::{Enrichment, Evaluation, KeyPattern, KeyRule, evaluate};
@@ -86,6 +86,7 @@ pub fn chunk(data: &[u8]) {
         } else {
             OnOther::Drop
         },
+        on_unreadable: OnUnreadable::Cut,
         event_time: if choice & 64 == 0 {
             EventTimeSource::Keep
         } else {
@@ -96,6 +97,7 @@ pub fn chunk(data: &[u8]) {
         } else {
             enrichment()
         },
+        ..Settings::default()
     };
     let enriched = choice & 128 != 0;
     let mut first = pipeline(settings.clone(), true);

@@ -27,10 +27,14 @@ pub(crate) fn run(arguments: &Check) -> Result<Exit, Failure> {
     }
     let files = arguments.files.iter().map(|file| TextFile::read(file));
     let files: Vec<TextFile> = files.collect::<Result<_, _>>()?;
-    let findings: Vec<Finding> = files
-        .iter()
-        .flat_map(|file| check(&file.name, &file.text, arguments.kkp))
-        .collect();
+    let detect = arguments.detect.load(None)?;
+    let mut findings: Vec<Finding> = Vec::new();
+    for TextFile { name, text } in &files {
+        findings.extend(check(name, text, arguments.kkp));
+        if let Some(detect) = &detect {
+            findings.extend(policy::blind(name, text, &detect.detector));
+        }
+    }
     write(&arguments.out, |colours| match arguments.format {
         Format::Text => as_text(&findings, colours),
         Format::Json => format!("{:#}\n", as_json(&findings)),

@@ -1,9 +1,10 @@
 //! What an instance would say of its options when it starts, without starting it.
 
 use kube_audit_core::options::{
-    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, table,
+    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, TextSource, table,
 };
 use kube_audit_core::policy::{Policy, Syntax};
+use kube_audit_core::stage::detect::Detections;
 use kube_audit_forward::options::{ForwardOptions, Remark};
 
 /// The outcome for a section whose options are right.
@@ -20,12 +21,25 @@ pub(super) struct Checked {
 pub(super) fn check(kind: SectionKind, properties: &Properties) -> Result<Checked, OptionError> {
     let options = Options::section(kind, properties)?;
     options.check_host_values()?;
-    let remarks = match kind {
+    let mut remarks = match kind {
         SectionKind::Output => ForwardOptions::check(&options)?,
         SectionKind::Filter | SectionKind::Node => Vec::new(),
     };
-    let inline_policy = match CommonOptions::read(&options)?.policy {
-        Some(PolicySource::Inline(text)) => {
+    let common = CommonOptions::read(&options)?;
+    let of_redaction = common.redaction.remarks().into_iter();
+    remarks.extend(of_redaction.map(|(option, text)| Remark {
+        option,
+        text: format!("`{option}`: {text}"),
+    }));
+    if let Some(detect) = &common.detect
+        && let Some(TextSource::Inline(text)) = &detect.rules
+    {
+        let rules = Detections::parse(table::DETECT_RULES.name, text.as_bytes())
+            .map_err(|error| OptionError::caused_by(table::DETECT_RULES, error))?;
+        detect.compile(&rules)?;
+    }
+    let inline_policy = match common.policy {
+        Some(PolicySource::Text(TextSource::Inline(text))) => {
             Policy::parse(table::POLICY.name, text.as_bytes(), Syntax::Inline)
                 .map_err(|error| OptionError::caused_by(table::POLICY, error))?;
             Some(text)

@@ -7,21 +7,25 @@ pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     let next = |rest| memchr::memchr(b'\\', rest).and_then(|at| rest.split_at_checked(at));
     while let Some((before, escape)) = next(rest) {
         out.extend_from_slice(before);
-        let (plain, length) = match escape.get(1) {
-            Some(b'n') => ('\n', 2),
-            Some(b't') => ('\t', 2),
-            Some(b'r') => ('\r', 2),
-            Some(b'b') => ('\u{8}', 2),
-            Some(b'f') => ('\u{c}', 2),
-            Some(b'u') => unescape_unicode(escape),
-            Some(&b) if b.is_ascii() => (char::from(b), 2),
-            Some(_) => (char::REPLACEMENT_CHARACTER, 1),
-            None => (char::REPLACEMENT_CHARACTER, 1),
-        };
+        let (plain, length) = read_escape(escape);
         out.extend_from_slice(plain.encode_utf8(&mut [0; 4]).as_bytes());
         rest = escape.get(length..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
+}
+
+/// Reads the escape that a text begins with: its value, and how many bytes it takes.
+pub(crate) fn read_escape(text: &[u8]) -> (char, usize) {
+    match text.get(1) {
+        Some(b'n') => ('\n', 2),
+        Some(b't') => ('\t', 2),
+        Some(b'r') => ('\r', 2),
+        Some(b'b') => ('\u{8}', 2),
+        Some(b'f') => ('\u{c}', 2),
+        Some(b'u') => unescape_unicode(text),
+        Some(&b) if b.is_ascii() => (char::from(b), 2),
+        _ => (char::REPLACEMENT_CHARACTER, 1),
+    }
 }
 
 /// Reads `\uXXXX`, or a surrogate pair of two; what was read, and how many bytes it took.

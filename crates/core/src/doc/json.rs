@@ -53,7 +53,18 @@ impl<'a> Json<'a> {
 
     /// The end of the object or array that opens at `at`.
     fn container_end(self, at: usize) -> Result<usize, Malformed> {
+        // Common, and quicker seen than looked for.
+        if let Some([b'{', b'}'] | [b'[', b']']) =
+            self.0.get(at..).and_then(|rest| rest.first_chunk())
+        {
+            return Ok(at.saturating_add(2));
+        }
         scan::container_end(self.0, at).ok_or(Malformed)
+    }
+
+    /// The text of the value at a position.
+    fn word(self, at: usize) -> Option<&'a [u8]> {
+        self.0.get(at..self.end(at).ok()?)
     }
 
     /// The end of a number or literal.
@@ -209,6 +220,29 @@ impl<'a> Doc<'a> for Json<'a> {
         ))
     }
 
+    fn is_true(self, at: usize) -> bool {
+        self.word(at) == Some(b"true")
+    }
+
+    fn integer(self, at: usize) -> Option<i64> {
+        let text = self.0.get(at..)?;
+        let digits = text.strip_prefix(b"-").unwrap_or(text);
+        let mut size = 0i64;
+        let mut count = 0usize;
+        for &byte in digits.iter().take_while(|byte| byte.is_ascii_digit()) {
+            let digit = i64::from(byte.wrapping_sub(b'0'));
+            size = size.saturating_mul(10).saturating_add(digit);
+            count = count.wrapping_add(1);
+        }
+        // A fraction or an exponent would go on, and so would a word that is not a number.
+        let ends = !matches!(digits.get(count), Some(b'.' | b'e' | b'E'));
+        let value = match digits.len() == text.len() {
+            true => size,
+            false => size.saturating_neg(),
+        };
+        (count > 0 && ends).then_some(value)
+    }
+
     #[inline]
     fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
         Ok(self.text(at)?.0)
@@ -333,6 +367,39 @@ mod tests {
         ] {
             assert_eq!(end(text), Err(Malformed), "{text}");
         }
+    }
+
+    #[test]
+    fn integers_are_whole_numbers() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("86400,", Some(86400)),
+            ("-7}", Some(-7)),
+            ("99999999999999999999", Some(i64::MAX)),
+            ("-99999999999999999999", Some(-i64::MAX)),
+            ("1.0", None),
+            ("1e9", None),
+            ("-", None),
+            ("true", None),
+            ("\"1\"", None),
+            ("[1]", None),
+            ("", None),
+        ] {
+            assert_eq!(Json(text.as_bytes()).integer(0), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn true_alone_is_true() {
+        for (text, want) in [
+            ("true", true),
+            ("true}", true),
+            ("false", false),
+            ("1", false),
+        ] {
+            assert_eq!(Json(text.as_bytes()).is_true(0), want, "{text}");
+        }
+        assert!(!Json(b"\"true\"").is_true(0) && !Json(b"").is_true(0));
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl<const N: usize> Keys<N> {
 
     /// The place of a name; `N` if it has none.
     #[inline(never)]
-    fn find(&self, name: &[u8]) -> usize {
+    pub(crate) fn find(&self, name: &[u8]) -> usize {
         let length = u32::try_from(name.len()).ok();
         let bit = length.and_then(|length| 1u32.checked_shl(length));
         if bit.is_none_or(|bit| self.lengths & bit == 0) {

@@ -4,12 +4,14 @@
 //! events is written once, against [`Doc`], and works on both. Positions are byte offsets
 //! into the document's buffer, so that what is not [edited](edit) can be copied.
 
+mod any;
 pub(crate) mod convert;
 pub mod edit;
 pub(crate) mod escape;
 pub mod json;
 pub(crate) mod keys;
 pub mod msgpack;
+pub mod path;
 pub(crate) mod scan;
 
 use std::borrow::Cow;
@@ -144,6 +146,10 @@ pub trait Doc<'a>: Copy + Into<AnyDoc<'a>> {
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed>;
     /// Reads the value at a position if it is a string, and its end.
     fn value(self, at: usize) -> Result<(Option<Text<'a>>, usize), Malformed>;
+    /// Returns whether the value at a position is `true`.
+    fn is_true(self, at: usize) -> bool;
+    /// Reads the integer at a position, saturated; `None` for any other value.
+    fn integer(self, at: usize) -> Option<i64>;
     /// Reads the key at the start of a member; empty if it is not a string.
     fn key(self, at: usize) -> Result<Text<'a>, Malformed>;
     /// Opens the map at a position.

@@ -193,6 +193,19 @@ impl<'a> Doc<'a> for Msgpack<'a> {
         }
     }
 
+    fn is_true(self, at: usize) -> bool {
+        let head = self.head(at);
+        head.is_ok_and(|head| head.kind == HeadKind::Bool(true))
+    }
+
+    fn integer(self, at: usize) -> Option<i64> {
+        match self.head(at).ok()?.kind {
+            HeadKind::Unsigned(value) => Some(i64::try_from(value).unwrap_or(i64::MAX)),
+            HeadKind::Signed(value) => Some(value),
+            _ => None,
+        }
+    }
+
     fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
         let head = self.head(at)?;
         match head.kind {
@@ -417,6 +430,22 @@ mod tests {
             &[],
         ] {
             assert_eq!(Msgpack(bytes).end(0), Err(Malformed), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn integers_and_true_are_read() {
+        for (bytes, want) in [
+            (&[0x07][..], Some(7)),
+            (&[0xff], Some(-1)),
+            (&[0xcf, 0xff, 0, 0, 0, 0, 0, 0, 0], Some(i64::MAX)),
+            (&[0xca, 0x3f, 0x80, 0, 0], None),
+            (&[0xa1, b'1'], None),
+            (&[0xc3], None),
+            (&[], None),
+        ] {
+            assert_eq!(Msgpack(bytes).integer(0), want, "{bytes:x?}");
+            assert_eq!(Msgpack(bytes).is_true(0), bytes == [0xc3], "{bytes:x?}");
         }
     }
 

@@ -134,6 +134,8 @@ struct UserView<'a> {
     /// There is a UID, group or extra: without any and without a name, authentication
     /// failed.
     more: bool,
+    /// Where extra fields begin and end; of users that repeat, from the first to the last.
+    extra: Option<(usize, usize)>,
 }
 
 /// The strings of an object, by the places of their names.
@@ -157,6 +159,11 @@ impl<'a, const N: usize> FieldTexts<'a, N> {
     #[inline(always)]
     fn get(&self, place: impl Into<usize>) -> Option<Text<'a>> {
         self.0.get(place.into()).copied().flatten()
+    }
+
+    /// A string as it stands, empty where there is none.
+    fn text(&self, place: impl Into<usize>) -> Text<'a> {
+        self.get(place).unwrap_or_default()
     }
 
     /// The value of a string, empty where there is none.
@@ -279,7 +286,10 @@ impl<'a> MapView<'a> {
         at: usize,
         scratch: &mut Scratch,
     ) -> Result<usize, Malformed> {
-        self.user = UserView::default();
+        self.user = UserView {
+            extra: self.user.extra,
+            ..UserView::default()
+        };
         scratch.groups.clear();
         if doc.kind(at)? != Kind::Map {
             return doc.end(at);
@@ -300,8 +310,14 @@ impl<'a> MapView<'a> {
                 UserField::Groups => self.read_groups(doc, value, scratch)?,
                 UserField::Extra if doc.kind(value)? == Kind::Map => {
                     let mut extra = doc.open_map(value)?;
-                    self.user.more |= doc.next_member(&mut extra)?.is_some();
-                    doc.end(value)?
+                    let has_some = doc.next_member(&mut extra)?.is_some();
+                    let end = doc.end(value)?;
+                    if has_some {
+                        self.user.more = true;
+                        let (first, _) = self.user.extra.unwrap_or((value, end));
+                        self.user.extra = Some((first, end));
+                    }
+                    end
                 }
                 _ => doc.end(value)?,
             };
@@ -448,17 +464,107 @@ impl<'v, 'a> Event<'v, 'a> {
         self.text(Field::RequestReceivedTimestamp)
     }
 
+    /// `requestURI`, if the event has one.
+    pub fn request_uri(&self) -> Option<Text<'a>> {
+        self.text(Field::RequestUri)
+    }
+
     /// Returns whether the request is a patch, whose body is not an object of its own.
     pub fn is_patch(&self) -> bool {
         self.text(Field::Verb).is_some_and(|verb| verb.is(b"patch"))
     }
 
+    /// `resource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
+    pub fn resource(&self) -> Option<Text<'a>> {
+        let reference = self.view.object_ref.as_ref()?;
+        Some(reference.text(RefField::Resource))
+    }
+
+    /// `subresource` of the `objectRef`, as it stands; `None` if the event has no `objectRef`.
+    pub fn subresource(&self) -> Option<Text<'a>> {
+        let reference = self.view.object_ref.as_ref()?;
+        Some(reference.text(RefField::Subresource))
+    }
+
+    /// Where the extra fields of the user begin and end, if there are any.
+    pub fn extra(&self) -> Option<(usize, usize)> {
+        self.view.user.extra
+    }
+
+    /// What the request asked for.
+    pub fn requested(&self) -> Requested<'a> {
+        let verb = self.view.texts.value(Field::Verb);
+        let Some(reference) = self.view.object_ref else {
+            let path = path_of(self.text(Field::RequestUri));
+            let owned = |part: &[u8]| Cow::Owned(part.to_vec());
+            return match path {
+                Cow::Borrowed(path) => Requested::at(verb, path, Cow::Borrowed),
+                Cow::Owned(path) => Requested::at(verb, &path, owned),
+            };
+        };
+        let mut group = reference.value(RefField::ApiGroup);
+        // v1alpha1 has the group in front of the version.
+        if self
+            .text(Field::ApiVersion)
+            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
+        {
+            let version = reference.value(RefField::ApiVersion);
+            if let Some(slash) = memchr::memrchr(b'/', &version) {
+                group = Cow::Owned(version.get(..slash).unwrap_or_default().to_vec());
+            }
+        }
+        Requested {
+            verb,
+            group,
+            resource: reference.value(RefField::Resource),
+            subresource: reference.value(RefField::Subresource),
+            name: reference.value(RefField::Name),
+        }
+    }
+
     /// Calls `use_attributes` with what the API server's evaluator saw of the request.
+    pub fn attributes<R>(
+        &self,
+        document: &'a [u8],
+        scratch: &Scratch,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
+        self.logged_attributes(document, scratch, |logged| {
+            self.decided_attributes(logged, use_attributes)
+        })
+    }
+
+    /// Calls `use_attributes` with what the API server's evaluator saw of a request that
+    /// was logged so.
     ///
     /// The server decides before it fills empty fields of `objectRef` from the
     /// request's body, so that in later stages name and namespace come from the
     /// URL, as long as the URL and `objectRef` speak of the same thing.
-    pub fn attributes<R>(
+    #[inline]
+    pub fn decided_attributes<R>(
+        &self,
+        logged: &Attributes<'_>,
+        use_attributes: impl FnOnce(&Attributes<'_>) -> R,
+    ) -> R {
+        let Target::Resource(mut resource) = logged.target else {
+            return use_attributes(logged);
+        };
+        let path;
+        // These have no body to fill anything from; lists name objects by field selectors.
+        let reads = matches!(logged.verb, b"get" | b"list" | b"watch");
+        if !reads && self.stage() != Some(Stage::RequestReceived) {
+            path = path_of(self.text(Field::RequestUri));
+            undo_back_fill(&mut resource, &path, logged.verb);
+        }
+        use_attributes(&Attributes {
+            target: Target::Resource(resource),
+            ..*logged
+        })
+    }
+
+    /// Calls `use_attributes` with the request as it was logged: namespace and name may
+    /// come from the request's body.
+    pub fn logged_attributes<R>(
         &self,
         document: &'a [u8],
         scratch: &Scratch,
@@ -521,26 +627,50 @@ impl<'v, 'a> Event<'v, 'a> {
             namespace: &logged.namespace,
             name: &logged.name,
         };
-        // v1alpha1 has the group in front of the version.
-        if self
-            .text(Field::ApiVersion)
-            .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
-            && let Some(slash) = memchr::memrchr(b'/', &version)
-        {
-            resource.group = version.get(..slash).unwrap_or_default();
-        }
-        let path;
-        // These have no body to fill anything from; lists name objects by field selectors.
-        let reads = matches!(&*verb, b"get" | b"list" | b"watch");
-        if !reads && self.stage() != Some(Stage::RequestReceived) {
-            path = path_of(self.text(Field::RequestUri));
-            undo_back_fill(&mut resource, &path, &verb);
+        // v1alpha1 has the group in front of the version, and knows no other place for it.
+        let alpha = |version: Text<'_>| version.is(b"audit.k8s.io/v1alpha1");
+        if self.text(Field::ApiVersion).is_some_and(alpha) {
+            let group = memchr::memrchr(b'/', &version).and_then(|slash| version.get(..slash));
+            resource.group = group.unwrap_or_default();
         }
         use_attributes(&Attributes {
             user,
             verb: &verb,
             target: Target::Resource(resource),
         })
+    }
+}
+
+/// What a request asked for, as logged; where there is no `objectRef`, as its path says.
+#[derive(Clone, Debug, Default)]
+pub struct Requested<'a> {
+    /// Verb.
+    pub verb: Cow<'a, [u8]>,
+    /// API group, empty for the core group.
+    pub group: Cow<'a, [u8]>,
+    /// Resource name.
+    pub resource: Cow<'a, [u8]>,
+    /// Subresource.
+    pub subresource: Cow<'a, [u8]>,
+    /// Object name.
+    pub name: Cow<'a, [u8]>,
+}
+
+impl<'a> Requested<'a> {
+    /// What the path of a request says.
+    fn at<'p>(
+        verb: Cow<'a, [u8]>,
+        path: &'p [u8],
+        part: impl Fn(&'p [u8]) -> Cow<'a, [u8]>,
+    ) -> Requested<'a> {
+        let url = ResourcePath::parse(path).unwrap_or_default();
+        Requested {
+            verb,
+            group: part(url.group),
+            resource: part(url.resource),
+            subresource: part(url.subresource),
+            name: part(url.name),
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::pipeline::Settings;
-use crate::stage::{Enrichment, KeyPattern, KeyRule};
+use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
 
 use super::conditions::ConditionOption;
+use super::detect::DetectOptions;
 use super::error::OptionError;
 use super::policy::PolicySource;
 use super::read::Options;
@@ -18,8 +19,12 @@ pub struct CommonOptions {
     pub policy: Option<PolicySource>,
     /// Time between two looks at the policy file; `None` to read it once.
     pub policy_reload: Option<Duration>,
+    /// Detections; `None` if they are off.
+    pub detect: Option<DetectOptions>,
     /// Conditions that events and records must meet to stay.
     pub conditions: Vec<ConditionOption>,
+    /// Hiding of secrets.
+    pub redaction: redact::Settings,
     /// Reading and writing of records.
     pub settings: Settings,
 }
@@ -33,17 +38,43 @@ impl CommonOptions {
             output_shape: options.choice(table::OUTPUT_SHAPE)?,
             non_audit: options.choice(table::NON_AUDIT)?,
             on_error: options.choice(table::ON_ERROR)?,
+            on_unreadable: options.choice(table::REDACT_UNREADABLE)?,
             event_time: options.choice(table::EVENT_TIME)?,
             enrichment: enrichment(options)?,
         };
+        let detect = DetectOptions::read(options)?;
+        if let Some(detect) = &detect {
+            keys_differ(options, detect, &settings.enrichment)?;
+        }
         Ok(CommonOptions {
+            detect,
             policy: PolicySource::read(options)?,
             policy_reload: options
                 .duration_or_off(table::POLICY_RELOAD, Duration::from_secs(30))?,
             conditions: ConditionOption::read(options)?,
+            redaction: super::redact::read(options)?,
             settings,
         })
     }
+}
+
+/// Makes sure that no record gets the same key twice, from a label and from `Record`.
+fn keys_differ(
+    options: &Options<'_>,
+    detect: &DetectOptions,
+    enrichment: &Enrichment,
+) -> Result<(), OptionError> {
+    let format = &detect.settings.format;
+    for given in [table::RECORD, table::RECORDS].map(|def| options.all(def)) {
+        for given in given? {
+            let mut keys = enrichment.records.iter().map(|(key, _)| key);
+            if keys.any(|key| *key == format.ids_key || *key == format.severity_key) {
+                let expected = "labels of detections need a key of their own";
+                return Err(given.conflict(table::DETECT_KEY, expected));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn enrichment(options: &Options<'_>) -> Result<Enrichment, OptionError> {

@@ -58,8 +58,9 @@ fn markdown() -> String {
         &mut text,
         "Filter and output",
         "HTML entities that KKP's templates make of quotes (`&#34;`) and the like are undone in \
-         `Policy`, `Policy_Env`, `Records`, `Regex` and `Exclude`; in `Shared_Key`, `Username` and \
-         `Password` if the whole value is escaped.",
+         `Policy`, `Policy_Env`, `Records`, `Regex`, `Exclude`, `Redact_Path(s)` and \
+         `Redact_Keep(s)`; in `Redact_Key`, `Shared_Key`, `Username` and `Password` if the whole \
+         value is escaped.",
         filter,
     );
     chapter(

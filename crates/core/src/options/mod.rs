@@ -6,7 +6,9 @@
 //! | `read` | the options of one section or node, read by their rows |
 //! | `error` | an option that is wrong, as data and as a sentence |
 //! | `choice` | values that are one of a few words |
-//! | `common`, `policy`, `conditions` | the options that filter and output have in common |
+//! | `common`, `policy`, `conditions`, `detect` | the options that filter and output have in common |
+//! | `redact` | the options of the redaction |
+//! | `source` | texts from a file, an environment variable or the option itself |
 //! | `on_panic` | the fate of a chunk after an internal error |
 //! | `host` | options that the host keeps to itself |
 //! | `docs` | `docs/options.md`, written by a test |
@@ -14,6 +16,7 @@
 mod choice;
 mod common;
 mod conditions;
+mod detect;
 #[cfg(test)]
 mod docs;
 pub mod entities;
@@ -22,14 +25,18 @@ mod host;
 mod on_panic;
 mod policy;
 mod read;
+mod redact;
+mod source;
 pub mod table;
 
 pub use choice::Choice;
 pub use common::CommonOptions;
 pub use conditions::{ConditionOption, Patterns};
+pub use detect::DetectOptions;
 pub use error::{FileLine, OptionError, Problem, may_hold_secret, printable, without_credentials};
 pub use host::{HostSettings, HostTls};
 pub use on_panic::OnPanic;
-pub use policy::{PolicySource, policy_text};
+pub use policy::PolicySource;
 pub use read::{Given, Options, Pair, Properties};
+pub use source::{TextOptions, TextSource, variable_text};
 pub use table::{OptionDef, SectionKind};

@@ -12,8 +12,9 @@
 
 use std::ops::RangeInclusive;
 
-use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape};
+use crate::pipeline::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
+use crate::stage::detect::{LabelShape, LongRunning, Severity};
 use crate::text::suggest::nearest;
 
 use super::choice::words;
@@ -253,7 +254,8 @@ options! {
     POLICY_ENV = OptionDef::new("Policy_Env", BOTH, Text("VARIABLE"));
     /// The policy itself, as JSON or in YAML's flow style; `apiVersion` may be left out.
     POLICY = OptionDef::new("Policy", BOTH, Text("TEXT | base64url:TEXT")).may_hold_secret().entities(Undo);
-    /// Time between two looks at `Policy_File`; a change is taken when two looks find the same file.
+    /// Time between two looks at `Policy_File` and `Detect_File`; a change is taken when two
+    /// looks find the same file.
     POLICY_RELOAD = OptionDef::new("Policy_Reload", BOTH, DurationOrOff).default("30s");
 
     // Reading and writing records.
@@ -277,7 +279,32 @@ options! {
 
     /// Fate of a filter's chunk after an internal error of the plugin (a panic). An
     /// output asks Fluent Bit to hand the chunk over again.
-    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy, else `keep`");
+    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy or redaction, else `keep`");
+
+    // Redaction.
+
+    /// What is redacted, separated by commas: `on` or `off` for all redactors, and single
+    /// ones with their modes (`env=named, configmap=off`; `off, secret, token`). The
+    /// redactors are those of `docs/redaction.md`.
+    REDACT = OptionDef::new("Redact", BOTH, Text("on | off | NAME | NAME=MODE, …")).default("`on`");
+    /// A place whose values are redacted too: `databases.example.net /spec/users/*/code`.
+    /// RESOURCE is `plural.group/subresource` as in kubectl, `*` for any, or `event`; POINTER
+    /// is a JSON pointer in which `*` is any one member or item and `**` any number of them.
+    REDACT_PATH = OptionDef::new("Redact_Path", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    /// Several of `Redact_Path` in one value.
+    REDACT_PATHS = OptionDef::new("Redact_Paths", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    /// A place that stays as it came, whatever a redactor says.
+    REDACT_KEEP = OptionDef::new("Redact_Keep", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    /// Several of `Redact_Keep` in one value.
+    REDACT_KEEPS = OptionDef::new("Redact_Keeps", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    /// More names of members, variables, flags and parameters that hold a secret.
+    REDACT_NAMES = OptionDef::new("Redact_Names", BOTH, Text("NAME, NAME…"));
+    /// A key of at least 16 bytes that makes marks of equal values equal:
+    /// `REDACTED` and 16 digits of an HMAC-SHA256.
+    REDACT_KEY = OptionDef::new("Redact_Key", BOTH, Text("TEXT")).secret().entities(UndoIfEscaped);
+    /// What is done with text that looks like an audit event and cannot be read. `cut`: it
+    /// ends before the first body; `On_Error drop` drops it all the same.
+    REDACT_UNREADABLE = OptionDef::new("Redact_Unreadable", BOTH, Choice(words::<OnUnreadable>)).default("cut");
 
     // Selection.
 
@@ -288,6 +315,38 @@ options! {
     REGEX = OptionDef::new("Regex", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
     /// Drops events and records that match any `Exclude`; otherwise like `Regex`.
     EXCLUDE = OptionDef::new("Exclude", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
+
+    // Detections.
+
+    /// Labels events that matter, before the policy drops or cuts them: `on` for all
+    /// detections, a severity (low, medium, high, critical) for those of it and above, ids.
+    /// `-ID` and `-SEVERITY` take out. Words are separated by commas or blanks and count from
+    /// left to right: `medium,secret-read,-bulk-delete`. See `detections.md`.
+    DETECT = OptionDef::new("Detect", BOTH, Text("off | on | SEVERITY | ID | -ID, …")).default("off");
+    /// A YAML or JSON file with own detections, other severities and exceptions. It is read
+    /// again when it changes; a bad one leaves the last good one in force.
+    DETECT_FILE = OptionDef::new("Detect_File", BOTH, Text("PATH"));
+    /// An environment variable that holds the same: as `Detect_Rules` takes it.
+    DETECT_ENV = OptionDef::new("Detect_Env", BOTH, Text("VARIABLE"));
+    /// The same itself, as JSON or in YAML's flow style.
+    DETECT_RULES = OptionDef::new("Detect_Rules", BOTH, Text("TEXT | base64url:TEXT")).entities(Undo);
+    /// Users whose requests get no label, unless they impersonate somebody.
+    DETECT_IGNORE_USERS = OptionDef::new("Detect_Ignore_Users", BOTH, Text("NAME, NAME…"));
+    /// Groups whose members' requests get no label, unless they impersonate somebody. The
+    /// service accounts of a namespace are in `system:serviceaccounts:NAMESPACE`.
+    DETECT_IGNORE_GROUPS = OptionDef::new("Detect_Ignore_Groups", BOTH, Text("NAME, NAME…"));
+    /// The record's key for the ids of the detections. A record that has it keeps it.
+    DETECT_KEY = OptionDef::new("Detect_Key", BOTH, Text("KEY")).default("kube_audit_detections");
+    /// The record's key for the highest severity. A record that has it keeps it.
+    DETECT_SEVERITY_KEY = OptionDef::new("Detect_Severity_Key", BOTH, Text("KEY")).default("kube_audit_severity");
+    /// Ids as an array, or as one text with commas for what does not look into arrays.
+    DETECT_SHAPE = OptionDef::new("Detect_Shape", BOTH, Choice(words::<LabelShape>)).default("array");
+    /// Keeps events with such a label although the policy drops them, at level `Metadata`.
+    /// `Regex` and `Exclude` still count.
+    DETECT_KEEP = OptionDef::new("Detect_Keep", BOTH, Choice(words::<Option<Severity>>)).default("off");
+    /// The event of a long-running request that is labelled: the first one with an outcome,
+    /// or `complete` for servers that omit the stage `ResponseStarted`.
+    DETECT_STAGE = OptionDef::new("Detect_Stage", BOTH, Choice(words::<LongRunning>)).default("first");
 
     // Enrichment.
 
@@ -564,7 +623,7 @@ mod tests {
             (
                 Filter,
                 "Frobnicate",
-                "unknown option `Frobnicate`: known options are Allowlist_key, Event_Time",
+                "unknown option `Frobnicate`: known options are Allowlist_key, Detect,",
             ),
         ] {
             let error = lookup(section, name).unwrap_err().to_string();

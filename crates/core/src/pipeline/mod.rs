@@ -15,12 +15,14 @@ use crate::input::cri::Stream;
 use crate::input::recognise::{Carrier, Content, Line, LinePlace, Prefixes};
 use crate::policy::Ruleset;
 use crate::stage::Condition;
+use crate::stage::detect::{DetectSettings, Detector};
 use crate::stage::enrich::Enrich;
+use crate::stage::redact::{self, Redaction};
 use crate::stats::{self, Stats};
 
-pub use settings::{EventTimeSource, Format, OnOther, OutputShape, Settings};
+pub use settings::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Settings};
 
-use write::{Place, Writer};
+use write::{Joined, Place, Writer};
 
 /// Takes records through recognition and stages. Keeps its buffers and counts.
 pub struct Pipeline {
@@ -47,6 +49,8 @@ enum Take<'t> {
     Assemble(&'t [u8]),
     /// By itself.
     Alone,
+    /// As a piece of a line that cannot be put together.
+    Remains,
 }
 
 impl Pipeline {
@@ -68,11 +72,43 @@ impl Pipeline {
 
     /// Puts another policy in force. The counters by rule start again from 0.
     pub fn set_ruleset(&mut self, ruleset: Option<Arc<Ruleset>>) {
+        self.writer.set_ruleset(ruleset);
+        self.outline_views();
+    }
+
+    /// Hides the secrets of events; `None` leaves them in.
+    pub fn set_redaction(&mut self, settings: Option<redact::Settings>) {
+        let settings = settings.filter(|settings| !settings.hides_nothing());
+        self.writer.stages.redact = settings.map(Redaction::new);
+        self.outline_views();
+    }
+
+    /// The redaction, unless it is off.
+    pub fn redaction(&self) -> Option<&Redaction> {
+        self.writer.stages.redact.as_ref()
+    }
+
+    /// Makes detections look at every event. To be called once, before the first chunk.
+    pub fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.writer.set_detect(detector, settings);
+        self.outline_views();
+    }
+
+    /// Puts other detections in force, if there are any. Those that were not there from
+    /// the start have no counters.
+    pub fn set_detector(&mut self, detector: Arc<Detector>) {
+        self.writer.set_detector(detector);
+    }
+
+    /// Leaves user and object of events unread if no stage asks for them.
+    fn outline_views(&mut self) {
+        let stages = &self.writer.stages;
+        let outline =
+            stages.decide.ruleset.is_none() && stages.detect.is_none() && stages.redact.is_none();
         let Views { record, text, item } = &mut self.views;
         for scratch in [record, text, item] {
-            scratch.outline = ruleset.is_none();
+            scratch.outline = outline;
         }
-        self.writer.set_ruleset(ruleset);
     }
 
     /// Makes events and records stay only if all of these hold.
@@ -117,7 +153,7 @@ impl Pipeline {
     /// Gives back the pieces of split events that are withheld under a tag.
     pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
         for pieces in self.assembly.release(tag) {
-            self.give_back(&pieces, sink);
+            self.give_back(&pieces, Take::Remains, sink);
         }
         self.count_withheld();
     }
@@ -127,8 +163,8 @@ impl Pipeline {
         self.writer.stats.withheld = withheld.unwrap_or(u64::MAX);
     }
 
-    /// Takes each of the records by itself. They were counted when they came.
-    fn give_back(&mut self, pieces: &Pieces, sink: &mut impl Sink) {
+    /// Takes each of the records. They were counted when they came.
+    fn give_back(&mut self, pieces: &Pieces, take: Take<'_>, sink: &mut impl Sink) {
         let mut at = 0;
         while let Ok(record) = Record::read(&pieces.records, at) {
             at = record.end;
@@ -138,7 +174,7 @@ impl Pipeline {
                 origin: Origin::Withheld,
             };
             if let RecordKind::Log(time) = record.kind {
-                self.record(original, time, Take::Alone, sink);
+                self.record(original, time, take, sink);
             }
         }
     }
@@ -187,6 +223,9 @@ impl Pipeline {
         let Some(line) = Line::find(doc, &scratch.members, key, prefixes) else {
             return writer.other(&place, sink);
         };
+        if matches!(take, Take::Remains) && writer.remains(&place, line, sink) {
+            return;
+        }
         let Take::Assemble(tag) = take else {
             return writer.text(&place, line, text, item, sink);
         };
@@ -200,7 +239,7 @@ impl Pipeline {
         let expired = assembly.expired(tag, time);
         if !expired.is_empty() {
             for pieces in &expired {
-                self.give_back(pieces, sink);
+                self.give_back(pieces, Take::Remains, sink);
             }
             return self.record(original, time, take, sink);
         }
@@ -216,6 +255,7 @@ impl Pipeline {
             Assembled::Withheld => return sink.leave_out(original),
             Assembled::After(pieces) => pieces,
         };
+        let mut take = Take::Remains;
         if prefix.piece == PiecePlace::Last {
             let whole = [front, &before.text, end].concat();
             let line = Line {
@@ -223,14 +263,18 @@ impl Pipeline {
                 place: LinePlace::Assembled,
                 ..line
             };
-            if writer.assembled(&place, line, text, item, sink) {
-                return;
+            match writer.assembled(&place, line, text, item, sink) {
+                Joined::Events => return,
+                Joined::Unreadable => {}
+                Joined::Other => take = Take::Alone,
             }
         }
-        self.give_back(&before, sink);
-        self.record(original, time, Take::Alone, sink);
+        self.give_back(&before, take, sink);
+        self.record(original, time, take, sink);
     }
 }
 
+#[cfg(test)]
+mod redaction_tests;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ pub struct Settings {
     pub non_audit: OnOther,
     /// Records that look like an audit event and cannot be read.
     pub on_error: OnOther,
+    /// Text that looks like an audit event and cannot be read, where secrets are redacted.
+    pub on_unreadable: OnUnreadable,
     /// The source of a record's time.
     pub event_time: EventTimeSource,
     /// Keys that are added and removed.
@@ -54,6 +56,18 @@ pub enum OnOther {
     #[default]
     Keep,
     /// The record is dropped.
+    Drop,
+}
+
+/// What becomes of text that looks like an audit event and cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnreadable {
+    /// It ends before the first body.
+    #[default]
+    Cut,
+    /// It stays, with all the secrets in it.
+    Keep,
+    /// It is dropped.
     Drop,
 }
 

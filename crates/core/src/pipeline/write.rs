@@ -10,11 +10,13 @@ use crate::doc::edit::{Cause, Edits, Plan};
 use crate::doc::json::Json;
 use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{AnyDoc, Doc, Malformed};
-use crate::event::kube::{Event, MapView, Member, Scratch};
+use crate::event::kube::{Event, Field, MapView, Member, Scratch};
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
-use crate::pipeline::settings::{EventTimeSource, OnOther, OutputShape, Settings};
+use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
+use crate::stage::detect::{Detect, DetectSettings, Detector, Labels};
 use crate::stage::enrich::Enrich;
+use crate::stage::redact::{MARK, unreadable};
 use crate::stage::select::{Subject, Whole};
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::{self, RuleStats, Stats};
@@ -29,6 +31,8 @@ pub(super) struct Writer {
     event_edits: Edits,
     /// Edits of the record around the event, or of a body that was built.
     record_edits: Edits,
+    /// Labels of the event that is being written; none at any other time.
+    labels: Labels,
     built: Built,
 }
 
@@ -52,6 +56,17 @@ pub(super) struct Place<'p> {
     /// The members of the record's map.
     pub members: &'p [Member],
     pub carrier: Carrier<'p>,
+}
+
+/// What the text is that pieces make together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// Events, which were handled.
+    Events,
+    /// Something that begins like an event and cannot be read.
+    Unreadable,
+    /// Something else.
+    Other,
 }
 
 /// The share of an event in what its carrier holds.
@@ -80,6 +95,7 @@ impl Writer {
             enrich,
             event_edits: Edits::default(),
             record_edits: Edits::default(),
+            labels: Labels::default(),
             built: Built::default(),
         }
     }
@@ -92,6 +108,18 @@ impl Writer {
         }
         self.built.scratch.outline = true;
         self.stages.decide.ruleset = ruleset;
+    }
+
+    /// Makes detections look at every event; each has its counters from then on.
+    pub(super) fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
+        self.stages.detect = Some(Detect::new(detector, settings, &mut self.stats));
+    }
+
+    /// Puts other detections in force, if there are any.
+    pub(super) fn set_detector(&mut self, detector: Arc<Detector>) {
+        if let Some(detect) = &mut self.stages.detect {
+            detect.set_detector(detector, &self.stats);
+        }
     }
 
     /// Handles a record whose text may hold events.
@@ -113,7 +141,7 @@ impl Writer {
         self.content(&place, Json(line.text), content, scratch, item, sink);
     }
 
-    /// Handles a text that was put together, if it holds events; returns whether it does.
+    /// Handles a text that was put together, if it holds events; returns what it is.
     #[inline(never)]
     pub(super) fn assembled(
         &mut self,
@@ -122,18 +150,20 @@ impl Writer {
         scratch: &mut Scratch,
         item: &mut Scratch,
         sink: &mut impl Sink,
-    ) -> bool {
+    ) -> Joined {
         let mut view = MapView::default();
         let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
-        if matches!(content, Content::Other | Content::Malformed) {
-            return false;
+        match content {
+            Content::Other => return Joined::Other,
+            Content::Malformed => return Joined::Unreadable,
+            Content::Event(_) | Content::List(_) => {}
         }
         let place = Place {
             carrier: Carrier::Text(line),
             ..*place
         };
         self.content(&place, Json(line.text), content, scratch, item, sink);
-        true
+        Joined::Events
     }
 
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
@@ -156,7 +186,7 @@ impl Writer {
                 }
             }
             Content::List(list) => self.list(place, doc, list, item, sink),
-            Content::Other => self.other(place, sink),
+            Content::Other => self.no_event(place, sink),
             Content::Malformed => self.malformed(place, sink),
         }
     }
@@ -186,7 +216,23 @@ impl Writer {
     }
 
     /// Takes an event through the stages and writes what is left of it.
+    #[inline]
     fn event<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        event: Event<'_, 'a>,
+        scratch: &Scratch,
+        extent: Extent,
+        sink: &mut impl Sink,
+    ) -> Result<(), Malformed> {
+        let done = self.staged(place, doc, event, scratch, extent, sink);
+        // What is written next may not be an event.
+        self.labels.clear();
+        done
+    }
+
+    fn staged<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
         doc: D,
@@ -206,6 +252,7 @@ impl Writer {
             },
             decision: None,
             edits: &mut self.event_edits,
+            labels: &mut self.labels,
             stats: &mut self.stats,
         };
         let flow = self.stages.apply(&mut job)?;
@@ -224,15 +271,12 @@ impl Writer {
                 };
                 let (enrich, stats) = (&mut self.enrich, &mut self.stats);
                 let edits = &mut self.event_edits;
-                finish(
-                    enrich,
-                    stats,
-                    place,
-                    body,
-                    edits,
-                    Written { time, extent },
-                    sink,
-                )?;
+                let written = Written {
+                    time,
+                    extent,
+                    label: Label::of(&self.stages, &self.labels),
+                };
+                finish(enrich, stats, place, body, edits, written, sink)?;
             }
             (Carrier::Map, OutputShape::Json) => {
                 self.event_edits.settle(doc);
@@ -312,6 +356,8 @@ impl Writer {
         sink: &mut impl Sink,
     ) -> Result<(), Malformed> {
         let Writer {
+            stages,
+            labels,
             enrich,
             stats,
             record_edits: edits,
@@ -327,16 +373,12 @@ impl Writer {
             members: &scratch.members,
         };
         edits.clear();
-        let extent = Extent::Item;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent: Extent::Item,
+            label: Label::of(stages, labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Writes the record with the edits that have been asked for.
@@ -354,15 +396,12 @@ impl Writer {
         };
         let (enrich, stats) = (&mut self.enrich, &mut self.stats);
         let edits = &mut self.record_edits;
-        finish(
-            enrich,
-            stats,
-            place,
-            body,
-            edits,
-            Written { time, extent },
-            sink,
-        )
+        let written = Written {
+            time,
+            extent,
+            label: Label::of(&self.stages, &self.labels),
+        };
+        finish(enrich, stats, place, body, edits, written, sink)
     }
 
     /// Handles an item of a list that cannot be read, or not be written in the form that
@@ -412,6 +451,18 @@ impl Writer {
         }
     }
 
+    /// Handles text or a map that is not an event, unless it is the rest of one.
+    fn no_event(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        if let Carrier::Text(line) = place.carrier
+            && self.stages.redact.is_some()
+            && unreadable::is_rest_of_event(line.text, line.prefix.map(|prefix| prefix.piece))
+            && self.remains(place, line, sink)
+        {
+            return;
+        }
+        self.other(place, sink);
+    }
+
     /// Handles a record that holds no audit event.
     pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         stats::count(&mut self.stats.non_audit);
@@ -419,9 +470,136 @@ impl Writer {
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
+    #[cold]
     pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         stats::count(&mut self.stats.malformed);
-        self.pass(self.settings.on_error, place, sink);
+        match self.on_unreadable() {
+            OnUnreadable::Keep => self.pass(OnOther::Keep, place, sink),
+            OnUnreadable::Drop => sink.leave_out(place.original),
+            OnUnreadable::Cut => match place.carrier {
+                Carrier::Text(line) if unreadable::looks_like_event(line.text) => {
+                    self.salvage(place, line, sink);
+                }
+                Carrier::Text(_) => self.pass(OnOther::Keep, place, sink),
+                Carrier::Map => self.hide_members(place, sink),
+            },
+        }
+    }
+
+    /// Handles a piece of a split line that could not be put together; returns whether
+    /// that is all to be done, because the piece may hold secrets.
+    #[cold]
+    pub(super) fn remains(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let outcome = self.on_unreadable();
+        if outcome == OnUnreadable::Keep {
+            return false;
+        }
+        let place = &Place {
+            carrier: Carrier::Text(line),
+            ..*place
+        };
+        if outcome == OnUnreadable::Drop || unreadable::looks_like_event(line.text) {
+            self.malformed(place, sink);
+            return true;
+        }
+        stats::count(&mut self.stats.malformed);
+        let front = line.prefix.map_or(0, |prefix| prefix.length);
+        self.write_text(place, line, sink, |out| {
+            out.extend_from_slice(line.text.get(..front).unwrap_or_default());
+            out.extend_from_slice(MARK);
+        });
+        true
+    }
+
+    /// The outcome for text that cannot be read. Without redaction nothing is hidden.
+    fn on_unreadable(&self) -> OnUnreadable {
+        match (self.settings.on_error, &self.stages.redact) {
+            (OnOther::Drop, _) => OnUnreadable::Drop,
+            (OnOther::Keep, Some(_)) => self.settings.on_unreadable,
+            (OnOther::Keep, None) => OnUnreadable::Keep,
+        }
+    }
+
+    /// Judges the events in a text that can be read, and cuts the others.
+    fn salvage(&mut self, place: &Place<'_>, line: Line<'_>, sink: &mut impl Sink) {
+        let front = line.prefix.map_or(0, |prefix| prefix.length);
+        let text = line.text.get(front..).unwrap_or_default();
+        let doc = Json(line.text);
+        let mut scratch = Scratch::default();
+        let mut rest = Vec::new();
+        sink.leave_out(place.original);
+        for part in unreadable::events_in(text) {
+            let part = front.saturating_add(part.start)..front.saturating_add(part.end);
+            let mut view = MapView::default();
+            let whole = view.read(doc, part.start, &mut scratch).is_ok() && view.end <= part.end;
+            if whole
+                && let Content::Event(event) = Content::of_map(doc, &view)
+                && self
+                    .event(place, doc, event, &scratch, Extent::Item, sink)
+                    .is_ok()
+            {
+                continue;
+            }
+            rest.clear();
+            rest.extend_from_slice(line.text.get(..front).unwrap_or_default());
+            unreadable::cut(line.text.get(part).unwrap_or_default(), &mut rest);
+            self.write_text(place, line, sink, |out| out.extend_from_slice(&rest));
+        }
+    }
+
+    /// Writes a record with another text.
+    fn write_text(
+        &mut self,
+        place: &Place<'_>,
+        line: Line<'_>,
+        sink: &mut impl Sink,
+        text: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut value = Vec::new();
+        text(&mut value);
+        if !self.holds(Whole::Text(&value), &[]) {
+            return sink.leave_out(place.original);
+        }
+        self.record_edits.clear();
+        let member = line.member.value..line.member.end;
+        self.record_edits
+            .replace_value(member, Cause::Redact, |out| {
+                Msgpack::write_text(out, &value);
+            });
+        // The record was read before, so that its edits can be written.
+        if let Err(Malformed) = self.write_record(place, None, Extent::Item, sink) {
+            sink.leave_out(place.original);
+        }
+    }
+
+    /// Hides what may hold secrets in a map that cannot be read as an event.
+    fn hide_members(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+        self.record_edits.clear();
+        for member in place.members {
+            let may_hold_secrets = matches!(
+                member.field,
+                Field::RequestUri
+                    | Field::ResponseStatus
+                    | Field::RequestObject
+                    | Field::ResponseObject
+                    | Field::Annotations
+                    | Field::Items
+            );
+            if may_hold_secrets {
+                self.record_edits
+                    .replace_value(member.value..member.end, Cause::Redact, |out| {
+                        Msgpack::write_text(out, MARK);
+                    });
+            }
+        }
+        if let Err(Malformed) = self.write_record(place, None, Extent::Whole, sink) {
+            sink.leave_out(place.original);
+        }
     }
 
     fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut impl Sink) {
@@ -534,14 +712,29 @@ fn embed_changed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mu
 
 /// The way in which a record is written.
 #[derive(Clone, Copy)]
-struct Written {
+struct Written<'w> {
     /// New time of the record, if it changes.
     time: Option<EventTime>,
     extent: Extent,
+    label: Option<Label<'w>>,
 }
 
-/// The one way out: enriches a body whose other edits have been asked for, and hands it to
-/// the sink.
+/// The labels of a record, and the stage that writes them.
+#[derive(Clone, Copy)]
+struct Label<'w> {
+    detect: &'w Detect,
+    labels: &'w Labels,
+}
+
+impl<'w> Label<'w> {
+    fn of(stages: &'w Stages, labels: &'w Labels) -> Option<Label<'w>> {
+        let detect = stages.detect.as_ref()?;
+        Some(Label { detect, labels })
+    }
+}
+
+/// The one way out: enriches and labels a body whose other edits have been asked for, and
+/// hands it to the sink.
 #[inline]
 fn finish<'a, D: Doc<'a>>(
     enrich: &mut Enrich,
@@ -549,13 +742,20 @@ fn finish<'a, D: Doc<'a>>(
     place: &Place<'_>,
     body: Body<'_, 'a, D>,
     edits: &mut Edits,
-    written: Written,
+    written: Written<'_>,
     sink: &mut impl Sink,
 ) -> Result<(), Malformed> {
     let Body { doc, map, members } = body;
-    let Written { time, extent } = written;
+    let Written {
+        time,
+        extent,
+        label,
+    } = written;
     let range = map.at..map.end;
     enrich.apply(doc, range.clone(), members, edits)?;
+    if let Some(Label { detect, labels }) = label {
+        detect.write(labels, doc, range.clone(), members, edits);
+    }
     let plan = edits.settle(doc);
     let is_emptied = || {
         let left = members
@@ -585,11 +785,12 @@ fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision
         stats::count_bytes(&mut stats.level_bytes, plan.bytes(Cause::Level).removed);
         stats::count_bytes(&mut stats.managed_fields_bytes, managed);
     }
-    let enriched = plan.bytes(Cause::Enrich);
+    let (enriched, labels) = (plan.bytes(Cause::Enrich), plan.bytes(Cause::Detect));
     let length = plan
         .length_of(event.range().len())
         .saturating_add(enriched.removed)
-        .saturating_sub(enriched.added);
+        .saturating_sub(enriched.added)
+        .saturating_sub(labels.added);
     stats::count_bytes(&mut stats.bytes_out, length);
     if let Some(rule) = decision.and_then(|decision| stats.rule(decision.rule)) {
         stats::count_bytes(&mut rule.bytes_out, length);

@@ -75,7 +75,8 @@ pub(super) fn decode(node: &Node) -> PolicyDoc {
     policy
 }
 
-fn rule(node: &Node, rule: &mut RuleDoc) {
+/// Fills in the fields of a rule that have the right types.
+pub(super) fn rule(node: &Node, rule: &mut RuleDoc) {
     rule.at = node.at;
     for Entry { key, value, .. } in node.entries() {
         match key.as_str() {

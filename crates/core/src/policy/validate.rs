@@ -36,6 +36,13 @@ pub(super) fn validate(
     })
 }
 
+/// Validates a rule that is not part of a policy, as the newest servers read rules.
+pub(super) fn rule_alone(doc: RuleDoc, path: Path<'_>) -> (Rule, Findings<ProblemKind>) {
+    let mut problems = Findings::new();
+    let rule = rule(doc, ApiVersion::V1, path, &mut problems);
+    (rule, problems)
+}
+
 fn rule(
     doc: RuleDoc,
     version: ApiVersion,

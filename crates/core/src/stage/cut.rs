@@ -1,5 +1,7 @@
 //! The cut: what the level and `omitManagedFields` of the deciding rule leave out of an event.
 
+use std::ops::Range;
+
 use crate::policy::Level;
 
 use crate::doc::edit::{Cause, Edits};
@@ -22,16 +24,14 @@ pub(crate) fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malf
         doc, event, edits, ..
     } = job;
     let own = event.level();
-    let level = own.map_or(decision.level, |own| own.min(decision.level));
+    let level = lower(own, decision.level);
     let members = job.scratch.members.iter();
     for member in members.filter(|member| member.field.depends_on_level()) {
         let goes = match member.field {
-            Field::RequestObject => level < Level::Request,
-            Field::ResponseObject => level < Level::RequestResponse,
-            Field::Annotations => {
-                level < Level::Request && remove_annotations(*doc, member.value, edits)?
+            Field::Annotations if level < Level::Request => {
+                remove_annotations(*doc, member.value, edits)? == LeftOut::All
             }
-            _ => false,
+            field => leaves_out(field, level),
         };
         if goes {
             edits.remove_member(event.start(), member.start..member.end, Cause::Level);
@@ -56,27 +56,86 @@ pub(crate) fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malf
     Ok(())
 }
 
-/// Removes the annotations of level `Request`; returns whether that leaves none.
+/// The level of the rule, or the event's own where that is lower.
+fn lower(own: Option<Level>, rule: Level) -> Level {
+    own.map_or(rule, |own| own.min(rule))
+}
+
+/// The level that the cut brings an event down to; `None` without a policy.
+#[inline]
+pub(crate) fn level_left<'a, D: Doc<'a>>(job: &Job<'_, 'a, D>) -> Option<Level> {
+    let rule = job.decision.as_ref()?.level;
+    Some(lower(job.event.level(), rule))
+}
+
+/// True for the bodies that an event does not have at a level.
+#[inline]
+pub(crate) fn leaves_out(field: Field, level: Level) -> bool {
+    match field {
+        Field::RequestObject => level < Level::Request,
+        Field::ResponseObject => level < Level::RequestResponse,
+        _ => false,
+    }
+}
+
+/// True for the annotations that an event does not have at a level.
+pub(crate) fn annotation_goes(key: &[u8], level: Level) -> bool {
+    level < Level::Request && key.starts_with(REQUEST_LEVEL_ANNOTATIONS)
+}
+
+/// How much of a map is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    /// Nothing, or not all of it.
+    Some,
+    /// All that it had.
+    All,
+}
+
+/// How much of an event's annotations is left out below level `Request`.
+pub(crate) fn annotations_left_out<'a, D: Doc<'a>>(
+    doc: D,
+    at: usize,
+) -> Result<LeftOut, Malformed> {
+    each_annotation(doc, at, |_| ())
+}
+
+/// Removes the annotations of level `Request`.
 fn remove_annotations<'a, D: Doc<'a>>(
     doc: D,
     at: usize,
     edits: &mut Edits,
-) -> Result<bool, Malformed> {
+) -> Result<LeftOut, Malformed> {
+    each_annotation(doc, at, |member| {
+        edits.remove_member(at, member, Cause::Level);
+    })
+}
+
+/// Goes through the annotations of level `Request`.
+fn each_annotation<'a, D: Doc<'a>>(
+    doc: D,
+    at: usize,
+    mut each: impl FnMut(Range<usize>),
+) -> Result<LeftOut, Malformed> {
     if doc.kind(at)? != Kind::Map {
-        return Ok(false);
+        return Ok(LeftOut::Some);
     }
     let mut map = doc.open_map(at)?;
     let (mut stays, mut goes) = (false, false);
     while let Some(member) = doc.next_member(&mut map)? {
         map.next = doc.end(member.value)?;
         if member.key.value().starts_with(REQUEST_LEVEL_ANNOTATIONS) {
-            edits.remove_member(at, member.start..map.next, Cause::Level);
+            each(member.start..map.next);
             goes = true;
         } else {
             stays = true;
         }
     }
-    Ok(goes && !stays)
+    Ok(if goes && !stays {
+        LeftOut::All
+    } else {
+        LeftOut::Some
+    })
 }
 
 /// Removes `managedFields` from an object, the items of a list and the rows of a table:

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::doc::Doc;
-use crate::policy::{Decision, Level, Ruleset};
+use crate::policy::{Attributes, Decision, Level, Ruleset};
 use crate::stage::{DroppedBy, Flow, Job};
 use crate::stats;
 
@@ -15,17 +15,15 @@ pub struct Decide {
 }
 
 impl Decide {
-    /// Asks the policy, and remembers its decision in the job.
+    /// Asks the policy, and remembers its decision in the job. `logged` is the request.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Flow {
+    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>, logged: &Attributes<'_>) -> Flow {
         let Some(ruleset) = &self.ruleset else {
             return Flow::Continue;
         };
         let decision = job
             .event
-            .attributes(job.doc.bytes(), job.scratch, |attributes| {
-                ruleset.decide(attributes)
-            });
+            .decided_attributes(logged, |attributes| ruleset.decide(attributes));
         if let Some(rule) = job.stats.rule(decision.rule) {
             stats::count(&mut rule.events);
             stats::count_bytes(&mut rule.bytes_in, job.event.range().len());

@@ -10,6 +10,8 @@ use crate::input::cri::Prefix;
 use crate::input::recognise::Content;
 use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
 use crate::stage::decide::Decide;
+use crate::stage::detect::{Detector, Explanation, Labels};
+use crate::stage::redact::{Finding, Redaction};
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::Stats;
 
@@ -38,6 +40,8 @@ pub struct Cuts {
     pub annotations: Vec<String>,
     /// Bytes of `managedFields`.
     pub managed_fields: usize,
+    /// What is redacted.
+    pub redacted: Vec<Finding>,
     /// Bytes of the event as it was logged.
     pub bytes_in: usize,
     /// Bytes of what is left of it.
@@ -63,24 +67,29 @@ pub fn evaluate(
     ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation),
 ) -> Result<(), NotEvaluated> {
-    examine(line, ruleset, |evaluation, _, _| answer(evaluation))
+    examine(line, ruleset, &mut None, |evaluation, _, _| {
+        answer(evaluation)
+    })
 }
 
 /// Like [`evaluate`], together with the request as the policy saw it, and with what is cut
-/// from each event that is kept.
+/// and redacted in each event that is kept.
 pub fn examine(
     line: &[u8],
     ruleset: &Arc<Ruleset>,
+    redaction: &mut Option<Redaction>,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
-    let stages = Stages {
+    let mut stages = Stages {
         decide: Decide {
             ruleset: Some(Arc::clone(ruleset)),
         },
+        redact: redaction.take(),
         ..Stages::default()
     };
-    for_each_event(line, |event, scratch| {
+    let result = for_each_event(line, |event, scratch| {
         let (mut edits, mut stats) = (Edits::default(), Stats::default());
+        let mut labels = Labels::default();
         let mut job = Job {
             doc: Json(line),
             event,
@@ -88,6 +97,7 @@ pub fn examine(
             record: None,
             decision: None,
             edits: &mut edits,
+            labels: &mut labels,
             stats: &mut stats,
         };
         let flow = stages.apply(&mut job)?;
@@ -105,12 +115,30 @@ pub fn examine(
             }),
         };
         let plan = edits.settle(Json(line));
-        let cuts = kept
+        let mut cuts = kept
             .then(|| Cuts::of(Json(line), event, scratch, plan))
             .transpose()?;
+        if let (Some(cuts), Some(redaction)) = (&mut cuts, &stages.redact) {
+            cuts.redacted = redaction.findings(Json(line), event)?;
+        }
         event.attributes(line, scratch, |attributes| {
             answer(evaluation, attributes, cuts);
         });
+        Ok(())
+    });
+    *redaction = stages.redact;
+    result
+}
+
+/// Explains for each event in a line which detections fire, and why near ones do not;
+/// `None` for an event that detections do not look at.
+pub fn explain_detections(
+    line: &[u8],
+    detector: &Detector,
+    mut answer: impl FnMut(Option<Vec<Explanation>>),
+) -> Result<(), NotEvaluated> {
+    for_each_event(line, |event, scratch| {
+        answer(detector.explain(Json(line), event, scratch));
         Ok(())
     })
 }

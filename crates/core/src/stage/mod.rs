@@ -5,24 +5,29 @@
 //! | stage | file | does |
 //! |---|---|---|
 //! | decide | `decide` | asks the policy for level and omitted stages |
+//! | detect | [`detect`] | labels what matters, and may keep it at level `Metadata` |
 //! | select | `select` | drops what `Regex` and `Exclude` do not let through |
 //! | cut | `cut` | asks for what the level leaves out to be removed |
+//! | redact | [`redact`] | asks for the secrets in what is left to be hidden |
 //!
 //! The last stage, `enrich`, is about the record that the event ends up in, and is
-//! applied when that is written. Stages only ask for [edits](crate::doc::edit); what they
-//! amount to is settled once, after all of them.
+//! applied when that is written; so are the labels, which are put beside the event. Stages
+//! only ask for [edits](crate::doc::edit); what they amount to is settled once, after all
+//! of them.
 //!
 //! A stage that is added is a file with its options, its `apply` and its tests, a line in
 //! [`Stages::apply`], and its counters in [`stats`].
 
 pub(crate) mod cut;
 pub(crate) mod decide;
+pub mod detect;
 pub(crate) mod enrich;
 pub(crate) mod explain;
+pub mod redact;
 pub(crate) mod select;
 
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
-pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine};
+pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine, explain_detections};
 pub use select::{Condition, Effect, FieldPath, Pattern, Place};
 
 use crate::doc::edit::Edits;
@@ -33,6 +38,8 @@ use crate::policy::Decision;
 use crate::stats::{self, Stats};
 
 use decide::Decide;
+use detect::{Detect, Labels};
+use redact::Redaction;
 use select::Select;
 
 /// An event on its way through the stages.
@@ -49,6 +56,8 @@ pub struct Job<'j, 'a, D> {
     pub decision: Option<Decision>,
     /// Edits of the event that stages ask for.
     pub edits: &'j mut Edits,
+    /// Labels of the event.
+    pub labels: &'j mut Labels,
     /// Counters.
     pub stats: &'j mut Stats,
 }
@@ -76,29 +85,58 @@ pub enum DroppedBy {
 pub struct Stages {
     /// The policy.
     pub decide: Decide,
+    /// The detections, if there are any.
+    pub detect: Option<Detect>,
     /// The conditions.
     pub select: Select,
+    /// The redaction; `None` if it is off.
+    pub redact: Option<Redaction>,
 }
 
 impl Stages {
     /// Takes an event through all stages, in order, and counts it.
     ///
-    /// The stages up to and including a detection see every event. So `Flow::Drop` ends
-    /// nothing before they have answered: a detection is to be added after the selection,
-    /// is given `flow`, and may answer `Continue` to keep what the policy would drop.
+    /// Detections see each event as it came, also one that the policy drops. One that a
+    /// detection keeps is still up to the selection.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
+    pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
         stats::count(&mut job.stats.events);
         stats::count_bytes(&mut job.stats.bytes_in, job.event.range().len());
-        let mut flow = self.decide.apply(job);
+        let (decided, mut flow) = self.judge(job);
+        let kept_by_detection = flow != decided;
         if flow == Flow::Continue {
             flow = self.select.apply(job);
         }
         match flow {
-            Flow::Continue => cut::apply(job)?,
+            Flow::Continue => {
+                if kept_by_detection {
+                    stats::count(&mut job.stats.kept_by_detection);
+                }
+                cut::apply(job)?;
+                if let Some(redaction) = &mut self.redact {
+                    redaction.apply(job)?;
+                }
+            }
             Flow::Drop(DroppedBy::Policy) => stats::count(&mut job.stats.dropped),
             Flow::Drop(DroppedBy::Condition) => stats::count(&mut job.stats.excluded_events),
         }
         Ok(flow)
+    }
+
+    /// Asks policy and detections, which see the same request. The first answer is the
+    /// policy's, the second one what detections make of it.
+    #[inline]
+    fn judge<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>) -> (Flow, Flow) {
+        if self.decide.ruleset.is_none() && self.detect.is_none() {
+            return (Flow::Continue, Flow::Continue);
+        }
+        let (document, event, scratch) = (job.doc.bytes(), job.event, job.scratch);
+        event.logged_attributes(document, scratch, |logged| {
+            let decided = self.decide.apply(job, logged);
+            match &self.detect {
+                Some(detect) => (decided, detect.apply(job, logged, decided)),
+                None => (decided, decided),
+            }
+        })
     }
 }

@@ -15,9 +15,10 @@ mod probe;
 mod secrets;
 mod selectors;
 
-use crate::finding::{Code, Findings};
+use crate::finding::{Code, Finding, Findings};
 use kube_audit_core::policy::{Level, Parsed, Policy, Rule, Ruleset, Syntax, WarningKind};
-use kube_audit_core::text::{Node, Path, Value, shown};
+use kube_audit_core::stage::detect::Detector;
+use kube_audit_core::text::{Node, Path, Source, Value, shown};
 
 /// True if a document is a policy, or was meant to be one.
 pub(super) fn looks_like(document: &Node) -> bool {
@@ -88,6 +89,47 @@ pub(super) fn check(
         effect::check(&rule, findings);
         secrets::check(&rule, findings);
     }
+}
+
+/// Finds the detections that cannot see all that they are about, if the text is a policy
+/// and an API server logs by it.
+pub(super) fn blind(name: &str, content: &str, detector: &Detector) -> Vec<Finding> {
+    let source = Source::new(name, content.as_bytes());
+    let mut findings = Findings::new(&source);
+    let Ok(parsed) = Policy::parse(name, content.as_bytes(), Syntax::File) else {
+        return Vec::new();
+    };
+    for spot in detector.blind_spots(&Ruleset::compile(&parsed.policy)) {
+        let Some(first) = spot.missed.first() else {
+            continue;
+        };
+        let logged = match first.level {
+            Level::None => "is not logged".to_owned(),
+            level => format!("is logged at {}", level.name()),
+        };
+        let needs = format!(
+            "`{}` {logged} and would have to be at {}",
+            first.request,
+            first.needs.name()
+        );
+        let (id, severity) = (&spot.id, spot.severity);
+        let (code, message) = match spot.is_total() {
+            true => (
+                Code::BlindDetection,
+                format!("detection {id} ({severity}) sees nothing: {needs}"),
+            ),
+            false => (
+                Code::HalfBlindDetection,
+                format!(
+                    "detection {id} ({severity}) misses {} of {} sorts of requests: {needs}",
+                    spot.missed.len(),
+                    spot.tried
+                ),
+            ),
+        };
+        findings.push(0, code, "", message);
+    }
+    findings.into_sorted()
 }
 
 /// Rule with what its checks need.

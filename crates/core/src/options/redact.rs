@@ -1,0 +1,120 @@
+//! `Redact` and the options beside it: what is redacted.
+
+use crate::pipeline::OnUnreadable;
+use crate::stage::redact::{Place, Settings};
+
+use super::choice::Choice;
+use super::error::OptionError;
+use super::read::{Given, Options};
+use super::table::{self, OptionDef};
+
+impl Choice for OnUnreadable {
+    const CHOICES: &'static [(&'static str, OnUnreadable)] = &[
+        ("cut", OnUnreadable::Cut),
+        ("keep", OnUnreadable::Keep),
+        ("drop", OnUnreadable::Drop),
+    ];
+}
+
+/// Reads what is redacted.
+pub(super) fn read(options: &Options<'_>) -> Result<Settings, OptionError> {
+    let mut settings = match options.one(table::REDACT)? {
+        Some(given) => Settings::parse(&given).map_err(|error| given.rejected(error))?,
+        None => Settings::default(),
+    };
+    settings.paths = places(options, table::REDACT_PATH, table::REDACT_PATHS)?;
+    settings.keeps = places(options, table::REDACT_KEEP, table::REDACT_KEEPS)?;
+    if let Some(given) = options.one(table::REDACT_NAMES)? {
+        let added = settings.add_names(&given);
+        added.map_err(|error| given.rejected(error))?;
+    }
+    if let Some(given) = options.one(table::REDACT_KEY)? {
+        let set = settings.set_key(given.as_bytes());
+        set.map_err(|error| given.rejected(error))?;
+    }
+    Ok(settings)
+}
+
+/// The places of an option that has one, and of an option that has several with `;` between.
+fn places(
+    options: &Options<'_>,
+    one: &OptionDef,
+    several: &OptionDef,
+) -> Result<Vec<Place>, OptionError> {
+    let mut places = Vec::new();
+    let rejected = |given: &Given<'_>, error| given.rejected(error);
+    for given in options.all(one)? {
+        places.push(Place::parse(&given).map_err(|error| rejected(&given, error))?);
+    }
+    for given in options.all(several)? {
+        places.extend(Place::parse_list(&given).map_err(|error| rejected(&given, error))?);
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Properties;
+    use crate::stage::redact::{Mode, Redactor};
+
+    fn settings(lines: &[(&str, &str)]) -> Result<Settings, String> {
+        let properties: Properties = lines
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Options::filter(&properties)
+            .and_then(|options| read(&options))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn all_options_together() {
+        let settings = settings(&[
+            ("Redact", "env=named, configmap=off"),
+            ("Redact_Path", "pods /spec/a"),
+            ("redact_path", "pods /spec/b"),
+            (
+                "Redact_Paths",
+                "pods /spec/c; a.b&#34; /d".replace("&#34;", "").as_str(),
+            ),
+            ("Redact_Keeps", "configmaps /data/x;"),
+            ("Redact_Names", "pin"),
+            ("Redact_Key", "0123456789abcdef"),
+        ])
+        .unwrap();
+        assert_eq!(settings.mode(Redactor::Env), Mode::Named);
+        assert_eq!((settings.paths.len(), settings.keeps.len()), (4, 1));
+        assert!(settings.names.is_secret_member(b"pin") && settings.key.is_some());
+    }
+
+    #[test]
+    fn wrong_values_are_explained_without_secrets() {
+        for (line, parts) in [
+            (
+                ("Redact", "env=some"),
+                &["`Redact` is `env=some`", "all, named, off"][..],
+            ),
+            (("Redact", "secrets=on"), &["did you mean `secret`?"]),
+            (
+                ("Redact_Path", "pods spec.pin"),
+                &["`Redact_Path`", "`/spec/pin`"],
+            ),
+            (
+                ("Redact_Keeps", "pods /a; b"),
+                &["`Redact_Keeps`", "RESOURCE POINTER"],
+            ),
+            (
+                ("Redact_Key", "hunter2"),
+                &["`Redact_Key` has an invalid value", "16"],
+            ),
+            (("Redact_Names", "-"), &["`Redact_Names`"]),
+        ] {
+            let error = settings(&[line]).unwrap_err();
+            for part in parts {
+                assert!(error.contains(part), "{error} lacks {part}");
+            }
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Request bodies: objects, and JSON patches as pieces of an object.
+//!
+//! Nothing is built: a [`Value`] is a position in the document. Of a JSON patch, each
+//! operation that adds something becomes an object that holds nothing but what is added;
+//! the way to it is the pointer of the operation.
+
+use std::borrow::Cow;
+
+use super::uri::split_once;
+use crate::doc::keys::{Keys, KnownMember, Walk};
+use crate::doc::{Container, Doc, Kind, Malformed, Text};
+
+/// A value of a body. What does not read is absent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'p, D> {
+    doc: D,
+    /// Rest of a JSON pointer, without its first slash: segments that lead to the value,
+    /// each of which means an object or a list with one member. `None` at the value itself.
+    ahead: Option<&'p [u8]>,
+    /// Position; `None` for null.
+    at: Option<usize>,
+}
+
+impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
+    /// The value at a position of the document.
+    pub(super) fn new(doc: D, at: usize) -> Value<'p, D> {
+        Value {
+            doc,
+            ahead: None,
+            at: Some(at),
+        }
+    }
+
+    /// Returns a member of an object; of a key that repeats, the last one.
+    pub(super) fn get(self, key: &str) -> Option<Value<'p, D>> {
+        let Some(ahead) = self.ahead else {
+            let at = member(self.doc, self.at?, key.as_bytes())?;
+            return Some(Value::new(self.doc, at));
+        };
+        let (segment, ahead) = split_once(ahead, b'/');
+        let named = !is_index(segment) && unescaped(segment).eq(key.bytes());
+        named.then_some(Value { ahead, ..self })
+    }
+
+    /// Returns the members of an object with these names, found in one walk; of a key that
+    /// repeats, the last one.
+    pub(super) fn fields<const N: usize>(
+        self,
+        keys: &'static Keys<N>,
+    ) -> [Option<Value<'p, D>>; N] {
+        let mut fields = [None; N];
+        let found = match self.ahead {
+            None => self.read_fields(keys, &mut fields),
+            Some(ahead) => {
+                let (segment, ahead) = split_once(ahead, b'/');
+                let name: Vec<u8> = unescaped(segment).collect();
+                let field = fields.get_mut(keys.find(&name));
+                if let (Some(field), false) = (field, is_index(segment)) {
+                    *field = Some(Value { ahead, ..self });
+                }
+                Ok(())
+            }
+        };
+        match found {
+            Ok(()) => fields,
+            // What does not read to its end has no members.
+            Err(Malformed) => [None; N],
+        }
+    }
+
+    fn read_fields<const N: usize>(
+        self,
+        keys: &'static Keys<N>,
+        fields: &mut [Option<Value<'p, D>>; N],
+    ) -> Result<(), Malformed> {
+        let mut walk = Walk::new(keys, self.doc.open_map(self.at.ok_or(Malformed)?)?);
+        while let Some(KnownMember { which, value, .. }) = walk.next(self.doc)? {
+            if let Some(field) = fields.get_mut(which) {
+                *field = Some(Value::new(self.doc, value));
+            }
+            walk.map.next = self.doc.end(value)?;
+        }
+        Ok(())
+    }
+
+    /// Follows the keys of nested objects.
+    pub(super) fn dig(self, keys: &[&str]) -> Option<Value<'p, D>> {
+        keys.iter().try_fold(self, |value, key| value.get(key))
+    }
+
+    /// Returns the items of the list under a key; none of anything else.
+    pub(super) fn list(self, key: &str) -> Items<'p, D> {
+        self.get(key).map_or(Items::One(None), Value::items)
+    }
+
+    /// Returns the items of a list; none of anything else.
+    pub(super) fn items(self) -> Items<'p, D> {
+        if let Some(ahead) = self.ahead {
+            let (segment, ahead) = split_once(ahead, b'/');
+            return Items::One(is_index(segment).then_some(Value { ahead, ..self }));
+        }
+        let list = self.at.and_then(|at| self.doc.open_list(at).ok());
+        list.map_or(Items::One(None), |list| Items::Of(self.doc, list))
+    }
+
+    fn here(self) -> Option<usize> {
+        self.at.filter(|_| self.ahead.is_none())
+    }
+
+    /// Returns the string.
+    pub(super) fn text(self) -> Option<Text<'a>> {
+        self.doc.value(self.here()?).ok()?.0
+    }
+
+    /// Returns the string under a key; empty where there is none.
+    pub(super) fn text_of(self, key: &str) -> Text<'a> {
+        self.get(key).and_then(Value::text).unwrap_or_default()
+    }
+
+    /// Says whether the member is exactly this string.
+    pub(super) fn has_text(self, key: &str, text: &str) -> bool {
+        self.get(key).is_some_and(|value| value.is_text(text))
+    }
+
+    /// Says whether the value is `true`.
+    pub(super) fn is_true(self) -> bool {
+        let at = self.here();
+        at.is_some_and(|at| self.doc.is_true(at))
+    }
+
+    /// Says whether the value is exactly this string.
+    pub(super) fn is_text(self, text: &str) -> bool {
+        let found = self.text();
+        found.is_some_and(|found| found.is(text.as_bytes()))
+    }
+
+    /// Says whether the value is null.
+    pub(super) fn is_null(self) -> bool {
+        self.ahead.is_none() && self.at.is_none_or(|at| self.doc.kind(at) == Ok(Kind::Null))
+    }
+
+    /// Says whether the value is an object.
+    pub(super) fn is_object(self) -> bool {
+        match self.ahead {
+            Some(ahead) => !is_index(split_once(ahead, b'/').0),
+            None => self.at.is_some_and(|at| self.doc.kind(at) == Ok(Kind::Map)),
+        }
+    }
+
+    /// Says whether the value is a list.
+    pub(super) fn is_list(self) -> bool {
+        match self.ahead {
+            Some(ahead) => is_index(split_once(ahead, b'/').0),
+            None => self
+                .at
+                .is_some_and(|at| self.doc.kind(at) == Ok(Kind::List)),
+        }
+    }
+
+    /// Returns the integer.
+    pub(super) fn integer(self) -> Option<i64> {
+        self.doc.integer(self.here()?)
+    }
+}
+
+/// Returns the position of a member's value; of a key that repeats, the last one counts.
+pub(super) fn member<'a, D: Doc<'a>>(doc: D, at: usize, key: &[u8]) -> Option<usize> {
+    let mut found = None;
+    let mut map = doc.open_map(at).ok()?;
+    while let Some(member) = doc.next_member(&mut map).ok()? {
+        if member.key.is(key) {
+            found = Some(member.value);
+        }
+        map.next = doc.end(member.value).ok()?;
+    }
+    found
+}
+
+/// The items of a list.
+pub(super) enum Items<'p, D> {
+    /// At most one: what a JSON patch puts into a list.
+    One(Option<Value<'p, D>>),
+    /// Those of a list in the document.
+    Of(D, Container),
+}
+
+impl<'p, 'a, D: Doc<'a>> Iterator for Items<'p, D> {
+    type Item = Value<'p, D>;
+
+    fn next(&mut self) -> Option<Value<'p, D>> {
+        match self {
+            Items::One(item) => item.take(),
+            Items::Of(doc, list) => {
+                let at = doc.next_item(list).ok()??;
+                list.next = doc.end(at).ok()?;
+                Some(Value::new(*doc, at))
+            }
+        }
+    }
+}
+
+/// Says whether a pointer's segment is a place in a list; an object's key may look the
+/// same, but none that a detection asks for does.
+fn is_index(segment: &[u8]) -> bool {
+    segment == b"-" || !segment.is_empty() && segment.iter().all(u8::is_ascii_digit)
+}
+
+/// Undoes the escapes of a pointer's segment: `~1` is a slash, `~0` a tilde.
+fn unescaped(segment: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = segment;
+    std::iter::from_fn(move || {
+        let (byte, after) = match rest {
+            [b'~', b'1', after @ ..] => (b'/', after),
+            [b'~', b'0', after @ ..] => (b'~', after),
+            [byte, after @ ..] => (*byte, after),
+            [] => return None,
+        };
+        rest = after;
+        Some(byte)
+    })
+}
+
+/// The body of a request, which may be absent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body<'a, D> {
+    doc: D,
+    value: Value<'a, D>,
+}
+
+impl<'a, D: Doc<'a>> Body<'a, D> {
+    /// The body at a position of the document.
+    pub(super) fn new(doc: D, at: Option<usize>) -> Body<'a, D> {
+        let value = Value {
+            doc,
+            ahead: None,
+            at,
+        };
+        Body { doc, value }
+    }
+
+    /// Says whether there is none, or null.
+    pub(super) fn is_absent(self) -> bool {
+        self.value.is_null()
+    }
+
+    /// Says whether it is a list of operations.
+    pub(super) fn is_json_patch(self) -> bool {
+        self.value.is_list()
+    }
+
+    /// Says whether any piece of the object fits.
+    pub(super) fn any(self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
+        if self.value.is_object() {
+            return fits(self.value);
+        }
+        self.value.items().any(|operation| {
+            let added = ["add", "replace"].iter();
+            let adds = added.into_iter().any(|name| operation.has_text("op", name));
+            let Some(pointer) = operation.get("path").and_then(Value::text) else {
+                return false;
+            };
+            let pointer: Cow<'_, [u8]> = pointer.value();
+            let ahead = match pointer.split_first() {
+                None => None,
+                Some((b'/', ahead)) => Some(ahead),
+                Some(_) => return false,
+            };
+            let piece = Value {
+                doc: self.doc,
+                ahead,
+                at: operation.get("value").and_then(Value::here),
+            };
+            adds && piece.is_object() && fits(piece)
+        })
+    }
+
+    /// Says whether an operation removes what is at a pointer.
+    pub(super) fn removes(self, pointer: &str) -> bool {
+        self.value.items().any(|operation| {
+            operation.has_text("op", "remove") && operation.has_text("path", pointer)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doc::convert;
+    use crate::doc::json::Json;
+    use crate::doc::msgpack::Msgpack;
+
+    /// Runs a check on the body in both forms.
+    fn any(json: &str, fits: impl Fn(&dyn Probe) -> bool) -> bool {
+        let mut msgpack = Vec::new();
+        convert::json_to_msgpack(Json(json.as_bytes()), 0, &mut msgpack).unwrap();
+        let text = Body::new(Json(json.as_bytes()), Some(0)).any(|value| fits(&value));
+        let map = Body::new(Msgpack(&msgpack), Some(0)).any(|value| fits(&value));
+        assert_eq!(text, map, "{json}");
+        text
+    }
+
+    /// A value in either form.
+    trait Probe {
+        fn text_at(&self, keys: &[&str]) -> Option<String>;
+        fn first_text(&self, keys: &[&str]) -> Option<String>;
+        fn integer_at(&self, keys: &[&str]) -> Option<i64>;
+        fn null_at(&self, keys: &[&str]) -> bool;
+        fn true_at(&self, key: &str) -> bool;
+    }
+
+    impl<'a, D: Doc<'a>> Probe for Value<'_, D> {
+        fn text_at(&self, keys: &[&str]) -> Option<String> {
+            let text = self.dig(keys)?.text()?;
+            String::from_utf8(text.value().into_owned()).ok()
+        }
+
+        fn first_text(&self, keys: &[&str]) -> Option<String> {
+            let text = self.dig(keys)?.items().next()?.text()?;
+            String::from_utf8(text.value().into_owned()).ok()
+        }
+
+        fn integer_at(&self, keys: &[&str]) -> Option<i64> {
+            self.dig(keys)?.integer()
+        }
+
+        fn null_at(&self, keys: &[&str]) -> bool {
+            self.dig(keys).is_some_and(Value::is_null)
+        }
+
+        fn true_at(&self, key: &str) -> bool {
+            self.get(key).is_some_and(Value::is_true)
+        }
+    }
+
+    fn text_is(json: &str, keys: &[&str], text: &str) -> bool {
+        any(json, |value| value.text_at(keys).as_deref() == Some(text))
+    }
+
+    #[test]
+    fn members_of_objects() {
+        let json = r#"{"a":{"b":"1"},"a":{"b":"\u0032"},"n":null,"t":true,"i":-7,"l":["x"]}"#;
+        assert!(text_is(json, &["a", "b"], "2"), "the last of two counts");
+        assert!(any(json, |value| value.null_at(&["n"])));
+        assert!(!any(json, |value| value.null_at(&["a"]) || value.null_at(&["o"])));
+        assert!(any(json, |value| value.true_at("t")));
+        assert!(!any(json, |value| value.true_at("n") || value.true_at("i")));
+        assert!(any(json, |value| value.integer_at(&["i"]) == Some(-7)));
+        assert!(any(json, |value| value.first_text(&["l"]).as_deref()
+            == Some("x")));
+        assert!(!any(json, |value| value.first_text(&["a"]).is_some()));
+    }
+
+    #[test]
+    fn operations_of_a_json_patch_are_pieces() {
+        let add = |pointer: &str, value: &str| {
+            format!(r#"[{{"op":"add","path":"{pointer}","value":{value}}}]"#)
+        };
+        assert!(text_is(&add("/a/b", r#""x""#), &["a", "b"], "x"));
+        assert!(text_is(&add("/a", r#"{"b":"x"}"#), &["a", "b"], "x"));
+        assert!(text_is(&add("", r#"{"a":"x"}"#), &["a"], "x"));
+        assert!(text_is(&add("/a~1b~0c", r#""x""#), &["a/b~c"], "x"));
+        assert!(text_is(&add(r"\u002fa", r#""x""#), &["a"], "x"));
+        assert!(text_is(&add("/", r#""x""#), &[""], "x"));
+        let first = |json: &str| any(json, |value| value.first_text(&["l"]).is_some());
+        assert!(first(&add("/l/-", r#""x""#)));
+        assert!(first(&add("/l/12", r#""x""#)));
+        assert!(first(&add("/l", r#"["x"]"#)));
+        assert!(!first(&add("/l/x", r#""x""#)));
+        assert!(any(&add("/a", "null"), |value| value.null_at(&["a"])));
+        assert!(any(r#"[{"op":"add","path":"/a"}]"#, |value| value
+            .null_at(&["a"])));
+        assert!(!any(&add("/a/b", "null"), |value| value.null_at(&["a"])));
+    }
+
+    #[test]
+    fn other_operations_add_nothing() {
+        for json in [
+            r#"[{"op":"remove","path":"/a"}]"#,
+            r#"[{"op":"test","path":"/a","value":1}]"#,
+            r#"[{"op":"copy","path":"/a","from":"/b"}]"#,
+            r#"[{"op":"add","path":"a","value":1}]"#,
+            r#"[{"op":"add","path":7,"value":1}]"#,
+            r#"[{"op":"add","path":"","value":1}]"#,
+            r#"[{"op":"add","path":"/-","value":1}]"#,
+            r#"[{"path":"/a","value":1}]"#,
+            r#"["add",null,7,[]]"#,
+            "[]",
+            "7",
+            "null",
+            "\"a\"",
+        ] {
+            assert!(!any(json, |_| true), "{json}");
+        }
+        assert!(any(r#"[{"op":"replace","path":"/a","value":1}]"#, |_| true));
+    }
+
+    #[test]
+    fn removals() {
+        let body = |json: &'static str| Body::new(Json(json.as_bytes()), Some(0));
+        assert!(body(r#"[{"op":"test"},{"op":"remove","path":"/a~1b"}]"#).removes("/a~1b"));
+        assert!(!body(r#"[{"op":"remove","path":"/a"}]"#).removes("/a~1b"));
+        assert!(!body(r#"[{"op":"add","path":"/a~1b"}]"#).removes("/a~1b"));
+        assert!(!body(r#"{"op":"remove","path":"/a~1b"}"#).removes("/a~1b"));
+    }
+
+    #[test]
+    fn what_does_not_read_is_absent() {
+        for json in ["{\"a\":{\"b\":\"x\"", "[{\"op\":\"add\",", "{\"a\" 1}", ""] {
+            let body = Body::new(Json(json.as_bytes()), Some(0));
+            assert!(
+                !body.any(|value| value.dig(&["a", "b"]).is_some()),
+                "{json}"
+            );
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Conditions on pod specs: what gives a container power over its node.
+
+use super::body::Value;
+use super::names::is_controller;
+use crate::doc::keys::Keys;
+use crate::doc::{Doc, Text};
+
+/// A property of a pod spec, or of one of its containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PodSpec {
+    /// A container is privileged.
+    Privileged,
+    /// The pod shares a namespace of the node.
+    HostNamespace,
+    /// A hostPath volume shows a sensitive directory or a runtime's socket.
+    SensitiveHostPath,
+    /// A container adds a capability that amounts to the node's root.
+    DangerousCapability,
+    /// The pod runs as one of the service accounts of built-in controllers.
+    ControllerServiceAccount,
+}
+
+impl PodSpec {
+    #[expect(clippy::as_conversions, reason = "the number of a variant, at most 4")]
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// The properties of a pod spec, as a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Properties(u8);
+
+impl Properties {
+    /// Says whether a property is among them.
+    pub(super) fn has(self, property: PodSpec) -> bool {
+        self.0 & property.bit() != 0
+    }
+
+    /// Adds those of another pod spec.
+    pub(super) fn add(&mut self, other: Properties) {
+        self.0 |= other.0;
+    }
+
+    fn set(&mut self, property: PodSpec, holds: bool) {
+        self.0 |= if holds { property.bit() } else { 0 };
+    }
+}
+
+/// Members of a pod spec, in the order in which they are mostly written.
+const SPEC: &Keys<9> = &Keys::new([
+    "volumes",
+    "initContainers",
+    "containers",
+    "ephemeralContainers",
+    "serviceAccountName",
+    "serviceAccount",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+]);
+const CONTAINER: &Keys<2> = &Keys::new(["securityContext", "$patch"]);
+const SECURITY_CONTEXT: &Keys<2> = &Keys::new(["capabilities", "privileged"]);
+const VOLUME: &Keys<2> = &Keys::new(["hostPath", "$patch"]);
+
+impl Properties {
+    /// Finds all properties of a pod spec in one walk.
+    pub(super) fn of<'a, D: Doc<'a>>(spec: Value<'_, D>) -> Properties {
+        let mut properties = Properties::default();
+        let [
+            volumes,
+            init,
+            containers,
+            ephemeral,
+            account,
+            old_account,
+            network,
+            pid,
+            ipc,
+        ] = spec.fields(SPEC);
+        let lists = [containers, init, ephemeral].into_iter().flatten();
+        for container in lists.flat_map(Value::items) {
+            properties.add(Properties::of_container(container));
+        }
+        let shares = [network, pid, ipc]
+            .into_iter()
+            .flatten()
+            .any(Value::is_true);
+        properties.set(PodSpec::HostNamespace, shares);
+        let mut volumes = volumes.into_iter().flat_map(Value::items);
+        properties.set(PodSpec::SensitiveHostPath, volumes.any(is_sensitive_volume));
+        // `serviceAccount` is the old name, which counts where the new one is empty.
+        let text = |value: Option<Value<'_, D>>| value.and_then(Value::text).unwrap_or_default();
+        let account = match text(account) {
+            Text { raw: [], .. } => text(old_account),
+            account => account,
+        };
+        let is_controller = is_controller(&account.value());
+        properties.set(PodSpec::ControllerServiceAccount, is_controller);
+        properties
+    }
+
+    fn of_container<'a, D: Doc<'a>>(container: Value<'_, D>) -> Properties {
+        let mut properties = Properties::default();
+        let [Some(context), patch] = container.fields(CONTAINER) else {
+            return properties;
+        };
+        if is_deletion(patch) {
+            return properties;
+        }
+        let [capabilities, privileged] = context.fields(SECURITY_CONTEXT);
+        let is_privileged = privileged.is_some_and(Value::is_true);
+        properties.set(PodSpec::Privileged, is_privileged);
+        let added = capabilities.map(|capabilities| capabilities.list("add"));
+        let mut added = added.into_iter().flatten().filter_map(Value::text);
+        properties.set(PodSpec::DangerousCapability, added.any(is_dangerous));
+        properties
+    }
+}
+
+fn is_sensitive_volume<'a, D: Doc<'a>>(volume: Value<'_, D>) -> bool {
+    let [host_path, patch] = volume.fields(VOLUME);
+    let path = host_path.map_or(Text::default(), |host_path| host_path.text_of("path"));
+    let path = path.value();
+    !path.is_empty() && is_sensitive(&path) && !is_deletion(patch)
+}
+
+/// Says whether `$patch` makes an item of a strategic merge patch a removal.
+fn is_deletion<'a, D: Doc<'a>>(patch: Option<Value<'_, D>>) -> bool {
+    patch.is_some_and(|patch| patch.is_text("delete"))
+}
+
+/// Capabilities with which a container reaches its node.
+const DANGEROUS: [&str; 9] = [
+    "ALL",
+    "SYS_ADMIN",
+    "SYS_PTRACE",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_BOOT",
+    "DAC_READ_SEARCH",
+    "NET_ADMIN",
+    "BPF",
+];
+
+/// Runtimes read capabilities in any case, with or without `CAP_`.
+fn is_dangerous(capability: Text<'_>) -> bool {
+    let name = capability.value();
+    let bare = match name.split_first_chunk::<4>() {
+        Some((prefix, bare)) if prefix.eq_ignore_ascii_case(b"CAP_") => bare,
+        _ => &name,
+    };
+    DANGEROUS
+        .iter()
+        .any(|known| known.as_bytes().eq_ignore_ascii_case(bare))
+}
+
+/// Directories that are sensitive themselves, which need not hold for what is in them.
+const SENSITIVE: [&str; 18] = [
+    "/",
+    "/etc",
+    "/root",
+    "/home",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/var",
+    "/var/lib",
+    "/var/run",
+    "/run",
+    "/var/lib/kubelet",
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/etcd",
+    "/var/lib/rancher",
+    "/opt/cni/bin",
+    "/etc/cni/net.d",
+];
+
+/// Directories that are sensitive with all that is in them.
+const SENSITIVE_TREES: [&str; 7] = [
+    "/etc/kubernetes",
+    "/root",
+    "/var/lib/kubelet/pki",
+    "/var/lib/etcd",
+    "/etc/cron.d",
+    "/etc/ssh",
+    "/etc/systemd",
+];
+
+/// Sockets through which a container runtime takes orders, wherever they are.
+const RUNTIME_SOCKETS: [&str; 4] = [
+    "docker.sock",
+    "containerd.sock",
+    "crio.sock",
+    "cri-dockerd.sock",
+];
+
+/// Compares segments, so that `//etc/./` is `/etc`, and `/etcd` is not below it.
+fn is_sensitive(path: &[u8]) -> bool {
+    let own = || segments(path);
+    let within = |tree: &str| {
+        let mut own = own();
+        segments(tree.as_bytes()).all(|segment| own.next() == Some(segment))
+    };
+    let last = own().last().unwrap_or_default();
+    SENSITIVE
+        .iter()
+        .any(|known| own().eq(segments(known.as_bytes())))
+        || SENSITIVE_TREES.iter().any(|tree| within(tree))
+        || RUNTIME_SOCKETS.iter().any(|name| name.as_bytes() == last)
+}
+
+/// Returns the parts of a path that mean something.
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let parts = path.split(|&byte| byte == b'/');
+    parts.filter(|part| !matches!(part, [] | [b'.']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doc::json::Json;
+
+    fn is_in(property: PodSpec, spec: &str) -> bool {
+        Properties::of(Value::new(Json(spec.as_bytes()), 0)).has(property)
+    }
+
+    #[test]
+    fn paths_are_compared_by_segment() {
+        for path in [
+            "/",
+            "//",
+            "/.",
+            "/etc",
+            "/etc/",
+            "//etc/./",
+            "/root/x",
+            "/proc",
+            "/var/run/",
+            "/etc/kubernetes",
+            "/etc/kubernetes/manifests",
+            "/var/lib/etcd/member",
+            "/run/docker.sock",
+            "/x/y/crio.sock/",
+            "/var/lib/kubelet/pki/x",
+            "/etc/cni/net.d",
+        ] {
+            assert!(is_sensitive(path.as_bytes()), "{path}");
+        }
+        for path in [
+            "/etcd-backup",
+            "/etc/hosts",
+            "/data",
+            "/var/lib/kubelet/pods",
+            "/procfs",
+            "/rootfs",
+            "/etc/kubernetes-old",
+            "/x/docker.sock.d",
+            "/home/me",
+            "/opt/cni",
+            "/var/lib/dockerx",
+        ] {
+            assert!(!is_sensitive(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn capabilities_in_any_spelling() {
+        let adds = |name: &str| {
+            let spec = format!(
+                r#"{{"initContainers":[{{"securityContext":{{"capabilities":{{"add":[7,"{name}"]}}}}}}]}}"#
+            );
+            is_in(PodSpec::DangerousCapability, &spec)
+        };
+        for name in DANGEROUS {
+            assert!(adds(name) && adds(&name.to_lowercase()) && adds(&format!("cap_{name}")));
+        }
+        for name in [
+            "",
+            "CAP_",
+            "CHOWN",
+            "NET_BIND_SERVICE",
+            "SYS_ADMIN2",
+            "CAP_CAP_BPF",
+        ] {
+            assert!(!adds(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn containers_of_every_kind_but_not_deleted_ones() {
+        for (list, extra, want) in [
+            ("containers", "", true),
+            ("initContainers", "", true),
+            ("ephemeralContainers", "", true),
+            ("containers", r#""$patch":"delete","#, false),
+            ("containers", r#""$patch":"replace","#, true),
+            ("others", "", false),
+        ] {
+            let spec =
+                format!(r#"{{"{list}":[1,{{{extra}"securityContext":{{"privileged":true}}}}]}}"#);
+            assert_eq!(is_in(PodSpec::Privileged, &spec), want, "{spec}");
+        }
+        for other in ["false", "\"true\"", "1", "null"] {
+            let spec =
+                format!(r#"{{"containers":[{{"securityContext":{{"privileged":{other}}}}}]}}"#);
+            assert!(!is_in(PodSpec::Privileged, &spec), "{spec}");
+        }
+    }
+
+    #[test]
+    fn volumes_of_the_node() {
+        for (volume, want) in [
+            (r#"{"hostPath":{"path":"/etc"}}"#, true),
+            (r#"{"$patch":"delete","hostPath":{"path":"/etc"}}"#, false),
+            (r#"{"hostPath":{"path":""}}"#, false),
+            (r#"{"hostPath":{"path":7}}"#, false),
+            (r#"{"hostPath":"/etc"}"#, false),
+            (r#"{"emptyDir":{"path":"/etc"}}"#, false),
+            (r#""/etc""#, false),
+        ] {
+            let spec = format!(r#"{{"volumes":[{{"name":"x"}},{volume}]}}"#);
+            assert_eq!(is_in(PodSpec::SensitiveHostPath, &spec), want, "{volume}");
+        }
+    }
+
+    #[test]
+    fn namespaces_of_the_node() {
+        for field in ["hostPID", "hostIPC", "hostNetwork"] {
+            assert!(is_in(
+                PodSpec::HostNamespace,
+                &format!(r#"{{"{field}":true}}"#)
+            ));
+            assert!(!is_in(
+                PodSpec::HostNamespace,
+                &format!(r#"{{"{field}":false}}"#)
+            ));
+        }
+        assert!(!is_in(PodSpec::HostNamespace, r#"{"hostUsers":true}"#));
+    }
+
+    #[test]
+    fn accounts_of_controllers_under_either_name() {
+        for (spec, want) in [
+            (r#"{"serviceAccountName":"job-controller"}"#, true),
+            (r#"{"serviceAccount":"job-controller"}"#, true),
+            (
+                r#"{"serviceAccountName":"","serviceAccount":"job-controller"}"#,
+                true,
+            ),
+            (
+                r#"{"serviceAccountName":"mine","serviceAccount":"job-controller"}"#,
+                false,
+            ),
+            (
+                r#"{"serviceAccountName":"aws-load-balancer-controller"}"#,
+                false,
+            ),
+            ("{}", false),
+        ] {
+            assert_eq!(
+                is_in(PodSpec::ControllerServiceAccount, spec),
+                want,
+                "{spec}"
+            );
+        }
+    }
+}

@@ -1,0 +1,672 @@
+//! Redaction: secrets are replaced by a mark, and the structure of the event stays.
+//!
+//! | module | duty |
+//! |---|---|
+//! | `settings` | redactors, their modes, and what users add |
+//! | `mark` | the mark, and the keyed one |
+//! | `names`, `catalogue` | names and places that say that a value is a secret |
+//! | `net`, `lines`, `words`, `uri`, `message` | secrets inside texts |
+//! | `walk` | from container to container through a part of the event |
+//! | `roles`, `object`, `patch`, `annotation` | the rules: the role of each value |
+//! | `glance`, `seen` | quick looks that spare most values the rules |
+//! | `places` | places that users name |
+//! | `unreadable` | text that cannot be read as an event |
+//! | `hide` | the places to be hidden, and the edits that come of them |
+//!
+//! Inside a value that is known to be a secret, everything is hidden that is not known to be
+//! harmless; elsewhere, everything is kept that is not known to be a secret. Nothing is
+//! removed, and nothing is decoded and written anew.
+
+mod annotation;
+mod catalogue;
+mod glance;
+mod hide;
+mod lines;
+mod mark;
+mod message;
+mod names;
+mod net;
+mod object;
+mod patch;
+mod places;
+mod roles;
+mod scalar;
+mod scan;
+mod seen;
+mod settings;
+mod spans;
+pub(crate) mod unreadable;
+mod uri;
+mod walk;
+mod words;
+
+use std::ops::Range;
+
+use crate::doc::path::pointer_to;
+use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
+use crate::event::kube::{Event, Field, Member, Requested};
+use crate::policy::Level;
+use crate::stage::Job;
+use crate::stage::cut::{self, LeftOut};
+use crate::stats;
+
+use catalogue::{Catalogue, Places};
+use hide::{Content, Hide};
+use places::Found;
+use roles::{Class, Role};
+use seen::Seen;
+use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
+
+pub use crate::redactor::{Counts, Redactor};
+pub use hide::ANNOTATION;
+pub use mark::MARK;
+pub use settings::{Mode, Place, ResourcePattern, Settings, SettingsError};
+
+/// Hides the secrets of events. Keeps its buffers from event to event.
+#[derive(Debug)]
+pub struct Redaction {
+    settings: Settings,
+    catalogue: Catalogue,
+    finder: Finder,
+}
+
+/// Places found in an event, and buffers for finding them.
+#[derive(Debug, Default)]
+struct Finder {
+    hides: Vec<Hide>,
+    /// Places that are kept whatever redactors find in them.
+    stays: Vec<Range<usize>>,
+    found: Vec<Found>,
+    levels: Levels,
+    spare: Vec<u8>,
+    familiar: Familiar,
+    /// Counts of the uses of each place of `Redact_Path`.
+    uses: Vec<PlaceUse>,
+}
+
+/// Counts of the uses of a place that a user names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlaceUse {
+    /// Bodies or events that the place may be in.
+    pub seen: u64,
+    /// Values at the place.
+    pub matches: u64,
+}
+
+/// Values of members that hold nothing, as seen before.
+#[derive(Debug, Default)]
+struct Familiar {
+    uris: Seen,
+    user_agents: Seen,
+    extras: Seen,
+    annotations: Seen,
+    /// Of events whose annotations are judged by their names.
+    judged_annotations: Seen,
+}
+
+/// The target of a request, as far as the redaction needs it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target<'t> {
+    verb: &'t [u8],
+    group: &'t [u8],
+    resource: &'t [u8],
+    subresource: &'t [u8],
+    name: &'t [u8],
+    /// Places of the catalogue that objects of the resource have.
+    places: Option<Places<'t>>,
+}
+
+impl<'t> Target<'t> {
+    fn of(requested: &'t Requested<'_>, catalogue: &'t Catalogue) -> Target<'t> {
+        Target {
+            verb: &requested.verb,
+            group: &requested.group,
+            resource: &requested.resource,
+            subresource: &requested.subresource,
+            name: &requested.name,
+            places: catalogue.places(&requested.group, &requested.resource),
+        }
+    }
+}
+
+impl Target<'_> {
+    /// The class of objects without kind, in requests about this resource.
+    fn class(&self) -> Class {
+        match (self.group, self.resource, self.subresource) {
+            (b"", b"secrets", b"") => Class::Secret,
+            (b"", b"configmaps", b"") => Class::ConfigMap,
+            (b"", b"serviceaccounts", b"token") => Class::TokenRequest,
+            (b"authentication.k8s.io", b"tokenreviews", b"") => Class::TokenReview,
+            _ => Class::None,
+        }
+    }
+
+    /// True for the tokens of OpenShift whose names are the tokens themselves.
+    fn names_are_tokens(&self) -> bool {
+        self.group == b"oauth.openshift.io"
+            && matches!(
+                self.resource,
+                b"oauthaccesstokens" | b"oauthauthorizetokens"
+            )
+    }
+}
+
+impl Redaction {
+    /// Prepares the redaction.
+    pub fn new(settings: Settings) -> Redaction {
+        let uses = vec![PlaceUse::default(); settings.paths.len()];
+        Redaction {
+            settings,
+            catalogue: Catalogue::default(),
+            finder: Finder {
+                uses,
+                ..Finder::default()
+            },
+        }
+    }
+
+    /// The places of `Redact_Path`, with counts of their uses.
+    pub fn places(&self) -> impl Iterator<Item = (&Place, PlaceUse)> {
+        let uses = self.finder.uses.iter().copied();
+        self.settings.paths.iter().zip(uses)
+    }
+
+    /// Asks for the edits that hide the secrets in the part of an event that its level
+    /// leaves, and that count them in an annotation.
+    pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
+        let Redaction {
+            settings,
+            catalogue,
+            finder,
+        } = self;
+        let left = Left::of(job);
+        finder.find(settings, catalogue, job.doc.into(), job.event, &left)?;
+        if finder.hides.is_empty() {
+            return Ok(());
+        }
+        let counts = hide::edit(job.doc, &finder.hides, settings.key.as_ref(), job.edits)?;
+        if !counts.is_empty() {
+            hide::annotate(
+                job.doc,
+                job.event.range(),
+                left.annotations(job.doc)?,
+                &counts,
+                job.edits,
+            )?;
+            stats::count(&mut job.stats.redacted);
+            job.stats.values_redacted.add_all(&counts);
+        }
+        Ok(())
+    }
+}
+
+/// The members that the cut leaves of an event.
+#[derive(Clone, Copy)]
+struct Left<'j> {
+    members: &'j [Member],
+    level: Level,
+}
+
+/// True for the fields of an event that a redactor may find something in.
+#[inline]
+fn is_looked_into(field: Field) -> bool {
+    matches!(
+        field,
+        Field::RequestUri
+            | Field::User
+            | Field::ImpersonatedUser
+            | Field::UserAgent
+            | Field::ObjectRef
+            | Field::ResponseStatus
+            | Field::RequestObject
+            | Field::ResponseObject
+            | Field::Annotations
+    )
+}
+
+impl<'j> Left<'j> {
+    fn of<'a, D: Doc<'a>>(job: &Job<'j, 'a, D>) -> Left<'j> {
+        Left {
+            members: &job.scratch.members,
+            level: cut::level_left(job).unwrap_or(Level::RequestResponse),
+        }
+    }
+
+    /// The members that are left and that redactors look into, each with its number.
+    fn members(&self) -> impl Iterator<Item = (usize, &'j Member)> + 'j {
+        let level = self.level;
+        let members = self.members.iter().enumerate();
+        members.filter(move |(_, member)| {
+            is_looked_into(member.field) && !cut::leaves_out(member.field, level)
+        })
+    }
+
+    /// The place of the annotations, if any are left.
+    fn annotations<'a, D: Doc<'a>>(&self, doc: D) -> Result<Option<Range<usize>>, Malformed> {
+        for member in self.members.iter().rev() {
+            let is_map = doc.kind(member.value)? == Kind::Map;
+            if member.field == Field::Annotations && is_map {
+                let goes = self.level < Level::Request
+                    && cut::annotations_left_out(doc, member.value)? == LeftOut::All;
+                return Ok((!goes).then_some(member.value..member.end));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A value or a part of one that was hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The JSON pointer of the value, from the top of the event.
+    pub pointer: String,
+    /// The redactor that hides it.
+    pub redactor: Redactor,
+}
+
+impl Redaction {
+    /// The places that were hidden in the event that was redacted last.
+    pub fn findings<'a, D: Doc<'a>>(
+        &self,
+        doc: D,
+        event: Event<'_, 'a>,
+    ) -> Result<Vec<Finding>, Malformed> {
+        let findings = self.finder.hides.iter().map(|hide| {
+            Ok(Finding {
+                pointer: pointer_to(doc.into(), event.start(), hide.at.start)?,
+                redactor: hide.redactor,
+            })
+        });
+        findings.collect()
+    }
+}
+
+impl Finder {
+    /// Finds what is to be hidden in an event.
+    fn find<'a>(
+        &mut self,
+        settings: &Settings,
+        catalogue: &Catalogue,
+        doc: AnyDoc<'a>,
+        event: Event<'_, 'a>,
+        left: &Left<'_>,
+    ) -> Result<(), Malformed> {
+        self.hides.clear();
+        self.stays.clear();
+        let has_places = !settings.paths.is_empty() || !settings.keeps.is_empty();
+        let suspects = Suspects::of(settings, catalogue, doc, event, left, &mut self.familiar);
+        if suspects.is_empty() && !has_places {
+            return Ok(());
+        }
+        let requested = event.requested();
+        let target = Target::of(&requested, catalogue);
+        let class = target.class();
+        let is_classed = class.is_classed();
+        for (number, member) in left.members() {
+            let is_body = matches!(member.field, Field::RequestObject | Field::ResponseObject);
+            if has_places && is_body {
+                self.user_places(settings, doc, member, &target)?;
+            }
+            if !suspects.has(number) {
+                continue;
+            }
+            let mut walk = Walk::new(settings, &target, doc, &mut self.hides, &mut self.levels);
+            let role = match member.field {
+                Field::RequestUri => {
+                    hide_uri(&mut walk, member, &mut self.spare)?;
+                    continue;
+                }
+                Field::ObjectRef => {
+                    hide_name(&mut walk, member)?;
+                    continue;
+                }
+                Field::RequestObject | Field::ResponseObject => {
+                    walk.body(member);
+                    continue;
+                }
+                Field::User | Field::ImpersonatedUser => Role::User,
+                Field::UserAgent => Role::Net,
+                Field::ResponseStatus => Role::Status { is_classed },
+                Field::Annotations => Role::EventAnnotations { level: left.level },
+                _ => continue,
+            };
+            match walk.run(Node::Real(member.value), role, class) {
+                Err(Stop::Malformed) => return Err(Malformed),
+                Err(Stop::Deep) => hide_whole(doc, member, &mut self.hides),
+                Ok(()) => {}
+            }
+        }
+        if has_places {
+            self.user_places_of_event(settings, doc, event.start())?;
+        }
+        hide::settle(&mut self.hides, &self.stays);
+        Ok(())
+    }
+
+    /// Hides and keeps what users name in a body.
+    fn user_places(
+        &mut self,
+        settings: &Settings,
+        doc: AnyDoc<'_>,
+        member: &Member,
+        target: &Target<'_>,
+    ) -> Result<(), Malformed> {
+        self.found.clear();
+        places::find_in_body(doc, member.value, &settings.paths, target, &mut self.found)?;
+        self.count_uses(settings, |resource| resource.fits(target));
+        self.hide_found(settings, doc)?;
+        self.found.clear();
+        places::find_in_body(doc, member.value, &settings.keeps, target, &mut self.found)?;
+        self.keep_found(doc)
+    }
+
+    fn user_places_of_event(
+        &mut self,
+        settings: &Settings,
+        doc: AnyDoc<'_>,
+        at: usize,
+    ) -> Result<(), Malformed> {
+        self.found.clear();
+        places::find_in_event(doc, at, &settings.paths, &mut self.found)?;
+        self.count_uses(settings, |resource| *resource == ResourcePattern::Event);
+        self.hide_found(settings, doc)?;
+        self.found.clear();
+        places::find_in_event(doc, at, &settings.keeps, &mut self.found)?;
+        self.keep_found(doc)
+    }
+
+    fn count_uses(&mut self, settings: &Settings, fits: impl Fn(&ResourcePattern) -> bool) {
+        for (place, used) in settings.paths.iter().zip(&mut self.uses) {
+            let fits = u64::from(fits(&place.resource));
+            used.seen = used.seen.saturating_add(fits);
+        }
+        for found in &self.found {
+            if let Some(used) = self.uses.get_mut(found.place) {
+                stats::count(&mut used.matches);
+            }
+        }
+    }
+
+    fn hide_found(&mut self, settings: &Settings, doc: AnyDoc<'_>) -> Result<(), Malformed> {
+        let nothing = Target::default();
+        for found in &self.found {
+            let mut walk = Walk::new(settings, &nothing, doc, &mut self.hides, &mut self.levels);
+            let leaves = Role::leaves(Redactor::Path);
+            match walk.run(Node::Real(found.value), leaves, Class::None) {
+                Err(Stop::Malformed) => return Err(Malformed),
+                // The body goes as a whole.
+                Err(Stop::Deep) | Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_found(&mut self, doc: AnyDoc<'_>) -> Result<(), Malformed> {
+        for found in &self.found {
+            self.stays.push(found.value..doc.end(found.value)?);
+        }
+        Ok(())
+    }
+}
+
+/// The members of an event that may hold something to be hidden, by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Suspects(u64);
+
+impl Suspects {
+    /// Looks quickly at the members that are left.
+    fn of<'a>(
+        settings: &Settings,
+        catalogue: &Catalogue,
+        doc: AnyDoc<'a>,
+        event: Event<'_, 'a>,
+        left: &Left<'_>,
+        familiar: &mut Familiar,
+    ) -> Suspects {
+        let mut suspects = Suspects::default();
+        let Hints {
+            is_classed,
+            names_may_be_tokens,
+            has_places,
+        } = Hints::of(catalogue, doc, event, left);
+        for (number, member) in left.members() {
+            let raw = || {
+                doc.bytes()
+                    .get(member.value..member.end)
+                    .unwrap_or_default()
+            };
+            let is_suspect = match member.field {
+                Field::RequestUri => {
+                    names_may_be_tokens
+                        || uri::is_special(event.subresource())
+                        || familiar.uris.look(raw(), |uri| {
+                            uri::may_hide(uri, settings) || glance::may_catch(uri)
+                        })
+                }
+                Field::UserAgent => familiar.user_agents.look(raw(), glance::may_catch),
+                Field::User => match event.extra() {
+                    Some((value, end)) => {
+                        let extra = doc.bytes().get(value..end).unwrap_or_default();
+                        let look = |_: &[u8]| glance::may_hide(doc, value, end);
+                        settings.names.has_more() || familiar.extras.look(extra, look)
+                    }
+                    None => false,
+                },
+                Field::ImpersonatedUser => glance::may_hide(doc, member.value, member.end),
+                Field::ObjectRef => names_may_be_tokens,
+                // Of a success it has no more than a code.
+                Field::ResponseStatus => {
+                    raw().len() > SHORT_STATUS
+                        && (message::may_hide(raw(), is_classed) || glance::may_catch(raw()))
+                }
+                Field::Annotations => {
+                    let judges_all = is_classed || settings.mode(Redactor::Annotation) == Mode::All;
+                    let seen = if judges_all {
+                        &mut familiar.judged_annotations
+                    } else {
+                        &mut familiar.annotations
+                    };
+                    seen.look(raw(), |annotations| {
+                        annotation::has_patch(annotations)
+                            || judges_all && annotation::has_foreign(doc, member.value)
+                            || glance::may_catch(annotations)
+                    })
+                }
+                Field::RequestObject | Field::ResponseObject => {
+                    is_classed
+                        || settings.names.has_more()
+                        || has_places
+                        || !matches!(doc.kind(member.value), Ok(Kind::Map))
+                        || match member.field {
+                            // Most bodies with a word of interest are those of failures.
+                            Field::ResponseObject if raw().starts_with(STATUS) => {
+                                message::may_hide(raw(), is_classed) || glance::may_catch(raw())
+                            }
+                            _ => glance::may_hide(doc, member.value, member.end),
+                        }
+                }
+                _ => false,
+            };
+            if is_suspect {
+                suspects.add(number);
+            }
+        }
+        suspects
+    }
+
+    /// True unless the resource is known to hold no secrets as such.
+    fn may_be_classed(resource: Text<'_>, subresource: Option<Text<'_>>) -> bool {
+        match resource.raw {
+            b"secrets" | b"configmaps" | b"tokenreviews" => true,
+            b"serviceaccounts" => subresource.is_some_and(|text| !text.raw.is_empty()),
+            _ => resource.escaped,
+        }
+    }
+
+    fn add(&mut self, number: usize) {
+        // Of more members than there are bits, the last bit is that of all the rest.
+        self.0 |= 1 << number.min(63);
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.0 >> number.min(63) & 1 == 1
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The beginning of a response that is a Status, as the API server writes it.
+const STATUS: &[u8] = br#"{"kind":"Status","apiVersion":"v1","#;
+
+/// What a quick look tells of the request.
+#[derive(Clone, Copy)]
+struct Hints {
+    /// False if the resource holds no secrets as such.
+    is_classed: bool,
+    /// False if names of the resource's objects are not tokens.
+    names_may_be_tokens: bool,
+    /// False if the catalogue has no places of the resource.
+    has_places: bool,
+}
+
+impl Hints {
+    fn of<'a>(
+        catalogue: &Catalogue,
+        doc: AnyDoc<'a>,
+        event: Event<'_, 'a>,
+        left: &Left<'_>,
+    ) -> Hints {
+        if let Some(resource) = event.resource() {
+            return Hints {
+                is_classed: Suspects::may_be_classed(resource, event.subresource()),
+                names_may_be_tokens: resource.escaped || resource.raw.starts_with(b"oauth"),
+                has_places: catalogue.may_have(resource),
+            };
+        }
+        let is_of_api = left.members().any(|(_, member)| {
+            let raw = doc.bytes().get(member.value..member.end);
+            member.field == Field::RequestUri && uri::may_be_of_api(raw.unwrap_or_default())
+        });
+        let requested = if is_of_api {
+            event.requested()
+        } else {
+            Requested::default()
+        };
+        let target = Target::of(&requested, catalogue);
+        Hints {
+            is_classed: target.class() != Class::None,
+            names_may_be_tokens: target.names_are_tokens(),
+            has_places: target.places.is_some(),
+        }
+    }
+}
+
+/// The length of a `responseStatus` without a message.
+const SHORT_STATUS: usize = 48;
+
+fn hide_uri<'a>(
+    walk: &mut Walk<'_, 'a>,
+    member: &Member,
+    spare: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    let Some(text) = walk.doc.string(member.value)? else {
+        return Ok(());
+    };
+    let target = walk.target;
+    let hides_name = walk.hides_oauth_names();
+    walk.parts(member.value, text, |uri, settings, spans| {
+        uri::hide(uri, target, settings, spare, spans);
+        if hides_name {
+            uri::hide_name(uri, target.name, spans);
+        }
+    });
+    Ok(())
+}
+
+fn hide_name(walk: &mut Walk<'_, '_>, member: &Member) -> Result<(), Malformed> {
+    if !walk.hides_oauth_names() || walk.doc.kind(member.value)? != Kind::Map {
+        return Ok(());
+    }
+    if let Some(name) = walk.member(member.value, b"name")? {
+        // A name is a leaf: the walk cannot stop early.
+        let _ = walk.run(Node::Real(name), Role::LastSegment, Class::None);
+    }
+    Ok(())
+}
+
+/// Hides a value that is not looked into.
+fn hide_whole(doc: AnyDoc<'_>, member: &Member, hides: &mut Vec<Hide>) {
+    let value = member.value..member.end;
+    hides.retain(|hide| hide.at.start < value.start || hide.at.end > value.end);
+    hides.push(Hide {
+        content: match doc.kind(member.value) {
+            Ok(Kind::Map) => Content::Map,
+            Ok(Kind::List) => Content::List,
+            _ => Content::Text,
+        },
+        at: value,
+        redactor: Redactor::Deep,
+    });
+}
+
+impl Walk<'_, '_> {
+    /// Goes through a body. One that cannot be walked through to its end goes as a whole.
+    fn body(&mut self, member: &Member) {
+        if self.try_body(member).is_err() {
+            let doc = self.doc;
+            if let Some(hides) = self.collected() {
+                hide_whole(doc, member, hides);
+            }
+        }
+    }
+
+    fn try_body(&mut self, member: &Member) -> Result<(), Stop> {
+        let at = member.value;
+        let class = self.target.class();
+        let is_request = member.field == Field::RequestObject;
+        let role = match self.doc.kind(at)? {
+            Kind::Map => {
+                let is_patch = is_request
+                    && (self.target.verb == b"patch" || self.is_of_wrong_kind(at, class)?);
+                Role::Object { is_patch }
+            }
+            Kind::List => Role::Object { is_patch: true },
+            Kind::Text => Role::Document(Document {
+                redactor: class.whole().unwrap_or(Redactor::Net),
+                of: Of::SameObject(class),
+                // Text that is not an object is not data of a ConfigMap.
+                unreadable: if class.is_classed() && class != Class::ConfigMap {
+                    Unreadable::Hides
+                } else {
+                    Unreadable::IsText
+                },
+                is_webhook: false,
+            }),
+            Kind::Null | Kind::Other => match class.whole() {
+                Some(redactor) => Role::leaves(redactor),
+                None => return Ok(()),
+            },
+        };
+        self.run(Node::Real(at), role, class)
+    }
+
+    /// True if a request about Secrets or ConfigMaps sends something of another kind.
+    fn is_of_wrong_kind(&self, at: usize, class: Class) -> Result<bool, Malformed> {
+        if class.whole().is_none() {
+            return Ok(false);
+        }
+        let kind = match self.member(at, b"kind")? {
+            Some(kind) => self.doc.string(kind)?,
+            None => None,
+        };
+        let kind = kind.map(|kind| kind.value()).unwrap_or_default();
+        let is_right =
+            kind.is_empty() || *kind == *b"DeleteOptions" || Class::of_kind(&kind) == class;
+        Ok(!is_right)
+    }
+}
+
+#[cfg(test)]
+mod tests;

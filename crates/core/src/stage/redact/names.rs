@@ -1,0 +1,388 @@
+//! Names that mark a value as a secret.
+//!
+//! Names are compared without case and without the separators `-`, `_`, `.` and blank.
+//! A member of an object is judged strictly, because schemas use words such as `secret`
+//! and `token` for references and versions; a name that somebody gave to a value (of an
+//! environment variable, a flag, a parameter) is judged loosely.
+
+use crate::stage::redact::glance;
+
+/// The longest name that can be compared, without separators.
+pub(super) const LONGEST: usize = 64;
+
+/// Names of members that hold a secret.
+const EXACT: [&str; 79] = [
+    "accesskeysecret",
+    "accesssecret",
+    "accesstoken",
+    "accountkey",
+    "admintoken",
+    "apikey",
+    "apisecret",
+    "apitoken",
+    "appkey",
+    "applicationcredentialsecret",
+    "applicationkey",
+    "applicationsecret",
+    "appsecret",
+    "authorizetoken",
+    "authtoken",
+    "bearertoken",
+    "bindpw",
+    "bootstraptoken",
+    "bottoken",
+    "clientkeydata",
+    "clientsecret",
+    "connectionstring",
+    "consumersecret",
+    "cookieblockkey",
+    "cookiehashkey",
+    "cookiesecret",
+    "csikubeconfig",
+    "dsn",
+    "encryptionsecret",
+    "githubtoken",
+    "gitlabtoken",
+    "googleservicecredentials",
+    "hmackey",
+    "hmacsecret",
+    "httpsecret",
+    "idtoken",
+    "inlineuserdata",
+    "issuercookiekey",
+    "jobtoken",
+    "jointoken",
+    "jwtsecret",
+    "jwtsigningkey",
+    "kubeconfig",
+    "onboardingticket",
+    "passphrase",
+    "passwd",
+    "password",
+    "personalaccesstoken",
+    "privatekey",
+    "privatetoken",
+    "pwd",
+    "radiusserversecret",
+    "rawkey",
+    "refreshtoken",
+    "registrationtoken",
+    "runnertoken",
+    "sastoken",
+    "secretaccesskey",
+    "secretkey",
+    "securitytoken",
+    "serviceaccountjson",
+    "serviceaccountkey",
+    "sessionsecret",
+    "sessiontoken",
+    "sharedkey",
+    "sharedsecret",
+    "signingkey",
+    "signingsecret",
+    "slacktoken",
+    "storageaccountkey",
+    "tlsbootstraptoken",
+    "tlskey",
+    "token",
+    "tokensecret",
+    "userdata",
+    "userdatabase64",
+    "vaulttoken",
+    "webhooksecret",
+    "webhooktoken",
+];
+
+/// Endings of members that hold a secret.
+const SUFFIXES: [&str; 15] = [
+    "password",
+    "passphrase",
+    "passwd",
+    "accesstoken",
+    "apitoken",
+    "bearertoken",
+    "authtoken",
+    "sessiontoken",
+    "refreshtoken",
+    "bootstraptoken",
+    "agenttoken",
+    "secretaccesskey",
+    "clientsecret",
+    "apikey",
+    "privatekey",
+];
+
+/// Further endings of names that somebody gave to a value.
+const LOOSE_SUFFIXES: [&str; 9] = [
+    "secretkey",
+    "token",
+    "secret",
+    "pwd",
+    "pass",
+    "credentials",
+    "sharedkey",
+    "signingkey",
+    "encryptionkey",
+];
+
+/// Headers of requests that hold a secret.
+const HEADERS: [&str; 8] = [
+    "authorization",
+    "proxyauthorization",
+    "cookie",
+    "setcookie",
+    "xapikey",
+    "xauthtoken",
+    "xvaulttoken",
+    "xamzsecuritytoken",
+];
+
+/// Parameters of URIs that hold a secret although their name alone would not say so.
+const PARAMETERS: [&str; 11] = [
+    "token",
+    "sig",
+    "signature",
+    "xamzsignature",
+    "xamzsecuritytoken",
+    "jwt",
+    "bearer",
+    "auth",
+    "authorization",
+    "code",
+    "secret",
+];
+
+/// Members that hold a secret or the path of a file with it.
+const PATHS: [&str; 5] = [
+    "privatekey",
+    "tlskey",
+    "kubeconfig",
+    "csikubeconfig",
+    "rawkey",
+];
+
+/// A name without case and separators: its last [`LONGEST`] bytes.
+struct Plain {
+    bytes: [u8; LONGEST],
+    start: usize,
+    is_whole: bool,
+}
+
+impl Plain {
+    fn of(name: &[u8]) -> Plain {
+        let mut plain = Plain {
+            bytes: [0; LONGEST],
+            start: LONGEST,
+            is_whole: true,
+        };
+        let letters = name.iter().rev().filter(|byte| !is_separator(**byte));
+        for byte in letters {
+            let Some(before) = plain.start.checked_sub(1) else {
+                plain.is_whole = false;
+                break;
+            };
+            plain.start = before;
+            if let Some(place) = plain.bytes.get_mut(before) {
+                *place = byte.to_ascii_lowercase();
+            }
+        }
+        plain
+    }
+
+    fn tail(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    /// The whole name; empty where it is too long to be compared.
+    fn whole(&self) -> &[u8] {
+        if self.is_whole { self.tail() } else { &[] }
+    }
+
+    fn is_one_of(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| name.as_bytes() == self.whole())
+    }
+
+    fn ends_in(&self, suffixes: &[&str]) -> bool {
+        let tail = self.tail();
+        suffixes.iter().any(|end| tail.ends_with(end.as_bytes()))
+    }
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'-' | b'_' | b'.' | b' ')
+}
+
+/// The names that hold a secret: those of every installation, and the user's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Without case and separators, none longer than [`LONGEST`].
+    more: Vec<Box<[u8]>>,
+}
+
+impl Names {
+    /// Adds a name; false if there is nothing in it to compare, or too much.
+    pub fn add(&mut self, name: &[u8]) -> bool {
+        let plain = Plain::of(name);
+        let whole = plain.whole();
+        if !whole.is_empty() {
+            self.more.push(whole.into());
+        }
+        !whole.is_empty()
+    }
+
+    fn has(&self, plain: &Plain) -> bool {
+        let whole = plain.whole();
+        EXACT
+            .binary_search_by(|name| name.as_bytes().cmp(whole))
+            .is_ok()
+            || self.more.iter().any(|name| **name == *whole)
+    }
+
+    /// True if there are names beside the built-in ones.
+    pub fn has_more(&self) -> bool {
+        !self.more.is_empty()
+    }
+
+    /// False if a quick look finds that a name is not that of a secret.
+    fn is_plausible(&self, name: &[u8]) -> bool {
+        self.has_more() || glance::ends_secret_name(name)
+    }
+
+    /// True if a member of this name holds a secret. Of an annotation the part after `/` counts.
+    pub fn is_secret_member(&self, key: &[u8]) -> bool {
+        if !self.is_plausible(key) {
+            return false;
+        }
+        let plain = Plain::of(after_last(key, b"/"));
+        self.has(&plain) || plain.ends_in(&SUFFIXES)
+    }
+
+    /// True if a name that somebody gave to a value is that of a secret.
+    pub fn is_secret_name(&self, name: &[u8]) -> bool {
+        if !self.is_plausible(name) {
+            return false;
+        }
+        let is_around = |byte: &u8| matches!(byte, b'-' | b']');
+        let mut name = name;
+        while let [first, rest @ ..] = name
+            && is_around(first)
+        {
+            name = rest;
+        }
+        while let [rest @ .., last] = name
+            && is_around(last)
+        {
+            name = rest;
+        }
+        let plain = Plain::of(after_last(name, b"./["));
+        self.has(&plain)
+            || plain.is_one_of(&HEADERS)
+            || plain.ends_in(&SUFFIXES)
+            || plain.ends_in(&LOOSE_SUFFIXES)
+    }
+
+    /// True if a parameter of a URI holds a secret.
+    pub fn is_secret_parameter(&self, name: &[u8]) -> bool {
+        Plain::of(name).is_one_of(&PARAMETERS) || self.is_secret_name(name)
+    }
+}
+
+/// True if a member of this name may hold the path of a file instead of a secret.
+pub(super) fn may_be_path(key: &[u8]) -> bool {
+    Plain::of(key).is_one_of(&PATHS)
+}
+
+/// True for the member that is a name, not a secret, beside a reference to a Secret.
+pub(super) fn is_secret_key(key: &[u8]) -> bool {
+    Plain::of(key).is_one_of(&["secretkey"])
+}
+
+/// All names that are known to hold a secret.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = &'static str> {
+    let lists = [&EXACT[..], &SUFFIXES, &LOOSE_SUFFIXES, &HEADERS];
+    lists.into_iter().flatten().copied()
+}
+
+fn after_last<'a>(text: &'a [u8], separators: &[u8]) -> &'a [u8] {
+    text.rsplit(|byte| separators.contains(byte))
+        .next()
+        .unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_can_be_searched() {
+        assert!(EXACT.is_sorted());
+    }
+
+    #[test]
+    fn members_are_judged_strictly() {
+        let names = Names::default();
+        for key in [
+            "password",
+            "adminPassword",
+            "DB_PASSWORD",
+            "api-key",
+            "example.com/bot-token",
+            "userData",
+            "secretAccessKey",
+        ] {
+            assert!(names.is_secret_member(key.as_bytes()), "{key}");
+        }
+        for key in [
+            "",
+            "secret",
+            "secretName",
+            "updateToken",
+            "pemSecretKey",
+            "automountServiceAccountToken",
+            "tokenUrl",
+            "password/x",
+        ] {
+            assert!(!names.is_secret_member(key.as_bytes()), "{key}");
+        }
+    }
+
+    #[test]
+    fn given_names_are_judged_loosely() {
+        let names = Names::default();
+        for name in [
+            "--db-pass",
+            "auth[token]",
+            "global.registry.secret",
+            "X-Api-Key",
+            "Authorization",
+            "AWS_SHARED_KEY",
+        ] {
+            assert!(names.is_secret_name(name.as_bytes()), "{name}");
+        }
+        for name in ["", "--", "LOG_LEVEL", "token-url", "compass/x", "key"] {
+            assert!(!names.is_secret_name(name.as_bytes()), "{name}");
+        }
+        assert!(names.is_secret_parameter(b"X-Amz-Signature"));
+        assert!(!names.is_secret_parameter(b"continue"));
+    }
+
+    #[test]
+    fn names_of_the_user_count() {
+        let mut names = Names::default();
+        assert!(names.add(b"Pin-Code"));
+        assert!(!names.add(b"-"));
+        assert!(!names.add(&[b'x'; LONGEST + 1]));
+        assert!(names.is_secret_member(b"pinCode"));
+        assert!(names.is_secret_name(b"--pin-code"));
+        assert!(!names.is_secret_member(b"pinCodes"));
+    }
+
+    #[test]
+    fn long_names_are_judged_by_their_end() {
+        let names = Names::default();
+        let long = [vec![b'x'; 10_000], b"-pass-word".to_vec()].concat();
+        assert!(names.is_secret_member(&long));
+        assert!(!names.is_secret_member(&long[..9000]));
+    }
+}
