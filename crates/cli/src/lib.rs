@@ -2,6 +2,7 @@
 //!
 //! A command is a file: its `run` takes the arguments that `args` has read for it.
 
+#![forbid(unsafe_code)]
 // An input that nobody thought of is an error message, not a panic or a wrong number.
 #![cfg_attr(
     not(test),
