@@ -113,7 +113,11 @@ fn modules_of_the_engine_form_no_circle() {
 
 #[test]
 fn the_engine_and_the_protocol_are_pure() {
-    for module in [source("core"), source("forward").join("protocol")] {
+    for module in [
+        source("text"),
+        source("core"),
+        source("forward").join("protocol"),
+    ] {
         let files = code(&module);
         assert!(!files.is_empty(), "{}", module.display());
         for (file, code) in files {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
 
-use kube_audit_core::text::{Node, begins_with_brace, read_json, read_yaml_documents, to_utf8};
+use kube_audit_text::{Node, begins_with_brace, read_json, read_yaml_documents, to_utf8};
 
 use super::Failure;
 use super::finding::{Code, Findings};

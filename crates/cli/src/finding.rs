@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kube_audit_core::text::{Place, Source};
+use kube_audit_text::{Place, Source};
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use kube_audit_core::text::Source;
+use kube_audit_text::Source;
 
 use super::args::Render;
 use super::document::{TextFile, documents};

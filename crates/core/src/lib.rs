@@ -2,7 +2,6 @@
 //!
 //! | module | duty |
 //! |---|---|
-//! | [`text`] | YAML and JSON configuration text, with positions; "did you mean" |
 //! | [`policy`] | audit policy text → model → compiled rule set → decision |
 //! | [`doc`] | JSON and msgpack documents, read and edited in place |
 //! | [`chunk`] | the host's framing: records, times, tags, and sinks for what is written |
@@ -41,7 +40,6 @@ pub mod pipeline;
 pub mod policy;
 pub mod stage;
 pub mod stats;
-pub mod text;
 
 mod bytes;
 mod redactor;

@@ -2,7 +2,7 @@
 
 use crate::finding::{Code, Findings};
 use kube_audit_core::options::printable;
-use kube_audit_core::text::classic::{Content, Line, lines};
+use kube_audit_text::classic::{Content, Line, lines};
 
 use super::pipeline::{Kind, Pipeline, Property, Section};
 

@@ -3,7 +3,7 @@
 use crate::finding::{Code, Findings};
 use crate::kkp::{AuditLogging, Origin, Pair, Release, Section, escape, render};
 use kube_audit_core::options::table::{self, Entities};
-use kube_audit_core::text::shown;
+use kube_audit_text::shown;
 
 use super::pipeline::{Kind, Pipeline};
 use super::{classic, ours};

@@ -12,7 +12,7 @@ mod yaml;
 use serde_json::{Value, json};
 
 use kube_audit_core::policy::Syntax;
-use kube_audit_core::text::{Node, Place, Source};
+use kube_audit_text::{Node, Place, Source};
 
 use super::args::{Check, Format, Out};
 use super::document::{TextFile, documents};

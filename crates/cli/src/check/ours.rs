@@ -5,7 +5,7 @@ use crate::finding::{Code, Findings};
 use crate::kkp::Release;
 use kube_audit_core::options::{Problem, Properties, SectionKind, table};
 use kube_audit_core::policy::Syntax;
-use kube_audit_core::text::Source;
+use kube_audit_text::Source;
 
 use super::pipeline::{Kind, Pipeline, Property, Section};
 use super::policy;

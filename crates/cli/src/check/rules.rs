@@ -2,7 +2,7 @@
 
 use crate::finding::{Code, Findings};
 use crate::kkp::Release;
-use kube_audit_core::text::suggest::nearest;
+use kube_audit_text::suggest::nearest;
 
 use super::ours;
 use super::pipeline::{Kind, Pipeline, Property, Section};

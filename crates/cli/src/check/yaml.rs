@@ -1,7 +1,7 @@
 //! Reads Fluent Bit's YAML files as pipelines.
 
 use crate::finding::{Code, Findings};
-use kube_audit_core::text::{Entry, Node, Value};
+use kube_audit_text::{Entry, Node, Value};
 
 use super::pipeline::{Kind, Pipeline, Property, Section};
 

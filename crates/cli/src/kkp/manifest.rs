@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use kube_audit_core::text::suggest::nearest;
-use kube_audit_core::text::{Entry, Node, Path, Value, shown};
+use kube_audit_text::suggest::nearest;
+use kube_audit_text::{Entry, Node, Path, Value, shown};
 
 use super::super::finding::{Code, Findings};
 

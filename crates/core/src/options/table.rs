@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use crate::pipeline::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
 use crate::stage::detect::{LabelShape, LongRunning, Severity};
-use crate::text::suggest::nearest;
+use kube_audit_text::suggest::nearest;
 
 use super::choice::words;
 use super::error::{OptionError, Problem, printable};

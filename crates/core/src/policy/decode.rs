@@ -4,7 +4,7 @@
 //! null leaves a string alone, and where JSON text repeats a key the second value
 //! is written over the first, element by element.
 
-use crate::text::{Entry, Node, Value};
+use kube_audit_text::{Entry, Node, Value};
 
 /// A policy as written.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::Place;
+use kube_audit_text::Place;
 
 /// Refusal of a policy: all its problems, in the order in which kube-apiserver reports them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Audit policies as kube-apiserver reads and applies them.
 //!
 //! ```text
-//! text ──crate::text──▶ tree ──version, schema, decode, validate──▶ Policy ──ruleset──▶ Ruleset ──▶ Decision
+//! text ──kube_audit_text──▶ tree ──version, schema, decode, validate──▶ Policy ──ruleset──▶ Ruleset ──▶ Decision
 //! ```
 //!
 //! [`Policy::parse`] reads a text and lists everything that is wrong with it,

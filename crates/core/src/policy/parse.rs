@@ -6,7 +6,7 @@ use super::schema::check;
 use super::validate::validate;
 use super::version::{KeyOrder, MissingVersion, read_version};
 use super::{Policy, PolicyError, Problem, ProblemKind, Warning, WarningKind};
-use crate::text::{
+use kube_audit_text::{
     Fault, FaultKind, Node, Place, Source, begins_with_brace, read_json, read_yaml, to_utf8,
 };
 

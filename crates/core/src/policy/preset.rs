@@ -1,7 +1,7 @@
 //! Ready-made policies.
 
 use super::{Parsed, Policy, PolicyError, Syntax};
-use crate::text::suggest::nearest;
+use kube_audit_text::suggest::nearest;
 
 /// Policy that comes with the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::error::Findings;
 use super::{ProblemKind, WarningKind};
-use crate::text::suggest::nearest;
-use crate::text::{Entry, Node, Path, Value, shown};
+use kube_audit_text::suggest::nearest;
+use kube_audit_text::{Entry, Node, Path, Value, shown};
 
 /// Type of a value. Null fits every type.
 enum Shape {

@@ -3,7 +3,7 @@
 
 use super::decode::{self, RuleDoc, Spanned};
 use super::{Attributes, Level, Rule, Selector, validate};
-use crate::text::{Node, Path};
+use kube_audit_text::{Node, Path};
 
 /// Selectors, as a rule of a policy has them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use super::decode::{GroupResourcesDoc, PolicyDoc, RuleDoc, Spanned};
 use super::error::Findings;
 use super::version::ApiVersion;
 use super::{GroupResources, Level, Policy, ProblemKind, Rule, Stage, StageSet};
-use crate::text::suggest::nearest;
-use crate::text::{Path, shown};
+use kube_audit_text::suggest::nearest;
+use kube_audit_text::{Path, shown};
 
 /// Validates a document as servers that read its version do.
 pub(super) fn validate(

@@ -3,8 +3,8 @@
 use super::ProblemKind;
 use super::decode::Spanned;
 use super::error::Findings;
-use crate::text::suggest::nearest;
-use crate::text::{Entry, Node, Value, shown};
+use kube_audit_text::suggest::nearest;
+use kube_audit_text::{Entry, Node, Value, shown};
 
 /// Version of the policy API. All three have the same fields; they differ in the servers
 /// that read them.

@@ -21,8 +21,8 @@ use std::num::NonZeroU32;
 use kube_audit_core::options::{
     FileLine, Given, OptionError, Options, Problem, printable, table, without_credentials,
 };
-use kube_audit_core::text::classic::{self, Content};
 use kube_audit_files::read_regular_file;
+use kube_audit_text::classic::{self, Content};
 
 use crate::net::Node;
 use crate::protocol::compression::Compression;

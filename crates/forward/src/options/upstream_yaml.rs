@@ -14,7 +14,7 @@
 use std::mem;
 
 use kube_audit_core::options::{OptionError, may_hold_secret, printable};
-use kube_audit_core::text::{Entry, Node, Source, Value, read_yaml};
+use kube_audit_text::{Entry, Node, Source, Value, read_yaml};
 
 use super::upstream::{Kind, Section, error_at};
 

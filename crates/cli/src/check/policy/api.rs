@@ -3,7 +3,7 @@
 //! Source: the API reference of Kubernetes 1.7 to 1.36 (`kubectl api-resources`). Resources
 //! of custom definitions are not known here, so nothing is said about their groups.
 
-use kube_audit_core::text::suggest::nearest;
+use kube_audit_text::suggest::nearest;
 
 /// Resource of a group.
 pub(super) struct ApiResource {

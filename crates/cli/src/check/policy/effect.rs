@@ -1,7 +1,7 @@
 //! The effect of a rule as a whole.
 
 use kube_audit_core::policy::{Level, Resource, Stage};
-use kube_audit_core::text::{Node, Value, shown};
+use kube_audit_text::{Node, Value, shown};
 
 use super::probe::Probe;
 use super::{Checked, api, applies_to_all_requests, list};

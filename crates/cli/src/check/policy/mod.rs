@@ -18,7 +18,7 @@ mod selectors;
 use crate::finding::{Code, Finding, Findings};
 use kube_audit_core::policy::{Level, Parsed, Policy, Rule, Ruleset, Syntax, WarningKind};
 use kube_audit_core::stage::detect::Detector;
-use kube_audit_core::text::{Node, Path, Source, Value, shown};
+use kube_audit_text::{Node, Path, Source, Value, shown};
 
 /// True if a document is a policy, or was meant to be one.
 pub(super) fn looks_like(document: &Node) -> bool {
@@ -212,7 +212,7 @@ fn list<'n>(node: &'n Node, key: &str) -> impl Iterator<Item = (usize, &'n Node)
 mod tests {
     use super::*;
     use crate::document::documents;
-    use kube_audit_core::text::Source;
+    use kube_audit_text::Source;
 
     /// Codes and messages of the findings about rules, a rule a line.
     fn found(rules: &str) -> Vec<(&'static str, String)> {

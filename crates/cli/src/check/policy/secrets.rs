@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube_audit_core::policy::{Level, Resource};
-use kube_audit_core::text::Node;
+use kube_audit_text::Node;
 
 use super::probe::Probe;
 use super::{Checked, list};

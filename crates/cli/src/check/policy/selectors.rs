@@ -1,7 +1,7 @@
 //! Values of selectors, each for itself.
 
 use kube_audit_core::policy::Rule;
-use kube_audit_core::text::{Node, Path, shown};
+use kube_audit_text::{Node, Path, shown};
 
 use super::{Checked, api, list};
 use crate::finding::{Code, Findings};

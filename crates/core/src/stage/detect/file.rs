@@ -5,8 +5,8 @@ use std::fmt;
 use super::catalog::{BUILTINS, Builtin};
 use super::severity::Severity;
 use crate::policy::Selectors;
-use crate::text::suggest::nearest;
-use crate::text::{
+use kube_audit_text::suggest::nearest;
+use kube_audit_text::{
     Fault, Node, Path, Place, Source, Value, begins_with_brace, read_json, read_yaml, shown,
     to_utf8,
 };

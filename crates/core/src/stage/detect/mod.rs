@@ -52,7 +52,7 @@ use uri::UriBuffer;
 use crate::doc::Doc;
 use crate::event::kube::{Event, Member};
 use crate::policy::{Attributes, Level, Selectors, Stage};
-use crate::text::suggest::nearest;
+use kube_audit_text::suggest::nearest;
 
 /// An enabled detection.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use crate::doc::path::{Path, PathError};
 use crate::redactor::Redactor;
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
 use crate::stage::redact::names::{LONGEST, Names};
-use crate::text::suggest::nearest;
+use kube_audit_text::suggest::nearest;
 
 /// The extent to which a redactor hides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

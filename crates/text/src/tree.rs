@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Deepest nesting of lists and mappings. A policy needs five levels.
-pub(super) const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Most values in a text, counting the values of an anchor again for each alias. A rule
 /// has about ten.
-pub(super) const MAX_NODES: usize = 1_000_000;
+pub(crate) const MAX_NODES: usize = 1_000_000;
 
 /// Value with the byte offset at which it begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +122,7 @@ impl Fault {
     }
 
     /// Makes the error for too deep nesting.
-    pub(super) fn too_deep(at: usize) -> Fault {
+    pub(crate) fn too_deep(at: usize) -> Fault {
         let message = format!("nested deeper than {MAX_DEPTH} levels");
         Fault {
             at,
@@ -132,7 +132,7 @@ impl Fault {
     }
 
     /// Makes the error for too many values.
-    pub(super) fn too_many(at: usize) -> Fault {
+    pub(crate) fn too_many(at: usize) -> Fault {
         let message = format!("more than {MAX_NODES} values");
         Fault {
             at,
@@ -143,7 +143,7 @@ impl Fault {
 }
 
 /// Sets [`Entry::repeats`] of every key that was set before.
-pub(super) fn mark_repeats(entries: &mut [Entry]) {
+pub(crate) fn mark_repeats(entries: &mut [Entry]) {
     let mut seen = BTreeMap::new();
     let earlier: Vec<Option<usize>> = entries
         .iter()

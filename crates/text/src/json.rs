@@ -269,7 +269,7 @@ impl Reader<'_> {
 }
 
 /// Decodes UTF-8; each invalid byte becomes one U+FFFD, as in Go.
-pub(super) fn lossy(bytes: &[u8]) -> String {
+pub(crate) fn lossy(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());
@@ -377,7 +377,7 @@ mod tests {
     fn hostile_nesting_is_an_error() {
         for open in ["[", "{\"a\":"] {
             let fault = read(open.repeat(1_000_000).as_bytes()).unwrap_err();
-            assert_eq!(fault.kind, crate::text::FaultKind::Limit);
+            assert_eq!(fault.kind, crate::FaultKind::Limit);
         }
     }
 }
