@@ -1,7 +1,7 @@
 //! Members whose names are known, and the order in which they are expected.
 //!
 //! Whoever writes audit events writes the members of an object in one order, and leaves
-//! some out. So each name is first compared with the one that should come next, and only
+//! some out. So each name is first compared with the few that should come next, and only
 //! looked up where it is another.
 
 use crate::doc::scan::{Front, KEY_BLOCK};
@@ -11,7 +11,7 @@ use crate::doc::{Container, Doc, Malformed};
 #[derive(Debug)]
 pub struct Key {
     name: &'static [u8],
-    /// A member of a JSON object up to its value, with the byte in front of it, which may be any.
+    /// A member of a JSON object up to its value, with the comma in front of it.
     pub in_json: Front,
     /// A member of a msgpack map up to its value.
     pub in_msgpack: Front,
@@ -28,8 +28,8 @@ impl Key {
         assert!(name.len() + 4 < KEY_BLOCK);
         Key {
             name,
-            in_json: Front::new(1, [b"\"", name, b"\":"]),
-            in_msgpack: Front::new(0, [&[0xa0 | name.len() as u8], name, b""]),
+            in_json: Front::new([b",\"", name, b"\":"]),
+            in_msgpack: Front::new([&[0xa0 | name.len() as u8], name, b""]),
         }
     }
 }
@@ -74,6 +74,20 @@ impl<const N: usize> Keys<N> {
     }
 }
 
+/// A member that was expected.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// The place of its name among those expected.
+    pub place: usize,
+    /// Start of the key.
+    pub start: usize,
+    /// Start of the value.
+    pub value: usize,
+}
+
+/// How many of the names that come next are tried at one look, as some are left out.
+const EXPECTED: usize = 4;
+
 /// One member of a map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownMember {
@@ -112,10 +126,15 @@ impl<const N: usize> Walk<N> {
         &mut self,
         tree: T,
     ) -> Result<Option<KnownMember>, Malformed> {
-        let which = self.expected;
-        if let Some(key) = self.keys.keys.get(which)
-            && let Some((start, value)) = tree.expected_member(&mut self.map, key)
-        {
+        let others = self.keys.keys.get(self.expected..).unwrap_or_default();
+        let expected = others.get(..EXPECTED).unwrap_or(others);
+        if let Some(member) = tree.expected_member(&mut self.map, expected) {
+            let Expected {
+                place,
+                start,
+                value,
+            } = member;
+            let which = self.expected.wrapping_add(place);
             self.expected = which.wrapping_add(1);
             return Ok(Some(KnownMember {
                 which,

@@ -209,8 +209,8 @@ pub struct Event<'v, 'a> {
 }
 
 impl<'a> MapView<'a> {
-    /// Parses the map at `at` into `self`; in place, because a view is too large to
-    /// return by value.
+    /// Parses the map at `at` into `self`, a view that is new; in place, because a view is
+    /// too large to return by value.
     pub fn read<D: Doc<'a>>(
         &mut self,
         doc: D,
@@ -219,11 +219,7 @@ impl<'a> MapView<'a> {
     ) -> Result<(), Malformed> {
         scratch.members.clear();
         scratch.groups.clear();
-        *self = MapView {
-            at,
-            ..MapView::default()
-        };
-        let view = self;
+        self.at = at;
         let mut walk = Walk::new(Field::KEYS, doc.open_map(at)?);
         while let Some(member) = walk.next(doc)? {
             let KnownMember {
@@ -234,11 +230,11 @@ impl<'a> MapView<'a> {
             let field = Field::ALL.get(which).copied().unwrap_or(Field::Other);
             let end = match field {
                 Field::User | Field::ObjectRef | Field::Items => {
-                    view.read_nested(doc, field, value, scratch)?
+                    self.read_nested(doc, field, value, scratch)?
                 }
                 _ => {
                     let (text, end) = doc.value(value)?;
-                    view.texts.set(which, text);
+                    self.texts.set(which, text);
                     end
                 }
             };
@@ -250,7 +246,7 @@ impl<'a> MapView<'a> {
             });
             walk.map.next = end;
         }
-        view.end = walk.map.next;
+        self.end = walk.map.next;
         Ok(())
     }
 

@@ -172,8 +172,8 @@ impl Writer {
         sink: &mut impl Sink,
     ) {
         sink.leave_out(place.original);
-        let mut view = MapView::default();
         for range in list.items {
+            let mut view = MapView::default();
             let read = view.read(doc, range.start, scratch);
             let done = read.and_then(|()| {
                 let event = view.item_of_list(list.version);
