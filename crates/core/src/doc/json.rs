@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use crate::doc::escape::escape;
-use crate::doc::keys::{Expected, Key};
+use crate::doc::keys::Key;
 use crate::doc::scan;
 use crate::doc::{Container, Doc, Kind, Malformed, Member, Text};
 
@@ -45,12 +45,8 @@ impl<'a> Json<'a> {
         at
     }
 
-    /// The end of the object or array that opens at `at`.
-    fn container_end(self, at: usize) -> Result<usize, Malformed> {
-        scan::container_end(self.0, at).ok_or(Malformed)
-    }
-
     /// The end of a number or literal.
+    #[inline(never)]
     fn scalar_end(self, at: usize) -> Result<usize, Malformed> {
         let rest = self.0.get(at..).ok_or(Malformed)?;
         let length = rest
@@ -170,7 +166,7 @@ impl<'a> Doc<'a> for Json<'a> {
     fn end(self, at: usize) -> Result<usize, Malformed> {
         match self.kind(at)? {
             Kind::Text => Ok(self.text(at)?.1),
-            Kind::Map | Kind::List => self.container_end(at),
+            Kind::Map | Kind::List => scan::container_end(self.0, at),
             Kind::Null | Kind::Other => self.scalar_end(at),
         }
     }
@@ -227,23 +223,14 @@ impl<'a> Doc<'a> for Json<'a> {
     }
 
     #[inline(always)]
-    fn expected_member(self, map: &mut Container, keys: &[Key]) -> Option<Expected> {
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
         let rest = self.0.get(map.next..)?;
-        let block = rest.first_chunk()?;
-        let first = is_new(*map);
-        let lengths = keys.iter().map(|key| key.in_json.of(block, first));
-        let (place, length) = lengths
-            .enumerate()
-            .find_map(|(place, length)| Some((place, length?)))?;
+        let length = key.in_json.of(rest.first_chunk()?, is_new(*map))?;
         // White space is left to others.
         if rest.get(length)? <= &b' ' {
             return None;
         }
-        Some(Expected {
-            place,
-            start: map.next.wrapping_add(1),
-            value: map.next.wrapping_add(length),
-        })
+        Some((map.next.wrapping_add(1), map.next.wrapping_add(length)))
     }
 
     #[inline]

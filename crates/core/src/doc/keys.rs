@@ -74,19 +74,8 @@ impl<const N: usize> Keys<N> {
     }
 }
 
-/// A member that was expected.
-#[derive(Clone, Copy, Debug)]
-pub struct Expected {
-    /// The place of its name among those expected.
-    pub place: usize,
-    /// Start of the key.
-    pub start: usize,
-    /// Start of the value.
-    pub value: usize,
-}
-
-/// How many of the names that come next are tried at one look, as some are left out.
-const EXPECTED: usize = 4;
+/// How many of the names that come next are tried, as some are left out.
+const TRIED: usize = 4;
 
 /// One member of a map.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +92,8 @@ pub(crate) struct KnownMember {
 #[derive(Debug)]
 pub(crate) struct Walk<const N: usize> {
     keys: &'static Keys<N>,
-    /// The place of the name that is expected next.
-    expected: usize,
+    /// The names from the one on that is expected next.
+    expected: &'static [Key],
     /// The map.
     pub map: Container,
 }
@@ -114,7 +103,7 @@ impl<const N: usize> Walk<N> {
     pub(crate) fn new(keys: &'static Keys<N>, map: Container) -> Walk<N> {
         Walk {
             keys,
-            expected: 0,
+            expected: &keys.keys,
             map,
         }
     }
@@ -126,28 +115,29 @@ impl<const N: usize> Walk<N> {
         &mut self,
         tree: T,
     ) -> Result<Option<KnownMember>, Malformed> {
-        let others = self.keys.keys.get(self.expected..).unwrap_or_default();
-        let expected = others.get(..EXPECTED).unwrap_or(others);
-        if let Some(member) = tree.expected_member(&mut self.map, expected) {
-            let Expected {
-                place,
-                start,
-                value,
-            } = member;
-            let which = self.expected.wrapping_add(place);
-            self.expected = which.wrapping_add(1);
-            return Ok(Some(KnownMember {
-                which,
-                start,
-                value,
-            }));
+        // A map whose first name is another one is mostly of another kind.
+        let tried = if self.expected.len() == N { 1 } else { TRIED };
+        let mut names = self.expected;
+        for _ in 0..tried {
+            let Some((key, others)) = names.split_first() else {
+                break;
+            };
+            if let Some((start, value)) = tree.expected_member(&mut self.map, key) {
+                self.expected = others;
+                return Ok(Some(KnownMember {
+                    which: N.wrapping_sub(names.len()),
+                    start,
+                    value,
+                }));
+            }
+            names = others;
         }
         let Some(member) = tree.next_member(&mut self.map)? else {
             return Ok(None);
         };
         let which = self.keys.find(&member.key.value());
-        if which < N {
-            self.expected = which.wrapping_add(1);
+        if let Some([_, others @ ..]) = self.keys.keys.get(which..) {
+            self.expected = others;
         }
         Ok(Some(KnownMember {
             which,

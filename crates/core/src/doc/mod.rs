@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use crate::doc::escape::unescape;
 use crate::doc::json::Json;
-use crate::doc::keys::{Expected, Key};
+use crate::doc::keys::Key;
 use crate::doc::msgpack::Msgpack;
 
 /// The document cannot be read: it breaks off, or is not in its form.
@@ -154,8 +154,9 @@ pub trait Doc<'a>: Copy + Into<AnyDoc<'a>> {
     /// Reads the next member; `None` after the last one, with [`Container::next`] at the
     /// map's end.
     fn next_member(self, map: &mut Container) -> Result<Option<Member<'a>>, Malformed>;
-    /// Finds the next member if it has one of these few names and that is seen at one look.
-    fn expected_member(self, map: &mut Container, keys: &[Key]) -> Option<Expected>;
+    /// Finds the start of the next member and of its value, if it has this name and that
+    /// is seen at one look.
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)>;
     /// Finds the next item; `None` after the last one, with [`Container::next`] at the
     /// list's end.
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed>;

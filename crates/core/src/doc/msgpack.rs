@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::doc::keys::{Expected, Key};
+use crate::doc::keys::Key;
 use crate::doc::{Container, Doc, Kind, Malformed, Member, Text};
 
 /// msgpack bytes as a [`Doc`].
@@ -249,18 +249,11 @@ impl<'a> Doc<'a> for Msgpack<'a> {
         Ok(Some(Member { start, key, value }))
     }
 
-    fn expected_member(self, map: &mut Container, keys: &[Key]) -> Option<Expected> {
+    fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
         let block = self.0.get(map.next..)?.first_chunk()?;
-        let lengths = keys.iter().map(|key| key.in_msgpack.of(block, false));
-        let (place, length) = lengths
-            .enumerate()
-            .find_map(|(place, length)| Some((place, length?)))?;
+        let length = key.in_msgpack.of(block, false)?;
         map.count = map.count.checked_sub(1)?;
-        Some(Expected {
-            place,
-            start: map.next,
-            value: map.next.wrapping_add(length),
-        })
+        Some((map.next, map.next.wrapping_add(length)))
     }
 
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {

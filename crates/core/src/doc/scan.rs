@@ -12,6 +12,8 @@
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x16, u8x64};
 
+use crate::doc::Malformed;
+
 /// Bytes looked at in one step.
 const BLOCK: usize = 64;
 
@@ -136,12 +138,17 @@ fn long_string(text: &[u8], mut from: usize) -> Option<(usize, bool)> {
 }
 
 /// Finds the end, after the closing bracket, of the object or array that opens at `at`.
-/// Brackets are counted without regard to their kind. `None` if it does not end.
-pub(crate) fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
-    if bytes.len() < BLOCK {
+/// Brackets are counted without regard to their kind.
+#[inline(never)]
+pub(crate) fn container_end(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    let room;
+    let bytes = if bytes.len() < BLOCK {
         // Zeros are neither quotes nor brackets.
-        return container_end(&filled_up(bytes, 0), at);
-    }
+        room = filled_up(bytes, 0);
+        &room
+    } else {
+        bytes
+    };
     dispatch!(Level::new(), simd => container_end_with(simd, bytes, at))
 }
 
@@ -152,16 +159,19 @@ pub(crate) fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
     reason = "places are those of the buffer and of a block more, and so are counts of its \
               bytes; more are never closed than opened, or the end has been found"
 )]
-fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
+fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     let mut depth = 0u64;
     let mut state = Strings::default();
     let mut from = at;
     loop {
-        let rest = bytes.get(from..)?;
+        let rest = bytes.get(from..).ok_or(Malformed)?;
         let masks = match rest.first_chunk() {
             Some(block) => Masks::of(simd, block),
-            None if rest.is_empty() => return None,
-            None => Masks::of(simd, bytes.last_chunk()?).without(BLOCK - rest.len()),
+            None if rest.is_empty() => return Err(Malformed),
+            None => {
+                let block = bytes.last_chunk().ok_or(Malformed)?;
+                Masks::of(simd, block).without(BLOCK - rest.len())
+            }
         };
         let outside = !state.advance(&masks);
         let (open, close) = (masks.open & outside, masks.close & outside);
@@ -175,7 +185,7 @@ fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize
                 let opened = (open & (bit - 1)).count_ones();
                 closed += 1;
                 if depth + u64::from(opened) == closed {
-                    return Some(from + index(bit.trailing_zeros()) + 1);
+                    return Ok(from + index(bit.trailing_zeros()) + 1);
                 }
                 left ^= bit;
             }
@@ -392,7 +402,11 @@ mod tests {
             );
             text.extend_from_slice(b"\"}}}]]]");
             let shown = String::from_utf8_lossy(&text).into_owned();
-            assert_eq!(container_end(&text, 0), obvious_end(&text, 0), "{shown}");
+            assert_eq!(
+                container_end(&text, 0).ok(),
+                obvious_end(&text, 0),
+                "{shown}"
+            );
             let string = text
                 .iter()
                 .enumerate()

@@ -188,13 +188,13 @@ impl Pipeline {
             return writer.other(&place, sink);
         };
         let Take::Assemble(tag) = take else {
-            return writer.text(&place, line, text, item, sink);
+            return writer.text(&place, &line, text, item, sink);
         };
         let Some(prefix) = line.prefix else {
-            return writer.text(&place, line, text, item, sink);
+            return writer.text(&place, &line, text, item, sink);
         };
         if prefix.piece == PiecePlace::Last && assembly.is_empty() {
-            return writer.text(&place, line, text, item, sink);
+            return writer.text(&place, &line, text, item, sink);
         }
         let time = line.time().unwrap_or(time);
         let expired = assembly.expired(tag, time);
@@ -212,7 +212,7 @@ impl Pipeline {
             place: prefix.piece,
         };
         let before = match assembly.take(tag, prefix.stream, piece) {
-            Assembled::Alone => return writer.text(&place, line, text, item, sink),
+            Assembled::Alone => return writer.text(&place, &line, text, item, sink),
             Assembled::Withheld => return sink.leave_out(original),
             Assembled::After(pieces) => pieces,
         };
@@ -223,7 +223,7 @@ impl Pipeline {
                 place: LinePlace::Assembled,
                 ..line
             };
-            if writer.assembled(&place, line, text, item, sink) {
+            if writer.assembled(&place, &line, text, item, sink) {
                 return;
             }
         }

@@ -99,7 +99,7 @@ impl Writer {
     pub(super) fn text(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
         sink: &mut impl Sink,
@@ -118,7 +118,7 @@ impl Writer {
     pub(super) fn assembled(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
         sink: &mut impl Sink,
@@ -247,11 +247,11 @@ impl Writer {
             (Carrier::Text(line), shape) => {
                 let plan = self.event_edits.settle(doc);
                 let kept = match shape {
-                    OutputShape::Keep => Surroundings::of(&line, event, extent),
+                    OutputShape::Keep => Surroundings::of(line, event, extent),
                     _ => Surroundings::none(event),
                 };
                 self.record_edits.clear();
-                embed(&line, kept, plan, &mut self.record_edits);
+                embed(line, kept, plan, &mut self.record_edits);
                 self.write_record(place, time, extent, sink)?;
             }
         }
@@ -278,7 +278,7 @@ impl Writer {
     fn unfold<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         doc: D,
         event: Event<'_, 'a>,
     ) -> Result<(), Malformed> {
