@@ -115,10 +115,8 @@ impl<const N: usize> Walk<N> {
         &mut self,
         tree: T,
     ) -> Result<Option<KnownMember>, Malformed> {
-        // A map whose first name is another one is mostly of another kind.
-        let tried = if self.expected.len() == N { 1 } else { TRIED };
         let mut names = self.expected;
-        for _ in 0..tried {
+        for _ in 0..TRIED {
             let Some((key, others)) = names.split_first() else {
                 break;
             };
@@ -129,6 +127,10 @@ impl<const N: usize> Walk<N> {
                     start,
                     value,
                 }));
+            }
+            // A map that begins with another name is mostly of another kind.
+            if names.len() == N {
+                break;
             }
             names = others;
         }

@@ -158,12 +158,6 @@ impl<'a, const N: usize> FieldTexts<'a, N> {
     fn get(&self, place: impl Into<usize>) -> Option<Text<'a>> {
         self.0.get(place.into()).copied().flatten()
     }
-
-    /// The value of a string, empty where there is none.
-    fn value(&self, place: impl Into<usize>) -> Cow<'a, [u8]> {
-        let text = self.get(place);
-        text.map_or(Cow::Borrowed(&[]), |text| text.value())
-    }
 }
 
 /// Buffers for reading maps, reused from record to record.
@@ -461,14 +455,39 @@ impl<'v, 'a> Event<'v, 'a> {
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
         let view = self.view;
-        let verb = view.texts.value(Field::Verb);
-        let name = view
-            .user
-            .name
-            .map_or(Cow::Borrowed(&[][..]), |name| name.value());
+        let reference = view.object_ref.as_ref();
+        let referred = |field: RefField| reference.and_then(|reference| reference.get(field));
+        let texts = [
+            self.text(Field::Verb),
+            view.user.name,
+            referred(RefField::ApiGroup),
+            referred(RefField::ApiVersion),
+            referred(RefField::Resource),
+            referred(RefField::Subresource),
+            referred(RefField::Namespace),
+            referred(RefField::Name),
+        ];
+        let decoded;
+        let values = match texts.iter().flatten().any(|text| text.escaped) {
+            false => texts.map(|text| text.map_or(&[][..], |text| text.raw)),
+            true => {
+                decoded = texts.map(|text| text.unwrap_or_default().value());
+                decoded.each_ref().map(Cow::as_ref)
+            }
+        };
+        let [
+            verb,
+            user,
+            group,
+            version,
+            resource,
+            subresource,
+            namespace,
+            name,
+        ] = values;
         // An event has a handful of groups without escapes; anything else costs an allocation.
-        let mut few = [&[][..]; 16];
-        let decoded: Vec<Cow<'a, [u8]>>;
+        let mut few = [&[][..]; 8];
+        let decoded_groups: Vec<Cow<'a, [u8]>>;
         let many: Vec<&[u8]>;
         let spans = &scratch.groups;
         let groups = match few.get_mut(..spans.len()) {
@@ -484,69 +503,49 @@ impl<'v, 'a> Event<'v, 'a> {
                     at: span.start,
                     escaped: span.escaped,
                 };
-                decoded = spans.iter().map(|span| text(span).value()).collect();
-                many = decoded.iter().map(Cow::as_ref).collect();
+                decoded_groups = spans.iter().map(|span| text(span).value()).collect();
+                many = decoded_groups.iter().map(Cow::as_ref).collect();
                 &many
             }
         };
-        let user = (view.user.more || !name.is_empty()).then_some(User {
-            name: &name,
-            groups,
-        });
-        let Some(reference) = view.object_ref else {
+        let user = (view.user.more || !user.is_empty()).then_some(User { name: user, groups });
+        if reference.is_none() {
             return use_attributes(&Attributes {
                 user,
-                verb: &verb,
+                verb,
                 target: Target::NonResource {
                     path: &path_of(self.text(Field::RequestUri)),
                 },
             });
-        };
-        let version = reference.value(RefField::ApiVersion);
-        let logged = LoggedRef {
-            group: reference.value(RefField::ApiGroup),
-            resource: reference.value(RefField::Resource),
-            subresource: reference.value(RefField::Subresource),
-            namespace: reference.value(RefField::Namespace),
-            name: reference.value(RefField::Name),
-        };
+        }
         let mut resource = Resource {
-            group: &logged.group,
-            resource: &logged.resource,
-            subresource: &logged.subresource,
-            namespace: &logged.namespace,
-            name: &logged.name,
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
         };
         // v1alpha1 has the group in front of the version.
         if self
             .text(Field::ApiVersion)
             .is_some_and(|version| version.is(b"audit.k8s.io/v1alpha1"))
-            && let Some(slash) = memchr::memrchr(b'/', &version)
+            && let Some(slash) = memchr::memrchr(b'/', version)
         {
             resource.group = version.get(..slash).unwrap_or_default();
         }
         let path;
         // These have no body to fill anything from; lists name objects by field selectors.
-        let reads = matches!(&*verb, b"get" | b"list" | b"watch");
+        let reads = matches!(verb, b"get" | b"list" | b"watch");
         if !reads && self.stage() != Some(Stage::RequestReceived) {
             path = path_of(self.text(Field::RequestUri));
-            undo_back_fill(&mut resource, &path, &verb);
+            undo_back_fill(&mut resource, &path, verb);
         }
         use_attributes(&Attributes {
             user,
-            verb: &verb,
+            verb,
             target: Target::Resource(resource),
         })
     }
-}
-
-/// The values of an `objectRef`, as logged.
-struct LoggedRef<'a> {
-    group: Cow<'a, [u8]>,
-    resource: Cow<'a, [u8]>,
-    subresource: Cow<'a, [u8]>,
-    namespace: Cow<'a, [u8]>,
-    name: Cow<'a, [u8]>,
 }
 
 /// Puts namespace and name back to what the URL says, where it speaks of the same object.
