@@ -44,3 +44,4 @@ pub mod stats;
 pub mod text;
 
 mod bytes;
+mod order;

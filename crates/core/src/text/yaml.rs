@@ -13,6 +13,7 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, StructureSt
 
 use super::json::lossy;
 use super::tree::{Entry, Fault, MAX_DEPTH, MAX_NODES, Node, Value, mark_repeats, shown};
+use crate::order::sort_by_rank;
 
 /// Reads the first document of a text; an empty one is null.
 pub fn read(text: &str) -> Result<Node, Fault> {
@@ -145,7 +146,7 @@ fn refuse_special_characters(text: &str) -> Result<(), Fault> {
 /// Refuses tabs at the beginning of lines, outside of scalars and flow collections, as
 /// YAML 1.1 does.
 fn refuse_tabs(text: &str, range: Range<usize>, mut spans: Vec<Range<usize>>) -> Result<(), Fault> {
-    spans.sort_by_key(|span| span.start);
+    sort_by_rank(&mut spans, |span| [span.start, 0, 0, 0, 0]);
     let mut spans = spans.into_iter();
     let mut covered = 0;
     let mut start = range.start;

@@ -1,10 +1,8 @@
 //! For every selector of rules, a table from a value of a request to the rules that
 //! accept it.
 
-use std::collections::BTreeSet;
-
 use super::bitset::{BitSets, RuleBits, SetId, Union};
-use super::table::{Listing, Table};
+use super::table::{Listing, Table, key};
 use crate::policy::model::url_prefix;
 use crate::policy::{Resource, Rule};
 
@@ -70,13 +68,13 @@ impl StringTable {
         selector: impl Fn(&Rule) -> Accepted<'_>,
     ) -> StringTable {
         let none = RuleBits::none(rules.len());
-        let mut listing: Listing<'_, 1> = Listing::new();
+        let mut listing: Listing<'_> = Listing::new();
         let mut unlisted = none.clone();
         for (i, rule) in placed(rules) {
             let selector = selector(rule);
             for string in selector.listed {
                 listing
-                    .entry([string.as_bytes()])
+                    .entry(key([string.as_bytes()]))
                     .or_insert_with(|| none.clone())
                     .insert(i);
             }
@@ -88,11 +86,7 @@ impl StringTable {
     }
 
     /// Adds the rules that accept any value to those of each value.
-    fn with_rest(
-        mut listing: Listing<'_, 1>,
-        unlisted: RuleBits,
-        sets: &mut BitSets,
-    ) -> StringTable {
+    fn with_rest(mut listing: Listing<'_>, unlisted: RuleBits, sets: &mut BitSets) -> StringTable {
         listing
             .values_mut()
             .for_each(|rules| rules.unite(&unlisted));
@@ -134,10 +128,10 @@ const ANY_GROUP: &[u8] = b"*";
 impl ResourceTable {
     pub(super) fn new(rules: &[Option<&Rule>], sets: &mut BitSets) -> ResourceTable {
         let none = RuleBits::none(rules.len());
-        let mut exact: Listing<'_, 3> = Listing::new();
-        let mut of_group: Listing<'_, 1> = Listing::new();
-        let mut of_resource: Listing<'_, 2> = Listing::new();
-        let mut of_subresource: Listing<'_, 2> = Listing::new();
+        let mut exact: Listing<'_> = Listing::new();
+        let mut of_group: Listing<'_> = Listing::new();
+        let mut of_resource: Listing<'_> = Listing::new();
+        let mut of_subresource: Listing<'_> = Listing::new();
         let mut nested = false;
         let mut unlisted = rules_where(rules, |rule| {
             rule.resources.is_empty() && rule.non_resource_urls.is_empty()
@@ -146,7 +140,7 @@ impl ResourceTable {
             placed(rules).flat_map(|(i, rule)| rule.resources.iter().map(move |e| (i, e)));
         for (i, entry) in entries {
             let group = entry.group.as_bytes();
-            let whole = of_group.entry([group]).or_insert_with(|| none.clone());
+            let whole = of_group.entry(key([group])).or_insert_with(|| none.clone());
             if entry.resources.is_empty() || entry.resources.iter().any(|pattern| pattern == "*") {
                 whole.insert(i);
             }
@@ -156,13 +150,13 @@ impl ResourceTable {
                 let whole = (pattern.as_str(), "");
                 let split = (!subresource.is_empty()).then_some((resource, subresource));
                 for (resource, subresource) in split.into_iter().chain([whole]) {
-                    let key = [group, resource.as_bytes(), subresource.as_bytes()];
-                    exact.entry(key).or_insert_with(|| none.clone()).insert(i);
+                    let whole = [group, resource.as_bytes(), subresource.as_bytes()];
+                    exact.entry(whole).or_insert_with(|| none.clone()).insert(i);
                 }
                 nested |= subresource.contains('/');
                 if let Some(resource) = pattern.strip_suffix("/*") {
                     of_resource
-                        .entry([group, resource.as_bytes()])
+                        .entry(key([group, resource.as_bytes()]))
                         .or_insert_with(|| none.clone())
                         .insert(i);
                 }
@@ -170,24 +164,24 @@ impl ResourceTable {
                     && !subresource.is_empty()
                 {
                     of_subresource
-                        .entry([group, subresource.as_bytes()])
+                        .entry(key([group, subresource.as_bytes()]))
                         .or_insert_with(|| none.clone())
                         .insert(i);
                 }
             }
         }
-        let any_group = of_group.contains_key(&[ANY_GROUP]);
-        if let Some(whole) = of_group.get(&[ANY_GROUP]) {
+        let any_group = of_group.contains_key(&key([ANY_GROUP]));
+        if let Some(whole) = of_group.get(&key([ANY_GROUP])) {
             unlisted.unite(whole);
         }
-        let mut whole_answers: Listing<'_, 3> = Listing::new();
+        let mut whole_answers: Listing<'_> = Listing::new();
         for ([group, resource, subresource], rules) in &exact {
             let parts = [
-                of_group.get(&[*group]),
-                of_resource.get(&[*group, resource]),
-                of_resource.get(&[ANY_GROUP, resource]),
-                of_subresource.get(&[*group, subresource]),
-                of_subresource.get(&[ANY_GROUP, subresource]),
+                of_group.get(&key([group])),
+                of_resource.get(&key([group, resource])),
+                of_resource.get(&key([ANY_GROUP, resource])),
+                of_subresource.get(&key([group, subresource])),
+                of_subresource.get(&key([ANY_GROUP, subresource])),
                 exact.get(&[ANY_GROUP, resource, subresource]),
             ];
             let mut whole = rules.clone();
@@ -263,27 +257,33 @@ impl UrlTable {
                 && rule.resources.is_empty()
                 && rule.namespaces.is_empty()
         });
-        let mut exact: Listing<'_, 1> = Listing::new();
-        let mut prefixes: Listing<'_, 1> = Listing::new();
+        let mut exact: Listing<'_> = Listing::new();
+        let mut prefixes: Listing<'_> = Listing::new();
         for (i, rule) in placed(rules) {
             for spec in &rule.non_resource_urls {
-                let (listing, key) = match url_prefix(spec) {
+                let (listing, path) = match url_prefix(spec) {
                     Some(prefix) => (&mut prefixes, prefix),
                     None => (&mut exact, spec.as_str()),
                 };
                 listing
-                    .entry([key.as_bytes()])
+                    .entry(key([path.as_bytes()]))
                     .or_insert_with(|| unlisted.clone())
                     .insert(i);
             }
         }
-        let lengths: BTreeSet<usize> = prefixes.keys().map(|[prefix]| prefix.len()).collect();
-        let with_prefixes = |listing: &Listing<'_, 1>, sets: &mut BitSets| {
+        let mut lengths = Vec::new();
+        for [prefix, ..] in prefixes.keys() {
+            let length = prefix.len();
+            if let Err(at) = lengths.binary_search_by(|other| length.cmp(other)) {
+                lengths.insert(at, length);
+            }
+        }
+        let with_prefixes = |listing: &Listing<'_>, sets: &mut BitSets| {
             let mut whole = listing.clone();
-            for ([path], rules) in &mut whole {
+            for ([path, ..], rules) in &mut whole {
                 let shorter = lengths
                     .iter()
-                    .filter_map(|&length| prefixes.get(&[path.get(..length)?]));
+                    .filter_map(|&length| prefixes.get(&key([path.get(..length)?])));
                 shorter.for_each(|shorter| rules.unite(shorter));
             }
             Table::new(&whole, sets)
@@ -291,7 +291,7 @@ impl UrlTable {
         UrlTable {
             exact: with_prefixes(&exact, sets),
             prefixes: with_prefixes(&prefixes, sets),
-            lengths: lengths.iter().rev().copied().collect(),
+            lengths: lengths.into(),
             unlisted: sets.add(&unlisted),
         }
     }

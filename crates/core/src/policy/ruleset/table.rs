@@ -5,8 +5,18 @@ use std::collections::BTreeMap;
 use super::bitset::{BitSets, RuleBits, SetId};
 use crate::bytes;
 
-/// Rules by key, from which a [`Table`] is made.
-pub(super) type Listing<'a, const N: usize> = BTreeMap<[&'a [u8]; N], RuleBits>;
+/// Rules by key, from which a [`Table`] is made: of one type for keys of all numbers of
+/// strings, the strings that a key does not have being empty.
+pub(super) type Listing<'a> = BTreeMap<[&'a [u8]; 3], RuleBits>;
+
+/// A key of a listing.
+pub(super) fn key<'a, const N: usize>(strings: [&'a [u8]; N]) -> [&'a [u8]; 3] {
+    let mut key = [&[][..]; 3];
+    for (place, string) in key.iter_mut().zip(strings) {
+        *place = string;
+    }
+    key
+}
 
 /// Immutable table from keys of `N` strings to sets of rules; looking up does not allocate.
 ///
@@ -36,7 +46,7 @@ struct Slot<const N: usize> {
     reason = "keys come from a policy of 8 MiB at most; a slot number is the upper half of a hash"
 )]
 impl<const N: usize> Table<N> {
-    pub(super) fn new(listing: &Listing<'_, N>, sets: &mut BitSets) -> Table<N> {
+    pub(super) fn new(listing: &Listing<'_>, sets: &mut BitSets) -> Table<N> {
         let empty = Slot {
             hash: 0,
             start: 0,
@@ -51,7 +61,8 @@ impl<const N: usize> Table<N> {
         let mut slots = vec![empty; capacity];
         let mut keys = Vec::new();
         let mut endings = Box::new([0; 64]);
-        for (key, rules) in listing {
+        let listed = listing.iter();
+        for (key, rules) in listed.filter_map(|(key, rules)| Some((key.first_chunk()?, rules))) {
             let set = sets.add(rules);
             let hash = hash(key);
             let home = (hash >> 32) as usize;
@@ -215,15 +226,15 @@ mod tests {
         let words: Vec<String> = (0..2000)
             .map(|i| format!("{}{i}", "x".repeat(i % 40)))
             .collect();
-        let mut listing: Listing<'_, 2> = Listing::new();
+        let mut listing: Listing<'_> = Listing::new();
         for (i, word) in words.iter().enumerate() {
             listing.insert(
-                [word.as_bytes(), &word.as_bytes()[..i % 3]],
+                key([word.as_bytes(), &word.as_bytes()[..i % 3]]),
                 rules(&[i % 1000]),
             );
         }
         let mut sets = BitSets::default();
-        let index = Table::new(&listing, &mut sets);
+        let index: Table<2> = Table::new(&listing, &mut sets);
         for (i, word) in words.iter().enumerate() {
             let key = [word.as_bytes(), &word.as_bytes()[..i % 3]];
             let found = index.get(&key).unwrap();
@@ -239,8 +250,8 @@ mod tests {
 
     #[test]
     fn keys_are_told_apart_by_their_parts() {
-        let mut listing: Listing<'_, 2> = Listing::new();
-        listing.insert([b"ab", b"c"], rules(&[7]));
+        let mut listing: Listing<'_> = Listing::new();
+        listing.insert(key([b"ab", b"c"]), rules(&[7]));
         let index = Table::new(&listing, &mut BitSets::default());
         assert!(index.get(&[b"ab", b"c"]).is_some());
         assert!(index.get(&[b"a", b"bc"]).is_none());
