@@ -61,7 +61,7 @@ impl Cause {
 }
 
 /// Edits of one document that have been asked for. Reused from document to document, so
-/// that it allocates nothing once it has grown, unless edits have to be put in order.
+/// that it allocates nothing once it has grown, unless many edits have to be put in order.
 #[derive(Debug, Default)]
 pub struct Edits {
     requests: Vec<Request>,

@@ -97,7 +97,8 @@ impl<'a> Msgpack<'a> {
         };
         Ok(Head {
             kind,
-            content: at.saturating_add(length),
+            // A place in the buffer and a few bytes.
+            content: at.wrapping_add(length),
         })
     }
 
@@ -119,7 +120,7 @@ impl<'a> Msgpack<'a> {
             at: head.content,
             escaped: false,
         };
-        Ok(Some((text, head.content.saturating_add(length))))
+        Ok(Some((text, head.content.wrapping_add(length))))
     }
 }
 

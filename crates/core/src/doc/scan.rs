@@ -273,7 +273,6 @@ impl Masks {
 
     /// Leaves out the first bytes, less than all.
     #[inline(always)]
-    #[expect(clippy::arithmetic_side_effects, reason = "there are 64 bits")]
     fn without(self, bytes: usize) -> Masks {
         Masks {
             quote: self.quote >> bytes,

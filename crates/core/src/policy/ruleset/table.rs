@@ -10,7 +10,7 @@ use crate::bytes;
 pub(super) type Listing<'a> = BTreeMap<[&'a [u8]; 3], RuleBits>;
 
 /// A key of a listing.
-pub(super) fn key<'a, const N: usize>(strings: [&'a [u8]; N]) -> [&'a [u8]; 3] {
+pub(super) fn key<const N: usize>(strings: [&[u8]; N]) -> [&[u8]; 3] {
     let mut key = [&[][..]; 3];
     for (place, string) in key.iter_mut().zip(strings) {
         *place = string;
