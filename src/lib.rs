@@ -27,6 +27,10 @@
         clippy::arithmetic_side_effects
     )
 )]
+#![cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, unused_imports, reason = "the filter alone uses a part")
+)]
 // On its way into the list above.
 #![deny(clippy::multiple_unsafe_ops_per_block)]
 

@@ -27,7 +27,6 @@ impl<P> Instance<P> {
     }
 
     /// The plugin, for calls that neither panic nor write to the log.
-    #[cfg(feature = "output")]
     pub(super) fn plugin(&self) -> &P {
         &self.plugin
     }

@@ -141,7 +141,6 @@ pub(super) struct Host {
     /// Functions for filters.
     pub filter: FilterApi,
     /// Functions for outputs.
-    #[cfg(feature = "output")]
     pub output: OutputApi,
     /// Functions for metrics, from 2.0.0 on, unless it was built without them.
     pub metrics: Option<MetricsApi>,
@@ -157,7 +156,6 @@ pub(super) struct FilterApi {
 }
 
 /// The host's functions for outputs.
-#[cfg(feature = "output")]
 pub(super) struct OutputApi {
     pub get_property: Function<abi::flb_output_get_property_fn>,
     pub set_property: Function<abi::flb_output_set_property_fn>,
@@ -213,7 +211,6 @@ macro_rules! function {
     };
 }
 
-#[cfg(feature = "output")]
 pub(super) use function;
 pub(super) use nullable;
 
@@ -224,7 +221,6 @@ fn probe() -> Result<Host, Refusal> {
         name: function!(c"flb_filter_name": abi::flb_filter_name_fn),
         set_context: function!(c"flb_filter_set_context": abi::flb_filter_set_context_fn),
     };
-    #[cfg(feature = "output")]
     let output = OutputApi {
         get_property: function!(c"flb_output_get_property": abi::flb_output_get_property_fn),
         set_property: function!(c"flb_output_set_property": abi::flb_output_set_property_fn),
@@ -286,7 +282,6 @@ fn probe() -> Result<Host, Refusal> {
         filter_plugin,
         log_print,
         filter,
-        #[cfg(feature = "output")]
         output,
         metrics: shows_metrics.then(|| metrics().ok()).flatten(),
         regex: regex().ok(),

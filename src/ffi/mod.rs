@@ -78,7 +78,6 @@ const DESCRIPTION: &CStr = c"Kubernetes audit logs by policy";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PluginKind {
     Filter,
-    #[cfg(feature = "output")]
     Output,
 }
 
@@ -87,7 +86,6 @@ impl PluginKind {
     const fn word(self) -> &'static CStr {
         match self {
             PluginKind::Filter => c"filter",
-            #[cfg(feature = "output")]
             PluginKind::Output => c"output",
         }
     }

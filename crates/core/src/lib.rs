@@ -42,4 +42,5 @@ pub mod stage;
 pub mod stats;
 
 mod bytes;
+mod order;
 mod redactor;

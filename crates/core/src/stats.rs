@@ -121,13 +121,13 @@ impl Stats {
 /// Adds one to a counter.
 #[inline]
 pub(crate) fn count(counter: &mut u64) {
-    *counter = counter.saturating_add(1);
+    count_bytes(counter, 1);
 }
 
-/// Adds a number of bytes to a counter.
+/// Adds a number of bytes to a counter. None lives long enough to wrap.
 #[inline]
 pub(crate) fn count_bytes(counter: &mut u64, bytes: usize) {
-    *counter = counter.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    *counter = counter.wrapping_add(u64::try_from(bytes).unwrap_or_default());
 }
 
 /// Lists the counters that are not zero in one line; `None` if all are.

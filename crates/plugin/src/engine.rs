@@ -106,7 +106,6 @@ impl Engine {
     }
 
     /// Gives the sink the pieces of split lines that are withheld under a tag.
-    #[cfg(feature = "output")]
     pub(crate) fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
         self.pipeline.release(tag, sink);
     }

@@ -22,6 +22,10 @@
         clippy::as_conversions
     )
 )]
+#![cfg_attr(
+    not(feature = "output"),
+    allow(dead_code, reason = "the filter alone uses a part")
+)]
 
 #[cfg(feature = "output")]
 mod batches;

@@ -25,7 +25,6 @@ pub struct Metric<'a> {
     pub value: u64,
 }
 
-#[cfg(feature = "output")]
 impl Metric<'static> {
     /// A gauge without labels.
     pub(crate) fn gauge(name: &'static str, help: &'static str, value: u64) -> Metric<'static> {

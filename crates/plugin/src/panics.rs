@@ -26,7 +26,6 @@ pub(crate) static SERIES: [Series<Panics>; 1] = [Series::counter(
 
 impl Panics {
     /// Counts panics that somebody else reports.
-    #[cfg(feature = "output")]
     pub(crate) fn add(&self, panics: u64) {
         self.count.fetch_add(panics, Ordering::Relaxed);
     }

@@ -68,8 +68,10 @@ fn document<'t>(
                 return Err(Fault::syntax(at, message));
             }
             Event::Scalar(value, style, anchor, tag) => {
-                spans.push(at..offset(span.end.byte_offset()));
-                let flow = builder.open.last().is_some_and(|frame| frame.flow);
+                let flow = builder.is_in_flow();
+                if !flow {
+                    spans.push(at..offset(span.end.byte_offset()));
+                }
                 if flow && style == ScalarStyle::Plain && value.contains('?') {
                     let message = "`?` inside `[]` or `{}` must be in quotes";
                     return Err(Fault::syntax(at, message));
@@ -89,7 +91,7 @@ fn document<'t>(
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(frame) = builder.open.pop() {
-                    if frame.flow {
+                    if frame.flow && !builder.is_in_flow() {
                         spans.push(frame.at..at);
                     }
                     builder.close(frame)?;
@@ -143,9 +145,8 @@ fn refuse_special_characters(text: &str) -> Result<(), Fault> {
 }
 
 /// Refuses tabs at the beginning of lines, outside of scalars and flow collections, as
-/// YAML 1.1 does.
-fn refuse_tabs(text: &str, range: Range<usize>, mut spans: Vec<Range<usize>>) -> Result<(), Fault> {
-    spans.sort_by_key(|span| span.start);
+/// YAML 1.1 does. `spans` are those of the outermost ones, in their order.
+fn refuse_tabs(text: &str, range: Range<usize>, spans: Vec<Range<usize>>) -> Result<(), Fault> {
     let mut spans = spans.into_iter();
     let mut covered = 0;
     let mut start = range.start;
@@ -214,6 +215,11 @@ enum Scalar {
 }
 
 impl Builder {
+    /// True inside `[]` or `{}`.
+    fn is_in_flow(&self) -> bool {
+        self.open.last().is_some_and(|frame| frame.flow)
+    }
+
     fn open(
         &mut self,
         at: usize,

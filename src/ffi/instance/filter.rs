@@ -3,7 +3,6 @@
 use std::ffi::CStr;
 use std::ptr;
 
-#[cfg(feature = "output")]
 use super::next;
 use super::{CommonLayout, Field, Section, SectionError, at, layout_of};
 use crate::ffi::bindings as abi;
@@ -14,7 +13,6 @@ use crate::ffi::host::{Host, Version, lossy, optional};
 struct FilterLayout {
     common: CommonLayout,
     /// The node in the configuration's list of filters; of none for a processor.
-    #[cfg(feature = "output")]
     node: Field<abi::mk_list>,
     metrics: Field<*mut abi::cmt>,
     config: Field<*mut abi::flb_config>,
@@ -48,7 +46,6 @@ const V1_9_0: FilterLayout = FilterLayout {
         alias: at(40),
         properties: at(88),
     },
-    #[cfg(feature = "output")]
     node: at(112),
     metrics: at(128),
     config: at(160),
@@ -61,7 +58,6 @@ const V2_1_0: FilterLayout = FilterLayout {
         alias: at(48),
         properties: at(96),
     },
-    #[cfg(feature = "output")]
     node: at(120),
     metrics: at(136),
     config: at(184),
@@ -72,7 +68,6 @@ const V2_1_4: FilterLayout = FilterLayout {
         properties: at(104),
         ..V2_1_0.common
     },
-    #[cfg(feature = "output")]
     node: at(128),
     metrics: at(144),
     config: at(192),
@@ -138,7 +133,6 @@ pub(crate) unsafe fn filter_metrics(
 /// # Safety
 /// `ins` is a live filter instance of `host`, and `config` its configuration; no other
 /// thread changes them.
-#[cfg(feature = "output")]
 pub(super) unsafe fn filters_of(
     host: &Host,
     ins: *mut abi::flb_filter_instance,
@@ -170,7 +164,6 @@ mod tests {
         compare_with_every_release("flb_filter_instance", &[], |version| {
             let layout = FilterLayout::of(version);
             let mut offsets = layout.common.offsets();
-            #[cfg(feature = "output")]
             offsets.push(("_head", layout.node.offset));
             offsets.extend([
                 ("cmt", layout.metrics.offset),

@@ -6,7 +6,6 @@
 //! anything is used.
 
 mod filter;
-#[cfg(feature = "output")]
 mod output;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -18,10 +17,8 @@ use super::bindings as abi;
 use super::host::{Version, lossy, optional};
 use kube_audit_plugin::Properties;
 
-#[cfg(feature = "output")]
 use filter::filters_of;
 pub(super) use filter::{filter_metrics, filter_name, read_filter};
-#[cfg(feature = "output")]
 pub(super) use output::{OutputSection, RetryLimit, output_name, outputs_beside, read_output};
 
 /// The part that every section has.
@@ -49,7 +46,6 @@ pub(super) enum SectionError {
     #[error("option `{0}`: the value is not UTF-8")]
     NotUtf8(String),
     /// `Port` is outside of the numbers of ports.
-    #[cfg(feature = "output")]
     #[error("option `Port` is {0}: use a number from 1 to 65535")]
     Port(c_int),
 }

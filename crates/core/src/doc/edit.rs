@@ -18,6 +18,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::doc::Doc;
+use crate::order::sort_by_rank;
 
 /// The reason for an edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Cause {
 }
 
 /// Edits of one document that have been asked for. Reused from document to document, so
-/// that it allocates nothing once it has grown.
+/// that it allocates nothing once it has grown, unless many edits have to be put in order.
 #[derive(Debug, Default)]
 pub struct Edits {
     requests: Vec<Request>,
@@ -103,6 +104,18 @@ enum RequestKind {
     Part,
     /// A member comes at the end of a map.
     Append,
+}
+
+impl From<RequestKind> for usize {
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
+    fn from(kind: RequestKind) -> usize {
+        kind as usize
+    }
+}
+
+/// A place in the order of what was asked for.
+fn number(order: u32) -> usize {
+    usize::try_from(order).unwrap_or(usize::MAX)
 }
 
 impl Request {
@@ -330,7 +343,10 @@ impl Edits {
             return;
         }
         if !self.requests.is_sorted_by_key(Request::rank) {
-            self.requests.sort_unstable_by_key(Request::rank);
+            sort_by_rank(&mut self.requests, |request| {
+                let (start, is_range, Reverse(size), kind, order) = request.rank();
+                [start, is_range.into(), !size, kind.into(), number(order)]
+            });
         }
         self.requests
             .dedup_by(|request, winner| request.yields_to(winner));
@@ -355,7 +371,7 @@ impl Edits {
                 by: request.size_change(),
                 cause: request.cause,
             }));
-        self.sizes.sort_unstable_by_key(|size| size.owner);
+        sort_by_rank(&mut self.sizes, |size| [size.owner, 0, 0, 0, 0]);
         self.sizes.dedup_by(|size, before| {
             let same = size.owner == before.owner;
             if same {
@@ -445,8 +461,9 @@ impl Edits {
     /// document may overlap even now: they are cut to fit.
     #[cold]
     fn repair(&mut self, length: usize) {
-        self.splices
-            .sort_unstable_by_key(|splice| (splice.start, splice.end, splice.order));
+        sort_by_rank(&mut self.splices, |splice| {
+            [splice.start, splice.end, number(splice.order), 0, 0]
+        });
         let mut free = 0;
         for splice in &mut self.splices {
             splice.start = splice.start.max(free).min(length);

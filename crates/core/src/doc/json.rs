@@ -45,29 +45,13 @@ impl<'a> Json<'a> {
         at
     }
 
-    /// Finds the end of the string whose opening quote is at `at`, and whether it has escapes.
-    #[inline]
-    fn string_end(self, at: usize) -> Result<(usize, bool), Malformed> {
-        scan::string_end(self.0, at.wrapping_add(1)).ok_or(Malformed)
-    }
-
-    /// The end of the object or array that opens at `at`.
-    fn container_end(self, at: usize) -> Result<usize, Malformed> {
-        // Common, and quicker seen than looked for.
-        if let Some([b'{', b'}'] | [b'[', b']']) =
-            self.0.get(at..).and_then(|rest| rest.first_chunk())
-        {
-            return Ok(at.saturating_add(2));
-        }
-        scan::container_end(self.0, at).ok_or(Malformed)
-    }
-
     /// The text of the value at a position.
     fn word(self, at: usize) -> Option<&'a [u8]> {
         self.0.get(at..self.end(at).ok()?)
     }
 
     /// The end of a number or literal.
+    #[inline(never)]
     fn scalar_end(self, at: usize) -> Result<usize, Malformed> {
         let rest = self.0.get(at..).ok_or(Malformed)?;
         let length = rest
@@ -90,7 +74,7 @@ impl<'a> Json<'a> {
         }
         Ok(Container {
             at,
-            next: at.saturating_add(1),
+            next: at,
             count: 0,
         })
     }
@@ -100,23 +84,18 @@ impl<'a> Json<'a> {
     /// at a block of bytes then tells all that [`next_member`](Doc::next_member) finds out
     /// step by step.
     #[inline(always)]
-    fn compact_member(self, map: &mut Container) -> Option<Member<'a>> {
-        // The opening bracket comes directly before the first member.
-        let (from, before) = match map.count {
-            0 => (map.next.wrapping_sub(1), b'{'),
-            _ => (map.next, b','),
-        };
+    fn compact_member(self, map: Container) -> Option<Member<'a>> {
+        let from = map.next;
         let block = self.0.get(from..)?.first_chunk::<{ scan::KEY_BLOCK }>()?;
         let quote = scan::closing_quote(block)?;
         let value = from.wrapping_add(quote).wrapping_add(2);
-        let compact = block.starts_with(&[before, b'"'])
+        let [before, b'"', ..] = block else {
+            return None;
+        };
+        let compact = (is_new(map) || *before == b',')
             && block.get(quote.wrapping_add(1)) == Some(&b':')
             && self.0.get(value)? > &b' ';
-        if !compact {
-            return None;
-        }
-        map.count = map.count.wrapping_add(1);
-        Some(Member {
+        compact.then_some(Member {
             start: from.wrapping_add(1),
             key: Text {
                 raw: block.get(2..quote)?,
@@ -145,24 +124,30 @@ impl<'a> Json<'a> {
         }))
     }
 
-    /// Steps over the comma before the next member or item; `None` at the closing bracket.
+    /// Steps over the bracket or comma before the next member or item; `None` at the
+    /// closing bracket.
     #[inline]
     fn step(self, container: &mut Container, close: u8) -> Result<Option<usize>, Malformed> {
-        let mut at = self.solid(container.next);
+        let first = is_new(*container);
+        let at = self.solid(container.next.wrapping_add(usize::from(first)));
         let byte = self.byte(at)?;
         if byte == close {
-            container.next = at.saturating_add(1);
+            container.next = at.wrapping_add(1);
             return Ok(None);
         }
-        if container.count > 0 {
-            if byte != b',' {
-                return Err(Malformed);
-            }
-            at = self.solid(at.saturating_add(1));
+        match (first, byte) {
+            (true, _) => Ok(Some(at)),
+            (false, b',') => Ok(Some(self.solid(at.wrapping_add(1)))),
+            (false, _) => Err(Malformed),
         }
-        container.count = container.count.wrapping_add(1);
-        Ok(Some(at))
     }
+}
+
+/// Returns whether a container has just been opened: what comes next is behind its bracket,
+/// and not behind a comma.
+#[inline(always)]
+fn is_new(container: Container) -> bool {
+    container.next == container.at
 }
 
 impl<'a> Doc<'a> for Json<'a> {
@@ -185,8 +170,8 @@ impl<'a> Doc<'a> for Json<'a> {
     #[inline(never)]
     fn end(self, at: usize) -> Result<usize, Malformed> {
         match self.kind(at)? {
-            Kind::Text => Ok(self.string_end(at)?.0),
-            Kind::Map | Kind::List => self.container_end(at),
+            Kind::Text => Ok(self.text(at)?.1),
+            Kind::Map | Kind::List => scan::container_end(self.0, at),
             Kind::Null | Kind::Other => self.scalar_end(at),
         }
     }
@@ -205,19 +190,13 @@ impl<'a> Doc<'a> for Json<'a> {
     // and waiting for that is most of the time.
     #[inline(always)]
     fn text(self, at: usize) -> Result<(Text<'a>, usize), Malformed> {
-        if self.byte(at)? != b'"' {
+        let Some([b'"', rest @ ..]) = self.0.get(at..) else {
             return Err(Malformed);
-        }
-        let (end, escaped) = self.string_end(at)?;
-        let (from, to) = (at.wrapping_add(1), end.wrapping_sub(1));
-        Ok((
-            Text {
-                raw: self.0.get(from..to).ok_or(Malformed)?,
-                at: from,
-                escaped,
-            },
-            end,
-        ))
+        };
+        let (raw, escaped) = scan::string(rest).ok_or(Malformed)?;
+        let at = at.wrapping_add(1);
+        let end = at.wrapping_add(raw.len()).wrapping_add(1);
+        Ok((Text { raw, at, escaped }, end))
     }
 
     fn is_true(self, at: usize) -> bool {
@@ -265,7 +244,7 @@ impl<'a> Doc<'a> for Json<'a> {
             map.next = map.next.wrapping_add(1);
             return Ok(None);
         }
-        match self.compact_member(map) {
+        match self.compact_member(*map) {
             Some(member) => Ok(Some(member)),
             None => self.any_member(map),
         }
@@ -273,19 +252,13 @@ impl<'a> Doc<'a> for Json<'a> {
 
     #[inline(always)]
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
-        // The opening bracket comes directly before the first member.
-        let from = map.next.wrapping_sub(usize::from(map.count == 0));
-        let rest = self.0.get(from..)?;
-        let length = key.in_json.of(rest.first_chunk()?)?;
-        if map.count > 0 && rest.first() != Some(&b',') {
-            return None;
-        }
+        let rest = self.0.get(map.next..)?;
+        let length = key.in_json.of(rest.first_chunk()?, is_new(*map))?;
         // White space is left to others.
         if rest.get(length)? <= &b' ' {
             return None;
         }
-        map.count = map.count.wrapping_add(1);
-        Some((from.wrapping_add(1), from.wrapping_add(length)))
+        Some((map.next.wrapping_add(1), map.next.wrapping_add(length)))
     }
 
     #[inline]

@@ -1,7 +1,7 @@
 //! Members whose names are known, and the order in which they are expected.
 //!
 //! Whoever writes audit events writes the members of an object in one order, and leaves
-//! some out. So each name is first compared with the one that should come next, and only
+//! some out. So each name is first compared with the few that should come next, and only
 //! looked up where it is another.
 
 use crate::doc::scan::{Front, KEY_BLOCK};
@@ -11,7 +11,7 @@ use crate::doc::{Container, Doc, Malformed};
 #[derive(Debug)]
 pub struct Key {
     name: &'static [u8],
-    /// A member of a JSON object up to its value, with the byte in front of it, which may be any.
+    /// A member of a JSON object up to its value, with the comma in front of it.
     pub in_json: Front,
     /// A member of a msgpack map up to its value.
     pub in_msgpack: Front,
@@ -28,8 +28,8 @@ impl Key {
         assert!(name.len() + 4 < KEY_BLOCK);
         Key {
             name,
-            in_json: Front::new(1, [b"\"", name, b"\":"]),
-            in_msgpack: Front::new(0, [&[0xa0 | name.len() as u8], name, b""]),
+            in_json: Front::new([b",\"", name, b"\":"]),
+            in_msgpack: Front::new([&[0xa0 | name.len() as u8], name, b""]),
         }
     }
 }
@@ -74,6 +74,9 @@ impl<const N: usize> Keys<N> {
     }
 }
 
+/// How many of the names that come next are tried, as some are left out.
+const TRIED: usize = 4;
+
 /// One member of a map.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KnownMember {
@@ -89,8 +92,8 @@ pub(crate) struct KnownMember {
 #[derive(Debug)]
 pub(crate) struct Walk<const N: usize> {
     keys: &'static Keys<N>,
-    /// The place of the name that is expected next.
-    expected: usize,
+    /// The names from the one on that is expected next.
+    expected: &'static [Key],
     /// The map.
     pub map: Container,
 }
@@ -100,7 +103,7 @@ impl<const N: usize> Walk<N> {
     pub(crate) fn new(keys: &'static Keys<N>, map: Container) -> Walk<N> {
         Walk {
             keys,
-            expected: 0,
+            expected: &keys.keys,
             map,
         }
     }
@@ -112,23 +115,31 @@ impl<const N: usize> Walk<N> {
         &mut self,
         tree: T,
     ) -> Result<Option<KnownMember>, Malformed> {
-        let which = self.expected;
-        if let Some(key) = self.keys.keys.get(which)
-            && let Some((start, value)) = tree.expected_member(&mut self.map, key)
-        {
-            self.expected = which.wrapping_add(1);
-            return Ok(Some(KnownMember {
-                which,
-                start,
-                value,
-            }));
+        let mut names = self.expected;
+        for _ in 0..TRIED {
+            let Some((key, others)) = names.split_first() else {
+                break;
+            };
+            if let Some((start, value)) = tree.expected_member(&mut self.map, key) {
+                self.expected = others;
+                return Ok(Some(KnownMember {
+                    which: N.wrapping_sub(names.len()),
+                    start,
+                    value,
+                }));
+            }
+            // A map that begins with another name is mostly of another kind.
+            if names.len() == N {
+                break;
+            }
+            names = others;
         }
         let Some(member) = tree.next_member(&mut self.map)? else {
             return Ok(None);
         };
         let which = self.keys.find(&member.key.value());
-        if which < N {
-            self.expected = which.wrapping_add(1);
+        if let Some([_, others @ ..]) = self.keys.keys.get(which..) {
+            self.expected = others;
         }
         Ok(Some(KnownMember {
             which,

@@ -93,9 +93,10 @@ impl fmt::Display for Text<'_> {
 pub struct Container {
     /// Position of its head or opening bracket.
     pub at: usize,
-    /// Start of the next member or item; after the last one, the container's end.
+    /// Start of the next member or item: in JSON, of the bracket or comma before it. After
+    /// the last one, the container's end.
     pub next: usize,
-    /// Members or items still to come; JSON does not know, and counts those seen.
+    /// Members or items still to come; JSON does not know.
     pub count: usize,
 }
 

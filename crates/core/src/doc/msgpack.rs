@@ -97,7 +97,8 @@ impl<'a> Msgpack<'a> {
         };
         Ok(Head {
             kind,
-            content: at.saturating_add(length),
+            // A place in the buffer and a few bytes.
+            content: at.wrapping_add(length),
         })
     }
 
@@ -119,7 +120,7 @@ impl<'a> Msgpack<'a> {
             at: head.content,
             escaped: false,
         };
-        Ok(Some((text, head.content.saturating_add(length))))
+        Ok(Some((text, head.content.wrapping_add(length))))
     }
 }
 
@@ -264,9 +265,9 @@ impl<'a> Doc<'a> for Msgpack<'a> {
 
     fn expected_member(self, map: &mut Container, key: &Key) -> Option<(usize, usize)> {
         let block = self.0.get(map.next..)?.first_chunk()?;
-        let length = key.in_msgpack.of(block)?;
+        let length = key.in_msgpack.of(block, false)?;
         map.count = map.count.checked_sub(1)?;
-        Some((map.next, map.next.saturating_add(length)))
+        Some((map.next, map.next.wrapping_add(length)))
     }
 
     fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {

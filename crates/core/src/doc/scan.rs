@@ -12,26 +12,30 @@
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x16, u8x64};
 
+use crate::doc::Malformed;
+
 /// Bytes looked at in one step.
 const BLOCK: usize = 64;
 
-/// Finds the end, after the closing quote, of the string whose content begins at `from`,
-/// and whether it has escapes. `None` if it does not end.
-#[inline]
-pub(crate) fn string_end(bytes: &[u8], from: usize) -> Option<(usize, bool)> {
-    // Most values are so short that the first step sees their end: that much is
-    // worth having at each place that asks.
-    if let Some(block) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
+/// Reads the content of a string from what follows its opening quote, and whether it has
+/// escapes. `None` if it does not end.
+// Always inline: most values are so short that the first step sees their end, and a result
+// that is handed over on the stack costs as much again.
+#[inline(always)]
+pub(crate) fn string(text: &[u8]) -> Option<(&[u8], bool)> {
+    let mut from = 0;
+    if let Some(block) = text.first_chunk() {
         let found = quotes_and_backslashes_of_two(block);
-        let at = from.wrapping_add(index(found.trailing_zeros()));
-        if found != 0 && bytes.get(at) == Some(&b'"') {
-            return Some((at.wrapping_add(1), false));
+        let at = index(found.trailing_zeros());
+        if block.get(at) == Some(&b'"') {
+            return Some((text.get(..at)?, false));
         }
         if found == 0 {
-            return long_string_end(bytes, from.wrapping_add(TWICE));
+            from = TWICE;
         }
     }
-    long_string_end(bytes, from)
+    let (length, escaped) = long_string(text, from)?;
+    Some((text.get(..length)?, escaped))
 }
 
 /// Room for a comma or bracket, the longest key of an event, its quotes and a colon.
@@ -48,15 +52,15 @@ pub struct Front {
 }
 
 impl Front {
-    /// So many bytes that may be anything, and the parts one after the other.
+    /// The parts one after the other.
     #[expect(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
         reason = "what goes wrong here does so while a table of names is compiled"
     )]
-    pub const fn new(open: usize, parts: [&[u8]; 3]) -> Front {
+    pub const fn new(parts: [&[u8]; 3]) -> Front {
         let mut bytes = [0; KEY_BLOCK];
-        let (mut part, mut length) = (0, open);
+        let (mut part, mut length) = (0, 0);
         while part < parts.len() {
             let mut at = 0;
             while at < parts[part].len() {
@@ -70,14 +74,14 @@ impl Front {
         Front {
             bytes,
             length,
-            open: (u32::MAX << length) | ((1 << open) - 1),
+            open: u32::MAX << length,
         }
     }
 
-    /// Its length, if the block begins with it.
+    /// Its length, if the block begins with it; the first byte may be another if that is `free`.
     #[inline(always)]
-    pub fn of(&self, block: &[u8; KEY_BLOCK]) -> Option<usize> {
-        (equal_bytes(block, &self.bytes) | self.open == u32::MAX)
+    pub fn of(&self, block: &[u8; KEY_BLOCK], free: bool) -> Option<usize> {
+        (equal_bytes(block, &self.bytes) | self.open | u32::from(free) == u32::MAX)
             // Always less: so nobody has to ask.
             .then_some(self.length % KEY_BLOCK)
     }
@@ -98,20 +102,21 @@ const fn index(bit: u32) -> usize {
     bit as usize
 }
 
+/// The length of a string's content, of which so much has neither quote nor backslash.
 #[inline(never)]
 #[expect(
     clippy::arithmetic_side_effects,
     reason = "each sum is of a place inside the buffer and of two blocks at most"
 )]
-fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
+fn long_string(text: &[u8], mut from: usize) -> Option<(usize, bool)> {
     let mut escaped = false;
-    while let Some(block) = bytes.get(from..)?.first_chunk::<TWICE>() {
+    while let Some(block) = text.get(from..)?.first_chunk::<TWICE>() {
         let mut found = quotes_and_backslashes_of_two(block);
         let mut next = from + TWICE;
         while found != 0 {
             let at = index(found.trailing_zeros());
             if block.get(at) == Some(&b'"') {
-                return Some((from + at + 1, escaped));
+                return Some((from + at, escaped));
             }
             // The byte after it is escaped, even if that is in the next block.
             escaped = true;
@@ -121,8 +126,8 @@ fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
         from = next;
     }
     loop {
-        match bytes.get(from)? {
-            b'"' => return Some((from + 1, escaped)),
+        match text.get(from)? {
+            b'"' => return Some((from, escaped)),
             b'\\' => {
                 escaped = true;
                 from += 2;
@@ -133,8 +138,17 @@ fn long_string_end(bytes: &[u8], mut from: usize) -> Option<(usize, bool)> {
 }
 
 /// Finds the end, after the closing bracket, of the object or array that opens at `at`.
-/// Brackets are counted without regard to their kind. `None` if it does not end.
-pub(crate) fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
+/// Brackets are counted without regard to their kind.
+#[inline(never)]
+pub(crate) fn container_end(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    let room;
+    let bytes = if bytes.len() < BLOCK {
+        // Zeros are neither quotes nor brackets.
+        room = filled_up(bytes, 0);
+        &room
+    } else {
+        bytes
+    };
     dispatch!(Level::new(), simd => container_end_with(simd, bytes, at))
 }
 
@@ -145,39 +159,38 @@ pub(crate) fn container_end(bytes: &[u8], at: usize) -> Option<usize> {
     reason = "places are those of the buffer and of a block more, and so are counts of its \
               bytes; more are never closed than opened, or the end has been found"
 )]
-fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Option<usize> {
+fn container_end_with<S: Simd>(simd: S, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     let mut depth = 0u64;
     let mut state = Strings::default();
     let mut from = at;
     loop {
-        let rest = bytes.get(from..)?;
-        let (masks, last) = match rest.first_chunk::<BLOCK>() {
-            Some(block) => (Masks::of(simd, block), false),
-            // Zeros are neither quotes nor brackets.
-            None => (Masks::of(simd, &filled_up(rest, 0)), true),
+        let rest = bytes.get(from..).ok_or(Malformed)?;
+        let masks = match rest.first_chunk() {
+            Some(block) => Masks::of(simd, block),
+            None if rest.is_empty() => return Err(Malformed),
+            None => {
+                let block = bytes.last_chunk().ok_or(Malformed)?;
+                Masks::of(simd, block).without(BLOCK - rest.len())
+            }
         };
         let outside = !state.advance(&masks);
         let (open, close) = (masks.open & outside, masks.close & outside);
+        let closed = u64::from(close.count_ones());
         // The end is in this block only if it closes as many as are open before it: at the
         // first bracket that leaves none open.
-        let mut left = close;
-        if u64::from(close.count_ones()) < depth {
-            left = 0;
-        }
-        let mut closed = 0;
-        while left != 0 {
-            let bit = left & left.wrapping_neg();
-            let opened = (open & (bit - 1)).count_ones();
-            closed += 1;
-            if depth + u64::from(opened) == closed {
-                return Some(from + index(bit.trailing_zeros()) + 1);
+        if closed >= depth {
+            let (mut left, mut closed) = (close, 0);
+            while left != 0 {
+                let bit = left & left.wrapping_neg();
+                let opened = (open & (bit - 1)).count_ones();
+                closed += 1;
+                if depth + u64::from(opened) == closed {
+                    return Ok(from + index(bit.trailing_zeros()) + 1);
+                }
+                left ^= bit;
             }
-            left ^= bit;
         }
-        depth = depth + u64::from(open.count_ones()) - u64::from(close.count_ones());
-        if last {
-            return None;
-        }
+        depth = depth + u64::from(open.count_ones()) - closed;
         from += BLOCK;
     }
 }
@@ -205,26 +218,29 @@ impl Strings {
     /// Marks the bytes of the block that are inside strings, opening quotes included.
     #[inline(always)]
     fn advance(&mut self, masks: &Masks) -> u64 {
-        let mut escaped = self.escaped;
-        if masks.backslash == 0 {
-            self.escaped = 0;
-        } else {
-            // Each backslash that is not escaped itself escapes the next byte.
-            let mut slashes = masks.backslash & !escaped;
-            self.escaped = 0;
-            while slashes != 0 {
-                let bit = slashes & slashes.wrapping_neg();
-                match bit.checked_shl(1).filter(|&next| next != 0) {
-                    Some(next) => escaped |= next,
-                    None => self.escaped = 1,
-                }
-                slashes &= !(bit | bit << 1);
-            }
-        }
+        let escaped = self.escaped(masks.backslash);
         let inside = prefix_xor(masks.quote & !escaped) ^ self.inside;
         // The sign of the last bit, in all bits.
         self.inside = (inside.cast_signed() >> 63).cast_unsigned();
         inside
+    }
+
+    /// Marks the bytes of the block that are escaped: of a row of backslashes every other
+    /// one, and the byte after it if their number is odd.
+    #[inline(always)]
+    fn escaped(&mut self, backslash: u64) -> u64 {
+        /// Every other bit, without the lowest.
+        const ODD: u64 = u64::MAX / 3 * 2;
+        let before = std::mem::take(&mut self.escaped);
+        if backslash == 0 {
+            return before;
+        }
+        // The difference borrows along each row: it comes out even or odd with its start,
+        // up to the byte after its end.
+        let row = backslash & !before;
+        let codes = (row << 1 | ODD).wrapping_sub(row) ^ ODD;
+        self.escaped = (codes & backslash) >> 63;
+        codes ^ (backslash | before)
     }
 }
 
@@ -252,6 +268,17 @@ impl Masks {
             backslash: lanes.simd_eq(b'\\').to_bitmask(),
             open: folded.simd_eq(b'{').to_bitmask(),
             close: folded.simd_eq(b'}').to_bitmask(),
+        }
+    }
+
+    /// Leaves out the first bytes, less than all.
+    #[inline(always)]
+    fn without(self, bytes: usize) -> Masks {
+        Masks {
+            quote: self.quote >> bytes,
+            backslash: self.backslash >> bytes,
+            open: self.open >> bytes,
+            close: self.close >> bytes,
         }
     }
 }
@@ -374,7 +401,11 @@ mod tests {
             );
             text.extend_from_slice(b"\"}}}]]]");
             let shown = String::from_utf8_lossy(&text).into_owned();
-            assert_eq!(container_end(&text, 0), obvious_end(&text, 0), "{shown}");
+            assert_eq!(
+                container_end(&text, 0).ok(),
+                obvious_end(&text, 0),
+                "{shown}"
+            );
             let string = text
                 .iter()
                 .enumerate()
@@ -385,8 +416,9 @@ mod tests {
                     b'"' => Err(at + 1),
                     _ => Ok(false),
                 });
+            let found = super::string(&text[1..]);
             assert_eq!(
-                string_end(&text, 1).map(|(end, _)| end),
+                found.map(|(content, _)| content.len() + 2),
                 string.err(),
                 "{shown}"
             );
@@ -411,12 +443,15 @@ mod tests {
     #[test]
     fn strings_end_anywhere() {
         for length in 0..200 {
-            let text = "x".repeat(length) + "\" and more";
-            assert_eq!(string_end(text.as_bytes(), 0), Some((length + 1, false)));
-            let text = "x".repeat(length) + "\\\"\" and more";
-            assert_eq!(string_end(text.as_bytes(), 0), Some((length + 3, true)));
-            assert_eq!(string_end("x".repeat(length).as_bytes(), 0), None);
-            assert_eq!(string_end(("x".repeat(length) + "\\").as_bytes(), 0), None);
+            let content = "x".repeat(length);
+            let escaped = content.clone() + "\\\"";
+            for (content, escapes) in [(&content, false), (&escaped, true)] {
+                let text = content.clone() + "\" and more";
+                let found = string(text.as_bytes());
+                assert_eq!(found, Some((content.as_bytes(), escapes)));
+            }
+            assert_eq!(string(content.as_bytes()), None);
+            assert_eq!(string((content + "\\").as_bytes()), None);
         }
     }
 }

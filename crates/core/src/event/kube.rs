@@ -216,8 +216,8 @@ pub struct Event<'v, 'a> {
 }
 
 impl<'a> MapView<'a> {
-    /// Parses the map at `at` into `self`; in place, because a view is too large to
-    /// return by value.
+    /// Parses the map at `at` into `self`, a view that is new; in place, because a view is
+    /// too large to return by value.
     pub fn read<D: Doc<'a>>(
         &mut self,
         doc: D,
@@ -226,11 +226,7 @@ impl<'a> MapView<'a> {
     ) -> Result<(), Malformed> {
         scratch.members.clear();
         scratch.groups.clear();
-        *self = MapView {
-            at,
-            ..MapView::default()
-        };
-        let view = self;
+        self.at = at;
         let mut walk = Walk::new(Field::KEYS, doc.open_map(at)?);
         while let Some(member) = walk.next(doc)? {
             let KnownMember {
@@ -241,11 +237,11 @@ impl<'a> MapView<'a> {
             let field = Field::ALL.get(which).copied().unwrap_or(Field::Other);
             let end = match field {
                 Field::User | Field::ObjectRef | Field::Items => {
-                    view.read_nested(doc, field, value, scratch)?
+                    self.read_nested(doc, field, value, scratch)?
                 }
                 _ => {
                     let (text, end) = doc.value(value)?;
-                    view.texts.set(which, text);
+                    self.texts.set(which, text);
                     end
                 }
             };
@@ -257,7 +253,7 @@ impl<'a> MapView<'a> {
             });
             walk.map.next = end;
         }
-        view.end = walk.map.next;
+        self.end = walk.map.next;
         Ok(())
     }
 
@@ -571,14 +567,39 @@ impl<'v, 'a> Event<'v, 'a> {
         use_attributes: impl FnOnce(&Attributes<'_>) -> R,
     ) -> R {
         let view = self.view;
-        let verb = view.texts.value(Field::Verb);
-        let name = view
-            .user
-            .name
-            .map_or(Cow::Borrowed(&[][..]), |name| name.value());
+        let reference = view.object_ref.as_ref();
+        let referred = |field: RefField| reference.and_then(|reference| reference.get(field));
+        let texts = [
+            self.text(Field::Verb),
+            view.user.name,
+            referred(RefField::ApiGroup),
+            referred(RefField::ApiVersion),
+            referred(RefField::Resource),
+            referred(RefField::Subresource),
+            referred(RefField::Namespace),
+            referred(RefField::Name),
+        ];
+        let decoded;
+        let values = match texts.iter().flatten().any(|text| text.escaped) {
+            false => texts.map(|text| text.map_or(&[][..], |text| text.raw)),
+            true => {
+                decoded = texts.map(|text| text.unwrap_or_default().value());
+                decoded.each_ref().map(Cow::as_ref)
+            }
+        };
+        let [
+            verb,
+            user,
+            group,
+            version,
+            resource,
+            subresource,
+            namespace,
+            name,
+        ] = values;
         // An event has a handful of groups without escapes; anything else costs an allocation.
-        let mut few = [&[][..]; 16];
-        let decoded: Vec<Cow<'a, [u8]>>;
+        let mut few = [&[][..]; 8];
+        let decoded_groups: Vec<Cow<'a, [u8]>>;
         let many: Vec<&[u8]>;
         let spans = &scratch.groups;
         let groups = match few.get_mut(..spans.len()) {
@@ -594,48 +615,37 @@ impl<'v, 'a> Event<'v, 'a> {
                     at: span.start,
                     escaped: span.escaped,
                 };
-                decoded = spans.iter().map(|span| text(span).value()).collect();
-                many = decoded.iter().map(Cow::as_ref).collect();
+                decoded_groups = spans.iter().map(|span| text(span).value()).collect();
+                many = decoded_groups.iter().map(Cow::as_ref).collect();
                 &many
             }
         };
-        let user = (view.user.more || !name.is_empty()).then_some(User {
-            name: &name,
-            groups,
-        });
-        let Some(reference) = view.object_ref else {
+        let user = (view.user.more || !user.is_empty()).then_some(User { name: user, groups });
+        if reference.is_none() {
             return use_attributes(&Attributes {
                 user,
-                verb: &verb,
+                verb,
                 target: Target::NonResource {
                     path: &path_of(self.text(Field::RequestUri)),
                 },
             });
-        };
-        let version = reference.value(RefField::ApiVersion);
-        let logged = LoggedRef {
-            group: reference.value(RefField::ApiGroup),
-            resource: reference.value(RefField::Resource),
-            subresource: reference.value(RefField::Subresource),
-            namespace: reference.value(RefField::Namespace),
-            name: reference.value(RefField::Name),
-        };
+        }
         let mut resource = Resource {
-            group: &logged.group,
-            resource: &logged.resource,
-            subresource: &logged.subresource,
-            namespace: &logged.namespace,
-            name: &logged.name,
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
         };
         // v1alpha1 has the group in front of the version, and knows no other place for it.
         let alpha = |version: Text<'_>| version.is(b"audit.k8s.io/v1alpha1");
         if self.text(Field::ApiVersion).is_some_and(alpha) {
-            let group = memchr::memrchr(b'/', &version).and_then(|slash| version.get(..slash));
+            let group = memchr::memrchr(b'/', version).and_then(|slash| version.get(..slash));
             resource.group = group.unwrap_or_default();
         }
         use_attributes(&Attributes {
             user,
-            verb: &verb,
+            verb,
             target: Target::Resource(resource),
         })
     }
@@ -672,15 +682,6 @@ impl<'a> Requested<'a> {
             name: part(url.name),
         }
     }
-}
-
-/// The values of an `objectRef`, as logged.
-struct LoggedRef<'a> {
-    group: Cow<'a, [u8]>,
-    resource: Cow<'a, [u8]>,
-    subresource: Cow<'a, [u8]>,
-    namespace: Cow<'a, [u8]>,
-    name: Cow<'a, [u8]>,
 }
 
 /// Puts namespace and name back to what the URL says, where it speaks of the same object.

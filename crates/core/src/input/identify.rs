@@ -28,6 +28,7 @@ fn find(entry: &[u8]) -> Result<Option<String>, Malformed> {
             continue;
         }
         let line = doc.text(member.value)?.0.raw;
+        let mut view = MapView::default();
         let content = Content::of_text(line, Prefix::read(line), &mut view, &mut scratch);
         if let Content::Event(event) = content
             && let Some(id) = event.audit_id()

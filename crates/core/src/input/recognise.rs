@@ -15,7 +15,7 @@ pub(crate) enum Carrier<'a> {
     /// The record's map is the event, or a list of events.
     Map,
     /// A text of the record holds them as JSON.
-    Text(Line<'a>),
+    Text(&'a Line<'a>),
 }
 
 /// The text of a record.

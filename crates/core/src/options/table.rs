@@ -546,11 +546,10 @@ fn unknown(section: SectionKind, name: &str) -> String {
     if looks_like_tls && TLS.is_in(section) {
         return format!("did you mean `{}`?", TLS.name);
     }
-    let mut own: Vec<_> = known()
-        .filter(|def| def.owner == Owner::Plugin)
-        .map(|def| def.name)
-        .collect();
-    own.sort_unstable();
+    let mut own = Vec::new();
+    for def in known().filter(|def| def.owner == Owner::Plugin) {
+        own.insert(own.partition_point(|name| *name < def.name), def.name);
+    }
     format!("known options are {}", own.join(", "))
 }
 

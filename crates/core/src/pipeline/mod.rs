@@ -223,17 +223,17 @@ impl Pipeline {
         let Some(line) = Line::find(doc, &scratch.members, key, prefixes) else {
             return writer.other(&place, sink);
         };
-        if matches!(take, Take::Remains) && writer.remains(&place, line, sink) {
+        if matches!(take, Take::Remains) && writer.remains(&place, &line, sink) {
             return;
         }
         let Take::Assemble(tag) = take else {
-            return writer.text(&place, line, text, item, sink);
+            return writer.text(&place, &line, text, item, sink);
         };
         let Some(prefix) = line.prefix else {
-            return writer.text(&place, line, text, item, sink);
+            return writer.text(&place, &line, text, item, sink);
         };
         if prefix.piece == PiecePlace::Last && assembly.is_empty() {
-            return writer.text(&place, line, text, item, sink);
+            return writer.text(&place, &line, text, item, sink);
         }
         let time = line.time().unwrap_or(time);
         let expired = assembly.expired(tag, time);
@@ -251,7 +251,7 @@ impl Pipeline {
             place: prefix.piece,
         };
         let before = match assembly.take(tag, prefix.stream, piece) {
-            Assembled::Alone => return writer.text(&place, line, text, item, sink),
+            Assembled::Alone => return writer.text(&place, &line, text, item, sink),
             Assembled::Withheld => return sink.leave_out(original),
             Assembled::After(pieces) => pieces,
         };
@@ -263,7 +263,7 @@ impl Pipeline {
                 place: LinePlace::Assembled,
                 ..line
             };
-            match writer.assembled(&place, line, text, item, sink) {
+            match writer.assembled(&place, &line, text, item, sink) {
                 Joined::Events => return,
                 Joined::Unreadable => {}
                 Joined::Other => take = Take::Alone,

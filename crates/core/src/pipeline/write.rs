@@ -127,7 +127,7 @@ impl Writer {
     pub(super) fn text(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
         sink: &mut impl Sink,
@@ -146,7 +146,7 @@ impl Writer {
     pub(super) fn assembled(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
         sink: &mut impl Sink,
@@ -202,8 +202,8 @@ impl Writer {
         sink: &mut impl Sink,
     ) {
         sink.leave_out(place.original);
-        let mut view = MapView::default();
         for range in list.items {
+            let mut view = MapView::default();
             let read = view.read(doc, range.start, scratch);
             let done = read.and_then(|()| {
                 let event = view.item_of_list(list.version);
@@ -291,11 +291,11 @@ impl Writer {
             (Carrier::Text(line), shape) => {
                 let plan = self.event_edits.settle(doc);
                 let kept = match shape {
-                    OutputShape::Keep => Surroundings::of(&line, event, extent),
+                    OutputShape::Keep => Surroundings::of(line, event, extent),
                     _ => Surroundings::none(event),
                 };
                 self.record_edits.clear();
-                embed(&line, kept, plan, &mut self.record_edits);
+                embed(line, kept, plan, &mut self.record_edits);
                 self.write_record(place, time, extent, sink)?;
             }
         }
@@ -322,7 +322,7 @@ impl Writer {
     fn unfold<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         doc: D,
         event: Event<'_, 'a>,
     ) -> Result<(), Malformed> {
@@ -492,7 +492,7 @@ impl Writer {
     pub(super) fn remains(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         sink: &mut impl Sink,
     ) -> bool {
         let outcome = self.on_unreadable();
@@ -526,7 +526,7 @@ impl Writer {
     }
 
     /// Judges the events in a text that can be read, and cuts the others.
-    fn salvage(&mut self, place: &Place<'_>, line: Line<'_>, sink: &mut impl Sink) {
+    fn salvage(&mut self, place: &Place<'_>, line: &Line<'_>, sink: &mut impl Sink) {
         let front = line.prefix.map_or(0, |prefix| prefix.length);
         let text = line.text.get(front..).unwrap_or_default();
         let doc = Json(line.text);
@@ -556,7 +556,7 @@ impl Writer {
     fn write_text(
         &mut self,
         place: &Place<'_>,
-        line: Line<'_>,
+        line: &Line<'_>,
         sink: &mut impl Sink,
         text: impl FnOnce(&mut Vec<u8>),
     ) {

@@ -151,8 +151,8 @@ fn for_each_event<'l>(
     match Content::of_text(line, Prefix::read(line), &mut view, &mut scratch) {
         Content::Event(event) => each(event, &scratch)?,
         Content::List(list) => {
-            let mut item = MapView::default();
             for range in list.items {
+                let mut item = MapView::default();
                 item.read(Json(line), range.start, &mut scratch)?;
                 each(item.item_of_list(list.version), &scratch)?;
             }

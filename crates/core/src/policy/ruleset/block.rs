@@ -1,7 +1,5 @@
 //! A block of rules and its search for the first one that matches.
 
-use std::collections::BTreeMap;
-
 use super::bitset::{BitSets, CAPACITY, SetId, Union, WORD};
 use super::lookup::{Accepted, ResourceTable, StringTable, UrlTable, rules_where};
 use crate::policy::{Attributes, Rule, Target, User};
@@ -201,7 +199,7 @@ fn asks_for_name(rule: &Rule) -> bool {
 /// Rules that have the same kinds of selectors get words of their own, partly empty if need
 /// be, so that one failing selector rules out whole words. Kinds with few rules share words.
 fn positions(rules: &[Rule]) -> Vec<Option<usize>> {
-    let mut kinds: BTreeMap<_, Vec<Option<usize>>> = BTreeMap::new();
+    let mut kinds = vec![Vec::new(); 1 << 6];
     for (i, rule) in rules.iter().enumerate() {
         let kind = [
             rule.users.is_empty(),
@@ -211,24 +209,32 @@ fn positions(rules: &[Rule]) -> Vec<Option<usize>> {
             rule.non_resource_urls.is_empty(),
             rule.verbs.is_empty(),
         ];
-        kinds.entry(kind).or_default().push(Some(i));
+        let kind = kind
+            .into_iter()
+            .fold(0, |kind, is_empty| kind << 1 | usize::from(is_empty));
+        if let Some(rules) = kinds.get_mut(kind) {
+            rules.push(Some(i));
+        }
     }
     // Words that may stay partly empty.
     let mut spare = (CAPACITY / WORD).saturating_sub(rules.len().div_ceil(WORD));
     let mut order = Vec::new();
-    let mut others = Vec::new();
-    for word in kinds.values().flat_map(|kind| kind.chunks(WORD)) {
+    let mut others = vec![None; rules.len()];
+    for word in kinds.iter().flat_map(|kind| kind.chunks(WORD)) {
         let full = word.len() == WORD;
         if full || word.len() >= ENOUGH && spare > 0 {
             spare = spare.saturating_sub(usize::from(!full));
             order.extend_from_slice(word);
             order.resize(order.len().next_multiple_of(WORD), None);
         } else {
-            others.extend_from_slice(word);
+            for rule in word.iter().flatten() {
+                if let Some(other) = others.get_mut(*rule) {
+                    *other = Some(*rule);
+                }
+            }
         }
     }
-    others.sort_unstable();
-    order.append(&mut others);
+    order.extend(others.into_iter().filter(Option::is_some));
     order
 }
 

@@ -1,8 +1,6 @@
 //! For every selector of rules, a table from a value of a request to the rules that
 //! accept it.
 
-use std::collections::BTreeSet;
-
 use super::bitset::{BitSets, RuleBits, SetId, Union};
 use super::table::{Listing, Table, key};
 use crate::policy::model::url_prefix;
@@ -15,7 +13,7 @@ fn placed<'a>(rules: &[Option<&'a Rule>]) -> impl Iterator<Item = (usize, &'a Ru
 }
 
 /// Collects the rules for which `holds` is true.
-pub(super) fn rules_where(rules: &[Option<&Rule>], holds: fn(&Rule) -> bool) -> RuleBits {
+pub(super) fn rules_where(rules: &[Option<&Rule>], holds: impl Fn(&Rule) -> bool) -> RuleBits {
     let mut set = RuleBits::none(rules.len());
     for (i, _) in placed(rules).filter(|(_, rule)| holds(rule)) {
         set.insert(i);
@@ -67,10 +65,10 @@ impl StringTable {
     pub(super) fn new(
         rules: &[Option<&Rule>],
         sets: &mut BitSets,
-        selector: fn(&Rule) -> Accepted<'_>,
+        selector: impl Fn(&Rule) -> Accepted<'_>,
     ) -> StringTable {
         let none = RuleBits::none(rules.len());
-        let mut listing = Listing::new();
+        let mut listing: Listing<'_> = Listing::new();
         let mut unlisted = none.clone();
         for (i, rule) in placed(rules) {
             let selector = selector(rule);
@@ -88,11 +86,7 @@ impl StringTable {
     }
 
     /// Adds the rules that accept any value to those of each value.
-    fn with_rest(
-        mut listing: Listing<'_>,
-        unlisted: RuleBits,
-        sets: &mut BitSets,
-    ) -> StringTable {
+    fn with_rest(mut listing: Listing<'_>, unlisted: RuleBits, sets: &mut BitSets) -> StringTable {
         listing
             .values_mut()
             .for_each(|rules| rules.unite(&unlisted));
@@ -134,10 +128,10 @@ const ANY_GROUP: &[u8] = b"*";
 impl ResourceTable {
     pub(super) fn new(rules: &[Option<&Rule>], sets: &mut BitSets) -> ResourceTable {
         let none = RuleBits::none(rules.len());
-        let mut exact = Listing::new();
-        let mut of_group = Listing::new();
-        let mut of_resource = Listing::new();
-        let mut of_subresource = Listing::new();
+        let mut exact: Listing<'_> = Listing::new();
+        let mut of_group: Listing<'_> = Listing::new();
+        let mut of_resource: Listing<'_> = Listing::new();
+        let mut of_subresource: Listing<'_> = Listing::new();
         let mut nested = false;
         let mut unlisted = rules_where(rules, |rule| {
             rule.resources.is_empty() && rule.non_resource_urls.is_empty()
@@ -156,8 +150,8 @@ impl ResourceTable {
                 let whole = (pattern.as_str(), "");
                 let split = (!subresource.is_empty()).then_some((resource, subresource));
                 for (resource, subresource) in split.into_iter().chain([whole]) {
-                    let spelled = [group, resource.as_bytes(), subresource.as_bytes()];
-                    exact.entry(spelled).or_insert_with(|| none.clone()).insert(i);
+                    let whole = [group, resource.as_bytes(), subresource.as_bytes()];
+                    exact.entry(whole).or_insert_with(|| none.clone()).insert(i);
                 }
                 nested |= subresource.contains('/');
                 if let Some(resource) = pattern.strip_suffix("/*") {
@@ -180,13 +174,13 @@ impl ResourceTable {
         if let Some(whole) = of_group.get(&key([ANY_GROUP])) {
             unlisted.unite(whole);
         }
-        let mut whole_answers = Listing::new();
+        let mut whole_answers: Listing<'_> = Listing::new();
         for ([group, resource, subresource], rules) in &exact {
             let parts = [
-                of_group.get(&key([*group])),
-                of_resource.get(&key([*group, resource])),
+                of_group.get(&key([group])),
+                of_resource.get(&key([group, resource])),
                 of_resource.get(&key([ANY_GROUP, resource])),
-                of_subresource.get(&key([*group, subresource])),
+                of_subresource.get(&key([group, subresource])),
                 of_subresource.get(&key([ANY_GROUP, subresource])),
                 exact.get(&[ANY_GROUP, resource, subresource]),
             ];
@@ -263,8 +257,8 @@ impl UrlTable {
                 && rule.resources.is_empty()
                 && rule.namespaces.is_empty()
         });
-        let mut exact = Listing::new();
-        let mut prefixes = Listing::new();
+        let mut exact: Listing<'_> = Listing::new();
+        let mut prefixes: Listing<'_> = Listing::new();
         for (i, rule) in placed(rules) {
             for spec in &rule.non_resource_urls {
                 let (listing, path) = match url_prefix(spec) {
@@ -277,7 +271,13 @@ impl UrlTable {
                     .insert(i);
             }
         }
-        let lengths: BTreeSet<usize> = prefixes.keys().map(|[prefix, ..]| prefix.len()).collect();
+        let mut lengths = Vec::new();
+        for [prefix, ..] in prefixes.keys() {
+            let length = prefix.len();
+            if let Err(at) = lengths.binary_search_by(|other| length.cmp(other)) {
+                lengths.insert(at, length);
+            }
+        }
         let with_prefixes = |listing: &Listing<'_>, sets: &mut BitSets| {
             let mut whole = listing.clone();
             for ([path, ..], rules) in &mut whole {
@@ -291,7 +291,7 @@ impl UrlTable {
         UrlTable {
             exact: with_prefixes(&exact, sets),
             prefixes: with_prefixes(&prefixes, sets),
-            lengths: lengths.iter().rev().copied().collect(),
+            lengths: lengths.into(),
             unlisted: sets.add(&unlisted),
         }
     }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use super::bitset::{BitSets, RuleBits, SetId};
 use crate::bytes;
 
-/// Rules by key, from which a [`Table`] is made. All have room for the longest key, so that
-/// the code for them is there once.
+/// Rules by key, from which a [`Table`] is made: of one type for keys of all numbers of
+/// strings, the strings that a key does not have being empty.
 pub(super) type Listing<'a> = BTreeMap<[&'a [u8]; 3], RuleBits>;
 
-/// Makes a key of a [`Listing`] of up to three strings.
-pub(super) fn key<'a, const N: usize>(strings: [&'a [u8]; N]) -> [&'a [u8]; 3] {
-    let mut key: [&[u8]; 3] = [b""; 3];
+/// A key of a listing.
+pub(super) fn key<const N: usize>(strings: [&[u8]; N]) -> [&[u8]; 3] {
+    let mut key = [&[][..]; 3];
     for (place, string) in key.iter_mut().zip(strings) {
         *place = string;
     }
@@ -61,10 +61,8 @@ impl<const N: usize> Table<N> {
         let mut slots = vec![empty; capacity];
         let mut keys = Vec::new();
         let mut endings = Box::new([0; 64]);
-        for (key, rules) in listing {
-            let Some(key) = key.first_chunk::<N>() else {
-                continue;
-            };
+        let listed = listing.iter();
+        for (key, rules) in listed.filter_map(|(key, rules)| Some((key.first_chunk()?, rules))) {
             let set = sets.add(rules);
             let hash = hash(key);
             let home = (hash >> 32) as usize;
@@ -236,7 +234,7 @@ mod tests {
             );
         }
         let mut sets = BitSets::default();
-        let index = Table::new(&listing, &mut sets);
+        let index: Table<2> = Table::new(&listing, &mut sets);
         for (i, word) in words.iter().enumerate() {
             let key = [word.as_bytes(), &word.as_bytes()[..i % 3]];
             let found = index.get(&key).unwrap();
