@@ -209,6 +209,7 @@ impl Observer for EventLog {
             | ClientEvent::Silent { .. }
             | ClientEvent::UsedOnce { .. }
             | ClientEvent::NeverAcknowledged { .. }
+            | ClientEvent::ClosedUnacknowledged { .. }
             | ClientEvent::FrameTooLarge { .. }
             | ClientEvent::FrameSplit { .. }
             | ClientEvent::FrameParked { .. } => LogLevel::Warn,
