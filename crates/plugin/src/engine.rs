@@ -14,9 +14,7 @@ use super::{Metric, OptionError, Patterns, metrics};
 pub(crate) struct Engine {
     pipeline: Pipeline,
     watch: Option<PolicyWatch>,
-    /// Chunks with bytes that are not a record.
-    broken_chunks: u64,
-    /// Bad records and chunks that were logged, and when the next line may follow.
+    /// Bad records that were logged, and when the next line may follow.
     logged: u64,
     limit: LogLimit,
 }
@@ -50,14 +48,13 @@ impl Engine {
         Ok(Engine {
             pipeline,
             watch,
-            broken_chunks: 0,
             logged: 0,
             limit: LogLimit::default(),
         })
     }
 
-    /// Rewrites the records of a chunk into the sink. At bytes that are not a record it
-    /// stops: `Err` is their position, and the sink decides about the rest.
+    /// Rewrites the records of a chunk into the sink. At bytes that are not a value it
+    /// stops: `Err` is their position.
     pub(crate) fn chunk(
         &mut self,
         tag: &[u8],
@@ -69,9 +66,6 @@ impl Engine {
             self.pipeline.set_ruleset(Some(ruleset));
         }
         let result = self.pipeline.chunk(tag, chunk, sink);
-        if result.is_err() {
-            self.broken_chunks = self.broken_chunks.saturating_add(1);
-        }
         self.report_trouble(log);
         result
     }
@@ -105,15 +99,22 @@ impl Engine {
 
     /// Logs that there are bad records: at once, and then once a minute at most.
     fn report_trouble(&mut self, log: &dyn Log) {
-        let malformed = self.pipeline.stats().malformed;
-        let trouble = malformed.saturating_add(self.broken_chunks);
+        let &Stats {
+            malformed,
+            unreadable,
+            ..
+        } = self.pipeline.stats();
+        let trouble = malformed.saturating_add(unreadable);
         if trouble == self.logged || !self.limit.allows() {
             return;
         }
         let message = format!(
-            "{malformed} records look like audit events but cannot be parsed, {} chunks hold \
-             bytes that are not a record ({} since the last such line)",
-            self.broken_chunks,
+            "{malformed} records look like audit events but cannot be parsed, {unreadable} are not \
+             a pair of time and map{} ({} since the last such line)",
+            match self.watch {
+                Some(_) => " and were dropped, because a policy is in force",
+                None => "",
+            },
             trouble.saturating_sub(self.logged)
         );
         log.log(LogLevel::Warn, &message);
