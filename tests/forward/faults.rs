@@ -182,6 +182,22 @@ fn case_32_never_acks_on_any_connection() {
 }
 
 /// A time-out grows and costs a window of duplicates once: then a frame at a time.
+/// As Logstash does without `nanosecond_precision`.
+#[test]
+fn a_receiver_that_closes_over_each_first_frame_is_told_of() {
+    let peer = Peer::start(
+        (0..1000)
+            .map(|_| script(|connection| drop(connection.frame())))
+            .collect(),
+    );
+    let host = Host::start(config(&peer.endpoint()));
+    host.flush(&entry(0, 0));
+    until("the cause is guessed", || {
+        host.said("set `Time_as_Integer on`")
+    });
+    assert!(peer.received().len() >= 2, "not after the first time");
+}
+
 #[test]
 fn case_32_a_stuck_receiver_gets_few_duplicates() {
     let times: Arc<Mutex<Vec<Instant>>> = Arc::default();

@@ -38,7 +38,7 @@ pub fn binaries() -> Vec<PathBuf> {
 }
 
 /// Whether a binary is of this major version or later, by the name of its directory.
-fn is_at_least(binary: &Path, major: u32) -> bool {
+pub fn is_at_least(binary: &Path, major: u32) -> bool {
     let version = binary.parent().and_then(Path::file_name);
     let version = version.unwrap_or_default().to_string_lossy().into_owned();
     let number = version.split('.').next().and_then(|text| text.parse().ok());
@@ -46,7 +46,7 @@ fn is_at_least(binary: &Path, major: u32) -> bool {
 }
 
 /// Prints every record with tag and time; with further options of the input.
-fn start(binary: &Path, port: u16, options: &[&str]) -> Process {
+pub fn start(binary: &Path, port: u16, options: &[&str]) -> Process {
     let port = format!("port={port}");
     let options = options.iter().flat_map(|option| ["-p", *option]);
     let mut command = Command::new(binary);

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 
 mod cases;
+#[cfg(feature = "tls")]
+mod certificates;
 mod chaos;
 mod faults;
 mod fluent_bit;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
@@ -114,6 +114,98 @@ fn case_39_unacked_frames_go_elsewhere_in_the_same_flush() {
     numbers.sort_unstable();
     assert_eq!(numbers, (0..100).collect::<Vec<_>>());
     assert!((0..100).all(|number| ids(&[&closes, &peer], number).len() == 1));
+}
+
+/// As Fluentd with several workers: each connection belongs to one of them.
+fn workers(count: usize, serve: impl Fn(usize, &mut Connection) + Send + Sync + 'static) -> Peer {
+    let serve = Arc::new(serve);
+    let worker = |number| {
+        let serve = Arc::clone(&serve);
+        script(move |connection| serve(number, connection))
+    };
+    Peer::start((0..count).map(worker).collect())
+}
+
+#[test]
+fn several_connections_share_the_frames() {
+    let counts: Arc<[AtomicUsize; 4]> = Arc::default();
+    let counters = Arc::clone(&counts);
+    let peer = workers(4, move |worker, connection| {
+        while let Some(frame) = connection.frame() {
+            counters[worker].fetch_add(frame.numbers.len(), Ordering::Relaxed);
+            connection.ack(&frame.id);
+        }
+    });
+    let mut config = config(&peer.endpoint());
+    config.connections = NonZeroUsize::new(4).unwrap();
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    until("all are connected", || peer.connections() == 4);
+    for number in (0..2000).step_by(20) {
+        host.deliver(&chunk(number..number + 20, 400));
+    }
+    assert_eq!(arrived(&[&peer]), (0..2000).collect::<Vec<_>>());
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|count| count.load(Ordering::Relaxed))
+        .collect();
+    assert!(
+        counts.iter().all(|count| (400..600).contains(count)),
+        "{counts:?}"
+    );
+    assert_eq!(peer.connections(), 4, "{:?}", host.events());
+    assert_eq!(host.node(0), Some(NodeState::Up));
+}
+
+/// Slow workers are no fault: no frame goes over two connections to one receiver.
+#[test]
+fn several_connections_to_a_slow_receiver_send_nothing_twice() {
+    let peer = workers(3, |_, connection| {
+        while let Some(frame) = connection.frame() {
+            sleep(Duration::from_millis(300));
+            connection.ack(&frame.id);
+        }
+    });
+    let mut config = config(&peer.endpoint());
+    config.connections = NonZeroUsize::new(3).unwrap();
+    config.suspect_after = Duration::from_millis(10);
+    config.failover_after = Duration::from_millis(20);
+    config.limits.ack_timeout = Duration::from_secs(10);
+    config.flush_wait = Duration::from_secs(10);
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    until("all are connected", || peer.connections() == 3);
+    host.deliver(&chunk(0..20, 400));
+    assert_eq!(arrived(&[&peer]), (0..20).collect::<Vec<_>>());
+    assert_eq!(host.notes.resent.load(Ordering::Relaxed), 0);
+    assert!(!host.said("no progress from"), "{:?}", host.events());
+}
+
+/// What a worker that ends leaves goes to the others at once, under the same ids.
+#[test]
+fn a_worker_ends_and_the_others_get_its_frames() {
+    let peer = workers(100, |worker, connection| {
+        while let Some(frame) = connection.frame() {
+            if worker == 1 {
+                return connection.reset();
+            }
+            connection.ack(&frame.id);
+        }
+    });
+    let mut config = config(&peer.endpoint());
+    config.connections = NonZeroUsize::new(3).unwrap();
+    config.caps.frame = 1000;
+    let host = Host::start(config);
+    until("all are connected", || peer.connections() == 3);
+    for number in (0..200).step_by(10) {
+        assert_eq!(
+            host.flush(&chunk(number..number + 10, 400)),
+            Flushed::Delivered
+        );
+    }
+    assert_eq!(peer.acked().len(), 200);
+    assert!((0..200).all(|number| ids(&[&peer], number).len() == 1));
+    assert_eq!(host.node(0), Some(NodeState::Up), "two connections work");
 }
 
 /// A closed idle connection is no failure; a receiver that is gone is one.

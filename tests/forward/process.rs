@@ -14,7 +14,8 @@ pub struct Process {
 impl Process {
     pub fn start(command: &mut Command) -> Process {
         let mut child = command
-            .stdin(Stdio::null())
+            // Open for as long as it runs: `openssl s_server` ends with its input.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -245,7 +245,7 @@ fn case_49_certificates_that_are_no_good() {
                 &[&rustls::version::TLS12],
                 None,
             ),
-            "no TLS version or cipher",
+            "no TLS version, cipher",
         ),
     ];
     for (server, words) in cases {

@@ -37,6 +37,8 @@ pub struct Stats {
     pub non_audit: u64,
     /// Records that look like an audit event and cannot be read.
     pub malformed: u64,
+    /// Records that are not a pair of time and map.
+    pub unreadable: u64,
     /// Records dropped because none of their keys was to stay.
     pub emptied: u64,
     /// Bytes of the events read.
@@ -220,7 +222,7 @@ macro_rules! redacted {
 }
 
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series<Stats>; 34] = [
+pub static SERIES: [Series<Stats>; 35] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -301,6 +303,12 @@ pub static SERIES: [Series<Stats>; 34] = [
         "Records that look like an audit event and cannot be read.",
         "unreadable records",
         |stats: &Stats| stats.malformed,
+    ),
+    Series::counter(
+        "records_unreadable_total",
+        "Records that are not a pair of time and map; dropped under a policy.",
+        "records that are not a pair of time and map",
+        |stats: &Stats| stats.unreadable,
     ),
     Series::counter(
         "records_emptied_total",

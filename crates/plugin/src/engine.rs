@@ -20,9 +20,7 @@ pub(crate) struct Engine {
     /// The places of `Redact_Path`, as labels.
     places: Vec<String>,
     detect: Option<DetectWatch>,
-    /// Chunks with bytes that are not a record.
-    broken_chunks: u64,
-    /// Bad records and chunks that were logged, and when the next line may follow.
+    /// Bad records that were logged, and when the next line may follow.
     logged: u64,
     limit: LogLimit,
 }
@@ -71,14 +69,13 @@ impl Engine {
             watch,
             places,
             detect,
-            broken_chunks: 0,
             logged: 0,
             limit: LogLimit::default(),
         })
     }
 
-    /// Rewrites the records of a chunk into the sink. At bytes that are not a record it
-    /// stops: `Err` is their position, and the sink decides about the rest.
+    /// Rewrites the records of a chunk into the sink. At bytes that are not a value it
+    /// stops: `Err` is their position.
     pub(crate) fn chunk(
         &mut self,
         tag: &[u8],
@@ -95,9 +92,6 @@ impl Engine {
             self.pipeline.set_detector(detector);
         }
         let result = self.pipeline.chunk(tag, chunk, sink);
-        if result.is_err() {
-            self.broken_chunks = self.broken_chunks.saturating_add(1);
-        }
         self.report_trouble(log);
         if let Some(detect) = &mut self.detect {
             detect.report_undecided(self.pipeline.stats(), log);
@@ -156,15 +150,22 @@ impl Engine {
 
     /// Logs that there are bad records: at once, and then once a minute at most.
     fn report_trouble(&mut self, log: &dyn Log) {
-        let malformed = self.pipeline.stats().malformed;
-        let trouble = malformed.saturating_add(self.broken_chunks);
+        let &Stats {
+            malformed,
+            unreadable,
+            ..
+        } = self.pipeline.stats();
+        let trouble = malformed.saturating_add(unreadable);
         if trouble == self.logged || !self.limit.allows() {
             return;
         }
         let message = format!(
-            "{malformed} records look like audit events but cannot be parsed, {} chunks hold \
-             bytes that are not a record ({} since the last such line)",
-            self.broken_chunks,
+            "{malformed} records look like audit events but cannot be parsed, {unreadable} are not \
+             a pair of time and map{} ({} since the last such line)",
+            match self.watch {
+                Some(_) => " and were dropped, because a policy is in force",
+                None => "",
+            },
             trouble.saturating_sub(self.logged)
         );
         log.log(LogLevel::Warn, &message);

@@ -46,8 +46,7 @@ impl Filter {
         })
     }
 
-    /// Applies policy and enrichment to a chunk. What cannot be read as a record,
-    /// and everything after it, stays.
+    /// Applies policy and enrichment to a chunk.
     pub fn filter(&mut self, tag: &[u8], chunk: &[u8]) -> Verdict {
         // Twice the last growth, because chunks differ; at most as much again, because
         // pieces of split lines that came back tell nothing about the next chunk.

@@ -66,8 +66,8 @@ impl Output {
                 // A retry brings the whole chunk again, so no piece may be held back for
                 // a later chunk.
                 engine.release(host_tag, &mut sink);
-                if sink.bodiless > 0 {
-                    events.lost_bodiless(sink.bodiless);
+                if sink.unreadable > 0 {
+                    events.lost_unreadable(sink.unreadable);
                 }
                 // Entries are held until they are acknowledged, and spare capacity is not
                 // counted as memory in use.
@@ -186,10 +186,11 @@ impl EventLog {
         self.log.log(LogLevel::Error, &message);
     }
 
-    fn lost_bodiless(&self, records: usize) {
+    fn lost_unreadable(&self, records: usize) {
         self.delivery
             .lost(u64::try_from(records).unwrap_or(u64::MAX));
-        let message = format!("lost {records} records of a chunk: they do not contain a map");
+        let message =
+            format!("lost {records} records of a chunk: they are not a pair of time and map");
         self.log.log(LogLevel::Error, &message);
     }
 }
@@ -209,6 +210,7 @@ impl Observer for EventLog {
             | ClientEvent::Silent { .. }
             | ClientEvent::UsedOnce { .. }
             | ClientEvent::NeverAcknowledged { .. }
+            | ClientEvent::ClosedUnacknowledged { .. }
             | ClientEvent::FrameTooLarge { .. }
             | ClientEvent::FrameSplit { .. }
             | ClientEvent::FrameParked { .. } => LogLevel::Warn,

@@ -140,14 +140,20 @@ pub enum RecordKind {
     /// The start or end of a group (Fluent Bit 3.1 and later): it belongs to the
     /// host and is not a log record.
     GroupMarker,
+    /// A value that is not a record.
+    Unreadable,
 }
+
+/// Seconds of the markers around a group.
+const MARKERS: [u32; 2] = [0xffff_ffff, 0xffff_fffe];
+
+/// The latest seconds that cannot be taken for a marker.
+const LATEST: u32 = 0xffff_fffd;
 
 impl RecordKind {
     /// By the content of the extension that holds the record's time.
     #[inline]
     fn of_extension([a, b, c, d, e, f, g, h]: [u8; 8]) -> RecordKind {
-        /// Seconds of the markers around a group.
-        const MARKERS: [u32; 2] = [0xffff_ffff, 0xffff_fffe];
         let time = EventTime {
             seconds: u32::from_be_bytes([a, b, c, d]),
             nanoseconds: u32::from_be_bytes([e, f, g, h]),
@@ -215,6 +221,28 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The value that begins at a position, which is not a record, so that the records
+    /// after it can be read.
+    #[cold]
+    pub fn unreadable(chunk: &[u8], at: usize) -> Result<Record, Malformed> {
+        Ok(Record::unreadable_up_to(at, Msgpack(chunk).end(at)?))
+    }
+
+    /// Bytes that are not a record.
+    pub(crate) fn unreadable_up_to(at: usize, end: usize) -> Record {
+        Record {
+            at,
+            time: at..at,
+            body: at,
+            end,
+            kind: RecordKind::Unreadable,
+        }
+    }
+}
+
+/// Reads a time. One that does not fit becomes the nearest that does: the host reads it,
+/// so the event must be judged.
 fn read_time(tree: Msgpack<'_>, at: usize) -> Result<RecordKind, Malformed> {
     let head = tree.head(at)?;
     let time = match head.kind {
@@ -223,12 +251,19 @@ fn read_time(tree: Msgpack<'_>, at: usize) -> Result<RecordKind, Malformed> {
             return Ok(RecordKind::of_extension(*time));
         }
         HeadKind::Unsigned(seconds) => EventTime {
-            seconds: u32::try_from(seconds).map_err(|_| Malformed)?,
+            seconds: u32::try_from(seconds).unwrap_or(LATEST).min(LATEST),
             nanoseconds: 0,
         },
-        #[expect(clippy::as_conversions, reason = "the guard keeps both in range")]
-        HeadKind::Float(seconds) if (0.0..4_294_967_296.0).contains(&seconds) => EventTime {
-            seconds: seconds as u32,
+        HeadKind::Signed(_) => EventTime {
+            seconds: 0,
+            nanoseconds: 0,
+        },
+        #[expect(
+            clippy::as_conversions,
+            reason = "what is out of range becomes its end"
+        )]
+        HeadKind::Float(seconds) => EventTime {
+            seconds: (seconds as u32).min(LATEST),
             nanoseconds: (seconds.fract() * 1e9) as u32,
         },
         _ => return Err(Malformed),
@@ -291,9 +326,22 @@ mod tests {
             kind(b"\x92\x92\xc7\x08\0\xff\xff\xff\xfe\0\0\0\0\x80\x80"),
             Ok(RecordKind::GroupMarker)
         );
+        let seconds = |chunk: &[u8]| match kind(chunk) {
+            Ok(RecordKind::Log(time)) => time.seconds,
+            other => panic!("{chunk:x?}: {other:?}"),
+        };
+        for (chunk, want) in [
+            (&b"\x92\xff\x80"[..], 0),
+            (b"\x92\xcf\0\0\x01\x8b\xcf\xe5\x68\x00\x80", LATEST),
+            (b"\x92\xce\xff\xff\xff\xff\x80", LATEST),
+            (b"\x92\xcb\x7f\xf0\0\0\0\0\0\0\x80", LATEST),
+            (b"\x92\xcb\x7f\xf8\0\0\0\0\0\0\x80", 0),
+            (b"\x92\xca\xbf\x80\0\0\x80", 0),
+        ] {
+            assert_eq!(seconds(chunk), want, "{chunk:x?}");
+        }
         for chunk in [
-            &b"\x92\xff\x80"[..],
-            b"\x92\xa1a\x80",
+            &b"\x92\xa1a\x80"[..],
             b"\x91\x05",
             b"\x93\x05\x80\x80",
             b"\x92\x92\x05\x01\x80",

@@ -198,9 +198,9 @@ pub struct EntrySink {
     pub entries: Vec<u8>,
     /// The end of each entry.
     pub ends: Vec<usize>,
-    /// Records left out because their body is not a map: receivers stop reading at such a
-    /// record.
-    pub bodiless: usize,
+    /// Records left out because they are not a pair of time and map: receivers stop reading
+    /// at such a record.
+    pub unreadable: usize,
 }
 
 impl EntrySink {
@@ -231,8 +231,13 @@ impl Sink for EntrySink {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         let Original { bytes, record, .. } = original;
-        let RecordKind::Log(own) = record.kind else {
-            return;
+        let own = match record.kind {
+            RecordKind::Log(own) => own,
+            RecordKind::GroupMarker => return,
+            RecordKind::Unreadable => {
+                self.unreadable = self.unreadable.saturating_add(1);
+                return;
+            }
         };
         let time = time.unwrap_or(own);
         let retain = self.form.metadata == EntryMetadata::Retain;
@@ -260,7 +265,7 @@ impl Sink for EntrySink {
             self.ends.push(self.entries.len());
         } else {
             self.entries.truncate(start);
-            self.bodiless = self.bodiless.saturating_add(1);
+            self.unreadable = self.unreadable.saturating_add(1);
         }
     }
 }

@@ -110,6 +110,19 @@ impl<'a> Msgpack<'a> {
             .ok_or(Malformed)
     }
 
+    /// Reads a text, which hosts and receivers also write as binary data.
+    pub fn text_or_bin(self, at: usize) -> Result<Text<'a>, Malformed> {
+        let head = self.head(at)?;
+        let (HeadKind::Str(length) | HeadKind::Bin(length)) = head.kind else {
+            return Err(Malformed);
+        };
+        Ok(Text {
+            raw: self.content(head, length)?,
+            at: head.content,
+            escaped: false,
+        })
+    }
+
     /// Reads the string after a head, and its end, if the head is that of a string.
     fn string(self, head: Head) -> Result<Option<(Text<'a>, usize)>, Malformed> {
         let HeadKind::Str(length) = head.kind else {
@@ -297,7 +310,8 @@ impl<'a> Doc<'a> for Msgpack<'a> {
         let head = self.head(at).ok()?;
         let resized = |size: usize| size.checked_add_signed(by);
         match head.kind {
-            HeadKind::Str(size) => write_str_head(out, resized(size)?),
+            // Binary data that is edited is text.
+            HeadKind::Str(size) | HeadKind::Bin(size) => write_str_head(out, resized(size)?),
             HeadKind::Map(size) => write_map_head(out, resized(size)?),
             HeadKind::Array(size) => write_array_head(out, resized(size)?),
             _ => return None,

@@ -53,7 +53,13 @@ impl<'a> Line<'a> {
         let (member, text) = match key {
             Some(key) => text_member(doc, members, key.as_bytes()),
             None => {
-                text_member(doc, members, b"log").or_else(|| text_member(doc, members, b"message"))
+                let log = text_member(doc, members, b"log");
+                match log {
+                    Some((_, text)) if may_hold_event(text.raw) => log,
+                    _ => text_member(doc, members, b"message")
+                        .filter(|(_, text)| log.is_none() || may_hold_event(text.raw))
+                        .or(log),
+                }
             }
         }?;
         let prefix = match prefixes {
@@ -91,6 +97,31 @@ pub(crate) enum Prefixes {
     Ignore,
 }
 
+/// Returns true for text that may be an event or a piece of one.
+#[inline]
+fn may_hold_event(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'{' | b'0'..=b'9')) || is_object(text)
+}
+
+/// Returns true for text with an object behind what does not count.
+#[cold]
+fn is_object(text: &[u8]) -> bool {
+    text.get(start_of(text, 0)) == Some(&b'{')
+}
+
+/// The position of the first byte that counts: after white space, NUL, and a byte order
+/// mark.
+fn start_of(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    let rest = rest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(rest);
+    let blank = rest.iter().take_while(|&&byte| is_blank(byte)).count();
+    text.len().saturating_sub(rest.len()).saturating_add(blank)
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte == 0 || byte.is_ascii_whitespace()
+}
+
 /// The last member of this name that is a text.
 #[inline]
 fn text_member<'a>(
@@ -102,7 +133,7 @@ fn text_member<'a>(
         if doc.key(member.start).ok()?.raw != name {
             return None;
         }
-        let text = doc.text(member.value).ok()?.0;
+        let text = doc.text_or_bin(member.value).ok()?;
         Some((*member, text))
     })
 }
@@ -152,11 +183,15 @@ impl<'v, 'a> Content<'v, 'a> {
         scratch: &mut Scratch,
     ) -> Content<'v, 'a> {
         let doc = Json(line);
-        let at = doc.solid(prefix.map_or(0, |prefix| prefix.length));
+        let at = start_of(line, prefix.map_or(0, |prefix| prefix.length));
         if line.get(at) != Some(&b'{') {
             return Content::Other;
         }
-        if view.read(doc, at, scratch).is_err() || doc.solid(view.end) != line.len() {
+        let is_blank_after = |end: usize| {
+            let rest = line.get(end..).unwrap_or_default();
+            rest.iter().all(|&byte| is_blank(byte))
+        };
+        if view.read(doc, at, scratch).is_err() || !is_blank_after(view.end) {
             return Content::Malformed;
         }
         Content::of_map(doc, view)

@@ -408,7 +408,10 @@ options! {
     ADD_OPTION = OptionDef::new("Add_Option", OUTPUT, Text("KEY VALUE")).repeats();
     /// Sends chunks in order, over one connection at a time.
     ORDERED = OptionDef::new("Ordered", OUTPUT, Flag).default("off");
-    /// Frames on their way to a receiver before it has to acknowledge one.
+    /// Connections to each receiver, over which frames are spread; for receivers with
+    /// several workers.
+    CONNECTIONS = OptionDef::new("Connections", OUTPUT, Number(1..=64)).default("1");
+    /// Frames on their way on a connection before it has to acknowledge one.
     ACK_WINDOW = OptionDef::new("Ack_Window", OUTPUT, Number(1..=1024)).default("16");
     /// Bytes of records in a frame, before compression.
     MAX_FRAME = OptionDef::new("Max_Frame", OUTPUT, Number(1_000..=6_000_000)).default("900000");

@@ -121,13 +121,16 @@ impl Pipeline {
         &self.writer.stats
     }
 
-    /// Processes the records of a chunk. If something in it cannot be read as a record,
-    /// `Err` is its position: the records before it are done, the rest is left to the sink.
+    /// Processes the records of a chunk. A value that is not a record is passed over. If
+    /// bytes are not even a value, `Err` is their position: the records before them are
+    /// done, and the rest is left to the sink unless it might hold what a policy hides.
     pub fn chunk(&mut self, tag: &[u8], chunk: &[u8], sink: &mut impl Sink) -> Result<(), usize> {
         let mut at = 0;
         let mut result = Ok(());
         while at < chunk.len() {
-            let Ok(record) = Record::read(chunk, at) else {
+            let record = Record::read(chunk, at).or_else(|_| Record::unreadable(chunk, at));
+            let Ok(record) = record else {
+                self.writer.rest(chunk, at, sink);
                 result = Err(at);
                 break;
             };
@@ -144,6 +147,7 @@ impl Pipeline {
                     self.record(original, time, Take::Assemble(tag), sink);
                 }
                 RecordKind::GroupMarker => sink.keep(original),
+                RecordKind::Unreadable => self.writer.unreadable(original, sink),
             }
         }
         self.count_withheld();
@@ -199,7 +203,7 @@ impl Pipeline {
         let doc = Msgpack(original.bytes);
         let mut map = MapView::default();
         if let Err(Malformed) = map.read(doc, original.record.body, scratch) {
-            return writer.not_a_map(original, sink);
+            return writer.unreadable(original, sink);
         }
         let format = writer.settings.format;
         let place = Place {

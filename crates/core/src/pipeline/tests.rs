@@ -286,8 +286,111 @@ fn what_is_no_event_stays_or_goes() {
     let mut pipeline = pipeline(drop_errors);
     assert_eq!(run(&mut pipeline, &chunk), Some(Vec::new()));
     assert_eq!(pipeline.stats().malformed, 1);
-    // A body that is no map can be nothing else than kept.
-    check(&Settings::default(), b"\xa1x", &[b"\xa1x".to_vec()]);
+}
+
+/// Forms of records that hosts and other inputs write, or that went wrong.
+#[test]
+fn what_is_not_a_record_hides_nothing_behind_it() {
+    let secret = framed(&map(&[("log", &event("secrets", "ResponseComplete"))]));
+    let cut = framed(&map(&[("log", &logged("secrets"))]));
+    let body = map(&[("a", "b")]);
+    let values = [
+        [b"\x93", TIME, b"\x80", &body].concat(),
+        [b"\x92", TIME, b"\xa1x"].concat(),
+        [b"\x92\xa1t", &body[..]].concat(),
+        [b"\x92\xd4\x01\0", &body[..]].concat(),
+        [b"\x92\x92", TIME, b"\x01", &body].concat(),
+        [b"\x92\x93", TIME, b"\x80\x80", &body].concat(),
+        [b"\x91", TIME].concat(),
+        body.clone(),
+        b"\xc0".to_vec(),
+        b"\x90".to_vec(),
+        b"x".to_vec(),
+    ];
+    for value in values {
+        let chunk = [&secret[..], &value, &secret].concat();
+        let mut judged = pipeline(Settings::default());
+        let got = run(&mut judged, &chunk);
+        assert_eq!(got, Some([&cut[..], &cut].concat()), "{value:x?}");
+        assert_eq!((judged.stats().unreadable, judged.stats().events), (1, 2));
+        // Without a policy it passes.
+        let mut idle = Pipeline::new(Settings::default(), None, || [7; 16]);
+        assert_eq!(run(&mut idle, &chunk), None, "{value:x?}");
+        assert_eq!(idle.stats().unreadable, 1);
+        // A receiver stops reading at it.
+        let mut sink = EntrySink::default();
+        idle.chunk(b"tag", &chunk, &mut sink).unwrap();
+        assert_eq!((sink.ends.len(), sink.unreadable), (2, 1), "{value:x?}");
+    }
+    // Behind what is no value nothing can be found.
+    for rest in [
+        &[b"\xc1", &secret[..]].concat()[..],
+        &secret[..secret.len() - 1],
+    ] {
+        let chunk = [&secret[..], rest].concat();
+        let mut sink = ChunkSink::new(&chunk, 0);
+        let mut judged = pipeline(Settings::default());
+        assert_eq!(judged.chunk(b"tag", &chunk, &mut sink), Err(secret.len()));
+        assert_eq!(sink.finish(), Some(cut.clone()));
+        assert_eq!(judged.stats().unreadable, 1);
+        let mut sink = ChunkSink::new(&chunk, 0);
+        let mut idle = Pipeline::new(Settings::default(), None, || [7; 16]);
+        assert!(idle.chunk(b"tag", &chunk, &mut sink).is_err());
+        assert_eq!(sink.finish(), None);
+    }
+}
+
+/// Times that do not fit into 32 bits are times to the host.
+#[test]
+fn odd_times_are_judged() {
+    for time in [
+        &b"\xcf\0\0\x01\x8b\xcf\xe5\x68\x00"[..],
+        b"\xcb\xff\xf0\0\0\0\0\0\0",
+        b"\xcb\x43\xe0\0\0\0\0\0\0",
+        b"\xd0\x80",
+    ] {
+        let record = |text: &str| [b"\x92", time, &map(&[("log", text)])].concat();
+        let chunk = record(&event("secrets", "ResponseComplete"));
+        let got = run(&mut pipeline(Settings::default()), &chunk);
+        assert_eq!(got, Some(record(&logged("secrets"))), "{time:x?}");
+        let mut sink = EntrySink::default();
+        let mut idle = Pipeline::new(Settings::default(), None, || [7; 16]);
+        idle.chunk(b"tag", &chunk, &mut sink).unwrap();
+        assert_eq!(sink.ends.len(), 1);
+        assert!(
+            sink.entries[3] < 0xff || sink.entries[6] < 0xfe,
+            "no marker"
+        );
+    }
+}
+
+#[test]
+fn text_as_binary_data_with_a_mark_or_under_two_keys() {
+    let settings = Settings::default();
+    let (line, cut) = (event("secrets", "ResponseComplete"), logged("secrets"));
+    let mut bin = b"\x81\xa3log\xc5".to_vec();
+    bin.extend((line.len() as u16).to_be_bytes());
+    bin.extend(line.as_bytes());
+    check(&settings, &bin, &[map(&[("log", &cut)])]);
+    for (front, end) in [
+        ("\u{feff}", ""),
+        ("\u{feff} ", "\n"),
+        ("\0", "\0\0"),
+        ("", "\0\n"),
+    ] {
+        let text = |event: &str| map(&[("log", &format!("{front}{event}{end}"))]);
+        check(&settings, &text(&line), &[text(&cut)]);
+    }
+    check(
+        &settings,
+        &map(&[("log", "plain"), ("message", &line)]),
+        &[map(&[("log", "plain"), ("message", &cut)])],
+    );
+    check(
+        &settings,
+        &map(&[("log", "plain"), ("message", "too")]),
+        &[map(&[("log", "plain"), ("message", "too")])],
+    );
 }
 
 #[test]
@@ -814,7 +917,7 @@ fn a_chunk_that_breaks_off_is_done_up_to_there() {
         pipeline(Settings::default()).chunk(b"t", &chunk, &mut sink),
         Err(record.len())
     );
-    assert_eq!(sink.finish().as_deref(), Some(&b"\xc1rest"[..]));
+    assert_eq!(sink.finish().as_deref(), Some(&[][..]));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::chunk::{EventTime, Original, Sink};
+use crate::chunk::{EventTime, Origin, Original, Record, Sink};
 use crate::doc::convert;
 use crate::doc::edit::{Cause, Edits, Plan};
 use crate::doc::json::Json;
@@ -441,11 +441,11 @@ impl Writer {
         }
     }
 
-    /// Handles a record whose body is not a map.
+    /// Handles a record that is not a pair of time and map.
     #[cold]
-    pub(super) fn not_a_map(&mut self, original: Original<'_>, sink: &mut impl Sink) {
-        stats::count(&mut self.stats.non_audit);
-        match self.settings.non_audit {
+    pub(super) fn unreadable(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.unreadable);
+        match self.on_no_record() {
             OnOther::Keep => sink.keep(original),
             OnOther::Drop => sink.leave_out(original),
         }
@@ -461,6 +461,30 @@ impl Writer {
             return;
         }
         self.other(place, sink);
+    }
+
+    /// Handles the end of a chunk that is not even msgpack.
+    #[cold]
+    pub(super) fn rest(&mut self, chunk: &[u8], at: usize, sink: &mut impl Sink) {
+        stats::count(&mut self.stats.unreadable);
+        if self.on_no_record() == OnOther::Drop {
+            let record = Record::unreadable_up_to(at, chunk.len());
+            sink.begin(&record);
+            sink.leave_out(Original {
+                bytes: chunk,
+                record: &record,
+                origin: Origin::Chunk,
+            });
+        }
+    }
+
+    /// The outcome for what is not a record. Under a policy or redaction nothing passes
+    /// unjudged.
+    fn on_no_record(&self) -> OnOther {
+        match (&self.stages.decide.ruleset, self.on_unreadable()) {
+            (None, OnUnreadable::Keep) => self.settings.non_audit,
+            _ => OnOther::Drop,
+        }
     }
 
     /// Handles a record that holds no audit event.

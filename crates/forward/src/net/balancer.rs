@@ -47,7 +47,8 @@ impl NodeStatus {
     }
 }
 
-/// Weighted round robin over the nodes.
+/// Weighted round robin over the nodes, a node with several connections counted once
+/// for each.
 ///
 /// Weights are kept exactly: the node whose turn it is gets the frame as soon as
 /// its window allows. Only a node without progress is passed over.
@@ -68,7 +69,7 @@ struct Share {
 
 impl Balancer {
     /// Creates a balancer of these nodes.
-    pub(super) fn new(nodes: &[Node], delivery: Delivery) -> Balancer {
+    pub(super) fn new<'a>(nodes: impl Iterator<Item = &'a Node>, delivery: Delivery) -> Balancer {
         let share = |node: &Node| Share {
             weight: i64::from(node.weight.get()),
             role: node.role,
@@ -76,7 +77,7 @@ impl Balancer {
         };
         Balancer {
             delivery,
-            shares: nodes.iter().map(share).collect(),
+            shares: nodes.map(share).collect(),
         }
     }
 
@@ -193,7 +194,7 @@ mod tests {
                 node
             })
             .collect();
-        Balancer::new(&nodes, delivery)
+        Balancer::new(nodes.iter(), delivery)
     }
 
     /// Returns how many of `frames` frames each node gets.

@@ -75,8 +75,7 @@ impl Client {
             return Err(StartError::NoEndpoint);
         }
         let openers = config
-            .nodes
-            .iter()
+            .connections()
             .map(|node| Opener::new(node, &config))
             .collect::<Result<Vec<_>, _>>()?;
         let signal = Arc::new(Waker::new()?);

@@ -1,7 +1,8 @@
 //! Configuration of a client, and errors of its start.
 
 use std::io;
-use std::num::NonZeroU32;
+use std::iter::repeat_n;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,10 @@ pub struct Config {
     /// Number of rejections by working receivers after which a single record is given
     /// up and reported as lost. Default none: the host decides, by its retries.
     pub give_up_after: Option<NonZeroU32>,
+    /// Connections to each receiver, for receivers that spread connections over
+    /// workers. Frames on a slow connection are not sent over another one to the same
+    /// receiver. Default 1, and of no effect with [`Delivery::Ordered`].
+    pub connections: NonZeroUsize,
     /// Memory for chunks, in bytes. Default 8 MiB, about four chunks.
     pub memory: usize,
 }
@@ -76,8 +81,17 @@ impl Config {
             caps: Caps::default(),
             extra_options: Arc::default(),
             give_up_after: None,
+            connections: NonZeroUsize::MIN,
             memory: 8 << 20,
         }
+    }
+}
+
+impl Config {
+    /// Returns the node of each connection, the connections of a node in a row.
+    pub(super) fn connections(&self) -> impl Iterator<Item = &Node> {
+        let nodes = self.nodes.iter();
+        nodes.flat_map(|node| repeat_n(node, self.connections.get()))
     }
 }
 

@@ -149,6 +149,12 @@ pub enum ClientEvent {
         /// Endpoint and address.
         to: String,
     },
+    /// The node has closed several connections over their first frame, and has never
+    /// sent an acknowledgement.
+    ClosedUnacknowledged {
+        /// Endpoint and address.
+        to: String,
+    },
     /// A peer did not acknowledge a frame that is larger than all that it did
     /// acknowledge. Smaller frames are sent from now on.
     FrameTooLarge {
@@ -246,6 +252,7 @@ impl ClientEvent {
             | ClientEvent::ClosedWhileIdle { to }
             | ClientEvent::UsedOnce { to }
             | ClientEvent::NeverAcknowledged { to }
+            | ClientEvent::ClosedUnacknowledged { to }
             | ClientEvent::FrameTooLarge { to, .. }
             | ClientEvent::FrameSplit { to, .. }
             | ClientEvent::FrameParked { to, .. } => to,
@@ -296,6 +303,12 @@ impl fmt::Display for ClientEvent {
                 f,
                 "{to} has never acknowledged a frame; if it cannot (Fluentd's `in_unix`), set \
                  `Require_ack_response off`"
+            ),
+            ClientEvent::ClosedUnacknowledged { to } => write!(
+                f,
+                "{to} closes each connection over its first frame and has never acknowledged one; \
+                 if it takes no times with nanoseconds (Logstash without `nanosecond_precision`), \
+                 set `Time_as_Integer on`; else see what it logs, and its limit for a frame"
             ),
             ClientEvent::FrameTooLarge { to, bytes, records } => write!(
                 f,

@@ -13,7 +13,9 @@ use super::connection::Opener;
 use super::health::Failure;
 use super::lookup::Lookups;
 use super::node_connection::{Disconnected, NodeConnection, NodeEvent, Rerouted};
-use super::observer::{ClientEvent, ConnectionError, Count, LostRecord, PrepareError, Reporter};
+use super::observer::{
+    ClientEvent, ConnectionError, Count, LostRecord, NodeState, PrepareError, Reporter,
+};
 use super::rng::Rng;
 use super::shared::{Flow, Orders, Phase, Shared};
 use crate::protocol::FrameId;
@@ -37,6 +39,7 @@ pub(super) struct Worker<P> {
     lookups: Lookups,
     send_queue: SendQueue,
     balancer: Balancer,
+    /// As many for each node as are configured, in a row.
     nodes: Vec<NodeConnection>,
 }
 
@@ -50,8 +53,8 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         mut rng: Rng,
     ) -> Worker<P> {
         let lookups = Lookups::new(config.resolver.clone(), Arc::clone(shared.waker()));
-        let balancer = Balancer::new(&config.nodes, config.delivery);
-        let nodes = config.nodes.iter().cloned().zip(openers);
+        let balancer = Balancer::new(config.connections(), config.delivery);
+        let nodes = config.connections().cloned().zip(openers);
         let nodes = nodes
             .map(|(node, opener)| NodeConnection::new(node, opener, &config, rng.turn()))
             .collect();
@@ -191,9 +194,16 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
     }
 
     fn report_nodes(&mut self) {
-        for (number, node) in self.nodes.iter().enumerate() {
-            if let Some(state) = node.state() {
-                self.reporter.node(number, state);
+        let nodes = self.nodes.chunks(self.config.connections.get());
+        for (number, connections) in nodes.enumerate() {
+            let mut states: Vec<_> = connections
+                .iter()
+                .filter_map(NodeConnection::state)
+                .collect();
+            // One connection that works is enough.
+            states.sort_by_key(|state| *state == NodeState::Down);
+            if let Some(state) = states.first() {
+                self.reporter.node(number, *state);
             }
         }
     }
@@ -244,24 +254,33 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
     /// Takes frames from nodes without progress as soon as another node is up. A late
     /// acknowledgement still counts.
     fn relieve(&mut self, now: Instant) {
-        if !self.statuses(now).contains(&NodeStatus::Up) {
-            return;
-        }
-        for node in &mut self.nodes {
-            if let Some(Rerouted {
-                to,
-                silence,
-                frames,
-            }) = node.reroute(&self.config, now)
-            {
-                self.send_queue.reroute(&frames);
-                let frames = frames.len();
-                let silent = ClientEvent::Silent {
+        let connections = self.config.connections.get();
+        let statuses = self.statuses(now);
+        let statuses = statuses.chunks(connections);
+        let up: Vec<_> = statuses
+            .map(|statuses| statuses.contains(&NodeStatus::Up))
+            .collect();
+        for (number, nodes) in self.nodes.chunks_mut(connections).enumerate() {
+            let mut others = up.iter().enumerate().filter(|(other, _)| *other != number);
+            if !others.any(|(_, up)| *up) {
+                continue;
+            }
+            for node in nodes {
+                if let Some(Rerouted {
                     to,
                     silence,
                     frames,
-                };
-                self.reporter.event(&silent, now);
+                }) = node.reroute(&self.config, now)
+                {
+                    self.send_queue.reroute(&frames);
+                    let frames = frames.len();
+                    let silent = ClientEvent::Silent {
+                        to,
+                        silence,
+                        frames,
+                    };
+                    self.reporter.event(&silent, now);
+                }
             }
         }
     }
@@ -341,6 +360,7 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             return;
         };
         let never_acknowledged = !node.health().has_ever_acknowledged();
+        let has_failed = node.health().has_failed();
         if let Some(event) = learnt {
             self.reporter.event(&event, now);
         }
@@ -363,16 +383,20 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
         let unacked = lost.frames.len();
         let consequence = self.send_queue.lost(&lost, || self.rng.frame_id());
-        let never_acknowledged = never_acknowledged && failure == Failure::Silent;
+        let hint = match failure {
+            _ if !never_acknowledged => None,
+            Failure::Silent => Some(ClientEvent::NeverAcknowledged { to: to.clone() }),
+            _ if closed && has_failed => Some(ClientEvent::ClosedUnacknowledged { to: to.clone() }),
+            _ => None,
+        };
         let lost = ClientEvent::ConnectionLost {
             to: to.clone(),
             error,
             unacked,
         };
         self.reporter.event(&lost, now);
-        if never_acknowledged {
-            let event = ClientEvent::NeverAcknowledged { to: to.clone() };
-            self.reporter.event(&event, now);
+        if let Some(hint) = hint {
+            self.reporter.event(&hint, now);
         }
         self.carry_out(consequence, to, now);
         self.record_failure(number, failure, now);

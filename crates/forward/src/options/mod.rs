@@ -1,6 +1,6 @@
 //! Options of the output alone: receivers, and how the Forward protocol is spoken.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use kube_audit_core::chunk::{EntryForm, EntryMetadata, EntryTime, TagTemplate};
 use kube_audit_core::options::{Given, OptionDef, OptionError, Options, table};
@@ -77,6 +77,16 @@ fn without_receivers(options: &Options<'_>) -> Result<ForwardOptions, OptionErro
     let is_on = |def: &OptionDef| Ok(options.flag(def)?.unwrap_or(false));
     if is_on(table::ORDERED)? {
         config.delivery = Delivery::Ordered;
+    }
+    if let Some(given) = options.one(table::CONNECTIONS)? {
+        let connections = options
+            .number(table::CONNECTIONS)?
+            .and_then(NonZeroUsize::new);
+        config.connections = connections.unwrap_or(NonZeroUsize::MIN);
+        if config.delivery == Delivery::Ordered && config.connections > NonZeroUsize::MIN {
+            let expected = "records keep their order over one connection alone";
+            return Err(given.conflict(table::ORDERED, expected));
+        }
     }
     if let Some(window) = options.number(table::ACK_WINDOW)? {
         config.limits.window = window;
@@ -269,6 +279,18 @@ mod tests {
         assert_eq!(remarks("Compress", "gzip"), "");
         #[cfg(feature = "zstd")]
         assert!(remarks("Compress", "zstd").contains("Fluentd before 1.19"));
+    }
+
+    #[test]
+    fn several_connections_keep_no_order() {
+        let count = |lines: &[(&str, &str)]| {
+            read(lines, &host(Some("a"))).map(|options| options.config.connections.get())
+        };
+        assert_eq!(count(&[]), Ok(1));
+        assert_eq!(count(&[("Connections", "8")]), Ok(8));
+        assert_eq!(count(&[("Connections", "1"), ("Ordered", "on")]), Ok(1));
+        let error = count(&[("Connections", "2"), ("Ordered", "on")]).unwrap_err();
+        assert!(error.contains("over one connection alone"), "{error}");
     }
 
     #[test]

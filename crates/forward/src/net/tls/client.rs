@@ -5,21 +5,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::CertifiedKey;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
-    Error, SignatureScheme, SupportedProtocolVersion,
+    AlertDescription, ClientConfig, ClientConnection, Error, SignatureScheme,
+    SupportedProtocolVersion,
 };
 
+use super::certificate::Certificate;
 use super::files::{self, Stamps};
+use super::verifier::{Verifier, reason};
 use super::{Refresh, TlsError, TlsSetupError};
 use crate::net::endpoint::{Endpoint, Host};
-use crate::net::node::{Tls, Versions};
+use crate::net::node::{Identity, Tls, Versions};
 use crate::net::observer::ConnectionError;
 use crate::net::socket::Socket;
 
@@ -82,64 +83,71 @@ impl Connector {
     /// Starts TLS on a connected socket.
     pub(in crate::net) fn connect(&self, socket: Socket) -> Result<Stream, ConnectionError> {
         self.wanted.0.store(false, Ordering::Relaxed);
-        let tls = ClientConnection::new(Arc::clone(&self.config), self.name.clone())
-            .map_err(|error| cause(error, &self.name))?;
+        let tls =
+            ClientConnection::new(Arc::clone(&self.config), self.name.clone()).map_err(cause)?;
         Ok(Stream {
             socket,
             tls,
-            name: self.name.clone(),
             wanted: Arc::clone(&self.wanted),
         })
     }
 }
 
 fn config(tls: &Tls, wanted: &Arc<CertificateWanted>) -> Result<Arc<ClientConfig>, TlsSetupError> {
-    let other = |error: &dyn std::error::Error| TlsSetupError::Other(error.to_string());
     let versions: &[&SupportedProtocolVersion] = match tls.versions {
         Versions::Both => &[&TLS13, &TLS12],
         Versions::Tls12 => &[&TLS12],
         Versions::Tls13 => &[&TLS13],
     };
     let provider = provider();
-    let verifier: Arc<dyn ServerCertVerifier> = if tls.verify {
-        let roots = Arc::new(files::roots(tls)?);
-        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
-            .build()
-            .map_err(|error| other(&error))?
-    } else {
-        Arc::new(AnyCertificate(Arc::clone(&provider)))
+    let verifier = Verifier {
+        roots: tls.verify.then(|| files::roots(tls)).transpose()?,
+        algorithms: provider.signature_verification_algorithms,
     };
-    let builder = ClientConfig::builder_with_provider(provider)
+    let resolver: Arc<dyn ResolvesClientCert> = match &tls.identity {
+        None => Arc::<CertificateWanted>::clone(wanted),
+        Some(identity) => Arc::new(SingleCertAndKey::from(client_key(identity, &provider)?)),
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
-        .map_err(|error| other(&error))?
+        .map_err(|error| TlsSetupError::Other(error.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
-    let mut config = match &tls.identity {
-        None => {
-            let resolver: Arc<dyn ResolvesClientCert> = Arc::<CertificateWanted>::clone(wanted);
-            builder.with_client_cert_resolver(resolver)
-        }
-        Some(identity) => {
-            let (chain, key) = files::identity(identity)?;
-            let built = builder.with_client_auth_cert(chain, key);
-            built.map_err(|error| TlsSetupError::Identity {
-                crt_file: identity.crt_file.clone(),
-                key_file: identity.key_file.clone(),
-                flaw: error.to_string(),
-            })?
-        }
-    };
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(resolver);
     // Connections are few and long, so resumption would gain little; and servers
     // with OpenSSL that want client certificates may refuse it.
     config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
+/// Reads the client's certificate, of any version, and its key.
+fn client_key(
+    identity: &Identity,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsSetupError> {
+    let flawed = |flaw: &str| TlsSetupError::Identity {
+        crt_file: identity.crt_file.clone(),
+        key_file: identity.key_file.clone(),
+        flaw: flaw.into(),
+    };
+    let (chain, key) = files::identity(identity)?;
+    let key = provider.key_provider.load_private_key(key).map_err(|_| {
+        flawed("the key is not supported; use RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519")
+    })?;
+    let own = chain.first().and_then(|der| Certificate::parse(der));
+    let own = own.ok_or_else(|| flawed("the certificate cannot be read"))?;
+    match key.public_key() {
+        Some(public) if public.as_ref() != own.key.whole => {
+            Err(flawed("the key is the one of another certificate"))
+        }
+        _ => Ok(CertifiedKey::new(chain, key)),
+    }
+}
+
 /// Nonblocking TLS stream. Operations that would block return `None`.
 pub(in crate::net) struct Stream {
     socket: Socket,
     tls: ClientConnection,
-    name: ServerName<'static>,
     wanted: Arc<CertificateWanted>,
 }
 
@@ -217,7 +225,7 @@ impl Stream {
                     Error::AlertReceived(alert) if self.wanted.0.load(Ordering::Relaxed) => {
                         TlsError::NoClientCertificate(format!("{alert:?}"))
                     }
-                    error => cause(error, &self.name),
+                    error => cause(error),
                 }
                 .into())
             }
@@ -231,25 +239,10 @@ impl AsFd for Stream {
     }
 }
 
-fn cause(error: Error, name: &ServerName<'_>) -> TlsError {
+fn cause(error: Error) -> TlsError {
     use AlertDescription as Alert;
-    use CertificateError as Certificate;
-    let wrong_name = |names| TlsError::WrongName {
-        wanted: name.to_str().into_owned(),
-        names,
-    };
     match error {
-        Error::InvalidCertificate(error) => match error {
-            Certificate::Expired | Certificate::ExpiredContext { .. } => TlsError::Expired,
-            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-                TlsError::NotYetValid
-            }
-            Certificate::NotValidForName => wrong_name(Vec::new()),
-            Certificate::NotValidForNameContext { presented, .. } => wrong_name(presented),
-            // A signature is wrong where another authority has the same name.
-            Certificate::UnknownIssuer | Certificate::BadSignature => TlsError::UnknownAuthority,
-            other => TlsError::Certificate(other.to_string()),
-        },
+        Error::InvalidCertificate(error) => reason(&error),
         Error::InvalidMessage(_) => TlsError::NotTls,
         Error::AlertReceived(alert) => match alert {
             Alert::ProtocolVersion | Alert::InsufficientSecurity => {
@@ -265,6 +258,7 @@ fn cause(error: Error, name: &ServerName<'_>) -> TlsError {
             | Alert::UnknownCA
             | Alert::AccessDenied
             | Alert::DecryptError => TlsError::ClientRefused(format!("{alert:?}")),
+            Alert::HandshakeFailure => TlsError::Incompatible(format!("{alert:?}")),
             other => TlsError::Alert(format!("{other:?}")),
         },
         Error::PeerIncompatible(reason) => TlsError::Incompatible(format!("{reason:?}")),
@@ -285,46 +279,5 @@ impl ResolvesClientCert for CertificateWanted {
 
     fn has_certs(&self) -> bool {
         false
-    }
-}
-
-/// `tls.verify off`: accepts any certificate, but checks that the receiver owns its key.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -51,13 +51,17 @@ pub enum TlsSetupError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// The receiver's certificate has expired.
-    #[error("the receiver's certificate has expired")]
+    #[error("the receiver's certificate has expired; renew it")]
     Expired,
     /// The receiver's certificate is not valid yet, or the clock is wrong.
     #[error("the receiver's certificate is not valid yet (or the clock here is wrong)")]
     NotYetValid,
     /// The receiver's certificate is for other names.
-    #[error("the receiver's certificate is not for `{wanted}`{}", presented(.names))]
+    #[error(
+        "the receiver's certificate is not for `{wanted}`{}; set `tls.vhost` to a name in the \
+         certificate, or issue one with `subjectAltName`",
+        presented(.names)
+    )]
     WrongName {
         /// Name that was verified.
         wanted: String,
@@ -66,9 +70,30 @@ pub enum TlsError {
     },
     /// No configured authority has issued the receiver's certificate.
     #[error(
-        "the receiver's certificate is from an unknown authority; is the CA file the right one?"
+        "the receiver's certificate is from an unknown authority (`{0}`); name that authority's \
+         certificate in `tls.ca_file`, and let the receiver send intermediate ones with its own"
     )]
-    UnknownAuthority,
+    UnknownAuthority(String),
+    /// The receiver's certificate is for other purposes than a server's.
+    #[error(
+        "the receiver's certificate is not for servers: its `extendedKeyUsage` lacks \
+         `serverAuth`; issue one with it, or without `extendedKeyUsage`"
+    )]
+    NotForServers,
+    /// A certificate of the chain has an unsafe or unusual signature.
+    #[error(
+        "a certificate of the receiver's chain has a signature that is not supported, such as \
+         SHA-1 or P-521; issue it with `-sha256` by an RSA (2048 bits or more), P-256, P-384 or \
+         Ed25519 key"
+    )]
+    SignatureAlgorithm,
+    /// The handshake is not signed with the certificate's key, or that key is not
+    /// supported.
+    #[error(
+        "the receiver does not prove that it owns its certificate's key, or that key is not \
+         supported; use RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519"
+    )]
+    Key,
     /// Any other defect of the receiver's certificate.
     #[error("the receiver's certificate is invalid: {0}")]
     Certificate(String),
@@ -94,8 +119,11 @@ pub enum TlsError {
          `tls.crt_file` and `tls.key_file`"
     )]
     NoClientCertificate(String),
-    /// Client and receiver have no version or cipher in common.
-    #[error("client and receiver have no TLS version or cipher in common: {0}")]
+    /// Client and receiver have no version, cipher or kind of key in common.
+    #[error(
+        "client and receiver have no TLS version, cipher or kind of key in common ({0}); TLS 1.2 \
+         and 1.3 are spoken, with RSA of 2048 bits or more, P-256, P-384 or Ed25519"
+    )]
     Incompatible(String),
     /// Any other alert of the receiver.
     #[error("the receiver ended TLS with alert {0}")]

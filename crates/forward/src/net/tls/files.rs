@@ -62,13 +62,10 @@ pub(super) fn roots(tls: &Tls) -> Result<RootCertStore, TlsSetupError> {
         return Ok(roots);
     }
     if let Some(path) = &tls.ca_file {
-        for certificate in certificates(path)? {
-            roots.add(certificate).map_err(|error| {
-                content(
-                    path,
-                    format!("has a certificate that is not an authority: {error}"),
-                )
-            })?;
+        // As for OpenSSL, one certificate that can't be read does not spoil the others.
+        roots.add_parsable_certificates(certificates(path)?);
+        if roots.is_empty() {
+            return Err(content(path, "has no certificate of an authority"));
         }
     }
     if let Some(directory) = &tls.ca_path {

@@ -9,7 +9,11 @@ mod error;
 mod client;
 
 #[cfg(feature = "tls")]
+mod certificate;
+#[cfg(feature = "tls")]
 mod files;
+#[cfg(feature = "tls")]
+mod verifier;
 
 pub(super) use client::{Connector, Stream};
 pub use error::{TlsError, TlsSetupError};
