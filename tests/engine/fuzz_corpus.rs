@@ -52,3 +52,8 @@ fn acks() {
 fn handshakes() {
     replay("handshake", fuzz::handshake);
 }
+
+#[test]
+fn detections() {
+    replay("detect", fuzz::detect);
+}

@@ -32,11 +32,8 @@ impl DetectWatch {
             None => (None, Arc::new(options.compile(&Detections::default())?)),
             Some(source) => {
                 let which = &TextOptions::DETECT;
-                let (watch, detector) =
-                    TextWatch::start("detections", source, which, interval, |text| {
-                        compile(&options, text)
-                    })?;
-                (Some(watch), detector)
+                let (watch, text) = TextWatch::start("detections", source, which, interval)?;
+                (Some(watch), compile(&options, &text)?)
             }
         };
         report(&detector, log);
@@ -57,7 +54,8 @@ impl DetectWatch {
     /// be used is logged and leaves the last good detections in force.
     pub(crate) fn changed(&mut self, log: &dyn Log, stats: &Stats) -> Option<Arc<Detector>> {
         let watch = self.watch.as_mut()?;
-        let detector = watch.changed(log, |text| compile(&self.options, text))?;
+        let compiled = compile(&self.options, &watch.changed(log)?);
+        let detector = compiled.map_err(|error| watch.refuse(&error, log)).ok()?;
         report(&detector, log);
         let counted = |id: &str| stats.detections.iter().any(|counter| counter.id == id);
         let ids = detector.detections().iter().map(|detection| detection.id());
@@ -91,8 +89,8 @@ impl DetectWatch {
     }
 }
 
-fn compile(options: &DetectOptions, text: LoadedText<'_>) -> Result<Arc<Detector>, OptionError> {
-    let detections = Detections::parse(text.name, text.bytes)
+fn compile(options: &DetectOptions, text: &LoadedText) -> Result<Arc<Detector>, OptionError> {
+    let detections = Detections::parse(&text.name, &text.bytes)
         .map_err(|error| OptionError::caused_by(text.option, error))?;
     Ok(Arc::new(options.compile(&detections)?))
 }

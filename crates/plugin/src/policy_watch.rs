@@ -27,18 +27,16 @@ impl PolicyWatch {
             PolicySource::Preset(preset) => {
                 let text = LoadedText {
                     option: table::POLICY_PRESET,
-                    name: &format!("preset {}", preset.name()),
-                    bytes: preset.text().as_bytes(),
+                    name: format!("preset {}", preset.name()),
+                    bytes: preset.text().as_bytes().to_vec(),
                 };
-                let ruleset = compile(text, log)?;
+                let ruleset = compile(&text, log)?;
                 Ok((PolicyWatch { watch: None }, ruleset))
             }
             PolicySource::Text(source) => {
                 let options = &TextOptions::POLICY;
-                let (watch, ruleset) =
-                    TextWatch::start("policy", source, options, interval, |text| {
-                        compile(text, log)
-                    })?;
+                let (watch, text) = TextWatch::start("policy", source, options, interval)?;
+                let ruleset = compile(&text, log)?;
                 Ok((PolicyWatch { watch: Some(watch) }, ruleset))
             }
         }
@@ -48,12 +46,13 @@ impl PolicyWatch {
     /// logged and leaves the last good policy in force.
     pub(crate) fn changed(&mut self, log: &dyn Log) -> Option<Arc<Ruleset>> {
         let watch = self.watch.as_mut()?;
-        watch.changed(log, |text| compile(text, log))
+        let compiled = compile(&watch.changed(log)?, log);
+        compiled.map_err(|error| watch.refuse(&error, log)).ok()
     }
 }
 
 /// Parses and compiles a policy; its warnings go to the log.
-fn compile(text: LoadedText<'_>, log: &dyn Log) -> Result<Arc<Ruleset>, OptionError> {
+fn compile(text: &LoadedText, log: &dyn Log) -> Result<Arc<Ruleset>, OptionError> {
     let LoadedText {
         option,
         name,

@@ -1,7 +1,8 @@
 //! Texts of an instance: read at the start, and again when their file changes.
 
+use std::fmt::Display;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kube_audit_core::options::{OptionDef, OptionError, TextOptions, TextSource, variable_text};
@@ -13,13 +14,13 @@ use super::log::{Log, LogLevel};
 const MOST_BYTES: u64 = 8 << 20;
 
 /// A text and what is known of it.
-pub(crate) struct LoadedText<'t> {
+pub(crate) struct LoadedText {
     /// The option that it comes from.
     pub option: &'static OptionDef,
     /// The name that messages call it by.
-    pub name: &'t str,
+    pub name: String,
     /// Its bytes.
-    pub bytes: &'t [u8],
+    pub bytes: Vec<u8>,
 }
 
 /// A text in force, read again when its file changes.
@@ -49,17 +50,16 @@ struct WatchedFile {
 }
 
 impl TextWatch {
-    /// Loads and compiles the text for the first time. `interval` is the time between two
+    /// Loads the text for the first time. `what` it is; `interval` is the time between two
     /// looks at its file, `None` to never read it again.
-    pub(crate) fn start<T>(
+    pub(crate) fn start(
         what: &'static str,
         source: TextSource,
         options: &TextOptions,
         interval: Option<Duration>,
-        mut compile: impl FnMut(LoadedText<'_>) -> Result<T, OptionError>,
-    ) -> Result<(TextWatch, T), OptionError> {
+    ) -> Result<(TextWatch, LoadedText), OptionError> {
         let mut file = None;
-        let compiled = match source {
+        let text = match source {
             TextSource::File(path) => {
                 let option = options.file;
                 let read = RegularFile::read(&path, MOST_BYTES).map_err(|error| {
@@ -67,7 +67,7 @@ impl TextWatch {
                     let path = path.display().to_string();
                     OptionError::invalid(option, &path, expected).with_source(error)
                 })?;
-                let compiled = compile_file(option, &path, &read, &mut compile)?;
+                let name = path.display().to_string();
                 file = interval.map(|interval| WatchedFile {
                     option,
                     path,
@@ -77,7 +77,11 @@ impl TextWatch {
                     candidate: None,
                     unreadable: None,
                 });
-                compiled
+                LoadedText {
+                    option,
+                    name,
+                    bytes: read.bytes,
+                }
             }
             TextSource::Env(variable) => {
                 let option = options.env;
@@ -86,60 +90,56 @@ impl TextWatch {
                         format!("the environment variable of that name cannot be read ({error})");
                     OptionError::invalid(option, &variable, expected).with_source(error)
                 })?;
-                let text = variable_text(option, &text)?;
-                compile(LoadedText {
+                LoadedText {
                     option,
-                    name: &format!("${variable}"),
-                    bytes: text.as_bytes(),
-                })?
+                    name: format!("${variable}"),
+                    bytes: variable_text(option, &text)?.into_bytes(),
+                }
             }
-            TextSource::Inline(text) => compile(LoadedText {
+            TextSource::Inline(text) => LoadedText {
                 option: options.inline,
-                name: options.inline.name,
-                bytes: text.as_bytes(),
-            })?,
+                name: options.inline.name.to_owned(),
+                bytes: text.into_bytes(),
+            },
         };
-        Ok((TextWatch { file, what }, compiled))
+        Ok((TextWatch { file, what }, text))
     }
 
-    /// Compiles the text anew if its file has changed. A file that cannot be used is
-    /// logged and leaves what was compiled last in force.
-    pub(crate) fn changed<T>(
-        &mut self,
-        log: &dyn Log,
-        mut compile: impl FnMut(LoadedText<'_>) -> Result<T, OptionError>,
-    ) -> Option<T> {
+    /// Returns the text anew if its file has changed. A file that cannot be read is logged.
+    pub(crate) fn changed(&mut self, log: &dyn Log) -> Option<LoadedText> {
         let file = self.file.as_mut()?;
         let now = Instant::now();
         if now.duration_since(file.looked) < file.interval {
             return None;
         }
         file.looked = now;
-        let error = match file.look() {
-            Ok(None) => return None,
-            Ok(Some(changed)) => {
-                match compile_file(file.option, &file.path, &changed, &mut compile) {
-                    Ok(compiled) => return Some(compiled),
-                    Err(error) => error.to_string(),
-                }
-            }
+        match file.look() {
+            Ok(changed) => changed.map(|changed| LoadedText {
+                option: file.option,
+                name: file.path.display().to_string(),
+                bytes: changed.bytes,
+            }),
             Err(error) => {
                 let error = error.to_string();
-                if file.unreadable.as_ref() == Some(&error) {
-                    return None;
+                if file.unreadable.as_ref() != Some(&error) {
+                    file.unreadable = Some(error.clone());
+                    self.refuse(&error, log);
                 }
-                file.unreadable = Some(error.clone());
-                error
+                None
             }
-        };
+        }
+    }
+
+    /// Logs that the changed file cannot be used, and leaves what was compiled last in force.
+    pub(crate) fn refuse(&self, error: &dyn Display, log: &dyn Log) {
         let what = self.what;
+        let path = self.file.as_ref().map(|file| file.path.display());
         let message = format!(
             "{what} file {} has changed and cannot be used, the last good {what} stays in \
              force: {error}",
-            file.path.display()
+            path.map_or(String::new(), |path| path.to_string())
         );
         log.log(LogLevel::Error, &message);
-        None
     }
 }
 
@@ -160,17 +160,4 @@ impl WatchedFile {
         self.candidate = Some(now);
         Ok(None)
     }
-}
-
-fn compile_file<T>(
-    option: &'static OptionDef,
-    path: &Path,
-    file: &RegularFile,
-    compile: &mut impl FnMut(LoadedText<'_>) -> Result<T, OptionError>,
-) -> Result<T, OptionError> {
-    compile(LoadedText {
-        option,
-        name: &path.display().to_string(),
-        bytes: &file.bytes,
-    })
 }

@@ -9,7 +9,12 @@ use kube_audit_core::pipeline::{
     EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Pipeline, Settings,
 };
 use kube_audit_core::policy::{Level, Policy, Ruleset, Syntax};
-use kube_audit_core::stage::{Enrichment, Evaluation, KeyPattern, KeyRule, evaluate};
+use kube_audit_core::stage::detect::{
+    DetectSettings, Detections, Detector, DetectorSettings, Selection, Verdict,
+};
+use kube_audit_core::stage::{
+    Enrichment, Evaluation, KeyPattern, KeyRule, evaluate, explain_detections,
+};
 use kube_audit_forward::protocol::handshake::{
     Auth, Handshake, HandshakeError, Progress, Secret, Timers,
 };
@@ -357,4 +362,41 @@ pub fn handshake(data: &[u8]) {
         Ok((sent, is_waiting))
     };
     assert_eq!(run(usize::from(size).max(1)), run(usize::MAX));
+}
+
+/// An event, and behind its line a file of own detections: the event gets the same labels as
+/// text and as a map, and they are those that are explained.
+pub fn detect(data: &[u8]) {
+    let mut parts = data.splitn(2, |&byte| byte == b'\n');
+    let (line, rules) = (parts.next().unwrap_or_default(), parts.next());
+    let own = Detections::parse("fuzz", rules.unwrap_or_default()).unwrap_or_default();
+    let detector = Detector::new(&Selection::all(), &own, DetectorSettings::default());
+    let detector = Arc::new(detector.expect("all are not none"));
+    let run = |chunk: &[u8], output_shape| {
+        let mut pipeline = pipeline(shape(output_shape), false);
+        pipeline.set_detect(Arc::clone(&detector), DetectSettings::default());
+        let out = rewrite(&mut pipeline, chunk).expect("what goes out is a chunk");
+        (out, pipeline.stats().clone())
+    };
+    let mut chunk = Vec::new();
+    write_line_record(line, &mut chunk);
+    let (text, kept) = run(&chunk, OutputShape::Keep);
+    if kept.detections.iter().all(|counter| counter.hits == 0) {
+        assert!(text == chunk || kept.events != 1, "nothing changes without a label");
+    }
+    let mut fired = 0;
+    let explained = explain_detections(line, &detector, |explanations| {
+        let explanations = explanations.iter().flatten();
+        let fires = explanations.filter(|explanation| explanation.verdict == Verdict::Fires);
+        fired += fires.count() as u64;
+    });
+    let labels: u64 = kept.detections.iter().map(|counter| counter.hits).sum();
+    if explained.is_ok() && kept.malformed == 0 {
+        assert_eq!(fired, labels, "what fires is what is explained");
+    }
+    let (map, unfolded) = run(&chunk, OutputShape::Map);
+    if unfolded.malformed == 0 && unfolded.events > 0 {
+        let (_, again) = run(&map, OutputShape::Keep);
+        assert_eq!(again.detections, kept.detections, "text and map have the same labels");
+    }
 }

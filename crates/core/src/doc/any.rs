@@ -38,6 +38,16 @@ impl<'a> AnyDoc<'a> {
         Ok(self.value(at)?.0)
     }
 
+    /// Whether the value at a position is `true`.
+    pub fn is_true(self, at: usize) -> bool {
+        either!(self, doc => doc.is_true(at))
+    }
+
+    /// The integer at a position, saturated; `None` for any other value.
+    pub fn integer(self, at: usize) -> Option<i64> {
+        either!(self, doc => doc.integer(at))
+    }
+
     /// The key at the start of a member; empty when it is not a string.
     pub fn key(self, at: usize) -> Result<Text<'a>, Malformed> {
         either!(self, doc => doc.key(at))

@@ -138,7 +138,7 @@ pub fn explain_detections(
     mut answer: impl FnMut(Option<Vec<Explanation>>),
 ) -> Result<(), NotEvaluated> {
     for_each_event(line, |event, scratch| {
-        answer(detector.explain(Json(line), event, scratch));
+        answer(detector.explain(Json(line).into(), event, scratch));
         Ok(())
     })
 }

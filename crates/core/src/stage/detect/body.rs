@@ -2,18 +2,19 @@
 //!
 //! Nothing is built: a [`Value`] is a position in the document. Of a JSON patch, each
 //! operation that adds something becomes an object that holds nothing but what is added;
-//! the way to it is the pointer of the operation.
+//! the way to it is the pointer of the operation. Few events are looked into so far, so
+//! that this is compiled for both forms of documents at once.
 
 use std::borrow::Cow;
 
+use super::lexicon::Words;
 use super::uri::split_once;
-use crate::doc::keys::{Keys, KnownMember, Walk};
-use crate::doc::{Container, Doc, Kind, Malformed, Text};
+use crate::doc::{AnyDoc, Container, Kind, Text};
 
 /// A value of a body. What does not read is absent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Value<'p, D> {
-    doc: D,
+pub(super) struct Value<'p, 'a> {
+    doc: AnyDoc<'a>,
     /// Rest of a JSON pointer, without its first slash: segments that lead to the value,
     /// each of which means an object or a list with one member. `None` at the value itself.
     ahead: Option<&'p [u8]>,
@@ -21,9 +22,9 @@ pub(super) struct Value<'p, D> {
     at: Option<usize>,
 }
 
-impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
+impl<'p, 'a> Value<'p, 'a> {
     /// The value at a position of the document.
-    pub(super) fn new(doc: D, at: usize) -> Value<'p, D> {
+    pub(super) fn new(doc: AnyDoc<'a>, at: usize) -> Value<'p, 'a> {
         Value {
             doc,
             ahead: None,
@@ -32,69 +33,67 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     }
 
     /// Returns a member of an object; of a key that repeats, the last one.
-    pub(super) fn get(self, key: &str) -> Option<Value<'p, D>> {
-        let Some(ahead) = self.ahead else {
-            let at = member(self.doc, self.at?, key.as_bytes())?;
-            return Some(Value::new(self.doc, at));
-        };
-        let (segment, ahead) = split_once(ahead, b'/');
-        let named = !is_index(segment) && unescaped(segment).eq(key.bytes());
-        named.then_some(Value { ahead, ..self })
+    pub(super) fn get(self, key: &str) -> Option<Value<'p, 'a>> {
+        let mut found = None;
+        let read = self.members(&mut |name, value| {
+            if name == key.as_bytes() {
+                found = Some(value);
+            }
+        });
+        found.filter(|_| read.is_some())
     }
 
-    /// Returns the members of an object with these names, found in one walk; of a key that
-    /// repeats, the last one.
-    pub(super) fn fields<const N: usize>(
-        self,
-        keys: &'static Keys<N>,
-    ) -> [Option<Value<'p, D>>; N] {
+    /// Returns the members of an object with these names; of a key that repeats, the last one.
+    pub(super) fn fields<const N: usize>(self, keys: Words) -> [Option<Value<'p, 'a>>; N] {
         let mut fields = [None; N];
-        let found = match self.ahead {
-            None => self.read_fields(keys, &mut fields),
-            Some(ahead) => {
-                let (segment, ahead) = split_once(ahead, b'/');
-                let name: Vec<u8> = unescaped(segment).collect();
-                let field = fields.get_mut(keys.find(&name));
-                if let (Some(field), false) = (field, is_index(segment)) {
-                    *field = Some(Value { ahead, ..self });
-                }
-                Ok(())
+        let read = self.members(&mut |name, value| {
+            let field = keys.place(name).and_then(|place| fields.get_mut(place));
+            if let Some(field) = field {
+                *field = Some(value);
             }
-        };
-        match found {
-            Ok(()) => fields,
-            // What does not read to its end has no members.
-            Err(Malformed) => [None; N],
+        });
+        match read {
+            Some(()) => fields,
+            None => [None; N],
         }
     }
 
-    fn read_fields<const N: usize>(
-        self,
-        keys: &'static Keys<N>,
-        fields: &mut [Option<Value<'p, D>>; N],
-    ) -> Result<(), Malformed> {
-        let mut walk = Walk::new(keys, self.doc.open_map(self.at.ok_or(Malformed)?)?);
-        while let Some(KnownMember { which, value, .. }) = walk.next(self.doc)? {
-            if let Some(field) = fields.get_mut(which) {
-                *field = Some(Value::new(self.doc, value));
+    /// Visits the members of an object; `None` if there is no end to them.
+    #[inline(never)]
+    fn members(self, visit: &mut dyn FnMut(&[u8], Value<'p, 'a>)) -> Option<()> {
+        if let Some(ahead) = self.ahead {
+            let (segment, ahead) = split_once(ahead, b'/');
+            if !is_index(segment) {
+                visit(&unescaped(segment), Value { ahead, ..self });
             }
-            walk.map.next = self.doc.end(value)?;
+            return Some(());
         }
-        Ok(())
+        let mut map = self.doc.open_map(self.at?).ok()?;
+        while let Some(member) = self.doc.next_member(&mut map).ok()? {
+            visit(&member.key.value(), Value::new(self.doc, member.value));
+            map.next = self.doc.end(member.value).ok()?;
+        }
+        Some(())
     }
 
-    /// Follows the keys of nested objects.
-    pub(super) fn dig(self, keys: &[&str]) -> Option<Value<'p, D>> {
-        keys.iter().try_fold(self, |value, key| value.get(key))
+    /// Says whether it is an object with at least one member.
+    pub(super) fn has_members(self) -> bool {
+        let map = self.here().and_then(|at| self.doc.open_map(at).ok());
+        map.is_some_and(|mut map| matches!(self.doc.next_member(&mut map), Ok(Some(_))))
+    }
+
+    /// Follows the keys of nested objects, with blanks between them.
+    pub(super) fn dig(self, keys: &str) -> Option<Value<'p, 'a>> {
+        keys.split(' ').try_fold(self, |value, key| value.get(key))
     }
 
     /// Returns the items of the list under a key; none of anything else.
-    pub(super) fn list(self, key: &str) -> Items<'p, D> {
+    pub(super) fn list(self, key: &str) -> Items<'p, 'a> {
         self.get(key).map_or(Items::One(None), Value::items)
     }
 
     /// Returns the items of a list; none of anything else.
-    pub(super) fn items(self) -> Items<'p, D> {
+    pub(super) fn items(self) -> Items<'p, 'a> {
         if let Some(ahead) = self.ahead {
             let (segment, ahead) = split_once(ahead, b'/');
             return Items::One(is_index(segment).then_some(Value { ahead, ..self }));
@@ -109,7 +108,7 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
 
     /// Returns the string.
     pub(super) fn text(self) -> Option<Text<'a>> {
-        self.doc.value(self.here()?).ok()?.0
+        self.doc.string(self.here()?).ok()?
     }
 
     /// Returns the string under a key; empty where there is none.
@@ -134,27 +133,28 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
         found.is_some_and(|found| found.is(text.as_bytes()))
     }
 
+    fn kind(self) -> Option<Kind> {
+        match (self.ahead, self.at) {
+            (Some(ahead), _) if is_index(split_once(ahead, b'/').0) => Some(Kind::List),
+            (Some(_), _) => Some(Kind::Map),
+            (None, Some(at)) => self.doc.kind(at).ok(),
+            (None, None) => Some(Kind::Null),
+        }
+    }
+
     /// Says whether the value is null.
     pub(super) fn is_null(self) -> bool {
-        self.ahead.is_none() && self.at.is_none_or(|at| self.doc.kind(at) == Ok(Kind::Null))
+        self.kind() == Some(Kind::Null)
     }
 
     /// Says whether the value is an object.
     pub(super) fn is_object(self) -> bool {
-        match self.ahead {
-            Some(ahead) => !is_index(split_once(ahead, b'/').0),
-            None => self.at.is_some_and(|at| self.doc.kind(at) == Ok(Kind::Map)),
-        }
+        self.kind() == Some(Kind::Map)
     }
 
     /// Says whether the value is a list.
     pub(super) fn is_list(self) -> bool {
-        match self.ahead {
-            Some(ahead) => is_index(split_once(ahead, b'/').0),
-            None => self
-                .at
-                .is_some_and(|at| self.doc.kind(at) == Ok(Kind::List)),
-        }
+        self.kind() == Some(Kind::List)
     }
 
     /// Returns the integer.
@@ -163,31 +163,19 @@ impl<'p, 'a, D: Doc<'a>> Value<'p, D> {
     }
 }
 
-/// Returns the position of a member's value; of a key that repeats, the last one counts.
-pub(super) fn member<'a, D: Doc<'a>>(doc: D, at: usize, key: &[u8]) -> Option<usize> {
-    let mut found = None;
-    let mut map = doc.open_map(at).ok()?;
-    while let Some(member) = doc.next_member(&mut map).ok()? {
-        if member.key.is(key) {
-            found = Some(member.value);
-        }
-        map.next = doc.end(member.value).ok()?;
-    }
-    found
-}
-
 /// The items of a list.
-pub(super) enum Items<'p, D> {
+pub(super) enum Items<'p, 'a> {
     /// At most one: what a JSON patch puts into a list.
-    One(Option<Value<'p, D>>),
+    One(Option<Value<'p, 'a>>),
     /// Those of a list in the document.
-    Of(D, Container),
+    Of(AnyDoc<'a>, Container),
 }
 
-impl<'p, 'a, D: Doc<'a>> Iterator for Items<'p, D> {
-    type Item = Value<'p, D>;
+impl<'p, 'a> Iterator for Items<'p, 'a> {
+    type Item = Value<'p, 'a>;
 
-    fn next(&mut self) -> Option<Value<'p, D>> {
+    #[inline(never)]
+    fn next(&mut self) -> Option<Value<'p, 'a>> {
         match self {
             Items::One(item) => item.take(),
             Items::Of(doc, list) => {
@@ -206,57 +194,55 @@ fn is_index(segment: &[u8]) -> bool {
 }
 
 /// Undoes the escapes of a pointer's segment: `~1` is a slash, `~0` a tilde.
-fn unescaped(segment: &[u8]) -> impl Iterator<Item = u8> {
+fn unescaped(segment: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(segment.len());
     let mut rest = segment;
-    std::iter::from_fn(move || {
+    loop {
         let (byte, after) = match rest {
             [b'~', b'1', after @ ..] => (b'/', after),
             [b'~', b'0', after @ ..] => (b'~', after),
             [byte, after @ ..] => (*byte, after),
-            [] => return None,
+            [] => return plain,
         };
+        plain.push(byte);
         rest = after;
-        Some(byte)
-    })
+    }
 }
 
 /// The body of a request, which may be absent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Body<'a, D> {
-    doc: D,
-    value: Value<'a, D>,
-}
+pub(super) struct Body<'a>(Value<'a, 'a>);
 
-impl<'a, D: Doc<'a>> Body<'a, D> {
+impl<'a> Body<'a> {
     /// The body at a position of the document.
-    pub(super) fn new(doc: D, at: Option<usize>) -> Body<'a, D> {
-        let value = Value {
+    pub(super) fn new(doc: AnyDoc<'a>, at: Option<usize>) -> Body<'a> {
+        Body(Value {
             doc,
             ahead: None,
             at,
-        };
-        Body { doc, value }
+        })
     }
 
     /// Says whether there is none, or null.
     pub(super) fn is_absent(self) -> bool {
-        self.value.is_null()
+        self.0.is_null()
     }
 
     /// Says whether it is a list of operations.
     pub(super) fn is_json_patch(self) -> bool {
-        self.value.is_list()
+        self.0.is_list()
     }
 
     /// Says whether any piece of the object fits.
-    pub(super) fn any(self, mut fits: impl FnMut(Value<'_, D>) -> bool) -> bool {
-        if self.value.is_object() {
-            return fits(self.value);
+    #[inline(never)]
+    pub(super) fn any(self, fits: &mut dyn FnMut(Value<'_, 'a>) -> bool) -> bool {
+        if self.0.is_object() {
+            return fits(self.0);
         }
-        self.value.items().any(|operation| {
-            let added = ["add", "replace"].iter();
-            let adds = added.into_iter().any(|name| operation.has_text("op", name));
-            let Some(pointer) = operation.get("path").and_then(Value::text) else {
+        self.0.items().any(|operation| {
+            let [op, path, value] = operation.fields(Words("op path value"));
+            let adds = op.is_some_and(|op| op.is_text("add") || op.is_text("replace"));
+            let Some(pointer) = path.and_then(Value::text).filter(|_| adds) else {
                 return false;
             };
             let pointer: Cow<'_, [u8]> = pointer.value();
@@ -265,18 +251,19 @@ impl<'a, D: Doc<'a>> Body<'a, D> {
                 Some((b'/', ahead)) => Some(ahead),
                 Some(_) => return false,
             };
+            let at = value.and_then(Value::here);
             let piece = Value {
-                doc: self.doc,
+                doc: operation.doc,
                 ahead,
-                at: operation.get("value").and_then(Value::here),
+                at,
             };
-            adds && piece.is_object() && fits(piece)
+            piece.is_object() && fits(piece)
         })
     }
 
     /// Says whether an operation removes what is at a pointer.
     pub(super) fn removes(self, pointer: &str) -> bool {
-        self.value.items().any(|operation| {
+        self.0.items().any(|operation| {
             operation.has_text("op", "remove") && operation.has_text("path", pointer)
         })
     }
@@ -293,8 +280,8 @@ mod tests {
     fn any(json: &str, fits: impl Fn(&dyn Probe) -> bool) -> bool {
         let mut msgpack = Vec::new();
         convert::json_to_msgpack(Json(json.as_bytes()), 0, &mut msgpack).unwrap();
-        let text = Body::new(Json(json.as_bytes()), Some(0)).any(|value| fits(&value));
-        let map = Body::new(Msgpack(&msgpack), Some(0)).any(|value| fits(&value));
+        let text = Body::new(Json(json.as_bytes()).into(), Some(0)).any(&mut |value| fits(&value));
+        let map = Body::new(Msgpack(&msgpack).into(), Some(0)).any(&mut |value| fits(&value));
         assert_eq!(text, map, "{json}");
         text
     }
@@ -308,23 +295,23 @@ mod tests {
         fn true_at(&self, key: &str) -> bool;
     }
 
-    impl<'a, D: Doc<'a>> Probe for Value<'_, D> {
+    impl Probe for Value<'_, '_> {
         fn text_at(&self, keys: &[&str]) -> Option<String> {
-            let text = self.dig(keys)?.text()?;
+            let text = self.dig(&keys.join(" "))?.text()?;
             String::from_utf8(text.value().into_owned()).ok()
         }
 
         fn first_text(&self, keys: &[&str]) -> Option<String> {
-            let text = self.dig(keys)?.items().next()?.text()?;
+            let text = self.dig(&keys.join(" "))?.items().next()?.text()?;
             String::from_utf8(text.value().into_owned()).ok()
         }
 
         fn integer_at(&self, keys: &[&str]) -> Option<i64> {
-            self.dig(keys)?.integer()
+            self.dig(&keys.join(" "))?.integer()
         }
 
         fn null_at(&self, keys: &[&str]) -> bool {
-            self.dig(keys).is_some_and(Value::is_null)
+            self.dig(&keys.join(" ")).is_some_and(Value::is_null)
         }
 
         fn true_at(&self, key: &str) -> bool {
@@ -396,7 +383,7 @@ mod tests {
 
     #[test]
     fn removals() {
-        let body = |json: &'static str| Body::new(Json(json.as_bytes()), Some(0));
+        let body = |json: &'static str| Body::new(Json(json.as_bytes()).into(), Some(0));
         assert!(body(r#"[{"op":"test"},{"op":"remove","path":"/a~1b"}]"#).removes("/a~1b"));
         assert!(!body(r#"[{"op":"remove","path":"/a"}]"#).removes("/a~1b"));
         assert!(!body(r#"[{"op":"add","path":"/a~1b"}]"#).removes("/a~1b"));
@@ -406,11 +393,8 @@ mod tests {
     #[test]
     fn what_does_not_read_is_absent() {
         for json in ["{\"a\":{\"b\":\"x\"", "[{\"op\":\"add\",", "{\"a\" 1}", ""] {
-            let body = Body::new(Json(json.as_bytes()), Some(0));
-            assert!(
-                !body.any(|value| value.dig(&["a", "b"]).is_some()),
-                "{json}"
-            );
+            let body = Body::new(Json(json.as_bytes()).into(), Some(0));
+            assert!(!body.any(&mut |value| value.dig("a b").is_some()), "{json}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The built-in detections, as data.
 
-use super::condition::Condition::*;
-use super::condition::{Actor, Condition, Property};
-use super::kind::Kind::{self, *};
-use super::kind::Subresource::{self, *};
-use super::kind::Verb;
+use super::condition::Condition::{self, *};
+use super::condition::Property;
+use super::facts::Facts;
+use super::kind::{Kinds, Subresources, Verbs};
+use super::lexicon::Words;
 use super::pods::PodSpec;
 use super::severity::Severity::{self, *};
 use crate::policy::Level;
@@ -18,8 +18,6 @@ pub struct Builtin {
     pub severity: Severity,
     /// Technique of MITRE ATT&CK.
     pub technique: &'static str,
-    /// What happened.
-    pub title: &'static str,
     /// Least level at which the API server must log the request.
     pub level: Level,
     /// Cases; the detection fires where one of them holds.
@@ -29,380 +27,370 @@ pub struct Builtin {
 /// One way in which a detection may fire.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// What makes an event a candidate, found by one look-up.
-    pub trigger: Trigger,
-    /// Conditions, all of which must hold; those on bodies come last.
+    /// Kinds of what is requested.
+    pub kinds: Kinds,
+    /// Subresources of it.
+    pub subresources: Subresources,
+    /// Verbs.
+    pub verbs: Verbs,
+    /// Facts that must hold.
+    pub needs: Facts,
+    /// Facts none of which may hold.
+    pub excludes: Facts,
+    /// Further conditions, all of which must hold; those on bodies come last.
     pub conditions: &'static [Condition],
 }
 
-/// What makes an event a candidate.
-#[derive(Debug)]
-pub(super) enum Trigger {
-    /// A request for one of these kinds and subresources.
-    On(&'static [Kind], &'static [Subresource]),
-    /// A request for one of these kinds, or any subresource of it.
-    Within(&'static [Kind]),
-    /// A `deletecollection` of any resource.
-    DeleteCollection,
-    /// A response code.
-    Code(i64),
-    /// A request without credentials.
-    Anonymous,
-    /// A request as somebody else.
-    Impersonation,
+const fn on(kinds: Kinds, subresources: Subresources, verbs: Verbs) -> Case {
+    Case {
+        kinds,
+        subresources,
+        verbs,
+        needs: Facts::NONE,
+        excludes: Facts::NONE,
+        conditions: &[],
+    }
 }
 
-const ITSELF: &[Subresource] = &[Subresource::None];
-const READ: Condition = Condition::Verb(&[Verb::Get, Verb::List, Verb::Watch]);
-const WROTE: Condition = Condition::Verb(&[Verb::Create, Verb::Update, Verb::Patch]);
-const CHANGED: Condition = Condition::Verb(&[Verb::Update, Verb::Patch]);
-const DELETED: Condition = Condition::Verb(&[Verb::Delete, Verb::DeleteCollection]);
+impl Case {
+    const fn needs(self, facts: Facts) -> Case {
+        let needs = self.needs.and(facts);
+        Case { needs, ..self }
+    }
+
+    const fn excludes(self, facts: Facts) -> Case {
+        let excludes = self.excludes.and(facts);
+        Case { excludes, ..self }
+    }
+
+    /// Answered without an error.
+    const fn ok(self) -> Case {
+        self.needs(Facts::OK)
+    }
+
+    /// Answered without an error, and not a dry run.
+    const fn did(self) -> Case {
+        self.needs(Facts::OK).excludes(Facts::DRY_RUN)
+    }
+
+    /// An object was made.
+    const fn created(self) -> Case {
+        self.needs(Facts::CREATED).did()
+    }
+
+    const fn with(self, conditions: &'static [Condition]) -> Case {
+        Case { conditions, ..self }
+    }
+}
+
+const ITSELF: Subresources = Subresources::ITSELF;
+const ANY: Subresources = Subresources::ALL;
+
+const READ: Verbs = Verbs::GET.and(Verbs::LIST).and(Verbs::WATCH);
+const WROTE: Verbs = Verbs::CREATE.and(Verbs::UPDATE).and(Verbs::PATCH);
+const CHANGED: Verbs = Verbs::UPDATE.and(Verbs::PATCH);
+const DELETED: Verbs = Verbs::DELETE.and(Verbs::DELETE_COLLECTION);
 /// Verbs of a stream: kubectl opens it with POST, or with GET where it is a WebSocket.
-const STREAM: Condition = Condition::Verb(&[Verb::Create, Verb::Get]);
-const CREATE: Condition = Condition::Verb(&[Verb::Create]);
+const STREAM: Verbs = Verbs::CREATE.and(Verbs::GET);
+/// Verbs that make an object; `patch` only by server-side apply.
+const CREATING: Verbs = Verbs::CREATE.and(Verbs::PATCH);
 
-const NOT_LOOPBACK: Condition = NotBy(&[Actor::Loopback]);
 /// The controllers that clean up after others.
-const NOT_SWEEPING: Condition = NotBy(&[
-    Actor::Controllers(&["namespace-controller", "generic-garbage-collector"]),
-    Actor::Kcm,
-    Actor::Loopback,
-]);
+const SWEEPING: Facts = Facts::SWEEPER.and(Facts::KCM).and(Facts::LOOPBACK);
 /// The controller that puts rules of small roles into large ones, and the server's own start.
-const NOT_AGGREGATING: Condition = NotBy(&[
-    Actor::Loopback,
-    Actor::Controllers(&["clusterrole-aggregation-controller"]),
-]);
+const AGGREGATING: Facts = Facts::LOOPBACK.and(Facts::AGGREGATOR);
 /// Controllers that make pods of what others asked for, and kubelets with their mirror pods.
-const NOT_BY_WORKLOADS: Condition = NotBy(&[
-    Actor::Kcm,
-    Actor::Loopback,
-    Actor::Node,
-    Actor::Controllers(&[
-        "deployment-controller",
-        "replicaset-controller",
-        "replication-controller",
-        "daemon-set-controller",
-        "statefulset-controller",
-        "job-controller",
-        "cronjob-controller",
-    ]),
-]);
-
-const ROLES: &[Kind] = &[Roles, ClusterRoles];
-const BINDINGS: &[Kind] = &[RoleBindings, ClusterRoleBindings];
-/// Kinds whose pod spec is a template, which can be changed.
-const TEMPLATES: &[Kind] = &[
-    ReplicationControllers,
-    PodTemplates,
-    Deployments,
-    DaemonSets,
-    StatefulSets,
-    ReplicaSets,
-    Jobs,
-    CronJobs,
-];
-const WORKLOADS: &[Kind] = &[
-    Pods,
-    ReplicationControllers,
-    PodTemplates,
-    Deployments,
-    DaemonSets,
-    StatefulSets,
-    ReplicaSets,
-    Jobs,
-    CronJobs,
-];
-const ADMISSION: &[Kind] = &[
-    MutatingWebhooks,
-    ValidatingWebhooks,
-    ValidatingPolicies,
-    ValidatingPolicyBindings,
-    MutatingPolicies,
-    MutatingPolicyBindings,
-];
-
-const fn on(
-    kinds: &'static [Kind],
-    subresources: &'static [Subresource],
-    conditions: &'static [Condition],
-) -> Case {
-    Case {
-        trigger: Trigger::On(kinds, subresources),
-        conditions,
-    }
-}
-
-const fn within(kinds: &'static [Kind], conditions: &'static [Condition]) -> Case {
-    Case {
-        trigger: Trigger::Within(kinds),
-        conditions,
-    }
-}
-
-const fn when(trigger: Trigger, conditions: &'static [Condition]) -> Case {
-    Case {
-        trigger,
-        conditions,
-    }
-}
+const BY_WORKLOADS: Facts = Facts::WORKLOADS
+    .and(Facts::KCM)
+    .and(Facts::LOOPBACK)
+    .and(Facts::NODE);
 
 /// Requests that bring a pod spec: new objects, changed templates, and debug containers.
 /// A pod's own update carries its old spec, which cannot be changed.
-macro_rules! pod_specs {
-    ($($condition:expr),+) => {
-        &[
-            on(WORKLOADS, ITSELF, &[Created, Did, NOT_BY_WORKLOADS, $($condition),+]),
-            on(TEMPLATES, ITSELF, &[CHANGED, Did, NOT_BY_WORKLOADS, $($condition),+]),
-            on(
-                &[Pods],
-                &[EphemeralContainers],
-                &[CHANGED, Did, NOT_BY_WORKLOADS, $($condition),+],
-            ),
-        ]
-    };
+const fn pod_specs(conditions: &'static [Condition]) -> [Case; 3] {
+    [
+        on(Kinds::WORKLOADS, ITSELF, CREATING)
+            .created()
+            .excludes(BY_WORKLOADS)
+            .with(conditions),
+        on(Kinds::TEMPLATES, ITSELF, CHANGED)
+            .did()
+            .excludes(BY_WORKLOADS)
+            .with(conditions),
+        on(Kinds::PODS, Subresources::EPHEMERAL_CONTAINERS, CHANGED)
+            .did()
+            .excludes(BY_WORKLOADS)
+            .with(conditions),
+    ]
 }
 
+/// Declares the detections, each with its title.
 macro_rules! builtins {
     ($($id:literal $severity:ident $technique:literal $level:ident $title:literal $cases:expr;)*) => {
-        &[$(Builtin {
+        /// The built-in detections, in the order of labels of one severity.
+        pub static BUILTINS: &[Builtin] = &[$(Builtin {
             id: $id,
             severity: $severity,
             technique: $technique,
-            title: $title,
             level: Level::$level,
-            cases: $cases,
-        },)*]
+            cases: &$cases,
+        },)*];
+
+        impl Builtin {
+            /// Says what happened.
+            pub fn title(&self) -> &'static str {
+                match self.id {
+                    $($id => $title,)*
+                    _ => "",
+                }
+            }
+        }
     };
 }
 
-/// The built-in detections, in the order of labels of one severity.
-#[rustfmt::skip]
-pub static BUILTINS: &[Builtin] = builtins! {
+builtins! {
     // Into pods and nodes.
     "exec-into-pod" Medium "T1609" Metadata
         "Command run in a container"
-        &[on(&[Pods], &[Exec], &[STREAM, Ok])];
+        [on(Kinds::PODS, Subresources::EXEC, STREAM).ok()];
     "attach-to-pod" Medium "T1609" Metadata
         "Attached to a container's process"
-        &[on(&[Pods], &[Attach], &[STREAM, Ok])];
+        [on(Kinds::PODS, Subresources::ATTACH, STREAM).ok()];
     "port-forward-to-pod" Low "T1090" Metadata
         "Port of a pod forwarded"
-        &[on(&[Pods], &[PortForward], &[STREAM, Ok])];
+        [on(Kinds::PODS, Subresources::PORT_FORWARD, STREAM).ok()];
     "ephemeral-container-added" Medium "T1609" Metadata
         "Debug container added to a pod"
-        &[on(&[Pods], &[EphemeralContainers], &[CHANGED, Did])];
+        [on(Kinds::PODS, Subresources::EPHEMERAL_CONTAINERS, CHANGED).did()];
     // The status is the kubelet's own: 404 may have been reached all the same.
     "node-proxy" High "T1609" Metadata
         "Kubelet's API used through a node's proxy"
-        &[on(&[Nodes], &[Subresource::Proxy], &[Admitted, NodePath])];
+        [on(Kinds::NODES, Subresources::PROXY, Verbs::ALL).with(&[Admitted, NodePath])];
     "exec-reads-credentials" High "T1552.007" Metadata
         "Command run in a container that reads credentials"
-        &[on(&[Pods], &[Exec], &[STREAM, Ok, ReadsCredentials])];
+        [on(Kinds::PODS, Subresources::EXEC, STREAM).ok().with(&[ReadsCredentials])];
     "copy-from-pod" Medium "T1005" Metadata
         "Files copied out of a container"
-        &[on(&[Pods], &[Exec], &[STREAM, Ok, Archives])];
+        [on(Kinds::PODS, Subresources::EXEC, STREAM).ok().with(&[Archives])];
 
     // Secrets and tokens.
     "secrets-enumerated" High "T1552.007" Metadata
         "Secrets of all namespaces read"
-        &[on(&[Secrets], ITSELF, &[
-            // A watch begins with all there are.
-            Condition::Verb(&[Verb::List, Verb::Watch]), Everywhere, Ok,
-            NotBy(&[
-                Actor::Loopback,
-                Actor::Kcm,
-                Actor::Controllers(&[
-                    "generic-garbage-collector",
-                    "resourcequota-controller",
-                    "namespace-controller",
-                ]),
-            ]),
-            NotInformer,
-        ])];
+        // A watch begins with all there are.
+        [on(Kinds::SECRETS, ITSELF, Verbs::LIST.and(Verbs::WATCH))
+            .needs(Facts::OK.and(Facts::CLUSTER_WIDE))
+            .excludes(SWEEPING.and(Facts::QUOTA))
+            .with(&[NotInformer])];
     "secret-read" Low "T1552.007" Metadata
         "Secrets read by a person"
-        &[on(&[Secrets], ITSELF, &[READ, Ok, By(Actor::Human)])];
+        [on(Kinds::SECRETS, ITSELF, READ).needs(Facts::OK.and(Facts::HUMAN))];
     "secret-access-denied" Medium "T1552.007" Metadata
         "Reading of secrets refused"
-        &[on(&[Secrets], ITSELF, &[
-            READ, NotOk, Decision("forbid"), NotBy(&[Actor::Anonymous, Actor::NodeByName]),
-        ])];
+        [on(Kinds::SECRETS, ITSELF, READ)
+            .excludes(Facts::OK.and(Facts::ANONYMOUS).and(Facts::NODE_BY_NAME))
+            .with(&[Refused])];
     "serviceaccount-token-requested" Medium "T1528" Metadata
         "Token of a service account requested"
-        &[on(&[ServiceAccounts], &[Token], &[CREATE, Ok, NotBy(&[Actor::Node, Actor::Kcm])])];
+        [on(Kinds::SERVICE_ACCOUNTS, Subresources::TOKEN, Verbs::CREATE)
+            .ok()
+            .excludes(Facts::NODE.and(Facts::KCM))];
     "serviceaccount-token-long-lived" High "T1098.001" Request
         "Token of a service account made for more than a day"
-        &[
-            on(&[ServiceAccounts], &[Token], &[CREATE, Ok, Body(Property::LongLivedToken)]),
-            on(&[Secrets], ITSELF, &[
-                Created, Did, NotBy(&[Actor::Kcm]), Body(Property::TokenSecret),
-            ]),
+        [
+            on(Kinds::SERVICE_ACCOUNTS, Subresources::TOKEN, Verbs::CREATE)
+                .ok()
+                .with(&[Body(Property::LongLivedToken)]),
+            on(Kinds::SECRETS, ITSELF, CREATING)
+                .created()
+                .excludes(Facts::KCM)
+                .with(&[Body(Property::TokenSecret)]),
         ];
     "bootstrap-token-changed" Medium "T1098.001" Metadata
         "Token for joining nodes made or changed"
-        &[on(&[Secrets], ITSELF, &[
-            WROTE, Namespace(&["kube-system"]), Name(&["bootstrap-token-*"]), Did,
-        ])];
+        [on(Kinds::SECRETS, ITSELF, WROTE)
+            .did()
+            .with(&[Namespace(Words("kube-system")), Name(Words("bootstrap-token-*"))])];
 
     // Roles and bindings.
     "cluster-admin-bound" High "T1098.006" Request
         "Cluster role cluster-admin bound"
-        &[
-            on(BINDINGS, ITSELF, &[
-                WROTE, Did, NOT_LOOPBACK, Body(Property::ClusterRole(&["cluster-admin"])),
-            ]),
+        [
+            on(Kinds::ANY_BINDING, ITSELF, WROTE)
+                .did()
+                .excludes(Facts::LOOPBACK)
+                .with(&[Body(Property::ClusterRole(Words("cluster-admin")))]),
             // The reference of a binding cannot be changed: its name is enough.
-            on(&[ClusterRoleBindings], ITSELF, &[
-                CHANGED, Name(&["cluster-admin"]), Did, NOT_LOOPBACK,
-            ]),
+            on(Kinds::CLUSTER_ROLE_BINDINGS, ITSELF, CHANGED)
+                .did()
+                .excludes(Facts::LOOPBACK)
+                .with(&[Name(Words("cluster-admin"))]),
         ];
     // Which of the two kinds of bindings it is comes after the body, so that a binding
     // without one is undecided for all detections of bindings alike.
     "privileged-role-bound" High "T1098.006" Request
         "Privileged cluster role bound in the whole cluster"
-        &[on(BINDINGS, ITSELF, &[
-            WROTE, Did, NOT_LOOPBACK,
-            Body(Property::ClusterRole(&[
-                "admin",
-                "edit",
-                "system:kube-controller-manager",
-                "system:kube-scheduler",
-                "system:node",
-                "system:kubelet-api-admin",
-                "system:controller:*",
-            ])),
-            Condition::Kind(&[ClusterRoleBindings]),
-        ])];
+        [on(Kinds::ANY_BINDING, ITSELF, WROTE)
+            .did()
+            .excludes(Facts::LOOPBACK)
+            .with(&[
+                Body(Property::ClusterRole(Words(
+                    "admin edit system:kube-controller-manager system:kube-scheduler \
+                     system:node system:kubelet-api-admin system:controller:*",
+                ))),
+                Kind(Kinds::CLUSTER_ROLE_BINDINGS),
+            ])];
     "role-bound-to-everyone" Critical "T1098.006" Request
         "Role bound to everybody"
-        &[on(BINDINGS, ITSELF, &[
-            WROTE, Did, NOT_LOOPBACK, Body(Property::Everyone), NotNamespace(&["kube-public"]),
-        ])];
+        [on(Kinds::ANY_BINDING, ITSELF, WROTE)
+            .did()
+            .excludes(Facts::LOOPBACK)
+            .with(&[Body(Property::Everyone), NotNamespace(Words("kube-public"))])];
     "wildcard-role" High "T1098.006" Request
         "Role that allows everything made or changed"
-        &[on(ROLES, ITSELF, &[WROTE, Did, NOT_AGGREGATING, Body(Property::WildcardRule)])];
+        [on(Kinds::ANY_ROLE, ITSELF, WROTE)
+            .did()
+            .excludes(AGGREGATING)
+            .with(&[Body(Property::WildcardRule)])];
     "escalation-role" Medium "T1098.006" Request
         "Role with which more permissions are to be had made or changed"
-        &[on(ROLES, ITSELF, &[WROTE, Did, NOT_AGGREGATING, Body(Property::EscalationRule)])];
+        [on(Kinds::ANY_ROLE, ITSELF, WROTE)
+            .did()
+            .excludes(AGGREGATING)
+            .with(&[Body(Property::EscalationRule)])];
     "system-role-modified" High "T1098.006" Metadata
         "Built-in role changed or deleted"
-        &[on(ROLES, ITSELF, &[
-            Condition::Verb(&[Verb::Update, Verb::Patch, Verb::Delete]),
-            Name(&["system:*", "cluster-admin", "admin", "edit", "view"]),
-            NotName(&["system:coredns"]), Did, NotCreated, NOT_AGGREGATING,
-        ])];
+        [on(Kinds::ANY_ROLE, ITSELF, CHANGED.and(Verbs::DELETE))
+            .did()
+            .excludes(Facts::CREATED.and(AGGREGATING))
+            .with(&[
+                Name(Words("system:* cluster-admin admin edit view")),
+                NotName(Words("system:coredns")),
+            ])];
     "rbac-escalation-denied" High "T1098.006" Metadata
         "Attempt to give permissions that one does not have"
-        &[within(&[Roles, ClusterRoles, RoleBindings, ClusterRoleBindings], &[
-            WROTE, Code(403), Decision("allow"),
-            Message("attempting to grant RBAC permissions not currently held"),
-        ])];
+        [on(Kinds::ANY_ROLE.and(Kinds::ANY_BINDING), ANY, WROTE)
+            .needs(Facts::FORBIDDEN)
+            .with(&[Allowed, EscalationMessage])];
 
     // Certificates and identities.
     "client-cert-requested" Medium "T1098.001" Request
         "Client certificate for the API server requested"
-        &[on(&[CertificateSigningRequests], ITSELF, &[
-            Created, Did, Body(Property::ClientCertificate),
-        ])];
+        [on(Kinds::SIGNING_REQUESTS, ITSELF, CREATING)
+            .created()
+            .with(&[Body(Property::ClientCertificate)])];
     "csr-approved" Medium "T1098.001" Metadata
         "Certificate approved by hand"
-        &[on(&[CertificateSigningRequests], &[Approval], &[
-            CHANGED, Did,
-            NotBy(&[Actor::Kcm, Actor::Controllers(&["certificate-controller"])]),
-            Approves,
-        ])];
+        [on(Kinds::SIGNING_REQUESTS, Subresources::APPROVAL, CHANGED)
+            .did()
+            .excludes(Facts::KCM.and(Facts::CERTIFIER))
+            .with(&[Approves])];
     "privileged-impersonation" High "T1078" Metadata
         "Acted as a privileged user or group"
-        &[when(Trigger::Impersonation, &[PrivilegedImpersonation, NotOwnNode])];
+        [on(Kinds::ALL, ANY, Verbs::ALL)
+            .needs(Facts::IMPERSONATING)
+            .with(&[PrivilegedImpersonation, NotOwnNode])];
     "admission-config-changed" High "T1562.001" Metadata
         "Admission webhook or policy made, changed or deleted"
-        &[
-            on(ADMISSION, ITSELF, &[DELETED, Did, NOT_LOOPBACK]),
-            on(ADMISSION, ITSELF, &[Created, Did, NOT_LOOPBACK]),
+        [
+            on(Kinds::ADMISSION, ITSELF, DELETED).did().excludes(Facts::LOOPBACK),
+            on(Kinds::ADMISSION, ITSELF, CREATING).created().excludes(Facts::LOOPBACK),
             // Owners renew the certificates of their webhooks all the time.
-            on(ADMISSION, ITSELF, &[
-                CHANGED, Did, NotBy(&[Actor::Loopback, Actor::ServiceAccount]),
-            ]),
+            on(Kinds::ADMISSION, ITSELF, CHANGED)
+                .did()
+                .excludes(Facts::LOOPBACK.and(Facts::SERVICE_ACCOUNT)),
         ];
 
     // Workloads.
     "privileged-pod" High "T1611" Request
         "Privileged container asked for"
-        pod_specs![Body(Property::Pod(PodSpec::Privileged))];
+        pod_specs(&[Body(Property::Pod(PodSpec::Privileged))]);
     "host-namespace-pod" Medium "T1611" Request
         "Pod in a namespace of its node asked for"
-        pod_specs![Body(Property::Pod(PodSpec::HostNamespace))];
+        pod_specs(&[Body(Property::Pod(PodSpec::HostNamespace))]);
     "sensitive-hostpath-pod" High "T1611" Request
         "Pod with a sensitive directory of its node asked for"
-        pod_specs![Body(Property::Pod(PodSpec::SensitiveHostPath))];
+        pod_specs(&[Body(Property::Pod(PodSpec::SensitiveHostPath))]);
     "dangerous-capability-pod" Medium "T1611" Request
         "Container with a dangerous capability asked for"
-        pod_specs![Body(Property::Pod(PodSpec::DangerousCapability))];
+        pod_specs(&[Body(Property::Pod(PodSpec::DangerousCapability))]);
     "pod-in-system-namespace" Medium "T1610" Metadata
         "Workload created in a system namespace"
-        &[on(WORKLOADS, ITSELF, &[
-            Created, Namespace(&["kube-system", "kube-public", "kube-node-lease"]), Did,
-            NOT_BY_WORKLOADS,
-        ])];
+        [on(Kinds::WORKLOADS, ITSELF, CREATING)
+            .created()
+            .excludes(BY_WORKLOADS)
+            .with(&[Namespace(Words("kube-system kube-public kube-node-lease"))])];
     "controller-serviceaccount-pod" High "T1078.001" Request
         "Pod with the service account of a built-in controller asked for"
-        pod_specs![
-            Namespace(&["kube-system"]),
-            Body(Property::Pod(PodSpec::ControllerServiceAccount))
-        ];
+        pod_specs(&[
+            Namespace(Words("kube-system")),
+            Body(Property::Pod(PodSpec::ControllerServiceAccount)),
+        ]);
 
     // Hiding and destroying.
     "events-deleted" Medium "T1070" Metadata
         "Events deleted"
-        &[within(&[Events], &[DELETED, Did, NOT_SWEEPING])];
+        [on(Kinds::EVENTS, ANY, DELETED).did().excludes(SWEEPING)];
     "critical-configmap-changed" High "T1565.001" Metadata
         "Configmap that names or authentication depend on changed"
-        &[within(&[ConfigMaps], &[
-            Condition::Verb(&[Verb::Create, Verb::Update, Verb::Patch, Verb::Delete]),
-            Namespace(&["kube-system"]),
-            Name(&[
-                "coredns",
-                "coredns-custom",
-                "kube-dns",
-                "node-local-dns",
-                "aws-auth",
-                "extension-apiserver-authentication",
-            ]),
-            Did, NOT_LOOPBACK,
-        ])];
+        [on(Kinds::CONFIG_MAPS, ANY, WROTE.and(Verbs::DELETE))
+            .did()
+            .excludes(Facts::LOOPBACK)
+            .with(&[
+                Namespace(Words("kube-system")),
+                Name(Words(
+                    "coredns coredns-custom kube-dns node-local-dns aws-auth \
+                     extension-apiserver-authentication",
+                )),
+            ])];
     "pod-security-weakened" Medium "T1562.001" Request
         "Pod security of a namespace lifted"
-        &[on(&[Namespaces], ITSELF, &[WROTE, Did, NOT_LOOPBACK, Body(Property::PodSecurity)])];
+        [on(Kinds::NAMESPACES, ITSELF, WROTE)
+            .did()
+            .excludes(Facts::LOOPBACK)
+            .with(&[Body(Property::PodSecurity)])];
     "namespace-deleted" Medium "T1485" Metadata
         "Namespace deleted"
-        &[on(&[Namespaces], ITSELF, &[DELETED, Did])];
+        [on(Kinds::NAMESPACES, ITSELF, DELETED).did()];
     "bulk-delete" Medium "T1485" Metadata
         "Many objects deleted at once"
-        &[when(Trigger::DeleteCollection, &[NotKind(&[Events]), Did, NOT_SWEEPING])];
+        [on(Kinds::ANY_RESOURCE.without(Kinds::EVENTS), ANY, Verbs::DELETE_COLLECTION)
+            .did()
+            .excludes(SWEEPING)];
     "crd-deleted" High "T1485" Metadata
         "Custom resource definition deleted, and with it all its objects"
-        &[on(&[CustomResourceDefinitions], ITSELF, &[DELETED, Did])];
+        [on(Kinds::RESOURCE_DEFINITIONS, ITSELF, DELETED).did()];
 
     // Who is not let in, and who looks around.
     "anonymous-request-allowed" High "T1078.001" Metadata
         "Request without credentials answered"
-        &[when(Trigger::Anonymous, &[Ok, NotDecision("forbid"), NotPublicPath, NotClusterInfo])];
+        [on(Kinds::ALL, ANY, Verbs::ALL)
+            .needs(Facts::OK.and(Facts::ANONYMOUS))
+            .with(&[NotRefused, NotPublicPath, NotClusterInfo])];
     "authentication-failed" Low "T1110" Metadata
         "Credentials refused"
-        &[when(Trigger::Code(401), &[NoUser])];
+        [on(Kinds::ALL, ANY, Verbs::ALL)
+            .needs(Facts::UNAUTHENTICATED.and(Facts::NAMELESS))];
     "access-denied" Low "T1613" Metadata
         "Request refused"
-        &[
-            when(Trigger::Code(403), &[
-                NotDecision("allow"), NotBy(&[Actor::Anonymous, Actor::Node]),
-            ]),
+        [
+            on(Kinds::ALL, ANY, Verbs::ALL)
+                .needs(Facts::FORBIDDEN)
+                .excludes(Facts::ANONYMOUS.and(Facts::NODE))
+                .with(&[NotAllowed]),
             // Refused after the decision was written down: the verb of a WebSocket is `get`.
-            on(&[Pods], &[Exec, Attach, PortForward], &[
-                Code(403), NotBy(&[Actor::Anonymous, Actor::Node]),
-            ]),
+            on(
+                Kinds::PODS,
+                Subresources::EXEC
+                    .and(Subresources::ATTACH)
+                    .and(Subresources::PORT_FORWARD),
+                Verbs::ALL,
+            )
+            .needs(Facts::FORBIDDEN)
+            .excludes(Facts::ANONYMOUS.and(Facts::NODE)),
         ];
     "permission-enumeration" Low "T1069" Metadata
         "Own permissions listed"
-        &[within(&[SelfSubjectRulesReviews], &[CREATE, Ok, NOT_LOOPBACK])];
-};
+        [on(Kinds::RULES_REVIEWS, ANY, Verbs::CREATE)
+            .ok()
+            .excludes(Facts::LOOPBACK)];
+}

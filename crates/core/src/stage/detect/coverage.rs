@@ -2,9 +2,10 @@
 //!
 //! Requests are made up that a detection is about, and the policy is asked how it logs them.
 
-use super::catalog::{Builtin, Case, Trigger};
+use super::catalog::{Builtin, Case};
 use super::condition::Condition;
-use super::kind::{Kind, Subresource, Verb};
+use super::facts::Facts;
+use super::kind::{Kinds, Subresources, Verbs};
 use super::{Definition, Detector, Severity};
 use crate::policy::{Attributes, Level, Resource, Ruleset, Stage, Target, User};
 
@@ -37,7 +38,7 @@ impl Detector {
     /// what a server with this policy logs.
     pub fn blind_spots(&self, ruleset: &Ruleset) -> Vec<BlindSpot> {
         let spots = self.detections.iter().filter_map(|detection| {
-            let Definition::Builtin(builtin) = detection.definition else {
+            let Definition::Builtin(builtin, _) = detection.definition else {
                 return None;
             };
             let mut samples: Vec<Missed> = Vec::new();
@@ -79,9 +80,9 @@ impl BlindSpot {
 struct Sample {
     user: &'static str,
     group: &'static str,
-    verb: Verb,
-    kind: Kind,
-    subresource: Subresource,
+    verb: Verbs,
+    kind: Kinds,
+    subresource: Subresources,
     namespace: &'static str,
     name: String,
     stage: Stage,
@@ -115,7 +116,7 @@ impl Sample {
 
     fn words(&self) -> String {
         let slash = match self.subresource {
-            Subresource::None => "",
+            Subresources::ITSELF => "",
             _ => "/",
         };
         let mut words = format!(
@@ -149,18 +150,18 @@ impl Case {
             true => builtin.level,
             false => Level::Metadata,
         };
-        let (kinds, subresources): (&[Kind], &[Subresource]) = match self.trigger {
-            Trigger::On(kinds, subresources) => (kinds, subresources),
-            Trigger::Within(kinds) => (kinds, &[Subresource::None]),
-            // Any resource would do.
-            Trigger::DeleteCollection
-            | Trigger::Code(_)
-            | Trigger::Anonymous
-            | Trigger::Impersonation => (&[Kind::Pods, Kind::Secrets], &[Subresource::None]),
+        // Where any resource would do, two stand for all.
+        let kinds = match self.is_about_any() {
+            true => Kinds::PODS.and(Kinds::SECRETS),
+            false => self.kinds,
         };
-        for &kind in kinds {
-            for &subresource in subresources {
-                for verb in self.verbs() {
+        let subresources = match self.subresources {
+            Subresources::ALL => Subresources::ITSELF,
+            subresources => subresources,
+        };
+        for kind in kinds.each() {
+            for subresource in subresources.each() {
+                for verb in self.sample_verbs().each() {
                     let mut sample = Sample {
                         user: PERSON,
                         group: PEOPLE,
@@ -179,18 +180,12 @@ impl Case {
     }
 
     /// The verbs of requests that the case is about.
-    fn verbs(&self) -> Vec<Verb> {
-        let listed = self
-            .conditions
-            .iter()
-            .find_map(|condition| match condition {
-                Condition::Verb(verbs) => Some(verbs.to_vec()),
-                Condition::Created => Some(vec![Verb::Create]),
-                _ => None,
-            });
-        match self.trigger {
-            Trigger::DeleteCollection => vec![Verb::DeleteCollection],
-            _ => listed.unwrap_or_else(|| vec![Verb::Get]),
+    fn sample_verbs(&self) -> Verbs {
+        match self.verbs {
+            Verbs::ALL => Verbs::GET,
+            // Hardly any `patch` makes an object.
+            _ if self.needs.has(Facts::CREATED) => Verbs::CREATE,
+            verbs => verbs,
         }
     }
 
@@ -198,27 +193,28 @@ impl Case {
     fn fill(&self, sample: &mut Sample) {
         for condition in self.conditions {
             match condition {
-                Condition::Namespace([namespace, ..]) => sample.namespace = namespace,
-                Condition::Name([name, ..]) => sample.name = name.replace('*', "x"),
-                Condition::Everywhere => {
-                    sample.namespace = "";
-                    sample.name.clear();
-                }
-                Condition::NoUser => sample.user = "",
+                Condition::Namespace(names) => sample.namespace = names.first(),
+                Condition::Name(names) => sample.name = names.first().replace('*', "x"),
                 _ => {}
             }
         }
-        if sample.verb == Verb::Watch || sample.subresource.is_long_running() {
+        if self.needs.has(Facts::CLUSTER_WIDE) {
+            sample.namespace = "";
+            sample.name.clear();
+        }
+        if Verbs::WATCH.meets(sample.verb) || Subresources::LONG_RUNNING.meets(sample.subresource) {
             sample.stage = Stage::ResponseStarted;
         }
-        match self.trigger {
-            Trigger::Anonymous => {
-                sample.user = "system:anonymous";
-                sample.group = "system:unauthenticated";
-            }
-            // It comes as this stage only.
-            Trigger::Code(401) => sample.stage = Stage::ResponseStarted,
-            _ => {}
+        if self.needs.has(Facts::NAMELESS) {
+            sample.user = "";
+        }
+        if self.needs.has(Facts::ANONYMOUS) {
+            sample.user = "system:anonymous";
+            sample.group = "system:unauthenticated";
+        }
+        // It comes as this stage only.
+        if self.needs.has(Facts::UNAUTHENTICATED) {
+            sample.stage = Stage::ResponseStarted;
         }
     }
 }

@@ -20,7 +20,7 @@ fn table() -> String {
             builtin.severity,
             builtin.technique,
             builtin.level.name(),
-            builtin.title,
+            builtin.title(),
             cases.join(" — or ")
         );
     }

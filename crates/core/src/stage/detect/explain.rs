@@ -1,14 +1,16 @@
 //! Detections in words: which fire, and which condition kept the near ones from it.
 
-use super::catalog::{Builtin, Trigger};
-use super::condition::{Actor, Condition, Property};
+use super::catalog::{Builtin, Case};
+use super::condition::{Condition, ESCALATION, Property};
+use super::facts::Facts;
 use super::file::Own;
-use super::kind::Subresource;
+use super::kind::{Kinds, Subresources, Verbs};
+use super::lexicon::Words;
 use super::pods::PodSpec;
 use super::request::Request;
 use super::uri::UriBuffer;
-use super::{Answer, Definition, Detection, Detector, Severity};
-use crate::doc::Doc;
+use super::{Answer, Definition, Detection, Detector, Severity, answer_of};
+use crate::doc::AnyDoc;
 use crate::event::kube::{Event, Scratch};
 use crate::policy::Level;
 
@@ -39,15 +41,16 @@ pub enum Verdict {
 impl Detector {
     /// Answers for each detection that is about such an event; `None` where another event
     /// of the request is the one that tells how it ended, or none of them does.
-    pub fn explain<'a, D: Doc<'a>>(
+    pub fn explain<'a>(
         &self,
-        doc: D,
+        doc: AnyDoc<'a>,
         event: Event<'_, 'a>,
         scratch: &Scratch,
     ) -> Option<Vec<Explanation>> {
         event.logged_attributes(doc.bytes(), scratch, |logged| {
             let mut uri = UriBuffer::default();
             let mut request = Request::new(doc, event, &scratch.members, logged);
+            request.read_actor();
             request.read_uri(&mut uri);
             if !request.is_outcome(self.settings.long_running) {
                 return None;
@@ -67,12 +70,14 @@ impl Detector {
 
 impl Detection {
     /// Returns nothing where the detection is about other requests.
-    fn verdict<'r, 'a: 'r, D: Doc<'a>>(
-        &self,
-        request: &Request<'r, 'a, D>,
-        ignored: bool,
-    ) -> Option<Verdict> {
-        let answer = self.answer(request);
+    fn verdict(&self, request: &Request<'_, '_>, ignored: bool) -> Option<Verdict> {
+        let answer = match &self.definition {
+            Definition::Builtin(builtin, _) => {
+                let cases = builtin.cases.iter();
+                answer_of(cases.filter(|case| case.is_open_to(request)), request)
+            }
+            Definition::Own(own) => own.answer(request),
+        };
         if answer != Answer::Silent && (ignored || self.is_excepted(request)) {
             return Some(Verdict::Excused);
         }
@@ -81,7 +86,7 @@ impl Detection {
             Answer::Undecided => Some(Verdict::Undecided(self.level())),
             Answer::Silent => {
                 let failure = match &self.definition {
-                    Definition::Builtin(builtin) => builtin.failure(request),
+                    Definition::Builtin(builtin, _) => builtin.failure(request),
                     Definition::Own(own) => own.failure(request),
                 };
                 failure.map(Verdict::Near)
@@ -94,39 +99,160 @@ impl Builtin {
     /// Describes the cases in which it fires, each in one sentence without a full stop.
     pub fn describe(&self) -> impl Iterator<Item = String> {
         self.cases.iter().map(|case| {
-            let conditions = case.conditions.iter().map(|condition| condition.words());
-            let words: Vec<String> = std::iter::once(case.trigger.words())
-                .chain(conditions)
-                .collect();
+            let clauses = case.clauses().into_iter().map(|clause| clause.words());
+            let words: Vec<String> = case.target().into_iter().chain(clauses).collect();
             words.join("; ")
         })
     }
 
-    /// Returns the failing condition of the case that came furthest, in words.
-    fn failure<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Option<String> {
-        let cases = self
-            .cases
-            .iter()
-            .filter(|case| case.trigger.is_met(request));
+    /// Returns the failing clause of the case that came furthest, in words.
+    fn failure(&self, request: &Request<'_, '_>) -> Option<String> {
+        let cases = self.cases.iter().filter(|case| case.concerns(request));
         let failures = cases.filter_map(|case| {
-            let mut conditions = case.conditions.iter().enumerate();
-            conditions.find(|(_, condition)| !condition.holds(request))
+            let mut clauses = case.clauses().into_iter().enumerate();
+            clauses.find(|(_, clause)| !clause.holds(request))
         });
-        let (_, condition) = failures.max_by_key(|(number, _)| *number)?;
-        let found = condition.found(request);
-        Some(format!("{found}; it needs {}", condition.words()))
+        let (_, clause) = failures.max_by_key(|(number, _)| *number)?;
+        let found = clause.found(request);
+        Some(format!("{found}; it needs {}", clause.words()))
+    }
+}
+
+/// One thing that a case asks for.
+#[derive(Clone, Copy)]
+enum Clause {
+    Verb(Verbs),
+    Fact(Facts),
+    /// None of these facts.
+    Not(Facts),
+    Condition(Condition),
+}
+
+impl Case {
+    /// Says whether target, verb and facts fit.
+    fn is_open_to(&self, request: &Request<'_, '_>) -> bool {
+        self.kinds.meets(request.kind)
+            && self.subresources.meets(request.subresource)
+            && self.verbs.meets(request.verb)
+            && self.fits(request.facts)
+    }
+
+    /// Says whether the case is about such requests. Where it is about all resources, what
+    /// else makes it rare counts.
+    fn concerns(&self, request: &Request<'_, '_>) -> bool {
+        let rare = !self.is_about_any()
+            || self.verbs.meets(request.verb) && request.facts.has(self.rare_needs());
+        self.kinds.meets(request.kind) && self.subresources.meets(request.subresource) && rare
+    }
+
+    /// Says whether the case is about resources of all kinds.
+    pub(super) fn is_about_any(&self) -> bool {
+        self.kinds.meets(Kinds::OTHER)
+    }
+
+    fn rare_needs(&self) -> Facts {
+        self.needs.without(Facts::ALL.without(Facts::RARE))
+    }
+
+    /// Names the requests that it is about.
+    fn target(&self) -> Option<String> {
+        if self.is_about_any() {
+            return None;
+        }
+        let names = self.kinds.each().flat_map(|kind| {
+            let subresources = match self.subresources {
+                Subresources::ALL => Subresources::ITSELF,
+                subresources => subresources,
+            };
+            subresources
+                .each()
+                .map(move |subresource| match subresource {
+                    Subresources::ITSELF => kind.name().to_owned(),
+                    subresource => format!("{}/{}", kind.name(), subresource.name()),
+                })
+        });
+        Some(either(names))
+    }
+
+    /// Lists what it asks for, in the order in which failures are looked for.
+    fn clauses(&self) -> Vec<Clause> {
+        let mut clauses = Vec::new();
+        // The fact that an object was made says all about the verb.
+        if self.verbs != Verbs::ALL && !self.needs.has(Facts::CREATED) {
+            clauses.push(Clause::Verb(self.verbs));
+        }
+        let excluded = self.excludes.without(Facts::ACTORS);
+        clauses.extend(self.needs.each().map(Clause::Fact));
+        clauses.extend(excluded.each().map(Clause::Not));
+        let actors = self.excludes.without(excluded);
+        if actors != Facts::NONE {
+            clauses.push(Clause::Not(actors));
+        }
+        clauses.extend(self.conditions.iter().copied().map(Clause::Condition));
+        clauses
+    }
+}
+
+impl Clause {
+    fn holds(self, request: &Request<'_, '_>) -> bool {
+        match self {
+            Clause::Verb(verbs) => verbs.meets(request.verb),
+            Clause::Fact(fact) => request.facts.has(fact),
+            Clause::Not(facts) => !request.facts.meets(facts),
+            Clause::Condition(condition) => condition.holds(request),
+        }
+    }
+
+    /// Says what it asks for; reads after "it needs".
+    fn words(self) -> String {
+        match self {
+            Clause::Verb(verbs) => format!("verb {}", either(verbs.each().map(Verbs::name))),
+            Clause::Fact(Facts::ANONYMOUS) => "a request without credentials".to_owned(),
+            Clause::Fact(fact) => fact.name().to_owned(),
+            Clause::Not(Facts::OK) => "a code of 400 or above".to_owned(),
+            Clause::Not(Facts::DRY_RUN) => "no dry run".to_owned(),
+            Clause::Not(Facts::CREATED) => "an object that was there before".to_owned(),
+            Clause::Not(actors) => {
+                format!("anybody but {}", either(actors.each().map(Facts::name)))
+            }
+            Clause::Condition(condition) => condition.words(),
+        }
+    }
+
+    /// Says what the request has where this clause looks.
+    fn found(self, request: &Request<'_, '_>) -> String {
+        match self {
+            Clause::Verb(_) => format!("verb {}", shown(request.logged.verb)),
+            Clause::Fact(Facts::OK | Facts::UNAUTHENTICATED | Facts::FORBIDDEN)
+            | Clause::Not(Facts::OK) => format!("code {}", request.code),
+            Clause::Fact(Facts::CREATED) | Clause::Not(Facts::CREATED) => {
+                format!(
+                    "verb {} and code {}",
+                    shown(request.logged.verb),
+                    request.code
+                )
+            }
+            Clause::Not(Facts::DRY_RUN) => "a dry run".to_owned(),
+            Clause::Fact(Facts::CLUSTER_WIDE) => format!(
+                "namespace {} and name {}",
+                shown(request.resource.namespace),
+                shown(request.resource.name)
+            ),
+            Clause::Fact(_) | Clause::Not(_) => format!("user {}", shown(request.user())),
+            Clause::Condition(condition) => condition.found(request),
+        }
     }
 }
 
 impl Own {
-    fn failure<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Option<String> {
-        if !self.selectors.concerns(request.logged()) {
+    fn failure(&self, request: &Request<'_, '_>) -> Option<String> {
+        if !self.selectors.concerns(request.logged) {
             return None;
         }
-        if let Some(selector) = self.selectors.mismatch(request.logged()) {
+        if let Some(selector) = self.selectors.mismatch(request.logged) {
             return Some(format!("its `{}` does not match", selector.name()));
         }
-        if request.is_dry() {
+        if request.facts.has(Facts::DRY_RUN) {
             return Some("the request is a dry run".to_owned());
         }
         let results: Vec<&str> = self.results.iter().map(|result| result.name()).collect();
@@ -139,32 +265,23 @@ impl Own {
 }
 
 /// Joins words: `a, b or c`.
-fn either<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
-    let words: Vec<&str> = words.into_iter().collect();
+fn either(words: impl IntoIterator<Item = impl Into<String>>) -> String {
+    let words: Vec<String> = words.into_iter().map(Into::into).collect();
     match words.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
         _ => words.join(", "),
     }
 }
 
-impl Trigger {
-    fn words(&self) -> String {
-        match *self {
-            Trigger::On(kinds, subresources) => {
-                let names = kinds.iter().flat_map(|kind| {
-                    subresources.iter().map(|subresource| match subresource {
-                        Subresource::None => kind.name().to_owned(),
-                        subresource => format!("{}/{}", kind.name(), subresource.name()),
-                    })
-                });
-                either(names.collect::<Vec<_>>().iter().map(String::as_str))
-            }
-            Trigger::Within(kinds) => either(kinds.iter().map(|kind| kind.name())),
-            Trigger::DeleteCollection => "verb deletecollection".to_owned(),
-            Trigger::Code(code) => format!("code {code}"),
-            Trigger::Anonymous => "anonymous".to_owned(),
-            Trigger::Impersonation => "impersonation".to_owned(),
-        }
+fn any_of(names: Words) -> String {
+    either(names.iter().map(String::from_utf8_lossy))
+}
+
+/// Quotes a text of the request.
+fn shown(text: &[u8]) -> String {
+    match text {
+        [] => "none".to_owned(),
+        text => format!("`{}`", String::from_utf8_lossy(text)),
     }
 }
 
@@ -172,44 +289,19 @@ impl Condition {
     /// Says what it asks for; reads after "it needs".
     pub(super) fn words(self) -> String {
         let fixed = match self {
-            Condition::Verb(verbs) => {
-                return format!("verb {}", either(verbs.iter().map(|verb| verb.name())));
-            }
-            Condition::Kind(kinds) => return either(kinds.iter().map(|kind| kind.name())),
-            Condition::NotKind(kinds) => {
-                let kinds = either(kinds.iter().map(|kind| kind.name()));
-                return format!("a resource other than {kinds}");
-            }
-            Condition::Code(code) => return format!("code {code}"),
-            Condition::Decision(decision) => return format!("decision `{decision}`"),
-            Condition::NotDecision(decision) => {
-                return format!("a decision other than `{decision}`");
-            }
-            Condition::Message(part) => return format!("a message with “{part}”"),
-            Condition::Namespace(names) => {
-                return format!("namespace {}", either(names.iter().copied()));
-            }
+            Condition::Kind(kinds) => return either(kinds.each().map(Kinds::name)),
+            Condition::Namespace(names) => return format!("namespace {}", any_of(names)),
             Condition::NotNamespace(names) => {
-                return format!("a namespace other than {}", either(names.iter().copied()));
+                return format!("a namespace other than {}", any_of(names));
             }
-            Condition::Name(names) => return format!("name {}", either(names.iter().copied())),
-            Condition::NotName(names) => {
-                return format!("a name other than {}", either(names.iter().copied()));
-            }
-            Condition::By(actor) => return actor.words(),
-            Condition::NotBy(actors) => {
-                let actors: Vec<String> = actors.iter().map(|actor| actor.words()).collect();
-                return format!("anybody but {}", either(actors.iter().map(String::as_str)));
-            }
+            Condition::Name(names) => return format!("name {}", any_of(names)),
+            Condition::NotName(names) => return format!("a name other than {}", any_of(names)),
+            Condition::EscalationMessage => return format!("a message with “{ESCALATION}”"),
             Condition::Body(property) => return property.words(),
-            Condition::Created => "an object created, by `create` or by server-side apply",
-            Condition::NotCreated => "an object that was there before",
-            Condition::Ok => "a code from 100 to 399",
-            Condition::NotOk => "a code of 400 or above",
-            Condition::Did => "a code from 100 to 399 and no dry run",
-            Condition::Admitted => "decision `allow`",
-            Condition::Everywhere => "neither a namespace nor a name",
-            Condition::NoUser => "no user name",
+            Condition::Allowed | Condition::Admitted => "decision `allow`",
+            Condition::NotAllowed => "a decision other than `allow`",
+            Condition::Refused => "decision `forbid`",
+            Condition::NotRefused => "a decision other than `forbid`",
             Condition::NotInformer => "a request that is not a service account's informer",
             Condition::PrivilegedImpersonation => "a privileged user or group impersonated",
             Condition::NotOwnNode => "an impersonation not bound to the own node",
@@ -226,46 +318,23 @@ impl Condition {
     }
 
     /// Says what the request has where this condition looks.
-    fn found<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> String {
-        let text = |text: &[u8]| match text {
-            [] => "none".to_owned(),
-            text => format!("`{}`", String::from_utf8_lossy(text)),
-        };
-        let resource = request.resource();
+    fn found(self, request: &Request<'_, '_>) -> String {
+        let resource = request.resource;
         match self {
-            Condition::Verb(_) => format!("verb {}", text(request.logged().verb)),
-            Condition::Created | Condition::NotCreated => {
-                format!(
-                    "verb {} and code {}",
-                    text(request.logged().verb),
-                    request.code
-                )
-            }
-            Condition::Kind(_) | Condition::NotKind(_) => {
-                format!("resource {}", text(resource.resource))
-            }
-            Condition::Ok | Condition::NotOk | Condition::Code(_) => {
-                format!("code {}", request.code)
-            }
-            Condition::Did if request.is_ok() => "a dry run".to_owned(),
-            Condition::Did => format!("code {}", request.code),
-            Condition::Decision(_) | Condition::NotDecision(_) | Condition::Admitted => {
-                format!("decision {}", text(&request.decision().value()))
+            Condition::Kind(_) => format!("resource {}", shown(resource.resource)),
+            Condition::Allowed
+            | Condition::NotAllowed
+            | Condition::Refused
+            | Condition::NotRefused
+            | Condition::Admitted => {
+                format!("decision {}", shown(&request.decision().value()))
             }
             Condition::Namespace(_) | Condition::NotNamespace(_) => {
-                format!("namespace {}", text(resource.namespace))
+                format!("namespace {}", shown(resource.namespace))
             }
-            Condition::Name(_) | Condition::NotName(_) => format!("name {}", text(resource.name)),
-            Condition::Everywhere => format!(
-                "namespace {} and name {}",
-                text(resource.namespace),
-                text(resource.name)
-            ),
-            Condition::By(_) | Condition::NotBy(_) | Condition::NoUser => {
-                format!("user {}", text(request.user()))
-            }
+            Condition::Name(_) | Condition::NotName(_) => format!("name {}", shown(resource.name)),
             Condition::NodePath | Condition::NotPublicPath => {
-                format!("path {}", text(request.uri.path))
+                format!("path {}", shown(request.uri.path))
             }
             Condition::Body(_) => match request.body().is_absent() {
                 true => "no body".to_owned(),
@@ -274,9 +343,9 @@ impl Condition {
             Condition::PrivilegedImpersonation => {
                 let user = request.impersonated();
                 let name = user.map(|user| user.text_of("username").value());
-                format!("impersonated user {}", text(&name.unwrap_or_default()))
+                format!("impersonated user {}", shown(&name.unwrap_or_default()))
             }
-            Condition::Message(_) => "another message".to_owned(),
+            Condition::EscalationMessage => "another message".to_owned(),
             Condition::NotInformer => "an informer".to_owned(),
             Condition::NotOwnNode => "an impersonation bound to the own node".to_owned(),
             // Commands may hold what is not to be shown.
@@ -287,29 +356,11 @@ impl Condition {
     }
 }
 
-impl Actor {
-    fn words(self) -> String {
-        match self {
-            Actor::Loopback => "the API server itself".to_owned(),
-            Actor::Kcm => "the controller manager".to_owned(),
-            Actor::Controllers(names) => either(names.iter().copied()),
-            Actor::Node => "kubelets".to_owned(),
-            Actor::NodeByName => "kubelets that name an object".to_owned(),
-            Actor::ServiceAccount => "service accounts".to_owned(),
-            Actor::Anonymous => "anonymous users".to_owned(),
-            Actor::Human => "a person, or somebody who impersonates".to_owned(),
-        }
-    }
-}
-
 impl Property {
     fn words(self) -> String {
         let fixed = match self {
             Property::ClusterRole(names) => {
-                return format!(
-                    "a reference to cluster role {}",
-                    either(names.iter().copied())
-                );
+                return format!("a reference to cluster role {}", any_of(names));
             }
             Property::LongLivedToken => "`expirationSeconds` above 86400",
             Property::TokenSecret => "type kubernetes.io/service-account-token",

@@ -1,215 +1,188 @@
 //! The verbs, resources and subresources that built-in detections tell apart.
 
-/// Declares an enum with the names that its variants have in events, and `Other`.
-macro_rules! names {
-    ($(#[$doc:meta])* enum $enum:ident { $($variant:ident = $bytes:literal $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum $enum {
-            $(#[doc = concat!("`", $text, "`")] $variant,)*
-            /// Any other name.
-            Other,
+use super::lexicon::{Lexicon, flags};
+
+flags! {
+    /// The verb of a request, or several.
+    Verbs
+        GET = "get";
+        LIST = "list";
+        WATCH = "watch";
+        CREATE = "create";
+        UPDATE = "update";
+        PATCH = "patch";
+        DELETE = "delete";
+        DELETE_COLLECTION = "deletecollection";
+        PROXY = "proxy";
+}
+
+flags! {
+    /// The subresource of a request, or several.
+    Subresources
+        ITSELF = "";
+        EXEC = "exec";
+        ATTACH = "attach";
+        PORT_FORWARD = "portforward";
+        EPHEMERAL_CONTAINERS = "ephemeralcontainers";
+        LOG = "log";
+        PROXY = "proxy";
+        TOKEN = "token";
+        APPROVAL = "approval";
+}
+
+flags! {
+    /// The kind of resource that a request is for, or several.
+    Kinds
+        PODS = "pods";
+        NODES = "nodes";
+        SECRETS = "secrets";
+        SERVICE_ACCOUNTS = "serviceaccounts";
+        CONFIG_MAPS = "configmaps";
+        NAMESPACES = "namespaces";
+        EVENTS = "events";
+        ROLES = "roles";
+        CLUSTER_ROLES = "clusterroles";
+        ROLE_BINDINGS = "rolebindings";
+        CLUSTER_ROLE_BINDINGS = "clusterrolebindings";
+        SIGNING_REQUESTS = "certificatesigningrequests";
+        RULES_REVIEWS = "selfsubjectrulesreviews";
+        RESOURCE_DEFINITIONS = "customresourcedefinitions";
+        MUTATING_WEBHOOKS = "mutatingwebhookconfigurations";
+        VALIDATING_WEBHOOKS = "validatingwebhookconfigurations";
+        VALIDATING_POLICIES = "validatingadmissionpolicies";
+        VALIDATING_POLICY_BINDINGS = "validatingadmissionpolicybindings";
+        MUTATING_POLICIES = "mutatingadmissionpolicies";
+        MUTATING_POLICY_BINDINGS = "mutatingadmissionpolicybindings";
+        REPLICATION_CONTROLLERS = "replicationcontrollers";
+        POD_TEMPLATES = "podtemplates";
+        DEPLOYMENTS = "deployments";
+        DAEMON_SETS = "daemonsets";
+        STATEFUL_SETS = "statefulsets";
+        REPLICA_SETS = "replicasets";
+        JOBS = "jobs";
+        CRON_JOBS = "cronjobs";
+}
+
+impl Verbs {
+    /// The number of places in a table by verb.
+    pub(super) const PLACES: usize = Verbs::OTHER.number() + 1;
+}
+
+impl Subresources {
+    /// The number of places in a table by subresource.
+    pub(super) const PLACES: usize = Subresources::OTHER.number() + 1;
+
+    /// Those for which kube-apiserver takes requests for long-running ones.
+    pub(super) const LONG_RUNNING: Subresources = Subresources::ATTACH
+        .and(Subresources::EXEC)
+        .and(Subresources::PROXY)
+        .and(Subresources::LOG)
+        .and(Subresources::PORT_FORWARD);
+}
+
+const BINDINGS: Kinds = Kinds::ROLE_BINDINGS.and(Kinds::CLUSTER_ROLE_BINDINGS);
+const ROLES: Kinds = Kinds::ROLES.and(Kinds::CLUSTER_ROLES);
+const WEBHOOKS: Kinds = Kinds::MUTATING_WEBHOOKS.and(Kinds::VALIDATING_WEBHOOKS);
+const POLICIES: Kinds = Kinds::MUTATING_POLICIES.and(Kinds::VALIDATING_POLICIES);
+const POLICY_BINDINGS: Kinds =
+    Kinds::MUTATING_POLICY_BINDINGS.and(Kinds::VALIDATING_POLICY_BINDINGS);
+const APPS: Kinds = Kinds::DEPLOYMENTS
+    .and(Kinds::DAEMON_SETS)
+    .and(Kinds::STATEFUL_SETS)
+    .and(Kinds::REPLICA_SETS);
+const BATCH: Kinds = Kinds::JOBS.and(Kinds::CRON_JOBS);
+
+impl Kinds {
+    /// A request for another path than a resource's.
+    pub(super) const NO_RESOURCE: Kinds = Kinds(Kinds::OTHER.0 << 1);
+    /// The number of places in a table by kind.
+    pub(super) const PLACES: usize = Kinds::NO_RESOURCE.number() + 1;
+    /// Resources of any kind.
+    pub(super) const ANY_RESOURCE: Kinds = Kinds::ALL.without(Kinds::NO_RESOURCE);
+
+    /// Kinds of roles.
+    pub(super) const ANY_ROLE: Kinds = ROLES;
+    /// Kinds of bindings of roles.
+    pub(super) const ANY_BINDING: Kinds = BINDINGS;
+    /// Kinds that tell the API server what to admit.
+    pub(super) const ADMISSION: Kinds = WEBHOOKS.and(POLICIES).and(POLICY_BINDINGS);
+    /// Kinds whose pod spec is a template, which can be changed.
+    pub(super) const TEMPLATES: Kinds = Kinds::REPLICATION_CONTROLLERS
+        .and(Kinds::POD_TEMPLATES)
+        .and(APPS)
+        .and(BATCH);
+    /// Kinds with a pod spec.
+    pub(super) const WORKLOADS: Kinds = Kinds::TEMPLATES.and(Kinds::PODS);
+
+    /// Recognises a resource by its API group and plural name.
+    #[inline]
+    pub(super) fn of(group: &[u8], resource: &[u8]) -> Kinds {
+        let kind = Kinds::named(resource);
+        match kind.groups() {
+            (own, other) if own.as_bytes() == group || other.as_bytes() == group => kind,
+            _ => Kinds::OTHER,
         }
-
-        impl $enum {
-            /// Recognises a name; comparison is exact.
-            pub(super) fn from_name(name: &[u8]) -> $enum {
-                match name {
-                    $($bytes => $enum::$variant,)*
-                    _ => $enum::Other,
-                }
-            }
-
-            /// Returns the name in events.
-            pub(super) const fn name(self) -> &'static str {
-                match self {
-                    $($enum::$variant => $text,)*
-                    $enum::Other => "other",
-                }
-            }
-        }
-    };
-}
-
-names! {
-    /// The verb of a request.
-    enum Verb {
-        Get = b"get" "get",
-        List = b"list" "list",
-        Watch = b"watch" "watch",
-        Create = b"create" "create",
-        Update = b"update" "update",
-        Patch = b"patch" "patch",
-        Delete = b"delete" "delete",
-        DeleteCollection = b"deletecollection" "deletecollection",
-        Proxy = b"proxy" "proxy",
-    }
-}
-
-names! {
-    /// The subresource of a request.
-    enum Subresource {
-        None = b"" "",
-        Exec = b"exec" "exec",
-        Attach = b"attach" "attach",
-        PortForward = b"portforward" "portforward",
-        EphemeralContainers = b"ephemeralcontainers" "ephemeralcontainers",
-        Log = b"log" "log",
-        Proxy = b"proxy" "proxy",
-        Token = b"token" "token",
-        Approval = b"approval" "approval",
-    }
-}
-
-impl Subresource {
-    /// The number of variants.
-    pub(super) const COUNT: usize = Subresource::Other.place() + 1;
-
-    /// The number of the variant, from 0.
-    #[expect(clippy::as_conversions, reason = "the number of a variant")]
-    pub(super) const fn place(self) -> usize {
-        self as usize
     }
 
-    /// Says whether kube-apiserver takes requests for it for long-running ones.
-    pub(super) fn is_long_running(self) -> bool {
-        use Subresource::*;
-        matches!(self, Attach | Exec | Proxy | Log | PortForward)
-    }
-}
-
-impl Verb {
-    /// The number of variants.
-    pub(super) const COUNT: usize = Verb::Other.place() + 1;
-
-    /// The number of the variant, from 0.
-    #[expect(clippy::as_conversions, reason = "the number of a variant")]
-    pub(super) const fn place(self) -> usize {
-        self as usize
-    }
-
-    /// All variants.
-    pub(super) const ALL: [Verb; Verb::COUNT] = {
-        use Verb::*;
-        [
-            Get,
-            List,
-            Watch,
-            Create,
-            Update,
-            Patch,
-            Delete,
-            DeleteCollection,
-            Proxy,
-            Other,
-        ]
-    };
-}
-
-/// Declares the kinds of resources with the API groups and names that they have.
-macro_rules! kinds {
-    ($($kind:ident = $text:literal [$($group:literal / $resource:literal),+],)*) => {
-        /// The kind of resource that a request is for.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Kind {
-            $(#[doc = concat!("`", $text, "`")] $kind,)*
-            /// A resource that no built-in detection names.
-            Other,
-        }
-
-        impl Kind {
-            /// The number of kinds.
-            pub(super) const COUNT: usize = Kind::Other.place() + 1;
-
-            /// The number of the variant, from 0.
-            #[expect(clippy::as_conversions, reason = "the number of a variant")]
-            pub(super) const fn place(self) -> usize {
-                self as usize
-            }
-
-            /// Recognises a resource by its API group and plural name.
-            pub(super) fn of(group: &[u8], resource: &[u8]) -> Kind {
-                match (group, resource) {
-                    $($(($group, $resource) => Kind::$kind,)+)*
-                    _ => Kind::Other,
-                }
-            }
-
-            /// Returns API group and name of the resource; of several groups the first one.
-            pub(super) fn address(self) -> (&'static [u8], &'static [u8]) {
-                const ADDRESSES: &[(Kind, &[u8], &[u8])] =
-                    &[$($((Kind::$kind, $group, $resource),)+)*];
-                let found = ADDRESSES.iter().find(|(kind, ..)| *kind == self);
-                found.map_or((b"", b""), |(_, group, resource)| (group, resource))
-            }
-
-            /// Returns the name of the resource, without its API group.
-            pub(super) const fn name(self) -> &'static str {
-                match self {
-                    $(Kind::$kind => $text,)*
-                    Kind::Other => "other",
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    Pods = "pods" [b"" / b"pods"],
-    Nodes = "nodes" [b"" / b"nodes"],
-    Secrets = "secrets" [b"" / b"secrets"],
-    ServiceAccounts = "serviceaccounts" [b"" / b"serviceaccounts"],
-    ConfigMaps = "configmaps" [b"" / b"configmaps"],
-    Namespaces = "namespaces" [b"" / b"namespaces"],
-    Events = "events" [b"" / b"events", b"events.k8s.io" / b"events"],
-    Roles = "roles" [b"rbac.authorization.k8s.io" / b"roles"],
-    ClusterRoles = "clusterroles" [b"rbac.authorization.k8s.io" / b"clusterroles"],
-    RoleBindings = "rolebindings" [b"rbac.authorization.k8s.io" / b"rolebindings"],
-    ClusterRoleBindings = "clusterrolebindings"
-        [b"rbac.authorization.k8s.io" / b"clusterrolebindings"],
-    CertificateSigningRequests = "certificatesigningrequests"
-        [b"certificates.k8s.io" / b"certificatesigningrequests"],
-    SelfSubjectRulesReviews = "selfsubjectrulesreviews"
-        [b"authorization.k8s.io" / b"selfsubjectrulesreviews"],
-    CustomResourceDefinitions = "customresourcedefinitions"
-        [b"apiextensions.k8s.io" / b"customresourcedefinitions"],
-    MutatingWebhooks = "mutatingwebhookconfigurations"
-        [b"admissionregistration.k8s.io" / b"mutatingwebhookconfigurations"],
-    ValidatingWebhooks = "validatingwebhookconfigurations"
-        [b"admissionregistration.k8s.io" / b"validatingwebhookconfigurations"],
-    ValidatingPolicies = "validatingadmissionpolicies"
-        [b"admissionregistration.k8s.io" / b"validatingadmissionpolicies"],
-    ValidatingPolicyBindings = "validatingadmissionpolicybindings"
-        [b"admissionregistration.k8s.io" / b"validatingadmissionpolicybindings"],
-    MutatingPolicies = "mutatingadmissionpolicies"
-        [b"admissionregistration.k8s.io" / b"mutatingadmissionpolicies"],
-    MutatingPolicyBindings = "mutatingadmissionpolicybindings"
-        [b"admissionregistration.k8s.io" / b"mutatingadmissionpolicybindings"],
-    ReplicationControllers = "replicationcontrollers" [b"" / b"replicationcontrollers"],
-    PodTemplates = "podtemplates" [b"" / b"podtemplates"],
-    Deployments = "deployments" [b"apps" / b"deployments", b"extensions" / b"deployments"],
-    DaemonSets = "daemonsets" [b"apps" / b"daemonsets", b"extensions" / b"daemonsets"],
-    StatefulSets = "statefulsets" [b"apps" / b"statefulsets", b"extensions" / b"statefulsets"],
-    ReplicaSets = "replicasets" [b"apps" / b"replicasets", b"extensions" / b"replicasets"],
-    Jobs = "jobs" [b"batch" / b"jobs"],
-    CronJobs = "cronjobs" [b"batch" / b"cronjobs"],
-}
-
-impl Kind {
-    /// Returns the path of the pod spec in an object of a kind that has one.
-    pub(super) fn pod_spec(self) -> Option<&'static [&'static str]> {
-        use Kind::*;
+    /// Returns the API group of the first one, and the other one that it has been in; the
+    /// same if there is none.
+    fn groups(self) -> (&'static str, &'static str) {
+        let only = |group| (group, group);
         match self {
-            Pods => Some(&["spec"]),
-            PodTemplates => Some(&["template", "spec"]),
-            ReplicationControllers
-            | Deployments
-            | DaemonSets
-            | StatefulSets
-            | ReplicaSets
-            | Jobs => Some(&["spec", "template", "spec"]),
-            CronJobs => Some(&["spec", "jobTemplate", "spec", "template", "spec"]),
-            _ => None,
+            _ if ROLES.and(BINDINGS).has(self) => only("rbac.authorization.k8s.io"),
+            _ if Kinds::ADMISSION.has(self) => only("admissionregistration.k8s.io"),
+            _ if APPS.has(self) => ("apps", "extensions"),
+            _ if BATCH.has(self) => only("batch"),
+            Kinds::EVENTS => ("", "events.k8s.io"),
+            Kinds::SIGNING_REQUESTS => only("certificates.k8s.io"),
+            Kinds::RULES_REVIEWS => only("authorization.k8s.io"),
+            Kinds::RESOURCE_DEFINITIONS => only("apiextensions.k8s.io"),
+            _ => only(""),
+        }
+    }
+
+    /// Returns API group and name of the resource; of several groups the first one.
+    pub(super) fn address(self) -> (&'static [u8], &'static [u8]) {
+        (self.groups().0.as_bytes(), self.name().as_bytes())
+    }
+
+    /// Returns the path of the pod spec in an object of a kind that has one.
+    pub(super) fn pod_spec(self) -> &'static str {
+        match self {
+            Kinds::PODS => "spec",
+            Kinds::POD_TEMPLATES => "template spec",
+            Kinds::CRON_JOBS => "spec jobTemplate spec template spec",
+            _ => "spec template spec",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_known_by_group_and_name() {
+        for (group, resource, want) in [
+            ("", "pods", Kinds::PODS),
+            ("apps", "pods", Kinds::OTHER),
+            ("", "events", Kinds::EVENTS),
+            ("events.k8s.io", "events", Kinds::EVENTS),
+            ("apps", "daemonsets", Kinds::DAEMON_SETS),
+            ("extensions", "daemonsets", Kinds::DAEMON_SETS),
+            ("", "daemonsets", Kinds::OTHER),
+            ("extensions", "jobs", Kinds::OTHER),
+            ("batch", "cronjobs", Kinds::CRON_JOBS),
+            ("rbac.authorization.k8s.io", "roles", Kinds::ROLES),
+            ("", "leases", Kinds::OTHER),
+            ("", "", Kinds::OTHER),
+        ] {
+            let kind = Kinds::of(group.as_bytes(), resource.as_bytes());
+            assert_eq!(kind, want, "{group} {resource}");
+        }
+        for kind in Kinds::ALL.each() {
+            let (group, resource) = kind.address();
+            assert_eq!(Kinds::of(group, resource), kind);
         }
     }
 }

@@ -114,23 +114,14 @@ impl Detect {
         logged: &Attributes<'_>,
         flow: Flow,
     ) -> Flow {
-        let labels = &mut *job.labels;
         let members = &job.scratch.members;
         self.detector
-            .evaluate(job.doc, job.event, members, logged, labels);
-        if labels.found_nothing() {
+            .evaluate(job.doc.into(), job.event, members, logged, job.labels);
+        if job.labels.found_nothing() {
             return flow;
         }
-        let counter = |place: usize| self.counters.get(place).copied().flatten();
-        for place in labels.hits().filter_map(counter) {
-            job.stats
-                .detection(place, |counter| count(&mut counter.hits));
-        }
-        for place in labels.undecided().filter_map(counter) {
-            job.stats
-                .detection(place, |counter| count(&mut counter.undecided));
-        }
-        let severity = self.severity(labels);
+        self.count(job.labels, job.stats);
+        let severity = self.severity(job.labels);
         let keeps = self.settings.keep.is_some() && severity >= self.settings.keep;
         match (flow, &mut job.decision) {
             (Flow::Drop(DroppedBy::Policy), Some(decision)) if keeps => {
@@ -138,6 +129,17 @@ impl Detect {
                 Flow::Continue
             }
             _ => flow,
+        }
+    }
+
+    #[inline(never)]
+    fn count(&self, labels: &Labels, stats: &mut Stats) {
+        let counter = |place: usize| self.counters.get(place).copied().flatten();
+        for place in labels.hits().filter_map(counter) {
+            stats.detection(place, |counter| count(&mut counter.hits));
+        }
+        for place in labels.undecided().filter_map(counter) {
+            stats.detection(place, |counter| count(&mut counter.undecided));
         }
     }
 
@@ -163,7 +165,7 @@ impl Detect {
         let LabelFormat {
             ids_key,
             severity_key,
-            shape,
+            ..
         } = &self.settings.format;
         let has = |key: &[u8]| {
             let named = |member: &Member| doc.key(member.start).is_ok_and(|own| own.is(key));
@@ -171,15 +173,7 @@ impl Detect {
         };
         if !has(ids_key) {
             edits.append_member(doc, map.clone(), ids_key, Cause::Detect, |out| {
-                let ids = labels.hits().filter_map(|hit| self.detector.detection(hit));
-                let ids = ids.map(|detection| detection.id());
-                match shape {
-                    LabelShape::Array => write_list::<D>(ids, out),
-                    LabelShape::Text => {
-                        let text: Vec<&str> = ids.collect();
-                        D::write_text(out, text.join(",").as_bytes());
-                    }
-                }
+                self.write_ids(labels, D::HAS_SIZES, D::write_text, out);
             });
         }
         if !has(severity_key) {
@@ -188,21 +182,34 @@ impl Detect {
             });
         }
     }
-}
 
-/// Appends a list of strings.
-fn write_list<'a, 'i, D: Doc<'a>>(items: impl Iterator<Item = &'i str> + Clone, out: &mut Vec<u8>) {
-    match D::HAS_SIZES {
-        true => write_array_head(out, items.clone().count()),
-        false => out.push(b'['),
-    }
-    for (number, item) in items.enumerate() {
-        if number > 0 {
-            out.extend_from_slice(D::SEPARATOR);
+    /// Appends the ids in the shape that is set, in a form of documents that has sizes or not.
+    #[inline(never)]
+    fn write_ids(
+        &self,
+        labels: &Labels,
+        has_sizes: bool,
+        write_text: fn(&mut Vec<u8>, &[u8]),
+        out: &mut Vec<u8>,
+    ) {
+        let ids = labels.hits().filter_map(|hit| self.detector.detection(hit));
+        let ids = ids.map(|detection| detection.id());
+        if self.settings.format.shape == LabelShape::Text {
+            let text: Vec<&str> = ids.collect();
+            return write_text(out, text.join(",").as_bytes());
         }
-        D::write_text(out, item.as_bytes());
-    }
-    if !D::HAS_SIZES {
-        out.push(b']');
+        match has_sizes {
+            true => write_array_head(out, ids.clone().count()),
+            false => out.push(b'['),
+        }
+        for (number, id) in ids.enumerate() {
+            if number > 0 && !has_sizes {
+                out.push(b',');
+            }
+            write_text(out, id.as_bytes());
+        }
+        if !has_sizes {
+            out.push(b']');
+        }
     }
 }

@@ -16,9 +16,11 @@ mod coverage;
 #[cfg(test)]
 mod docs;
 mod explain;
+mod facts;
 mod file;
 mod kind;
 mod label;
+mod lexicon;
 mod names;
 mod pods;
 mod rbac;
@@ -31,7 +33,6 @@ mod uri;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 pub use catalog::{BUILTINS, Builtin};
 pub use coverage::{BlindSpot, Missed};
@@ -42,14 +43,14 @@ pub use request::LongRunning;
 pub use selection::Selection;
 pub use severity::Severity;
 
-use catalog::{Case, Trigger};
-use condition::Condition;
+use catalog::Case;
+use facts::Facts;
 use file::Own;
-use kind::{Kind, Subresource, Verb};
+use kind::{Kinds, Subresources, Verbs};
 use request::Request;
 use uri::UriBuffer;
 
-use crate::doc::Doc;
+use crate::doc::AnyDoc;
 use crate::event::kube::{Event, Member};
 use crate::policy::{Attributes, Level, Selectors, Stage};
 use kube_audit_text::suggest::nearest;
@@ -64,7 +65,8 @@ pub struct Detection {
 
 #[derive(Debug)]
 enum Definition {
-    Builtin(&'static Builtin),
+    /// A built-in one, with the bits of its cases in the index.
+    Builtin(&'static Builtin, CaseSet),
     Own(Box<Own>),
 }
 
@@ -72,7 +74,7 @@ impl Detection {
     /// Returns the id.
     pub fn id(&self) -> &str {
         match &self.definition {
-            Definition::Builtin(builtin) => builtin.id,
+            Definition::Builtin(builtin, _) => builtin.id,
             Definition::Own(own) => &own.id,
         }
     }
@@ -85,7 +87,7 @@ impl Detection {
     /// Returns the technique of MITRE ATT&CK; empty where an own detection names none.
     pub fn technique(&self) -> &str {
         match &self.definition {
-            Definition::Builtin(builtin) => builtin.technique,
+            Definition::Builtin(builtin, _) => builtin.technique,
             Definition::Own(own) => &own.technique,
         }
     }
@@ -93,7 +95,7 @@ impl Detection {
     /// Returns the least level at which the API server must log a request for it.
     pub fn level(&self) -> Level {
         match &self.definition {
-            Definition::Builtin(builtin) => builtin.level,
+            Definition::Builtin(builtin, _) => builtin.level,
             Definition::Own(_) => Level::Metadata,
         }
     }
@@ -143,122 +145,118 @@ fn did_you_mean(nearest: &Option<String>) -> Cow<'static, str> {
 /// The place of a detection among those that are enabled.
 type Place = u16;
 
+/// Cases of built-in detections, a bit for each.
+type CaseSet = u64;
+
 /// Enabled detections, compiled. Immutable; share it in an `Arc`.
 #[derive(Debug)]
 pub struct Detector {
     /// All of them, in the order of labels: severity, then the table, then the file.
     detections: Vec<Detection>,
-    /// Places of the built-in ones; the index holds a bit for each.
-    builtins: Vec<Place>,
-    /// Places of own ones.
-    own: Vec<Place>,
+    /// There are own ones, which may fire for any request.
+    has_own: bool,
     index: Index,
     ignore: Vec<Selectors>,
     settings: DetectorSettings,
 }
 
-/// Built-in detections by what makes an event their candidate, as sets of bits.
+/// Cases of the enabled built-in detections, by what makes an event their candidate.
 #[derive(Debug)]
 struct Index {
+    /// Each case at the place of its bit.
+    cases: Vec<&'static Case>,
     /// By kind and subresource of the request.
-    targets: Vec<[u64; Subresource::COUNT]>,
-    /// By verb: those that have a case for it.
-    verbs: [u64; Verb::COUNT],
-    codes: Vec<(i64, u64)>,
-    delete_collection: u64,
-    anonymous: u64,
-    impersonation: u64,
+    targets: [[CaseSet; Subresources::PLACES]; Kinds::PLACES],
+    /// By verb.
+    verbs: [CaseSet; Verbs::PLACES],
+    /// By a fact that is known of every request: those that need it.
+    needs: [(Facts, CaseSet); 5],
 }
 
 impl Index {
-    fn new(builtins: impl Iterator<Item = &'static Builtin>) -> Index {
-        let mut index = Index {
-            targets: vec![[0; Subresource::COUNT]; Kind::COUNT],
-            verbs: [0; Verb::COUNT],
-            codes: Vec::new(),
-            delete_collection: 0,
-            anonymous: 0,
-            impersonation: 0,
+    fn new() -> Index {
+        let needs = [
+            Facts::OK,
+            Facts::UNAUTHENTICATED,
+            Facts::FORBIDDEN,
+            Facts::ANONYMOUS,
+            Facts::IMPERSONATING,
+        ];
+        Index {
+            cases: Vec::new(),
+            targets: [[0; Subresources::PLACES]; Kinds::PLACES],
+            verbs: [0; Verbs::PLACES],
+            needs: needs.map(|fact| (fact, 0)),
+        }
+    }
+
+    /// Adds the cases of a detection, and returns their bits.
+    fn add(&mut self, cases: &'static [Case]) -> CaseSet {
+        let mut all = 0;
+        for case in cases {
+            let bit = u32::try_from(self.cases.len()).map_or(0, bit);
+            all |= bit;
+            self.cases.push(case);
+            let rows = (0..).map(Kinds::at).zip(&mut self.targets);
+            for (_, row) in rows.filter(|(kind, _)| case.kinds.meets(*kind)) {
+                let sets = (0..).map(Subresources::at).zip(row);
+                for (_, set) in sets.filter(|(sub, _)| case.subresources.meets(*sub)) {
+                    *set |= bit;
+                }
+            }
+            let sets = (0..).map(Verbs::at).zip(&mut self.verbs);
+            for (_, set) in sets.filter(|(verb, _)| case.verbs.meets(*verb)) {
+                *set |= bit;
+            }
+            for (fact, set) in &mut self.needs {
+                *set |= if case.needs.has(*fact) { bit } else { 0 };
+            }
+        }
+        all
+    }
+
+    /// Returns the cases that may hold, by what is known of every request.
+    #[inline]
+    fn candidates(&self, request: &Request<'_, '_>) -> CaseSet {
+        let row = self.targets.get(request.kind.number());
+        let target = row.and_then(|row| row.get(request.subresource.number()));
+        let verb = self.verbs.get(request.verb.number());
+        let mut candidates = match (target, verb) {
+            (Some(target), Some(verb)) => target & verb,
+            _ => 0,
         };
-        for (builtin, bit) in builtins.zip(bits()) {
-            for case in builtin.cases {
-                index.add(&case.trigger, bit);
-                for verb in Verb::ALL {
-                    if let Some(set) = index.verbs.get_mut(verb.place())
-                        && case.admits(verb)
-                    {
-                        *set |= bit;
-                    }
-                }
+        for (fact, set) in &self.needs {
+            if !request.facts.has(*fact) {
+                candidates &= !set;
             }
         }
-        index
+        candidates
     }
 
-    fn add(&mut self, trigger: &Trigger, bit: u64) {
-        match *trigger {
-            Trigger::On(kinds, subresources) => {
-                for &kind in kinds {
-                    for &subresource in subresources {
-                        if let Some(set) = self.target(kind, subresource) {
-                            *set |= bit;
-                        }
-                    }
-                }
-            }
-            Trigger::Within(kinds) => {
-                for &kind in kinds {
-                    let row = self.targets.get_mut(kind.place());
-                    row.into_iter().flatten().for_each(|set| *set |= bit);
-                }
-            }
-            Trigger::DeleteCollection => self.delete_collection |= bit,
-            Trigger::Anonymous => self.anonymous |= bit,
-            Trigger::Impersonation => self.impersonation |= bit,
-            Trigger::Code(code) => match self.codes.iter_mut().find(|(known, _)| *known == code) {
-                Some((_, set)) => *set |= bit,
-                None => self.codes.push((code, bit)),
-            },
-        }
+    /// Returns those of the cases that the facts known so far do not speak against.
+    fn fitting(&self, cases: CaseSet, facts: Facts) -> CaseSet {
+        let fits = |&(_, case): &(CaseSet, &'static Case)| case.fits(facts);
+        self.of(cases)
+            .filter(fits)
+            .fold(0, |set, (bit, _)| set | bit)
     }
 
-    fn target(&mut self, kind: Kind, subresource: Subresource) -> Option<&mut u64> {
-        self.targets
-            .get_mut(kind.place())?
-            .get_mut(subresource.place())
-    }
-
-    /// Returns the detections that may fire.
-    fn candidates<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> u64 {
-        let row = self.targets.get(request.kind.place());
-        let target = row.and_then(|row| row.get(request.subresource.place()));
-        let mut candidates = target.copied().unwrap_or_default();
-        for &(code, set) in &self.codes {
-            if request.code == code {
-                candidates |= set;
-            }
-        }
-        if request.verb == Verb::DeleteCollection && request.has_resource() {
-            candidates |= self.delete_collection;
-        }
-        if self.anonymous != 0 && request.is_anonymous() {
-            candidates |= self.anonymous;
-        }
-        if self.impersonation != 0 && request.impersonated().is_some() {
-            candidates |= self.impersonation;
-        }
-        let verb = self.verbs.get(request.verb.place());
-        candidates & verb.copied().unwrap_or_default()
+    /// Yields each case of a set with its bit.
+    fn of(&self, cases: CaseSet) -> impl Iterator<Item = (CaseSet, &'static Case)> {
+        let mut rest = cases;
+        std::iter::from_fn(move || {
+            let without_first = rest & rest.checked_sub(1)?;
+            let first = rest ^ without_first;
+            rest = without_first;
+            let place = usize::try_from(first.trailing_zeros()).ok()?;
+            Some((first, *self.cases.get(place)?))
+        })
     }
 }
 
-/// Each bit of a set, lowest first.
-fn bits() -> impl Iterator<Item = u64> {
-    (0..u64::BITS).map(|bit| 1 << bit)
+fn bit(place: u32) -> CaseSet {
+    1u64.checked_shl(place).unwrap_or_default()
 }
-
-// A set has a bit for each.
-const _: () = assert!(BUILTINS.len() <= 64);
 
 /// What was found in an event; reused from event to event.
 #[derive(Debug, Default)]
@@ -309,71 +307,58 @@ impl Detector {
         file: &Detections,
         settings: DetectorSettings,
     ) -> Result<Detector, SelectionError> {
-        let mut changes: BTreeMap<&str, _> = file
-            .changes
-            .iter()
-            .map(|change| (change.id, change))
-            .collect();
-        let builtins = BUILTINS.iter().map(|builtin| {
-            let change = changes.remove(builtin.id);
-            let severity = change.and_then(|change| change.severity);
-            Detection {
-                severity: severity.unwrap_or(builtin.severity),
-                definition: Definition::Builtin(builtin),
-                except: change.map_or(Vec::new(), |change| change.except.clone()),
-            }
-        });
-        let own = file.own.iter().map(|own| Detection {
-            severity: own.severity,
-            definition: Definition::Own(Box::new(own.clone())),
-            except: own.except.clone(),
-        });
-        let mut detections: Vec<Detection> = builtins.chain(own).collect();
-        let known = |id: &str| detections.iter().any(|detection| detection.id() == id);
-        if let Some(id) = selection.ids().find(|id| !known(id)) {
-            let ids = detections.iter().map(Detection::id);
+        let own = file.own.iter().map(|own| own.id.as_str());
+        let ids = BUILTINS.iter().map(|builtin| builtin.id).chain(own);
+        if let Some(id) = selection
+            .ids()
+            .find(|id| !ids.clone().any(|known| known == *id))
+        {
             let words = Severity::ALL.map(Severity::name).into_iter().chain(ids);
             return Err(SelectionError::Unknown {
                 id: id.to_owned(),
                 nearest: nearest(id, words).map(str::to_owned),
             });
         }
-        detections.retain(|detection| selection.has(detection.id(), detection.severity));
+        let mut detector = Detector {
+            detections: Vec::new(),
+            has_own: false,
+            index: Index::new(),
+            ignore: file.ignore.clone(),
+            settings,
+        };
+        for severity in Severity::ALL.into_iter().rev() {
+            detector.add(severity, selection, file);
+        }
         // More than a place can count is more than anybody wants; the last ones go.
-        detections.truncate(Place::MAX.into());
-        if detections.is_empty() {
+        detector.detections.truncate(Place::MAX.into());
+        if detector.detections.is_empty() {
             return Err(SelectionError::Nothing);
         }
-        // Stable: within a severity the order stays.
-        detections.sort_by_key(|detection| std::cmp::Reverse(detection.severity));
-        Ok(Detector::of(detections, file.ignore.clone(), settings))
+        Ok(detector)
     }
 
-    fn of(
-        detections: Vec<Detection>,
-        ignore: Vec<Selectors>,
-        settings: DetectorSettings,
-    ) -> Detector {
-        let (mut builtins, mut own) = (Vec::new(), Vec::new());
-        for (place, detection) in (0..).zip(&detections) {
-            match &detection.definition {
-                Definition::Builtin(_) => builtins.push(place),
-                Definition::Own(_) => own.push(place),
+    /// Adds the selected detections of one severity.
+    fn add(&mut self, severity: Severity, selection: &Selection, file: &Detections) {
+        for builtin in BUILTINS {
+            let change = file.changes.iter().find(|change| change.id == builtin.id);
+            let own = change.and_then(|change| change.severity);
+            if own.unwrap_or(builtin.severity) == severity && selection.has(builtin.id, severity) {
+                self.detections.push(Detection {
+                    severity,
+                    definition: Definition::Builtin(builtin, self.index.add(builtin.cases)),
+                    except: change.map_or(Vec::new(), |change| change.except.clone()),
+                });
             }
         }
-        let index = Index::new(detections.iter().filter_map(
-            |detection| match &detection.definition {
-                Definition::Builtin(builtin) => Some(*builtin),
-                Definition::Own(_) => None,
-            },
-        ));
-        Detector {
-            detections,
-            builtins,
-            own,
-            index,
-            ignore,
-            settings,
+        for own in &file.own {
+            if own.severity == severity && selection.has(&own.id, severity) {
+                self.has_own = true;
+                self.detections.push(Detection {
+                    severity,
+                    definition: Definition::Own(Box::new(own.clone())),
+                    except: own.except.clone(),
+                });
+            }
         }
     }
 
@@ -391,10 +376,9 @@ impl Detector {
     /// request was logged so.
     ///
     /// Allocates only for an event that gets a label, or whose strings have escapes.
-    #[inline]
-    pub fn evaluate<'a, D: Doc<'a>>(
+    pub fn evaluate<'a>(
         &self,
-        doc: D,
+        doc: AnyDoc<'a>,
         event: Event<'_, 'a>,
         members: &[Member],
         logged: &Attributes<'_>,
@@ -407,17 +391,17 @@ impl Detector {
         }
         let request = Request::new(doc, event, members, logged);
         let candidates = self.index.candidates(&request);
-        if candidates != 0 || !self.own.is_empty() {
+        if candidates != 0 || self.has_own {
             self.look(request, candidates, labels);
         }
     }
 
     /// Asks the candidates, if the event tells how its request ended.
     #[inline(never)]
-    fn look<'r, 'a: 'r, D: Doc<'a>>(
+    fn look<'r, 'a: 'r>(
         &self,
-        mut request: Request<'r, 'a, D>,
-        candidates: u64,
+        mut request: Request<'r, 'a>,
+        mut candidates: CaseSet,
         labels: &'r mut Labels,
     ) {
         let Labels {
@@ -426,105 +410,85 @@ impl Detector {
             uri,
         } = labels;
         let counts = self.settings.long_running;
+        request.read_actor();
+        candidates = self.index.fitting(candidates, request.facts);
+        if candidates == 0 && !self.has_own {
+            return;
+        }
         // Without a resource the path tells whether the request is long-running.
-        if request.has_resource() && !request.is_outcome(counts) {
+        if request.kind != Kinds::NO_RESOURCE && !request.is_outcome(counts) {
             return;
         }
         request.read_uri(uri);
-        if request.has_resource() || request.is_outcome(counts) {
-            self.judge(&request, candidates, hits, undecided);
+        if !request.is_outcome(counts) {
+            return;
         }
-    }
-
-    fn judge<'r, 'a: 'r, D: Doc<'a>>(
-        &self,
-        request: &Request<'r, 'a, D>,
-        candidates: u64,
-        hits: &mut Vec<Place>,
-        undecided: &mut Vec<Place>,
-    ) {
-        let builtins = self.builtins.iter().zip(bits());
-        let builtins = builtins.filter(|(_, bit)| candidates & bit != 0);
-        for &place in builtins.map(|(place, _)| place).chain(&self.own) {
-            let Some(detection) = self.detections.get(usize::from(place)) else {
-                continue;
-            };
-            match detection.answer(request) {
-                Answer::Silent => {}
-                answer => {
-                    if detection.is_excepted(request) {
-                        continue;
-                    }
-                    match answer {
-                        Answer::Fires => hits.push(place),
-                        _ => undecided.push(place),
-                    }
+        candidates = self.index.fitting(candidates, request.facts);
+        for (place, detection) in (0..).zip(&self.detections) {
+            let answer = match &detection.definition {
+                Definition::Builtin(_, cases) if candidates & cases == 0 => continue,
+                Definition::Builtin(_, cases) => {
+                    let cases = self.index.of(candidates & cases);
+                    answer_of(cases.map(|(_, case)| case), &request)
                 }
+                Definition::Own(own) => own.answer(&request),
+            };
+            if answer == Answer::Silent || detection.is_excepted(&request) {
+                continue;
+            }
+            match answer {
+                Answer::Fires => hits.push(place),
+                _ => undecided.push(place),
             }
         }
-        if !(hits.is_empty() && undecided.is_empty()) && self.is_ignored(request) {
+        if !(hits.is_empty() && undecided.is_empty()) && self.is_ignored(&request) {
             hits.clear();
             undecided.clear();
         }
-        hits.sort_unstable();
     }
 
-    fn is_ignored<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_ignored(&self, request: &Request<'_, '_>) -> bool {
         let IgnoredActors { users, groups } = &self.settings.ignored;
         let listed = |list: &[String], name: &[u8]| list.iter().any(|own| own.as_bytes() == name);
-        let user = request.logged().user;
+        let user = request.logged.user;
         let by_name = user.is_some_and(|user| {
             listed(users, user.name) || user.groups.iter().any(|group| listed(groups, group))
         });
-        by_name && request.impersonated().is_none() || excuse(&self.ignore, request)
+        by_name && !request.facts.has(Facts::IMPERSONATING) || excuse(&self.ignore, request)
     }
 }
 
 /// Says whether one of the selectors matches. Those that look at who makes a request
 /// excuse nobody who impersonates: else a proxy would excuse all who go through it.
-fn excuse<'r, 'a: 'r, D: Doc<'a>>(selectors: &[Selectors], request: &Request<'r, 'a, D>) -> bool {
+fn excuse(selectors: &[Selectors], request: &Request<'_, '_>) -> bool {
     selectors.iter().any(|selectors| {
-        selectors.matches(request.logged())
-            && !(selectors.names_users() && request.impersonated().is_some())
+        selectors.matches(request.logged)
+            && !(selectors.names_users() && request.facts.has(Facts::IMPERSONATING))
     })
 }
 
 impl Detection {
-    fn answer<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Answer {
-        match &self.definition {
-            Definition::Builtin(builtin) => {
-                let mut answer = Answer::Silent;
-                for case in builtin.cases {
-                    match case.answer(request) {
-                        Answer::Fires => return Answer::Fires,
-                        Answer::Undecided => answer = Answer::Undecided,
-                        Answer::Silent => {}
-                    }
-                }
-                answer
-            }
-            Definition::Own(own) if own.matches(request) => Answer::Fires,
-            Definition::Own(_) => Answer::Silent,
-        }
-    }
-
-    fn is_excepted<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_excepted(&self, request: &Request<'_, '_>) -> bool {
         excuse(&self.except, request)
     }
 }
 
 impl Own {
-    fn matches<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
-        self.selectors.matches(request.logged())
+    fn answer(&self, request: &Request<'_, '_>) -> Answer {
+        let matches = self.selectors.matches(request.logged)
             && self.results.iter().any(|result| result.is_of(request))
-            && !request.is_dry()
+            && !request.facts.has(Facts::DRY_RUN);
+        match matches {
+            true => Answer::Fires,
+            false => Answer::Silent,
+        }
     }
 }
 
 impl Outcome {
-    fn is_of<'r, 'a: 'r, D: Doc<'a>>(self, request: &Request<'r, 'a, D>) -> bool {
+    fn is_of(self, request: &Request<'_, '_>) -> bool {
         match self {
-            Outcome::Ok => request.is_ok(),
+            Outcome::Ok => request.facts.has(Facts::OK),
             Outcome::Denied => request.code == 403 && !request.decision().is(b"allow"),
             Outcome::Failed => request.code >= 400,
             Outcome::Any => true,
@@ -532,56 +496,37 @@ impl Outcome {
     }
 }
 
+/// Returns the answer of a detection with these cases, whose facts all fit.
+fn answer_of(cases: impl Iterator<Item = &'static Case>, request: &Request<'_, '_>) -> Answer {
+    let mut answer = Answer::Silent;
+    for case in cases {
+        match case.answer(request) {
+            Answer::Fires => return Answer::Fires,
+            Answer::Undecided => answer = Answer::Undecided,
+            Answer::Silent => {}
+        }
+    }
+    answer
+}
+
 impl Case {
-    /// Says whether requests with a verb may meet the conditions.
-    fn admits(&self, verb: Verb) -> bool {
-        self.conditions.iter().all(|condition| match condition {
-            Condition::Verb(verbs) => verbs.contains(&verb),
-            Condition::Created => matches!(verb, Verb::Create | Verb::Patch),
-            _ => true,
-        })
+    /// Says whether facts that are known so far do not speak against it.
+    fn fits(&self, facts: Facts) -> bool {
+        facts.has(self.needs) && !facts.meets(self.excludes)
     }
 
-    fn answer<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> Answer {
-        if !self.trigger.is_met(request) {
-            return Answer::Silent;
-        }
-        match self.failure(request) {
-            None => Answer::Fires,
-            Some((_, true)) => Answer::Undecided,
-            Some((_, false)) => Answer::Silent,
-        }
-    }
-
-    /// Returns the first condition that does not hold, and whether that is for want of a body.
-    fn failure<'r, 'a: 'r, D: Doc<'a>>(
-        &self,
-        request: &Request<'r, 'a, D>,
-    ) -> Option<(&'static Condition, bool)> {
+    /// Returns its answer to a request whose target, verb and facts fit.
+    fn answer(&self, request: &Request<'_, '_>) -> Answer {
         let mut blind = false;
         for condition in self.conditions {
             blind = blind || condition.needs_body() && request.is_blind();
             if !condition.holds(request) {
-                return Some((condition, blind));
+                return match blind {
+                    true => Answer::Undecided,
+                    false => Answer::Silent,
+                };
             }
         }
-        None
-    }
-}
-
-impl Trigger {
-    fn is_met<'r, 'a: 'r, D: Doc<'a>>(&self, request: &Request<'r, 'a, D>) -> bool {
-        match *self {
-            Trigger::On(kinds, subresources) => {
-                kinds.contains(&request.kind) && subresources.contains(&request.subresource)
-            }
-            Trigger::Within(kinds) => kinds.contains(&request.kind),
-            Trigger::DeleteCollection => {
-                request.verb == Verb::DeleteCollection && request.has_resource()
-            }
-            Trigger::Code(code) => request.code == code,
-            Trigger::Anonymous => request.is_anonymous(),
-            Trigger::Impersonation => request.impersonated().is_some(),
-        }
+        Answer::Fires
     }
 }

@@ -1,21 +1,16 @@
-//! Names of Kubernetes' own users, groups, service accounts and roles.
+//! Names of Kubernetes' own users, groups and service accounts.
+
+use super::lexicon::Words;
 
 /// User name of the controller manager.
 pub(super) const KCM: &[u8] = b"system:kube-controller-manager";
 
 /// Control-plane components, which are nobody's person.
-const COMPONENTS: [&[u8]; 10] = [
-    b"system:apiserver",
-    KCM,
-    b"system:kube-scheduler",
-    b"system:kube-proxy",
-    b"system:cloud-controller-manager",
-    b"system:volume-scheduler",
-    b"system:aggregator",
-    b"system:kube-aggregator",
-    b"system:addon-manager",
-    b"system:konnectivity-server",
-];
+const COMPONENTS: Words = Words(
+    "system:apiserver system:kube-controller-manager system:kube-scheduler system:kube-proxy \
+     system:cloud-controller-manager system:volume-scheduler system:aggregator \
+     system:kube-aggregator system:addon-manager system:konnectivity-server",
+);
 
 /// Prefixes of user names that belong to machines.
 const MACHINES: [&[u8]; 3] = [SERVICE_ACCOUNT, NODE, b"system:bootstrap:"];
@@ -31,95 +26,53 @@ pub(super) const NODE: &[u8] = b"system:node:";
 /// `system:anonymous` do, components, service accounts and kubelets do not.
 pub(super) fn is_human(name: &[u8]) -> bool {
     !name.is_empty()
-        && !COMPONENTS.contains(&name)
+        && !COMPONENTS.has(name)
         && !MACHINES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Users whom to be is to own the cluster.
-const PRIVILEGED_USERS: [&[u8]; 7] = [
-    b"system:admin",
-    b"kubernetes-admin",
-    b"kubernetes-super-admin",
-    b"cluster-admin",
-    b"system:apiserver",
-    KCM,
-    b"system:kube-scheduler",
-];
+/// Users whom to be is to own the cluster, or to act for a part of it.
+const PRIVILEGED_USERS: Words = Words(
+    "system:admin kubernetes-admin kubernetes-super-admin cluster-admin system:apiserver \
+     system:kube-controller-manager system:kube-scheduler system:node:* \
+     system:serviceaccount:kube-system:*",
+);
+
+/// Groups whose members own the cluster, or act for nodes.
+const PRIVILEGED_GROUPS: Words = Words("system:masters kubeadm:cluster-admins system:nodes");
 
 /// Says whether a user may do next to anything, or acts for a node.
 pub(super) fn is_privileged_user(name: &[u8]) -> bool {
-    PRIVILEGED_USERS.contains(&name)
-        || name.starts_with(NODE)
-        || name.starts_with(KUBE_SYSTEM_ACCOUNT)
+    PRIVILEGED_USERS.fit(name)
 }
 
 /// Says whether the members of a group may do next to anything, or act for a node.
 pub(super) fn is_privileged_group(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"system:masters" | b"kubeadm:cluster-admins" | b"system:nodes"
-    )
+    PRIVILEGED_GROUPS.has(name)
 }
 
 /// Service accounts in `kube-system` of the controllers that kube-controller-manager runs,
 /// up to Kubernetes 1.35. An exact list, because names such as
 /// `aws-load-balancer-controller` belong to ordinary pods.
-const CONTROLLERS: [&str; 44] = [
-    "attachdetach-controller",
-    "bootstrap-signer",
-    "certificate-controller",
-    "clusterrole-aggregation-controller",
-    "cronjob-controller",
-    "daemon-set-controller",
-    "deployment-controller",
-    "device-taint-eviction-controller",
-    "disruption-controller",
-    "endpoint-controller",
-    "endpointslice-controller",
-    "endpointslicemirroring-controller",
-    "ephemeral-volume-controller",
-    "expand-controller",
-    "generic-garbage-collector",
-    "horizontal-pod-autoscaler",
-    "job-controller",
-    "kube-apiserver-serving-clustertrustbundle-publisher",
-    "legacy-service-account-token-cleaner",
-    "namespace-controller",
-    "node-controller",
-    "persistent-volume-binder",
-    "pod-garbage-collector",
-    "podcertificaterequestcleaner",
-    "pv-protection-controller",
-    "pvc-protection-controller",
-    "replicaset-controller",
-    "replication-controller",
-    "resource-claim-controller",
-    "resourcequota-controller",
-    "root-ca-cert-publisher",
-    "route-controller",
-    "selinux-warning-controller",
-    "service-account-controller",
-    "service-cidrs-controller",
-    "service-controller",
-    "statefulset-controller",
-    "storage-version-garbage-collector",
-    "storage-version-migrator-controller",
-    "token-cleaner",
-    "ttl-after-finished-controller",
-    "ttl-controller",
-    "validatingadmissionpolicy-status-controller",
-    "volumeattributesclass-protection-controller",
-];
+const CONTROLLERS: Words = Words(
+    "attachdetach-controller bootstrap-signer certificate-controller \
+     clusterrole-aggregation-controller cronjob-controller daemon-set-controller \
+     deployment-controller device-taint-eviction-controller disruption-controller \
+     endpoint-controller endpointslice-controller endpointslicemirroring-controller \
+     ephemeral-volume-controller expand-controller generic-garbage-collector \
+     horizontal-pod-autoscaler job-controller \
+     kube-apiserver-serving-clustertrustbundle-publisher legacy-service-account-token-cleaner \
+     namespace-controller node-controller persistent-volume-binder pod-garbage-collector \
+     podcertificaterequestcleaner pv-protection-controller pvc-protection-controller \
+     replicaset-controller replication-controller resource-claim-controller \
+     resourcequota-controller root-ca-cert-publisher route-controller \
+     selinux-warning-controller service-account-controller service-cidrs-controller \
+     service-controller statefulset-controller storage-version-garbage-collector \
+     storage-version-migrator-controller token-cleaner ttl-after-finished-controller \
+     ttl-controller validatingadmissionpolicy-status-controller \
+     volumeattributesclass-protection-controller",
+);
 
 /// Says whether a service account of `kube-system` belongs to a built-in controller.
 pub(super) fn is_controller(account: &[u8]) -> bool {
-    CONTROLLERS.iter().any(|name| name.as_bytes() == account)
-}
-
-/// Compares a name with a pattern, whose final `*` means any rest.
-pub(super) fn fits(pattern: &str, name: &[u8]) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix.as_bytes()),
-        None => name == pattern.as_bytes(),
-    }
+    CONTROLLERS.has(account)
 }

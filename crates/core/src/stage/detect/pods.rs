@@ -1,9 +1,9 @@
 //! Conditions on pod specs: what gives a container power over its node.
 
 use super::body::Value;
+use super::lexicon::Words;
 use super::names::is_controller;
-use crate::doc::keys::Keys;
-use crate::doc::{Doc, Text};
+use crate::doc::Text;
 
 /// A property of a pod spec, or of one of its containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,25 +47,9 @@ impl Properties {
     }
 }
 
-/// Members of a pod spec, in the order in which they are mostly written.
-const SPEC: &Keys<9> = &Keys::new([
-    "volumes",
-    "initContainers",
-    "containers",
-    "ephemeralContainers",
-    "serviceAccountName",
-    "serviceAccount",
-    "hostNetwork",
-    "hostPID",
-    "hostIPC",
-]);
-const CONTAINER: &Keys<2> = &Keys::new(["securityContext", "$patch"]);
-const SECURITY_CONTEXT: &Keys<2> = &Keys::new(["capabilities", "privileged"]);
-const VOLUME: &Keys<2> = &Keys::new(["hostPath", "$patch"]);
-
 impl Properties {
     /// Finds all properties of a pod spec in one walk.
-    pub(super) fn of<'a, D: Doc<'a>>(spec: Value<'_, D>) -> Properties {
+    pub(super) fn of(spec: Value<'_, '_>) -> Properties {
         let mut properties = Properties::default();
         let [
             volumes,
@@ -77,7 +61,10 @@ impl Properties {
             network,
             pid,
             ipc,
-        ] = spec.fields(SPEC);
+        ] = spec.fields(Words(
+            "volumes initContainers containers ephemeralContainers serviceAccountName \
+             serviceAccount hostNetwork hostPID hostIPC",
+        ));
         let lists = [containers, init, ephemeral].into_iter().flatten();
         for container in lists.flat_map(Value::items) {
             properties.add(Properties::of_container(container));
@@ -90,25 +77,23 @@ impl Properties {
         let mut volumes = volumes.into_iter().flat_map(Value::items);
         properties.set(PodSpec::SensitiveHostPath, volumes.any(is_sensitive_volume));
         // `serviceAccount` is the old name, which counts where the new one is empty.
-        let text = |value: Option<Value<'_, D>>| value.and_then(Value::text).unwrap_or_default();
-        let account = match text(account) {
-            Text { raw: [], .. } => text(old_account),
-            account => account,
-        };
-        let is_controller = is_controller(&account.value());
+        let texts = [account, old_account].map(|value| value.and_then(Value::text));
+        let mut texts = texts.into_iter().flatten();
+        let account = texts.find(|text| !text.raw.is_empty());
+        let is_controller = account.is_some_and(|account| is_controller(&account.value()));
         properties.set(PodSpec::ControllerServiceAccount, is_controller);
         properties
     }
 
-    fn of_container<'a, D: Doc<'a>>(container: Value<'_, D>) -> Properties {
+    fn of_container(container: Value<'_, '_>) -> Properties {
         let mut properties = Properties::default();
-        let [Some(context), patch] = container.fields(CONTAINER) else {
+        let [Some(context), patch] = container.fields(Words("securityContext $patch")) else {
             return properties;
         };
         if is_deletion(patch) {
             return properties;
         }
-        let [capabilities, privileged] = context.fields(SECURITY_CONTEXT);
+        let [capabilities, privileged] = context.fields(Words("capabilities privileged"));
         let is_privileged = privileged.is_some_and(Value::is_true);
         properties.set(PodSpec::Privileged, is_privileged);
         let added = capabilities.map(|capabilities| capabilities.list("add"));
@@ -118,103 +103,58 @@ impl Properties {
     }
 }
 
-fn is_sensitive_volume<'a, D: Doc<'a>>(volume: Value<'_, D>) -> bool {
-    let [host_path, patch] = volume.fields(VOLUME);
+fn is_sensitive_volume(volume: Value<'_, '_>) -> bool {
+    let [host_path, patch] = volume.fields(Words("hostPath $patch"));
     let path = host_path.map_or(Text::default(), |host_path| host_path.text_of("path"));
     let path = path.value();
     !path.is_empty() && is_sensitive(&path) && !is_deletion(patch)
 }
 
 /// Says whether `$patch` makes an item of a strategic merge patch a removal.
-fn is_deletion<'a, D: Doc<'a>>(patch: Option<Value<'_, D>>) -> bool {
+fn is_deletion(patch: Option<Value<'_, '_>>) -> bool {
     patch.is_some_and(|patch| patch.is_text("delete"))
 }
 
 /// Capabilities with which a container reaches its node.
-const DANGEROUS: [&str; 9] = [
-    "ALL",
-    "SYS_ADMIN",
-    "SYS_PTRACE",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_BOOT",
-    "DAC_READ_SEARCH",
-    "NET_ADMIN",
-    "BPF",
-];
+const DANGEROUS: Words =
+    Words("ALL SYS_ADMIN SYS_PTRACE SYS_MODULE SYS_RAWIO SYS_BOOT DAC_READ_SEARCH NET_ADMIN BPF");
 
 /// Runtimes read capabilities in any case, with or without `CAP_`.
 fn is_dangerous(capability: Text<'_>) -> bool {
-    let name = capability.value();
-    let bare = match name.split_first_chunk::<4>() {
-        Some((prefix, bare)) if prefix.eq_ignore_ascii_case(b"CAP_") => bare,
-        _ => &name,
-    };
-    DANGEROUS
-        .iter()
-        .any(|known| known.as_bytes().eq_ignore_ascii_case(bare))
+    let name = capability.value().to_ascii_uppercase();
+    DANGEROUS.has(name.strip_prefix(b"CAP_").unwrap_or(&name))
 }
 
 /// Directories that are sensitive themselves, which need not hold for what is in them.
-const SENSITIVE: [&str; 18] = [
-    "/",
-    "/etc",
-    "/root",
-    "/home",
-    "/proc",
-    "/sys",
-    "/dev",
-    "/var",
-    "/var/lib",
-    "/var/run",
-    "/run",
-    "/var/lib/kubelet",
-    "/var/lib/docker",
-    "/var/lib/containerd",
-    "/var/lib/etcd",
-    "/var/lib/rancher",
-    "/opt/cni/bin",
-    "/etc/cni/net.d",
-];
+const SENSITIVE: Words = Words(
+    "/ /etc /root /home /proc /sys /dev /var /var/lib /var/run /run /var/lib/kubelet \
+     /var/lib/docker /var/lib/containerd /var/lib/etcd /var/lib/rancher /opt/cni/bin \
+     /etc/cni/net.d",
+);
 
 /// Directories that are sensitive with all that is in them.
-const SENSITIVE_TREES: [&str; 7] = [
-    "/etc/kubernetes",
-    "/root",
-    "/var/lib/kubelet/pki",
-    "/var/lib/etcd",
-    "/etc/cron.d",
-    "/etc/ssh",
-    "/etc/systemd",
-];
+const SENSITIVE_TREES: Words = Words(
+    "/etc/kubernetes/* /root/* /var/lib/kubelet/pki/* /var/lib/etcd/* /etc/cron.d/* \
+     /etc/ssh/* /etc/systemd/*",
+);
 
 /// Sockets through which a container runtime takes orders, wherever they are.
-const RUNTIME_SOCKETS: [&str; 4] = [
-    "docker.sock",
-    "containerd.sock",
-    "crio.sock",
-    "cri-dockerd.sock",
-];
+const RUNTIME_SOCKETS: Words = Words("docker.sock containerd.sock crio.sock cri-dockerd.sock");
 
-/// Compares segments, so that `//etc/./` is `/etc`, and `/etcd` is not below it.
+/// Compares what a path means, so that `//etc/./` is `/etc`.
 fn is_sensitive(path: &[u8]) -> bool {
-    let own = || segments(path);
-    let within = |tree: &str| {
-        let mut own = own();
-        segments(tree.as_bytes()).all(|segment| own.next() == Some(segment))
-    };
-    let last = own().last().unwrap_or_default();
-    SENSITIVE
-        .iter()
-        .any(|known| own().eq(segments(known.as_bytes())))
-        || SENSITIVE_TREES.iter().any(|tree| within(tree))
-        || RUNTIME_SOCKETS.iter().any(|name| name.as_bytes() == last)
-}
-
-/// Returns the parts of a path that mean something.
-fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let parts = path.split(|&byte| byte == b'/');
-    parts.filter(|part| !matches!(part, [] | [b'.']))
+    let mut clean = Vec::with_capacity(path.len());
+    let mut last: &[u8] = &[];
+    for part in path.split(|&byte| byte == b'/') {
+        if !matches!(part, [] | [b'.']) {
+            clean.push(b'/');
+            clean.extend_from_slice(part);
+            last = part;
+        }
+    }
+    let is_itself = SENSITIVE.has(if clean.is_empty() { b"/" } else { &clean });
+    clean.push(b'/');
+    is_itself || SENSITIVE_TREES.fit(&clean) || RUNTIME_SOCKETS.has(last)
 }
 
 #[cfg(test)]
@@ -223,7 +163,7 @@ mod tests {
     use crate::doc::json::Json;
 
     fn is_in(property: PodSpec, spec: &str) -> bool {
-        Properties::of(Value::new(Json(spec.as_bytes()), 0)).has(property)
+        Properties::of(Value::new(Json(spec.as_bytes()).into(), 0)).has(property)
     }
 
     #[test]
@@ -273,7 +213,8 @@ mod tests {
             );
             is_in(PodSpec::DangerousCapability, &spec)
         };
-        for name in DANGEROUS {
+        for name in DANGEROUS.iter() {
+            let name = std::str::from_utf8(name).unwrap();
             assert!(adds(name) && adds(&name.to_lowercase()) && adds(&format!("cap_{name}")));
         }
         for name in [

@@ -1,35 +1,26 @@
 //! Conditions on roles and bindings.
 
 use super::body::{Body, Value};
-use super::names::fits;
-use crate::doc::Doc;
-use crate::doc::keys::Keys;
+use super::lexicon::Words;
 
 /// API group of roles and bindings.
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// Members of a rule of a role, in the order in which they are mostly written.
-const RULE: &Keys<5> = &Keys::new([
-    "verbs",
-    "apiGroups",
-    "resources",
-    "resourceNames",
-    "nonResourceURLs",
-]);
-
 /// A rule of a role: its lists of strings.
 #[derive(Clone, Copy)]
-struct Rule<'p, D> {
-    verbs: Option<Value<'p, D>>,
-    groups: Option<Value<'p, D>>,
-    resources: Option<Value<'p, D>>,
-    names: Option<Value<'p, D>>,
-    urls: Option<Value<'p, D>>,
+struct Rule<'p, 'a> {
+    verbs: Option<Value<'p, 'a>>,
+    groups: Option<Value<'p, 'a>>,
+    resources: Option<Value<'p, 'a>>,
+    names: Option<Value<'p, 'a>>,
+    urls: Option<Value<'p, 'a>>,
 }
 
-impl<'p, 'a, D: Doc<'a>> Rule<'p, D> {
-    fn of(rule: Value<'p, D>) -> Rule<'p, D> {
-        let [verbs, groups, resources, names, urls] = rule.fields(RULE);
+impl<'p, 'a> Rule<'p, 'a> {
+    fn of(rule: Value<'p, 'a>) -> Rule<'p, 'a> {
+        let [verbs, groups, resources, names, urls] = rule.fields(Words(
+            "verbs apiGroups resources resourceNames nonResourceURLs",
+        ));
         Rule {
             verbs,
             groups,
@@ -43,89 +34,83 @@ impl<'p, 'a, D: Doc<'a>> Rule<'p, D> {
 /// Permissions with which more permissions are to be had.
 struct Escalation {
     group: &'static str,
-    resource: &'static str,
-    subresource: &'static str,
-    verbs: &'static [&'static str],
+    /// Resources, with their subresources.
+    resources: Words,
+    verbs: Words,
 }
 
-const fn escalation(
-    group: &'static str,
-    resource: &'static str,
-    subresource: &'static str,
-    verbs: &'static [&'static str],
-) -> Escalation {
+const ESCALATIONS: [Escalation; 5] = [
     Escalation {
-        group,
-        resource,
-        subresource,
-        verbs,
-    }
-}
-
-const ESCALATIONS: [Escalation; 10] = [
-    escalation(RBAC, "roles", "", &["escalate", "bind"]),
-    escalation(RBAC, "clusterroles", "", &["escalate", "bind"]),
-    escalation("", "users", "", &["impersonate"]),
-    escalation("", "groups", "", &["impersonate"]),
-    escalation("", "serviceaccounts", "", &["impersonate"]),
-    escalation("", "pods", "exec", &["create", "get"]),
-    escalation("", "pods", "attach", &["create", "get"]),
-    escalation("", "nodes", "proxy", &["create", "get"]),
-    escalation("", "serviceaccounts", "token", &["create"]),
-    escalation(
-        "certificates.k8s.io",
-        "certificatesigningrequests",
-        "approval",
-        &["update", "patch"],
-    ),
+        group: RBAC,
+        resources: Words("roles clusterroles"),
+        verbs: Words("escalate bind"),
+    },
+    Escalation {
+        group: "",
+        resources: Words("users groups serviceaccounts"),
+        verbs: Words("impersonate"),
+    },
+    Escalation {
+        group: "",
+        resources: Words("pods/exec pods/attach nodes/proxy */exec */attach */proxy"),
+        verbs: Words("create get"),
+    },
+    Escalation {
+        group: "",
+        resources: Words("serviceaccounts/token */token"),
+        verbs: Words("create"),
+    },
+    Escalation {
+        group: "certificates.k8s.io",
+        resources: Words("certificatesigningrequests/approval */approval"),
+        verbs: Words("update patch"),
+    },
 ];
 
 /// Reading all secrets; a role for one namespace does that all the time.
-const ALL_SECRETS: Escalation = escalation("", "secrets", "", &["get", "list", "watch"]);
+const ALL_SECRETS: Escalation = Escalation {
+    group: "",
+    resources: Words("secrets"),
+    verbs: Words("get list watch"),
+};
 
 impl Escalation {
     /// Says whether a rule gives it, as RBAC reads rules: `pods/*` gives nothing, and
     /// `*/exec` gives `exec` of everything.
-    fn is_given_by<'a, D: Doc<'a>>(&self, rule: Rule<'_, D>) -> bool {
-        let resource = |name: &[u8]| match self.subresource {
-            "" => name == self.resource.as_bytes(),
-            subresource => name
-                .strip_suffix(subresource.as_bytes())
-                .and_then(|name| name.strip_suffix(b"/"))
-                .is_some_and(|name| name == b"*" || name == self.resource.as_bytes()),
-        };
-        let verb = |name: &[u8]| self.verbs.iter().any(|verb| verb.as_bytes() == name);
-        has(rule.verbs, |name| name == b"*" || verb(name))
-            && has(rule.groups, |name| {
-                name == b"*" || name == self.group.as_bytes()
-            })
-            && has(rule.resources, |name| name == b"*" || resource(name))
+    fn is_given_by(&self, rule: Rule<'_, '_>) -> bool {
+        has(rule.verbs, self.verbs)
+            && has(rule.groups, Words(self.group))
+            && has(rule.resources, self.resources)
     }
 }
 
-/// Says whether a list of strings has one that fits.
-fn has<'a, D: Doc<'a>>(list: Option<Value<'_, D>>, fits: impl Fn(&[u8]) -> bool) -> bool {
+/// Says whether a list of strings has `*` or one of the words.
+#[inline(never)]
+fn has(list: Option<Value<'_, '_>>, words: Words) -> bool {
     let items = list.into_iter().flat_map(Value::items);
-    items
-        .filter_map(Value::text)
-        .any(|text| fits(&text.value()))
+    items.filter_map(Value::text).any(|text| {
+        let text = text.value();
+        *text == *b"*" || words.has(&text)
+    })
 }
 
 /// Says whether a rule gives everything: on a resource of any group or the core group, or
 /// on all paths.
-pub(super) fn is_wildcard<'a, D: Doc<'a>>(rule: Value<'_, D>) -> bool {
+pub(super) fn is_wildcard(rule: Value<'_, '_>) -> bool {
+    // No list has a word without any letter but this one.
+    const NOTHING_BUT_STAR: Words = Words("*");
     let rule = Rule::of(rule);
-    let star = |list| has(list, |name| name == b"*");
-    star(rule.verbs)
-        && (star(rule.urls)
-            || star(rule.resources) && has(rule.groups, |name| matches!(name, b"" | b"*")))
+    has(rule.verbs, NOTHING_BUT_STAR)
+        && (has(rule.urls, NOTHING_BUT_STAR)
+            || has(rule.resources, NOTHING_BUT_STAR) && has(rule.groups, Words("")))
 }
 
 /// Says whether a rule gives permissions with which more are to be had.
-pub(super) fn is_escalation<'a, D: Doc<'a>>(rule: Value<'_, D>, cluster_wide: bool) -> bool {
+pub(super) fn is_escalation(rule: Value<'_, '_>, cluster_wide: bool) -> bool {
     let rule = Rule::of(rule);
     let any = ESCALATIONS.iter().any(|given| given.is_given_by(rule));
-    let named = || has(rule.names, |_| true);
+    let mut names = rule.names.into_iter().flat_map(Value::items);
+    let mut named = || names.any(|name| name.text().is_some());
     any || cluster_wide && !named() && ALL_SECRETS.is_given_by(rule)
 }
 
@@ -133,52 +118,53 @@ pub(super) fn is_escalation<'a, D: Doc<'a>>(rule: Value<'_, D>, cluster_wide: bo
 ///
 /// A JSON patch may touch one word of a rule: then the role as it is now, which the
 /// response shows, has the rule.
-pub(super) fn any_rule<'a, D: Doc<'a>>(
-    body: Body<'a, D>,
-    response: Option<Value<'a, D>>,
-    fits: impl Fn(Value<'_, D>) -> bool,
+pub(super) fn any_rule(
+    body: Body<'_>,
+    response: Option<Value<'_, '_>>,
+    fits: &mut dyn FnMut(Value<'_, '_>) -> bool,
 ) -> bool {
     let rules = response.and_then(|response| response.get("rules"));
     match rules.filter(|rules| rules.is_list()) {
-        Some(rules) if body.is_json_patch() && body.any(|piece| piece.get("rules").is_some()) => {
+        Some(rules)
+            if body.is_json_patch() && body.any(&mut |piece| piece.get("rules").is_some()) =>
+        {
             rules.items().any(fits)
         }
-        _ => body.any(|piece| piece.list("rules").any(&fits)),
+        _ => body.any(&mut |piece| piece.list("rules").any(&mut *fits)),
     }
 }
 
 /// Says whether a binding refers to a cluster role of a name that fits.
 ///
 /// A patch of the subjects has no reference: then the response shows it.
-pub(super) fn binds<'a, D: Doc<'a>>(
-    body: Body<'a, D>,
-    response: Option<Value<'a, D>>,
-    roles: &[&str],
-) -> bool {
-    let named = |binding: Value<'_, D>| {
-        let Some(reference) = binding.get("roleRef") else {
-            return false;
-        };
+pub(super) fn binds(body: Body<'_>, response: Option<Value<'_, '_>>, roles: Words) -> bool {
+    let fits = |binding: Value<'_, '_>| {
+        let reference = binding.get("roleRef")?;
         let name = reference.text_of("name").value();
-        reference.has_text("kind", "ClusterRole") && roles.iter().any(|role| fits(role, &name))
+        Some(reference.has_text("kind", "ClusterRole") && roles.fit(&name))
     };
-    if body.any(|piece| piece.get("roleRef").is_some()) {
-        body.any(named)
-    } else {
-        response.is_some_and(named)
-    }
+    let mut found = None;
+    body.any(&mut |piece| {
+        if let Some(fits) = fits(piece) {
+            found = Some(fits || found.unwrap_or_default());
+        }
+        false
+    });
+    found.or_else(|| fits(response?)).unwrap_or_default()
 }
 
 /// Says whether a binding has a subject that stands for everybody.
-pub(super) fn binds_everyone<'a, D: Doc<'a>>(body: Body<'a, D>) -> bool {
-    let everyone = |subject: Value<'_, D>| {
-        let is = |kind, name| subject.has_text("kind", kind) && subject.has_text("name", name);
-        is("User", "system:anonymous")
-            || is("Group", "system:unauthenticated")
-            || is("Group", "system:authenticated")
-            || is("Group", "system:serviceaccounts")
-    };
-    body.any(|piece| piece.list("subjects").any(everyone))
+pub(super) fn binds_everyone(body: Body<'_>) -> bool {
+    const GROUPS: Words =
+        Words("system:unauthenticated system:authenticated system:serviceaccounts");
+    body.any(&mut |piece| {
+        piece.list("subjects").any(|subject| {
+            let [kind, name] = subject.fields(Words("kind name"));
+            let is = |kind_name| kind.is_some_and(|kind| kind.is_text(kind_name));
+            let name = name.and_then(Value::text).unwrap_or_default().value();
+            is("User") && *name == *b"system:anonymous" || is("Group") && GROUPS.has(&name)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -223,7 +209,7 @@ mod tests {
             (r#"[7,null,["*"]]"#, r#"["*"]"#, r#"["*"]"#, "", false),
         ] {
             let rule = rule(verbs, groups, resources, rest);
-            let value = Value::new(Json(rule.as_bytes()), 0);
+            let value = Value::new(Json(rule.as_bytes()).into(), 0);
             assert_eq!(is_wildcard(value), want, "{rule}");
         }
     }
@@ -267,7 +253,7 @@ mod tests {
         ] {
             let words = [verbs, groups, resources].map(|word| format!("[\"{word}\"]"));
             let rule = rule(&words[0], &words[1], &words[2], "");
-            let value = Value::new(Json(rule.as_bytes()), 0);
+            let value = Value::new(Json(rule.as_bytes()).into(), 0);
             assert_eq!(is_escalation(value, false), want, "{rule}");
         }
     }
@@ -282,7 +268,7 @@ mod tests {
                 (r#","resourceNames":[]"#, true),
             ] {
                 let rule = rule(&format!("[\"{verb}\"]"), "[\"\"]", "[\"secrets\"]", rest);
-                let value = Value::new(Json(rule.as_bytes()), 0);
+                let value = Value::new(Json(rule.as_bytes()).into(), 0);
                 let want = verb != "create" && cluster_wide && !rest.contains("one");
                 assert_eq!(
                     is_escalation(value, cluster_wide),
@@ -293,12 +279,10 @@ mod tests {
         }
     }
 
-    fn parts<'a>(
-        body: &'a str,
-        response: &'a str,
-    ) -> (Body<'a, Json<'a>>, Option<Value<'a, Json<'a>>>) {
-        let response = (!response.is_empty()).then(|| Value::new(Json(response.as_bytes()), 0));
-        (Body::new(Json(body.as_bytes()), Some(0)), response)
+    fn parts<'a>(body: &'a str, response: &'a str) -> (Body<'a>, Option<Value<'a, 'a>>) {
+        let response =
+            (!response.is_empty()).then(|| Value::new(Json(response.as_bytes()).into(), 0));
+        (Body::new(Json(body.as_bytes()).into(), Some(0)), response)
     }
 
     #[test]
@@ -322,13 +306,13 @@ mod tests {
         ] {
             let (body_read, response_read) = parts(body, response);
             assert_eq!(
-                binds(body_read, response_read, &["admin"]),
+                binds(body_read, response_read, Words("admin")),
                 want,
                 "{body} {response}"
             );
         }
         let (body, response) = parts(r#"{"roleRef":{"kind":"ClusterRole","name":"a:b"}}"#, "");
-        assert!(binds(body, response, &["x", "a:*"]));
+        assert!(binds(body, response, Words("x a:*")));
     }
 
     #[test]
@@ -346,7 +330,7 @@ mod tests {
         ] {
             let (body_read, response_read) = parts(body, response);
             assert_eq!(
-                any_rule(body_read, response_read, is_wildcard),
+                any_rule(body_read, response_read, &mut is_wildcard),
                 want,
                 "{body} {response}"
             );

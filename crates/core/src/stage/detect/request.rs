@@ -3,12 +3,12 @@
 use std::cell::OnceCell;
 
 use super::body::{Body, Value};
-use super::kind::{Kind, Subresource, Verb};
+use super::facts::Facts;
+use super::kind::{Kinds, Subresources, Verbs};
 use super::names::{KCM, KUBE_SYSTEM_ACCOUNT, NODE, SERVICE_ACCOUNT, is_human};
 use super::pods::Properties;
 use super::uri::{Uri, UriBuffer};
-use crate::doc::keys::{Keys, KnownMember, Walk};
-use crate::doc::{Doc, Malformed, Text};
+use crate::doc::{AnyDoc, Text};
 use crate::event::kube::{Event, Field, Member};
 use crate::policy::{Attributes, Level, Resource, Stage, Target};
 
@@ -27,7 +27,9 @@ pub enum LongRunning {
 struct Places {
     impersonated_user: Option<usize>,
     source_ips: Option<usize>,
-    response_status: Option<usize>,
+    object_ref: Option<usize>,
+    /// From start to end.
+    response_status: Option<(usize, usize)>,
     request_object: Option<usize>,
     response_object: Option<usize>,
     annotations: Option<usize>,
@@ -41,7 +43,11 @@ impl Places {
             let place = match member.field {
                 Field::ImpersonatedUser => &mut places.impersonated_user,
                 Field::SourceIps => &mut places.source_ips,
-                Field::ResponseStatus => &mut places.response_status,
+                Field::ObjectRef => &mut places.object_ref,
+                Field::ResponseStatus => {
+                    places.response_status = Some((member.value, member.end));
+                    continue;
+                }
                 Field::RequestObject => &mut places.request_object,
                 Field::ResponseObject => &mut places.response_object,
                 Field::Annotations => &mut places.annotations,
@@ -54,77 +60,135 @@ impl Places {
 }
 
 /// The request of an event, with names as they were logged.
-pub(super) struct Request<'r, 'a, D> {
-    doc: D,
+pub(super) struct Request<'r, 'a> {
+    doc: AnyDoc<'a>,
     event: Event<'r, 'a>,
     members: &'r [Member],
     places: Places,
-    logged: &'r Attributes<'r>,
-    /// The resource; `None` where the request is for another path.
-    target: Option<Resource<'r>>,
+    /// The attributes as logged.
+    pub logged: &'r Attributes<'r>,
     /// Verb.
-    pub verb: Verb,
+    pub verb: Verbs,
+    /// The resource; empty where the request is for another path.
+    pub resource: Resource<'r>,
     /// Kind of resource.
-    pub kind: Kind,
+    pub kind: Kinds,
     /// Subresource.
-    pub subresource: Subresource,
+    pub subresource: Subresources,
     /// Response code; 0 where there is none.
     pub code: i64,
+    /// What is known of it so far: at first what decides on the candidates, then the
+    /// actor, and with the URI whether it is a dry run.
+    pub facts: Facts,
     /// Request URI; empty until [`Request::read_uri`].
     pub uri: Uri<'r>,
     /// Properties of the pod specs in the body, once they were asked for.
     pods: OnceCell<Properties>,
 }
 
-impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
+impl<'r, 'a: 'r> Request<'r, 'a> {
     /// Reads what every detection needs of an event whose top level was read into `members`.
+    #[inline]
     pub(super) fn new(
-        doc: D,
+        doc: AnyDoc<'a>,
         event: Event<'r, 'a>,
         members: &'r [Member],
         logged: &'r Attributes<'r>,
-    ) -> Request<'r, 'a, D> {
+    ) -> Request<'r, 'a> {
         let places = Places::of(members);
-        let target = match logged.target {
-            Target::Resource(resource) => Some(resource),
-            Target::NonResource { .. } => None,
+        let (resource, kind) = match logged.target {
+            Target::Resource(resource) => (resource, Kinds::of(resource.group, resource.resource)),
+            Target::NonResource { .. } => (Resource::default(), Kinds::NO_RESOURCE),
         };
-        // A reference without any member is none.
-        let target = target.filter(|resource| {
-            *resource != Resource::default() || {
-                let reference = members
-                    .iter()
-                    .rfind(|member| member.field == Field::ObjectRef);
-                reference.is_some_and(|member| has_members(doc, member.value))
-            }
-        });
-        let resource = target.unwrap_or_default();
-        let status = places.response_status;
-        let code = status.and_then(|status| code_of(doc, status).ok().flatten());
-        Request {
+        let mut request = Request {
             doc,
             event,
             members,
             places,
             logged,
-            target,
-            verb: Verb::from_name(logged.verb),
-            kind: Kind::of(resource.group, resource.resource),
-            subresource: Subresource::from_name(resource.subresource),
-            code: code.unwrap_or_default(),
+            verb: Verbs::named(logged.verb),
+            resource,
+            kind,
+            subresource: Subresources::named(resource.subresource),
+            code: 0,
+            facts: Facts::NONE,
             uri: Uri::default(),
             pods: OnceCell::new(),
+        };
+        // A reference without any member is none.
+        if resource.resource.is_empty() && !request.has_members(places.object_ref) {
+            request.kind = Kinds::NO_RESOURCE;
         }
+        request.code = request.read_code();
+        let code = request.code;
+        let impersonating = request.has_members(places.impersonated_user);
+        request.facts = Facts::OK
+            .when((100..400).contains(&code))
+            .and(Facts::UNAUTHENTICATED.when(code == 401))
+            .and(Facts::FORBIDDEN.when(code == 403))
+            .and(Facts::IMPERSONATING.when(impersonating))
+            .and(Facts::ANONYMOUS.when(!impersonating && request.is_anonymous()));
+        request
     }
 
-    /// Reads the request URI, which most events are judged without.
+    /// Adds what is known by who made the request, and what for.
+    pub(super) fn read_actor(&mut self) {
+        let user = self.user();
+        let created = self.verb == Verbs::CREATE || self.verb == Verbs::PATCH && self.code == 201;
+        let everywhere = self.resource.namespace.is_empty() && self.resource.name.is_empty();
+        let mut facts = Facts::CREATED
+            .when(created)
+            .and(Facts::CLUSTER_WIDE.when(everywhere))
+            .and(Facts::NAMELESS.when(user.is_empty()));
+        if self.facts.has(Facts::IMPERSONATING) {
+            // A proxy that people go through.
+            facts = facts.and(Facts::HUMAN);
+        } else {
+            facts = facts.and(self.component());
+        }
+        self.facts = self.facts.and(facts);
+    }
+
+    /// Returns who made a request as nobody else, as far as names tell.
+    fn component(&self) -> Facts {
+        let user = self.user();
+        if user.starts_with(SERVICE_ACCOUNT) {
+            let account = user.strip_prefix(KUBE_SYSTEM_ACCOUNT);
+            let controller = account.map_or(Facts::NONE, Facts::of_controller);
+            return Facts::SERVICE_ACCOUNT.and(controller);
+        }
+        // Names can be claimed, the group is checked.
+        let node = user.starts_with(NODE) && self.is_in_group(b"system:nodes");
+        let names_object = node && !self.resource.name.is_empty();
+        Facts::HUMAN
+            .when(is_human(user))
+            .and(Facts::KCM.when(user == KCM))
+            .and(Facts::NODE.when(node))
+            .and(Facts::NODE_BY_NAME.when(names_object))
+            .and(Facts::LOOPBACK.when(self.is_loopback()))
+    }
+
+    /// Reads the request URI, which most events are judged without, and adds whether the
+    /// request asked for nothing to be done.
     pub(super) fn read_uri(&mut self, buffer: &'r mut UriBuffer) {
         self.uri = buffer.read(self.event.request_uri());
+        let deletes = Verbs::DELETE.and(Verbs::DELETE_COLLECTION).meets(self.verb);
+        let is_dry = self.uri.has("dryRun")
+            || deletes && {
+                let options = self.value(self.places.request_object);
+                let mut list = options.map(|options| options.list("dryRun"));
+                list.as_mut().is_some_and(|list| list.next().is_some())
+            };
+        self.facts = self.facts.and(Facts::DRY_RUN.when(is_dry));
     }
 
-    /// Returns the attributes as logged.
-    pub(super) fn logged(&self) -> &'r Attributes<'r> {
-        self.logged
+    fn value(&self, place: Option<usize>) -> Option<Value<'r, 'a>> {
+        place.map(|at| Value::new(self.doc, at))
+    }
+
+    /// Says whether there is a map with at least one member.
+    fn has_members(&self, place: Option<usize>) -> bool {
+        self.value(place).is_some_and(Value::has_members)
     }
 
     // What became of it.
@@ -134,11 +198,12 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     ///
     /// Requests for other paths need the URI for it.
     pub(super) fn is_outcome(&self, counts: LongRunning) -> bool {
-        let long_running = match self.target {
-            Some(_) => {
-                matches!(self.verb, Verb::Watch | Verb::Proxy) || self.subresource.is_long_running()
+        let long_running = match self.kind {
+            Kinds::NO_RESOURCE => self.uri.path.starts_with(b"/debug/pprof/"),
+            _ => {
+                Verbs::WATCH.and(Verbs::PROXY).meets(self.verb)
+                    || Subresources::LONG_RUNNING.meets(self.subresource)
             }
-            None => self.uri.path.starts_with(b"/debug/pprof/"),
         };
         match self.event.stage() {
             Some(Stage::Panic) => true,
@@ -151,25 +216,24 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
         }
     }
 
-    /// Says whether the request was answered, and not with an error: `exec` answers 101.
-    pub(super) fn is_ok(&self) -> bool {
-        (100..400).contains(&self.code)
+    /// Reads the code of the response's status.
+    fn read_code(&self) -> i64 {
+        let Some((start, end)) = self.places.response_status else {
+            return 0;
+        };
+        let text = self.doc.bytes().get(start..end).unwrap_or_default();
+        let last = match self.doc {
+            AnyDoc::Json(_) => last_code(text),
+            AnyDoc::Msgpack(_) => None,
+        };
+        last.unwrap_or_else(|| {
+            let code = Value::new(self.doc, start).get("code");
+            code.and_then(Value::integer).unwrap_or_default()
+        })
     }
 
-    /// Says whether the request asked for nothing to be done.
-    pub(super) fn is_dry(&self) -> bool {
-        let deletes = matches!(self.verb, Verb::Delete | Verb::DeleteCollection);
-        self.uri.has("dryRun")
-            || deletes && {
-                let options = self.places.request_object;
-                let mut list = options.map(|at| Value::new(self.doc, at).list("dryRun"));
-                list.as_mut().is_some_and(|list| list.next().is_some())
-            }
-    }
-
-    /// Says whether it made an object; server-side apply does so with a patch.
-    pub(super) fn is_created(&self) -> bool {
-        self.verb == Verb::Create || self.verb == Verb::Patch && self.code == 201
+    fn status(&self) -> Option<Value<'r, 'a>> {
+        self.value(self.places.response_status.map(|(start, _)| start))
     }
 
     /// Returns the decision of the authorizer; empty where there is none.
@@ -178,37 +242,14 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 
     fn annotation(&self, key: &str) -> Text<'a> {
-        let annotations = self.places.annotations;
-        annotations.map_or(Text::default(), |at| Value::new(self.doc, at).text_of(key))
+        let annotations = self.value(self.places.annotations);
+        annotations.map_or(Text::default(), |annotations| annotations.text_of(key))
     }
 
     /// Returns the message of the response's status; empty where there is none.
     pub(super) fn message(&self) -> Text<'a> {
-        let status = self.places.response_status;
-        status.map_or(Text::default(), |at| {
-            Value::new(self.doc, at).text_of("message")
-        })
-    }
-
-    /// Returns the last source IP, the only one that is not the client's word.
-    fn peer(&self) -> Text<'a> {
-        let Some(at) = self.places.source_ips else {
-            return Text::default();
-        };
-        let last = Value::new(self.doc, at).items().last();
-        last.and_then(Value::text).unwrap_or_default()
-    }
-
-    // What it is about.
-
-    /// Says whether the request is for a resource.
-    pub(super) fn has_resource(&self) -> bool {
-        self.target.is_some()
-    }
-
-    /// Returns the resource; empty where the request is for another path.
-    pub(super) fn resource(&self) -> Resource<'r> {
-        self.target.unwrap_or_default()
+        let status = self.status();
+        status.map_or(Text::default(), |status| status.text_of("message"))
     }
 
     // Who made it.
@@ -223,55 +264,30 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
         groups.contains(&group)
     }
 
-    /// Returns the user that the request was made as, where that is another.
-    pub(super) fn impersonated(&self) -> Option<Value<'r, D>> {
-        let at = self.places.impersonated_user?;
-        has_members(self.doc, at).then(|| Value::new(self.doc, at))
+    /// Says whether it was made without credentials.
+    fn is_anonymous(&self) -> bool {
+        self.user() == b"system:anonymous" || self.is_in_group(b"system:unauthenticated")
     }
 
     /// Says whether the request came from the API server itself. Name and group could be
     /// claimed by whoever can sign certificates, the source could not.
-    pub(super) fn is_loopback(&self) -> bool {
+    fn is_loopback(&self) -> bool {
         self.user() == b"system:apiserver"
             && self.is_in_group(b"system:masters")
             && matches!(&*self.peer().value(), b"127.0.0.1" | b"::1")
-            && self.impersonated().is_none()
     }
 
-    /// Says whether it was made by the controller manager.
-    pub(super) fn is_kcm(&self) -> bool {
-        self.user() == KCM && self.impersonated().is_none()
+    /// Returns the last source IP, the only one that is not the client's word.
+    fn peer(&self) -> Text<'a> {
+        let addresses = self.value(self.places.source_ips);
+        let last = addresses.and_then(|addresses| addresses.items().last());
+        last.and_then(Value::text).unwrap_or_default()
     }
 
-    /// Says whether it was made by one of these service accounts of `kube-system`.
-    pub(super) fn is_controller(&self, names: &[&str]) -> bool {
-        let account = self.user().strip_prefix(KUBE_SYSTEM_ACCOUNT);
-        account.is_some_and(|account| names.iter().any(|name| name.as_bytes() == account))
-            && self.impersonated().is_none()
-    }
-
-    /// Says whether it was made by a kubelet. Names can be claimed, the group is checked.
-    pub(super) fn is_node(&self) -> bool {
-        self.user().starts_with(NODE)
-            && self.is_in_group(b"system:nodes")
-            && self.impersonated().is_none()
-    }
-
-    /// Says whether it was made by a service account.
-    pub(super) fn is_service_account(&self) -> bool {
-        self.user().starts_with(SERVICE_ACCOUNT) && self.impersonated().is_none()
-    }
-
-    /// Says whether it was made without credentials.
-    pub(super) fn is_anonymous(&self) -> bool {
-        (self.user() == b"system:anonymous" || self.is_in_group(b"system:unauthenticated"))
-            && self.impersonated().is_none()
-    }
-
-    /// Says whether it was made by a person, as far as names tell. Who impersonates is one:
-    /// a proxy that people go through.
-    pub(super) fn is_human(&self) -> bool {
-        is_human(self.user()) || self.impersonated().is_some()
+    /// Returns the user that the request was made as, where that is another.
+    pub(super) fn impersonated(&self) -> Option<Value<'r, 'a>> {
+        let user = self.value(self.places.impersonated_user);
+        user.filter(|_| self.facts.has(Facts::IMPERSONATING))
     }
 
     /// Returns the constraint on an impersonation; empty where there is none.
@@ -281,15 +297,16 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
             member.field == Field::Other && key.is_ok_and(|key| key.is(b"authenticationMetadata"))
         };
         let found = self.members.iter().rfind(named);
-        found.map_or(Text::default(), |member| {
-            Value::new(self.doc, member.value).text_of("impersonationConstraint")
+        let found = self.value(found.map(|member| member.value));
+        found.map_or(Text::default(), |metadata| {
+            metadata.text_of("impersonationConstraint")
         })
     }
 
     // Its bodies.
 
     /// Returns the body of the request.
-    pub(super) fn body(&self) -> Body<'a, D> {
+    pub(super) fn body(&self) -> Body<'a> {
         Body::new(self.doc, self.places.request_object)
     }
 
@@ -298,21 +315,19 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     pub(super) fn pods(&self) -> Properties {
         *self.pods.get_or_init(|| {
             let mut properties = Properties::default();
-            if let Some(path) = self.kind.pod_spec() {
-                self.body().any(|piece| {
-                    if let Some(spec) = piece.dig(path) {
-                        properties.add(Properties::of(spec));
-                    }
-                    false
-                });
-            }
+            self.body().any(&mut |piece| {
+                if let Some(spec) = piece.dig(self.kind.pod_spec()) {
+                    properties.add(Properties::of(spec));
+                }
+                false
+            });
             properties
         })
     }
 
     /// Returns the body of the response.
-    pub(super) fn response(&self) -> Option<Value<'a, D>> {
-        Some(Value::new(self.doc, self.places.response_object?))
+    pub(super) fn response(&self) -> Option<Value<'r, 'a>> {
+        self.value(self.places.response_object)
     }
 
     /// Says whether the body is absent because of the level, or because it was too large.
@@ -323,26 +338,45 @@ impl<'r, 'a: 'r, D: Doc<'a>> Request<'r, 'a, D> {
     }
 }
 
-/// The members of a response's status, in the order in which the API server writes them.
-const STATUS: &Keys<6> = &Keys::new(["metadata", "status", "message", "reason", "details", "code"]);
-/// The place of `code` among them.
-const CODE: usize = 5;
-
-/// Reads the code of a response's status; every event that counts is asked for it.
-fn code_of<'a>(doc: impl Doc<'a>, status: usize) -> Result<Option<i64>, Malformed> {
-    let mut code = None;
-    let mut walk = Walk::new(STATUS, doc.open_map(status)?);
-    while let Some(KnownMember { which, value, .. }) = walk.next(doc)? {
-        if which == CODE {
-            code = doc.integer(value);
-        }
-        walk.map.next = doc.end(value)?;
-    }
-    Ok(code)
+/// Reads the code of a status in JSON if that is its last member, as the API server writes
+/// it: every event that counts is asked for it.
+///
+/// The bracket at the end closes the status, so the number before it is a value, and the
+/// quotes before that enclose the whole key: the comma in front does not escape the first.
+fn last_code(status: &[u8]) -> Option<i64> {
+    let [b',', b'"', b'c', b'o', b'd', b'e', b'"', b':', digits @ .., b'}'] =
+        status.last_chunk::<12>()?
+    else {
+        return None;
+    };
+    let digit = |code: i64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit & 0x0f))?;
+        code.checked_mul(10)?.checked_add(digit)
+    };
+    digits.iter().try_fold(0, digit)
 }
 
-/// Says whether the value at a position is a map with at least one member.
-fn has_members<'a>(doc: impl Doc<'a>, at: usize) -> bool {
-    let map = doc.open_map(at);
-    map.is_ok_and(|mut map| matches!(doc.next_member(&mut map), Ok(Some(_))))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_at_the_end_of_a_status() {
+        for (status, want) in [
+            (r#"{"metadata":{},"code":200}"#, Some(200)),
+            (r#"{"metadata":{},"status":"Failure","code":403}"#, Some(403)),
+            (r#"{"metadata":{},"code":20}"#, None),
+            (r#"{"metadata":{},"code":2000}"#, None),
+            (r#"{"metadata":{},"code":"200"}"#, None),
+            (r#"{"metadata":{},"code":2e2}"#, None),
+            (r#"{"metadata":{},"code": 200}"#, None),
+            (r#"{"details":{"a":1,"code":200}}"#, None),
+            (r#"{"message":"\",\"code\":200}"}"#, None),
+            (r#"{"code":200}"#, None),
+            (r#"{"a\"code":200}"#, None),
+            ("", None),
+        ] {
+            assert_eq!(last_code(status.as_bytes()), want, "{status}");
+        }
+    }
 }

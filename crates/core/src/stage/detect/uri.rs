@@ -137,8 +137,8 @@ pub(super) fn split_once(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
 }
 
 /// Returns the range of the first occurrence of `part`.
-pub(super) fn find(text: &[u8], part: &str) -> Option<Range<usize>> {
-    let start = memchr::memmem::find(text, part.as_bytes())?;
+pub(super) fn find(text: &[u8], part: &[u8]) -> Option<Range<usize>> {
+    let start = memchr::memmem::find(text, part)?;
     Some(start..start.checked_add(part.len())?)
 }
 
