@@ -10,11 +10,11 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if name.len() > MAX_LEN {
         return None;
     }
-    let name = name.to_lowercase();
+    let name = name.to_ascii_lowercase();
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= MAX_LEN)
-        .map(|candidate| (distance(&name, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (distance(&name, &candidate.to_ascii_lowercase()), candidate))
         .filter(|&(distance, candidate)| distance <= name.len().max(candidate.len()) / 3)
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, candidate)| candidate)

@@ -13,7 +13,7 @@ fn placed<'a>(rules: &[Option<&'a Rule>]) -> impl Iterator<Item = (usize, &'a Ru
 }
 
 /// Collects the rules for which `holds` is true.
-pub(super) fn rules_where(rules: &[Option<&Rule>], holds: impl Fn(&Rule) -> bool) -> RuleBits {
+pub(super) fn rules_where(rules: &[Option<&Rule>], holds: fn(&Rule) -> bool) -> RuleBits {
     let mut set = RuleBits::none(rules.len());
     for (i, _) in placed(rules).filter(|(_, rule)| holds(rule)) {
         set.insert(i);
@@ -65,7 +65,7 @@ impl StringTable {
     pub(super) fn new(
         rules: &[Option<&Rule>],
         sets: &mut BitSets,
-        selector: impl Fn(&Rule) -> Accepted<'_>,
+        selector: fn(&Rule) -> Accepted<'_>,
     ) -> StringTable {
         let none = RuleBits::none(rules.len());
         let mut listing: Listing<'_> = Listing::new();
