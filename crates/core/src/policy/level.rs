@@ -73,16 +73,10 @@ impl Stage {
     }
 
     /// Finds a stage by its exact name.
-    #[inline]
     pub fn from_name(name: &[u8]) -> Option<Stage> {
-        // The most frequent one first.
-        match name {
-            b"ResponseComplete" => Some(Stage::ResponseComplete),
-            b"RequestReceived" => Some(Stage::RequestReceived),
-            b"ResponseStarted" => Some(Stage::ResponseStarted),
-            b"Panic" => Some(Stage::Panic),
-            _ => None,
-        }
+        Stage::ALL
+            .into_iter()
+            .find(|stage| stage.name().as_bytes() == name)
     }
 
     /// Bit of the stage in a [`StageSet`].

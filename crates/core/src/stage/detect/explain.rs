@@ -158,7 +158,10 @@ impl Case {
     /// Names the requests that it is about.
     fn target(&self) -> Option<String> {
         if self.is_about_any() {
-            return None;
+            let others = Kinds::ANY_RESOURCE.without(self.kinds).each();
+            let others: Vec<&str> = others.map(Kinds::name).collect();
+            let words = format!("any resource but {}", others.join(", "));
+            return (!others.is_empty()).then_some(words);
         }
         let names = self.kinds.each().flat_map(|kind| {
             let subresources = match self.subresources {

@@ -21,7 +21,7 @@ flags! {
         NODE = "kubelets";
         NODE_BY_NAME = "kubelets that name an object";
         SERVICE_ACCOUNT = "service accounts";
-        SWEEPER = "namespace-controller, generic-garbage-collector";
+        SWEEPER = "the controllers that clean up";
         QUOTA = "resourcequota-controller";
         AGGREGATOR = "clusterrole-aggregation-controller";
         CERTIFIER = "certificate-controller";

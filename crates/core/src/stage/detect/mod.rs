@@ -170,6 +170,8 @@ struct Index {
     verbs: [CaseSet; Verbs::PLACES],
     /// By the known facts that hold: those that need no other one of them.
     facts: [CaseSet; KNOWN_FACTS],
+    /// Those that leave dry runs out.
+    in_earnest: CaseSet,
 }
 
 /// The number of sets of known facts.
@@ -182,6 +184,7 @@ impl Index {
             targets: [[0; Subresources::PLACES]; Kinds::PLACES],
             verbs: [0; Verbs::PLACES],
             facts: [0; KNOWN_FACTS],
+            in_earnest: 0,
         }
     }
 
@@ -203,6 +206,7 @@ impl Index {
             for (verb, set) in (0..).map(Verbs::at).zip(&mut self.verbs) {
                 add(set, case.verbs.meets(verb));
             }
+            add(&mut self.in_earnest, case.excludes.meets(Facts::DRY_RUN));
             let needs = case.needs.without(Facts::ALL.without(Facts::KNOWN));
             for (facts, set) in (0..).map(Facts::of_bits).zip(&mut self.facts) {
                 add(set, facts.has(needs));
@@ -429,7 +433,9 @@ impl Detector {
         if !request.is_outcome(counts) {
             return;
         }
-        candidates = self.index.fitting(candidates, request.facts);
+        if request.facts.has(Facts::DRY_RUN) {
+            candidates &= !self.index.in_earnest;
+        }
         while let Some((first, (place, all, _))) = self.index.take(&mut candidates) {
             let cases = (candidates & all) | first;
             candidates &= !all;

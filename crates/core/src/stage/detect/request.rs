@@ -42,12 +42,7 @@ impl Glance {
     /// Looks at an event whose top level was read into `members`.
     #[inline]
     pub(super) fn at(doc: AnyDoc<'_>, members: &[Member], logged: &Attributes<'_>) -> Glance {
-        let last = |field| {
-            members
-                .iter()
-                .rev()
-                .find(move |member| member.field == field)
-        };
+        let last = |field| members.iter().rfind(|member| member.field == field);
         let has_members = |member: &Member| Value::new(doc, member.value).has_members();
         let (kind, subresource) = match logged.target {
             Target::NonResource { .. } => (Kinds::NO_RESOURCE, Subresources::ITSELF),
