@@ -382,7 +382,10 @@ pub fn detect(data: &[u8]) {
     write_line_record(line, &mut chunk);
     let (text, kept) = run(&chunk, OutputShape::Keep);
     if kept.detections.iter().all(|counter| counter.hits == 0) {
-        assert!(text == chunk || kept.events != 1, "nothing changes without a label");
+        assert!(
+            text == chunk || kept.events != 1,
+            "nothing changes without a label"
+        );
     }
     let mut fired = 0;
     let explained = explain_detections(line, &detector, |explanations| {
@@ -397,6 +400,9 @@ pub fn detect(data: &[u8]) {
     let (map, unfolded) = run(&chunk, OutputShape::Map);
     if unfolded.malformed == 0 && unfolded.events > 0 {
         let (_, again) = run(&map, OutputShape::Keep);
-        assert_eq!(again.detections, kept.detections, "text and map have the same labels");
+        assert_eq!(
+            again.detections, kept.detections,
+            "text and map have the same labels"
+        );
     }
 }

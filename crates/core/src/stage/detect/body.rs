@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::lexicon::Words;
+use super::lexicon::Lexicon;
 use super::uri::split_once;
 use crate::doc::{AnyDoc, Container, Kind, Text};
 
@@ -44,11 +44,13 @@ impl<'p, 'a> Value<'p, 'a> {
     }
 
     /// Returns the members of an object with these names; of a key that repeats, the last one.
-    pub(super) fn fields<const N: usize>(self, keys: Words) -> [Option<Value<'p, 'a>>; N] {
+    pub(super) fn fields<const N: usize>(
+        self,
+        keys: &'static Lexicon<N>,
+    ) -> [Option<Value<'p, 'a>>; N] {
         let mut fields = [None; N];
         let read = self.members(&mut |name, value| {
-            let field = keys.place(name).and_then(|place| fields.get_mut(place));
-            if let Some(field) = field {
+            if let Some(field) = fields.get_mut(keys.find(name)) {
                 *field = Some(value);
             }
         });
@@ -209,17 +211,20 @@ fn unescaped(segment: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Members of an operation of a JSON patch.
+const OPERATION: &Lexicon<3> = &Lexicon::new("|op|path|value");
+
 /// The body of a request, which may be absent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Body<'a>(Value<'a, 'a>);
 
 impl<'a> Body<'a> {
-    /// The body at a position of the document.
-    pub(super) fn new(doc: AnyDoc<'a>, at: Option<usize>) -> Body<'a> {
+    /// The body that is this value, if there is one.
+    pub(super) fn new(doc: AnyDoc<'a>, value: Option<Value<'_, 'a>>) -> Body<'a> {
         Body(Value {
             doc,
             ahead: None,
-            at,
+            at: value.and_then(|value| value.at),
         })
     }
 
@@ -240,7 +245,7 @@ impl<'a> Body<'a> {
             return fits(self.0);
         }
         self.0.items().any(|operation| {
-            let [op, path, value] = operation.fields(Words("op path value"));
+            let [op, path, value] = operation.fields(OPERATION);
             let adds = op.is_some_and(|op| op.is_text("add") || op.is_text("replace"));
             let Some(pointer) = path.and_then(Value::text).filter(|_| adds) else {
                 return false;
@@ -276,12 +281,16 @@ mod tests {
     use crate::doc::json::Json;
     use crate::doc::msgpack::Msgpack;
 
+    fn body_of(doc: AnyDoc<'_>) -> Body<'_> {
+        Body::new(doc, Some(Value::new(doc, 0)))
+    }
+
     /// Runs a check on the body in both forms.
     fn any(json: &str, fits: impl Fn(&dyn Probe) -> bool) -> bool {
         let mut msgpack = Vec::new();
         convert::json_to_msgpack(Json(json.as_bytes()), 0, &mut msgpack).unwrap();
-        let text = Body::new(Json(json.as_bytes()).into(), Some(0)).any(&mut |value| fits(&value));
-        let map = Body::new(Msgpack(&msgpack).into(), Some(0)).any(&mut |value| fits(&value));
+        let text = body_of(Json(json.as_bytes()).into()).any(&mut |value| fits(&value));
+        let map = body_of(Msgpack(&msgpack).into()).any(&mut |value| fits(&value));
         assert_eq!(text, map, "{json}");
         text
     }
@@ -383,7 +392,7 @@ mod tests {
 
     #[test]
     fn removals() {
-        let body = |json: &'static str| Body::new(Json(json.as_bytes()).into(), Some(0));
+        let body = |json: &'static str| body_of(Json(json.as_bytes()).into());
         assert!(body(r#"[{"op":"test"},{"op":"remove","path":"/a~1b"}]"#).removes("/a~1b"));
         assert!(!body(r#"[{"op":"remove","path":"/a"}]"#).removes("/a~1b"));
         assert!(!body(r#"[{"op":"add","path":"/a~1b"}]"#).removes("/a~1b"));
@@ -393,7 +402,7 @@ mod tests {
     #[test]
     fn what_does_not_read_is_absent() {
         for json in ["{\"a\":{\"b\":\"x\"", "[{\"op\":\"add\",", "{\"a\" 1}", ""] {
-            let body = Body::new(Json(json.as_bytes()).into(), Some(0));
+            let body = body_of(Json(json.as_bytes()).into());
             assert!(!body.any(&mut |value| value.dig("a b").is_some()), "{json}");
         }
     }

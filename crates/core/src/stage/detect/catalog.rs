@@ -323,7 +323,7 @@ builtins! {
         "Pod with the service account of a built-in controller asked for"
         pod_specs(&[
             Namespace(Words("kube-system")),
-            Body(Property::Pod(PodSpec::ControllerServiceAccount)),
+            Body(Property::ControllerAccount),
         ]);
 
     // Hiding and destroying.

@@ -5,7 +5,7 @@ use super::facts::Facts;
 use super::kind::{Kinds, Verbs};
 use super::lexicon::Words;
 use super::names::{is_privileged_group, is_privileged_user};
-use super::pods::PodSpec;
+use super::pods::{PodSpec, runs_as_controller};
 use super::rbac;
 use super::request::Request;
 use super::uri::find;
@@ -77,6 +77,8 @@ pub(super) enum Property {
     ClientCertificate,
     /// A pod spec with this property.
     Pod(PodSpec),
+    /// A pod spec with the service account of a built-in controller.
+    ControllerAccount,
     /// Pod security is set to `privileged` or no longer enforced.
     PodSecurity,
 }
@@ -294,6 +296,7 @@ impl Property {
                 signer.is_some_and(|signer| signer.is_text("kubernetes.io/kube-apiserver-client"))
             }),
             Property::Pod(property) => request.pods().has(property),
+            Property::ControllerAccount => request.any_pod_spec(&mut runs_as_controller),
             Property::PodSecurity => weakens_pod_security(request),
         }
     }

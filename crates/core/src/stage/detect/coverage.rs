@@ -38,7 +38,7 @@ impl Detector {
     /// what a server with this policy logs.
     pub fn blind_spots(&self, ruleset: &Ruleset) -> Vec<BlindSpot> {
         let spots = self.detections.iter().filter_map(|detection| {
-            let Definition::Builtin(builtin, _) = detection.definition else {
+            let Definition::Builtin(builtin) = detection.definition else {
                 return None;
             };
             let mut samples: Vec<Missed> = Vec::new();

@@ -7,7 +7,7 @@ use super::file::Own;
 use super::kind::{Kinds, Subresources, Verbs};
 use super::lexicon::Words;
 use super::pods::PodSpec;
-use super::request::Request;
+use super::request::{Glance, Request};
 use super::uri::UriBuffer;
 use super::{Answer, Definition, Detection, Detector, Severity, answer_of};
 use crate::doc::AnyDoc;
@@ -47,10 +47,11 @@ impl Detector {
         event: Event<'_, 'a>,
         scratch: &Scratch,
     ) -> Option<Vec<Explanation>> {
+        let stage = event.stage()?;
         event.logged_attributes(doc.bytes(), scratch, |logged| {
             let mut uri = UriBuffer::default();
-            let mut request = Request::new(doc, event, &scratch.members, logged);
-            request.read_actor();
+            let glance = Glance::at(doc, &scratch.members, logged);
+            let mut request = Request::new(doc, event, &scratch.members, stage, logged, glance);
             request.read_uri(&mut uri);
             if !request.is_outcome(self.settings.long_running) {
                 return None;
@@ -72,11 +73,12 @@ impl Detection {
     /// Returns nothing where the detection is about other requests.
     fn verdict(&self, request: &Request<'_, '_>, ignored: bool) -> Option<Verdict> {
         let answer = match &self.definition {
-            Definition::Builtin(builtin, _) => {
+            Definition::Builtin(builtin) => {
                 let cases = builtin.cases.iter();
                 answer_of(cases.filter(|case| case.is_open_to(request)), request)
             }
-            Definition::Own(own) => own.answer(request),
+            Definition::Own(own) if own.matches(request) => Answer::Fires,
+            Definition::Own(_) => Answer::Silent,
         };
         if answer != Answer::Silent && (ignored || self.is_excepted(request)) {
             return Some(Verdict::Excused);
@@ -86,7 +88,7 @@ impl Detection {
             Answer::Undecided => Some(Verdict::Undecided(self.level())),
             Answer::Silent => {
                 let failure = match &self.definition {
-                    Definition::Builtin(builtin, _) => builtin.failure(request),
+                    Definition::Builtin(builtin) => builtin.failure(request),
                     Definition::Own(own) => own.failure(request),
                 };
                 failure.map(Verdict::Near)
@@ -131,8 +133,7 @@ enum Clause {
 impl Case {
     /// Says whether target, verb and facts fit.
     fn is_open_to(&self, request: &Request<'_, '_>) -> bool {
-        self.kinds.meets(request.kind)
-            && self.subresources.meets(request.subresource)
+        self.is_on(request.kind, request.subresource)
             && self.verbs.meets(request.verb)
             && self.fits(request.facts)
     }
@@ -142,7 +143,7 @@ impl Case {
     fn concerns(&self, request: &Request<'_, '_>) -> bool {
         let rare = !self.is_about_any()
             || self.verbs.meets(request.verb) && request.facts.has(self.rare_needs());
-        self.kinds.meets(request.kind) && self.subresources.meets(request.subresource) && rare
+        self.is_on(request.kind, request.subresource) && rare
     }
 
     /// Says whether the case is about resources of all kinds.
@@ -157,7 +158,10 @@ impl Case {
     /// Names the requests that it is about.
     fn target(&self) -> Option<String> {
         if self.is_about_any() {
-            return None;
+            let others = Kinds::ANY_RESOURCE.without(self.kinds).each();
+            let others: Vec<&str> = others.map(Kinds::name).collect();
+            let words = format!("any resource but {}", others.join(", "));
+            return (!others.is_empty()).then_some(words);
         }
         let names = self.kinds.each().flat_map(|kind| {
             let subresources = match self.subresources {
@@ -382,9 +386,7 @@ impl Property {
             Property::Pod(PodSpec::DangerousCapability) => {
                 "an added capability such as ALL or SYS_ADMIN"
             }
-            Property::Pod(PodSpec::ControllerServiceAccount) => {
-                "the service account of a built-in controller"
-            }
+            Property::ControllerAccount => "the service account of a built-in controller",
         };
         fixed.to_owned()
     }

@@ -1,7 +1,7 @@
 //! What every case of a detection may ask of a request, as a set of bits: found once for
 //! a request, and compared with all cases at the cost of one comparison each.
 
-use super::lexicon::{Lexicon, Words, flags};
+use super::lexicon::{Lexicon, flags};
 
 flags! {
     /// Facts about a request and who made it. Who impersonates is none of the components:
@@ -21,7 +21,7 @@ flags! {
         NODE = "kubelets";
         NODE_BY_NAME = "kubelets that name an object";
         SERVICE_ACCOUNT = "service accounts";
-        SWEEPER = "namespace-controller, generic-garbage-collector";
+        SWEEPER = "the controllers that clean up";
         QUOTA = "resourcequota-controller";
         AGGREGATOR = "clusterrole-aggregation-controller";
         CERTIFIER = "certificate-controller";
@@ -30,6 +30,9 @@ flags! {
 }
 
 impl Facts {
+    /// Those that are known of every event: the first five.
+    pub(super) const KNOWN: Facts = Facts::OK.and(Facts::RARE);
+
     /// Those about who made the request.
     pub(super) const ACTORS: Facts = Facts::ANONYMOUS
         .and(Facts::LOOPBACK)
@@ -61,16 +64,19 @@ impl Facts {
     /// Returns the fact that a service account of `kube-system` is that of a controller
     /// which detections leave out.
     pub(super) fn of_controller(account: &[u8]) -> Facts {
-        const WORKLOADS: Words = Words(
-            "deployment-controller replicaset-controller replication-controller \
-             daemon-set-controller statefulset-controller job-controller cronjob-controller",
+        const CONTROLLERS: &Lexicon<12> = &Lexicon::new(
+            "|namespace-controller|generic-garbage-collector|resourcequota-controller\
+             |clusterrole-aggregation-controller|certificate-controller|deployment-controller\
+             |replicaset-controller|replication-controller|daemon-set-controller\
+             |statefulset-controller|job-controller|cronjob-controller",
         );
-        match account {
-            b"namespace-controller" | b"generic-garbage-collector" => Facts::SWEEPER,
-            b"resourcequota-controller" => Facts::QUOTA,
-            b"clusterrole-aggregation-controller" => Facts::AGGREGATOR,
-            b"certificate-controller" => Facts::CERTIFIER,
-            account => Facts::WORKLOADS.when(WORKLOADS.has(account)),
+        match CONTROLLERS.find(account) {
+            0 | 1 => Facts::SWEEPER,
+            2 => Facts::QUOTA,
+            3 => Facts::AGGREGATOR,
+            4 => Facts::CERTIFIER,
+            5..12 => Facts::WORKLOADS,
+            _ => Facts::NONE,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs, resources and subresources that built-in detections tell apart.
 
 use super::lexicon::{Lexicon, flags};
+use crate::bytes;
 
 flags! {
     /// The verb of a request, or several.
@@ -119,7 +120,9 @@ impl Kinds {
     pub(super) fn of(group: &[u8], resource: &[u8]) -> Kinds {
         let kind = Kinds::named(resource);
         match kind.groups() {
-            (own, other) if own.as_bytes() == group || other.as_bytes() == group => kind,
+            _ if kind == Kinds::OTHER => kind,
+            (own, _) if bytes::equal(own.as_bytes(), group) => kind,
+            (_, other) if other.as_bytes() == group => kind,
             _ => Kinds::OTHER,
         }
     }

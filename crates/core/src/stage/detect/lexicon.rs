@@ -49,8 +49,8 @@ const SLOTS: usize = 128;
 pub(super) struct Lexicon<const N: usize> {
     /// The words, each behind a `|`.
     text: &'static str,
-    /// The place in the text behind each word.
-    ends: [u16; N],
+    /// Start and end of each word.
+    spans: [(u16, u16); N],
     /// The number of the word with this slot; `N` where there is none.
     slots: [u8; SLOTS],
     factor: u32,
@@ -66,18 +66,20 @@ impl<const N: usize> Lexicon<N> {
     /// Takes words each of which stands behind a `|`.
     pub(super) const fn new(text: &'static str) -> Lexicon<N> {
         let bytes = text.as_bytes();
-        let (mut ends, mut word, mut at) = ([0; N], 0, 1);
+        let mut spans = [(0, 0); N];
+        let (mut word, mut start, mut at) = (0, 1, 1);
         while at <= bytes.len() {
             if at == bytes.len() || bytes[at] == b'|' {
-                ends[word] = at as u16;
+                spans[word] = (start as u16, at as u16);
                 word += 1;
+                start = at + 1;
             }
             at += 1;
         }
         assert!(word == N && N < u8::MAX as usize);
         let mut lexicon = Lexicon {
             text,
-            ends,
+            spans,
             slots: [0; SLOTS],
             factor: 0x9e37_79b9,
         };
@@ -103,12 +105,9 @@ impl<const N: usize> Lexicon<N> {
     }
 
     const fn word(&self, number: usize) -> &'static [u8] {
-        let start = match number {
-            0 => 1,
-            _ => self.ends[number - 1] as usize + 1,
-        };
-        let (front, _) = self.text.as_bytes().split_at(self.ends[number] as usize);
-        front.split_at(start).1
+        let (start, end) = self.spans[number];
+        let (front, _) = self.text.as_bytes().split_at(end as usize);
+        front.split_at(start as usize).1
     }
 
     /// Returns the number of a word that the lexicon has, while a table is compiled.
@@ -125,39 +124,46 @@ impl<const N: usize> Lexicon<N> {
     pub(super) fn find(&self, word: &[u8]) -> usize {
         let slot = self.slots.get(slot(word, self.factor));
         let number = slot.map_or(N, |&number| usize::from(number));
-        match self.get(number) {
-            Some(own) if bytes::equal(own.as_bytes(), word) => number,
+        let span = self.spans.get(number);
+        let own = span.and_then(|&(start, end)| {
+            let span = usize::from(start)..usize::from(end);
+            self.text.as_bytes().get(span)
+        });
+        match own {
+            Some(own) if bytes::equal(own, word) => number,
             _ => N,
         }
     }
 
+    /// Says whether the lexicon has a word.
+    pub(super) fn has(&self, word: &[u8]) -> bool {
+        self.find(word) < N
+    }
+
     /// Returns the word of a number.
-    #[inline]
     pub(super) fn get(&self, number: usize) -> Option<&'static str> {
-        let end = usize::from(*self.ends.get(number)?);
-        let before = number
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before));
-        let start = before.map_or(1, |&end| usize::from(end).saturating_add(1));
-        self.text.get(start..end)
+        let &(start, end) = self.spans.get(number)?;
+        self.text.get(usize::from(start)..usize::from(end))
     }
 }
 
-/// Mixes length, first and last byte into the number of a slot.
+/// Mixes length, first two bytes and last byte into the number of a slot.
 #[expect(
     clippy::as_conversions,
     reason = "the upper seven bits of 32 are the number of a slot"
 )]
 #[inline]
 const fn slot(word: &[u8], factor: u32) -> usize {
-    let ends = match word {
-        [] => 0,
-        [first, ..] => match word.last() {
-            Some(last) => (*first as u32) << 8 | (*last as u32) << 16,
-            None => 0,
+    let bytes = match word {
+        [] => [0, 0, 0],
+        [only] => [*only, 0, 0],
+        [first, second, ..] => match word.last() {
+            Some(last) => [*first, *second, *last],
+            None => [0, 0, 0],
         },
     };
-    let mixed = (ends ^ word.len() as u32).wrapping_mul(factor);
+    let [first, second, last] = bytes;
+    let mixed = u32::from_le_bytes([first, second, last, word.len() as u8]).wrapping_mul(factor);
     (mixed >> (u32::BITS - SLOTS.trailing_zeros())) as usize
 }
 
@@ -213,6 +219,17 @@ macro_rules! flags {
             #[inline]
             pub(super) fn named(name: &[u8]) -> $set {
                 $set(1 << $set::NAMES.find(name))
+            }
+
+            /// Returns the set with a bit for each.
+            #[inline]
+            pub(super) const fn bits(self) -> u32 {
+                self.0
+            }
+
+            /// Returns the set of these bits.
+            pub(super) const fn of_bits(bits: u32) -> $set {
+                $set(bits)
             }
 
             /// Returns what has a number.

@@ -47,7 +47,7 @@ use catalog::Case;
 use facts::Facts;
 use file::Own;
 use kind::{Kinds, Subresources, Verbs};
-use request::Request;
+use request::{Glance, Request};
 use uri::UriBuffer;
 
 use crate::doc::AnyDoc;
@@ -65,8 +65,7 @@ pub struct Detection {
 
 #[derive(Debug)]
 enum Definition {
-    /// A built-in one, with the bits of its cases in the index.
-    Builtin(&'static Builtin, CaseSet),
+    Builtin(&'static Builtin),
     Own(Box<Own>),
 }
 
@@ -74,7 +73,7 @@ impl Detection {
     /// Returns the id.
     pub fn id(&self) -> &str {
         match &self.definition {
-            Definition::Builtin(builtin, _) => builtin.id,
+            Definition::Builtin(builtin) => builtin.id,
             Definition::Own(own) => &own.id,
         }
     }
@@ -87,7 +86,7 @@ impl Detection {
     /// Returns the technique of MITRE ATT&CK; empty where an own detection names none.
     pub fn technique(&self) -> &str {
         match &self.definition {
-            Definition::Builtin(builtin, _) => builtin.technique,
+            Definition::Builtin(builtin) => builtin.technique,
             Definition::Own(own) => &own.technique,
         }
     }
@@ -95,7 +94,7 @@ impl Detection {
     /// Returns the least level at which the API server must log a request for it.
     pub fn level(&self) -> Level {
         match &self.definition {
-            Definition::Builtin(builtin, _) => builtin.level,
+            Definition::Builtin(builtin) => builtin.level,
             Definition::Own(_) => Level::Metadata,
         }
     }
@@ -153,8 +152,8 @@ type CaseSet = u64;
 pub struct Detector {
     /// All of them, in the order of labels: severity, then the table, then the file.
     detections: Vec<Detection>,
-    /// There are own ones, which may fire for any request.
-    has_own: bool,
+    /// Places of own ones, which may fire for any request.
+    own: Vec<Place>,
     index: Index,
     ignore: Vec<Selectors>,
     settings: DetectorSettings,
@@ -163,99 +162,98 @@ pub struct Detector {
 /// Cases of the enabled built-in detections, by what makes an event their candidate.
 #[derive(Debug)]
 struct Index {
-    /// Each case at the place of its bit.
-    cases: Vec<&'static Case>,
+    /// By bit: the place of the detection, the bits of all its cases, and the case.
+    cases: Vec<(Place, CaseSet, &'static Case)>,
     /// By kind and subresource of the request.
     targets: [[CaseSet; Subresources::PLACES]; Kinds::PLACES],
     /// By verb.
     verbs: [CaseSet; Verbs::PLACES],
-    /// By a fact that is known of every request: those that need it.
-    needs: [(Facts, CaseSet); 5],
+    /// By the known facts that hold: those that need no other one of them.
+    facts: [CaseSet; KNOWN_FACTS],
+    /// Those that leave dry runs out.
+    in_earnest: CaseSet,
 }
+
+/// The number of sets of known facts.
+const KNOWN_FACTS: usize = 1 << Facts::KNOWN.bits().count_ones();
 
 impl Index {
     fn new() -> Index {
-        let needs = [
-            Facts::OK,
-            Facts::UNAUTHENTICATED,
-            Facts::FORBIDDEN,
-            Facts::ANONYMOUS,
-            Facts::IMPERSONATING,
-        ];
         Index {
             cases: Vec::new(),
             targets: [[0; Subresources::PLACES]; Kinds::PLACES],
             verbs: [0; Verbs::PLACES],
-            needs: needs.map(|fact| (fact, 0)),
+            facts: [0; KNOWN_FACTS],
+            in_earnest: 0,
         }
     }
 
-    /// Adds the cases of a detection, and returns their bits.
-    fn add(&mut self, cases: &'static [Case]) -> CaseSet {
-        let mut all = 0;
-        for case in cases {
-            let bit = u32::try_from(self.cases.len()).map_or(0, bit);
-            all |= bit;
-            self.cases.push(case);
-            let rows = (0..).map(Kinds::at).zip(&mut self.targets);
-            for (_, row) in rows.filter(|(kind, _)| case.kinds.meets(*kind)) {
-                let sets = (0..).map(Subresources::at).zip(row);
-                for (_, set) in sets.filter(|(sub, _)| case.subresources.meets(*sub)) {
-                    *set |= bit;
+    /// Adds the cases of the detection at a place.
+    fn add(&mut self, place: Place, cases: &'static [Case]) {
+        let first = self.cases.len();
+        let bits = (first..)
+            .zip(cases)
+            .filter_map(|(at, case)| Some((bit(at)?, case)));
+        let all = bits.clone().fold(0, |all, (bit, _)| all | bit);
+        for (bit, case) in bits {
+            self.cases.push((place, all, case));
+            let add = |set: &mut CaseSet, holds| *set |= if holds { bit } else { 0 };
+            for (kind, row) in (0..).map(Kinds::at).zip(&mut self.targets) {
+                for (subresource, set) in (0..).map(Subresources::at).zip(row) {
+                    add(set, case.is_on(kind, subresource));
                 }
             }
-            let sets = (0..).map(Verbs::at).zip(&mut self.verbs);
-            for (_, set) in sets.filter(|(verb, _)| case.verbs.meets(*verb)) {
-                *set |= bit;
+            for (verb, set) in (0..).map(Verbs::at).zip(&mut self.verbs) {
+                add(set, case.verbs.meets(verb));
             }
-            for (fact, set) in &mut self.needs {
-                *set |= if case.needs.has(*fact) { bit } else { 0 };
+            add(&mut self.in_earnest, case.excludes.meets(Facts::DRY_RUN));
+            let needs = case.needs.without(Facts::ALL.without(Facts::KNOWN));
+            for (facts, set) in (0..).map(Facts::of_bits).zip(&mut self.facts) {
+                add(set, facts.has(needs));
             }
         }
-        all
     }
 
-    /// Returns the cases that may hold, by what is known of every request.
+    /// Returns the cases that may hold, by what a glance shows.
     #[inline]
-    fn candidates(&self, request: &Request<'_, '_>) -> CaseSet {
-        let row = self.targets.get(request.kind.number());
-        let target = row.and_then(|row| row.get(request.subresource.number()));
-        let verb = self.verbs.get(request.verb.number());
-        let mut candidates = match (target, verb) {
-            (Some(target), Some(verb)) => target & verb,
+    fn candidates(&self, glance: &Glance) -> CaseSet {
+        let row = self.targets.get(glance.kind.number());
+        let target = row.and_then(|row| row.get(glance.subresource.number()));
+        let verb = self.verbs.get(glance.verb.number());
+        let facts = usize::try_from(glance.facts.bits());
+        let facts = facts.ok().and_then(|facts| self.facts.get(facts));
+        match (target, verb, facts) {
+            (Some(target), Some(verb), Some(facts)) => target & verb & facts,
             _ => 0,
-        };
-        for (fact, set) in &self.needs {
-            if !request.facts.has(*fact) {
-                candidates &= !set;
-            }
         }
-        candidates
     }
 
     /// Returns those of the cases that the facts known so far do not speak against.
     fn fitting(&self, cases: CaseSet, facts: Facts) -> CaseSet {
-        let fits = |&(_, case): &(CaseSet, &'static Case)| case.fits(facts);
-        self.of(cases)
-            .filter(fits)
-            .fold(0, |set, (bit, _)| set | bit)
+        let mut fitting = cases;
+        let mut rest = cases;
+        while let Some((bit, (_, _, case))) = self.take(&mut rest) {
+            if !case.fits(facts) {
+                fitting ^= bit;
+            }
+        }
+        fitting
     }
 
-    /// Yields each case of a set with its bit.
-    fn of(&self, cases: CaseSet) -> impl Iterator<Item = (CaseSet, &'static Case)> {
-        let mut rest = cases;
-        std::iter::from_fn(move || {
-            let without_first = rest & rest.checked_sub(1)?;
-            let first = rest ^ without_first;
-            rest = without_first;
-            let place = usize::try_from(first.trailing_zeros()).ok()?;
-            Some((first, *self.cases.get(place)?))
-        })
+    /// Takes the first case out of a set; returns it with its bit.
+    #[inline]
+    fn take(&self, set: &mut CaseSet) -> Option<(CaseSet, (Place, CaseSet, &'static Case))> {
+        let without_first = *set & set.checked_sub(1)?;
+        let first = *set ^ without_first;
+        *set = without_first;
+        let at = usize::try_from(first.trailing_zeros()).ok()?;
+        Some((first, *self.cases.get(at)?))
     }
 }
 
-fn bit(place: u32) -> CaseSet {
-    1u64.checked_shl(place).unwrap_or_default()
+/// Returns the bit of a case; a test makes sure that there are enough.
+fn bit(at: usize) -> Option<CaseSet> {
+    1u64.checked_shl(u32::try_from(at).ok()?)
 }
 
 /// What was found in an event; reused from event to event.
@@ -321,7 +319,7 @@ impl Detector {
         }
         let mut detector = Detector {
             detections: Vec::new(),
-            has_own: false,
+            own: Vec::new(),
             index: Index::new(),
             ignore: file.ignore.clone(),
             settings,
@@ -329,8 +327,6 @@ impl Detector {
         for severity in Severity::ALL.into_iter().rev() {
             detector.add(severity, selection, file);
         }
-        // More than a place can count is more than anybody wants; the last ones go.
-        detector.detections.truncate(Place::MAX.into());
         if detector.detections.is_empty() {
             return Err(SelectionError::Nothing);
         }
@@ -343,16 +339,23 @@ impl Detector {
             let change = file.changes.iter().find(|change| change.id == builtin.id);
             let own = change.and_then(|change| change.severity);
             if own.unwrap_or(builtin.severity) == severity && selection.has(builtin.id, severity) {
+                let Some(place) = self.next_place() else {
+                    return;
+                };
+                self.index.add(place, builtin.cases);
                 self.detections.push(Detection {
                     severity,
-                    definition: Definition::Builtin(builtin, self.index.add(builtin.cases)),
+                    definition: Definition::Builtin(builtin),
                     except: change.map_or(Vec::new(), |change| change.except.clone()),
                 });
             }
         }
         for own in &file.own {
             if own.severity == severity && selection.has(&own.id, severity) {
-                self.has_own = true;
+                let Some(place) = self.next_place() else {
+                    return;
+                };
+                self.own.push(place);
                 self.detections.push(Detection {
                     severity,
                     definition: Definition::Own(Box::new(own.clone())),
@@ -360,6 +363,12 @@ impl Detector {
                 });
             }
         }
+    }
+
+    /// Returns the place of the detection that is added next. More than a place can count
+    /// is more than anybody wants: the last ones are left out.
+    fn next_place(&self) -> Option<Place> {
+        Place::try_from(self.detections.len()).ok()
     }
 
     /// Returns the enabled detections, in the order of labels.
@@ -386,12 +395,16 @@ impl Detector {
     ) {
         labels.clear();
         // About half of all events: done with a look at the stage.
-        if matches!(event.stage(), Some(Stage::RequestReceived) | None) {
+        let Some(stage) = event
+            .stage()
+            .filter(|stage| *stage != Stage::RequestReceived)
+        else {
             return;
-        }
-        let request = Request::new(doc, event, members, logged);
-        let candidates = self.index.candidates(&request);
-        if candidates != 0 || self.has_own {
+        };
+        let glance = Glance::at(doc, members, logged);
+        let candidates = self.index.candidates(&glance);
+        if candidates != 0 || !self.own.is_empty() {
+            let request = Request::new(doc, event, members, stage, logged, glance);
             self.look(request, candidates, labels);
         }
     }
@@ -410,41 +423,63 @@ impl Detector {
             uri,
         } = labels;
         let counts = self.settings.long_running;
-        request.read_actor();
         candidates = self.index.fitting(candidates, request.facts);
-        if candidates == 0 && !self.has_own {
-            return;
-        }
         // Without a resource the path tells whether the request is long-running.
-        if request.kind != Kinds::NO_RESOURCE && !request.is_outcome(counts) {
+        let is_other = request.kind != Kinds::NO_RESOURCE && !request.is_outcome(counts);
+        if is_other || candidates == 0 && self.own.is_empty() {
             return;
         }
         request.read_uri(uri);
         if !request.is_outcome(counts) {
             return;
         }
-        candidates = self.index.fitting(candidates, request.facts);
-        for (place, detection) in (0..).zip(&self.detections) {
-            let answer = match &detection.definition {
-                Definition::Builtin(_, cases) if candidates & cases == 0 => continue,
-                Definition::Builtin(_, cases) => {
-                    let cases = self.index.of(candidates & cases);
-                    answer_of(cases.map(|(_, case)| case), &request)
-                }
-                Definition::Own(own) => own.answer(&request),
-            };
-            if answer == Answer::Silent || detection.is_excepted(&request) {
-                continue;
-            }
-            match answer {
+        if request.facts.has(Facts::DRY_RUN) {
+            candidates &= !self.index.in_earnest;
+        }
+        while let Some((first, (place, all, _))) = self.index.take(&mut candidates) {
+            let cases = (candidates & all) | first;
+            candidates &= !all;
+            match self.answer(place, cases, &request) {
                 Answer::Fires => hits.push(place),
-                _ => undecided.push(place),
+                Answer::Undecided => undecided.push(place),
+                Answer::Silent => {}
+            }
+        }
+        for &place in &self.own {
+            if let Some(Definition::Own(own)) = self.definition(place)
+                && own.matches(&request)
+                && !self.is_excepted(place, &request)
+            {
+                let before = hits.iter().take_while(|hit| **hit < place).count();
+                hits.insert(before, place);
             }
         }
         if !(hits.is_empty() && undecided.is_empty()) && self.is_ignored(&request) {
             hits.clear();
             undecided.clear();
         }
+    }
+
+    /// Returns the answer of the detection at a place, of whose cases these may hold.
+    fn answer(&self, place: Place, mut cases: CaseSet, request: &Request<'_, '_>) -> Answer {
+        let cases = std::iter::from_fn(|| {
+            let (_, (_, _, case)) = self.index.take(&mut cases)?;
+            Some(case)
+        });
+        match answer_of(cases, request) {
+            Answer::Silent => Answer::Silent,
+            _ if self.is_excepted(place, request) => Answer::Silent,
+            answer => answer,
+        }
+    }
+
+    fn definition(&self, place: Place) -> Option<&Definition> {
+        Some(&self.detections.get(usize::from(place))?.definition)
+    }
+
+    fn is_excepted(&self, place: Place, request: &Request<'_, '_>) -> bool {
+        let detection = self.detections.get(usize::from(place));
+        detection.is_some_and(|detection| detection.is_excepted(request))
     }
 
     fn is_ignored(&self, request: &Request<'_, '_>) -> bool {
@@ -474,14 +509,10 @@ impl Detection {
 }
 
 impl Own {
-    fn answer(&self, request: &Request<'_, '_>) -> Answer {
-        let matches = self.selectors.matches(request.logged)
+    fn matches(&self, request: &Request<'_, '_>) -> bool {
+        self.selectors.matches(request.logged)
             && self.results.iter().any(|result| result.is_of(request))
-            && !request.facts.has(Facts::DRY_RUN);
-        match matches {
-            true => Answer::Fires,
-            false => Answer::Silent,
-        }
+            && !request.facts.has(Facts::DRY_RUN)
     }
 }
 
@@ -510,6 +541,11 @@ fn answer_of(cases: impl Iterator<Item = &'static Case>, request: &Request<'_, '
 }
 
 impl Case {
+    /// Says whether it is about such a target.
+    fn is_on(&self, kind: Kinds, subresource: Subresources) -> bool {
+        self.kinds.meets(kind) && self.subresources.meets(subresource)
+    }
+
     /// Says whether facts that are known so far do not speak against it.
     fn fits(&self, facts: Facts) -> bool {
         facts.has(self.needs) && !facts.meets(self.excludes)

@@ -1,19 +1,9 @@
 //! Names of Kubernetes' own users, groups and service accounts.
 
-use super::lexicon::Words;
+use super::lexicon::{Lexicon, Words};
 
 /// User name of the controller manager.
 pub(super) const KCM: &[u8] = b"system:kube-controller-manager";
-
-/// Control-plane components, which are nobody's person.
-const COMPONENTS: Words = Words(
-    "system:apiserver system:kube-controller-manager system:kube-scheduler system:kube-proxy \
-     system:cloud-controller-manager system:volume-scheduler system:aggregator \
-     system:kube-aggregator system:addon-manager system:konnectivity-server",
-);
-
-/// Prefixes of user names that belong to machines.
-const MACHINES: [&[u8]; 3] = [SERVICE_ACCOUNT, NODE, b"system:bootstrap:"];
 
 /// Prefix of the user names of service accounts.
 pub(super) const SERVICE_ACCOUNT: &[u8] = b"system:serviceaccount:";
@@ -22,12 +12,23 @@ pub(super) const KUBE_SYSTEM_ACCOUNT: &[u8] = b"system:serviceaccount:kube-syste
 /// Prefix of the user names of kubelets.
 pub(super) const NODE: &[u8] = b"system:node:";
 
+/// Prefix of the names that no identity provider gives.
+const SYSTEM: &[u8] = b"system:";
+
+/// Control-plane components, which are nobody's person, without that prefix.
+const COMPONENTS: &Lexicon<10> = &Lexicon::new(
+    "|apiserver|kube-controller-manager|kube-scheduler|kube-proxy|cloud-controller-manager\
+     |volume-scheduler|aggregator|kube-aggregator|addon-manager|konnectivity-server",
+);
+
 /// Says whether a user name belongs to a person, as far as names tell: `system:admin` and
 /// `system:anonymous` do, components, service accounts and kubelets do not.
 pub(super) fn is_human(name: &[u8]) -> bool {
-    !name.is_empty()
-        && !COMPONENTS.has(name)
-        && !MACHINES.iter().any(|prefix| name.starts_with(prefix))
+    const MACHINES: Words = Words("serviceaccount:* node:* bootstrap:*");
+    match name.strip_prefix(SYSTEM) {
+        None => !name.is_empty(),
+        Some(name) => !(COMPONENTS.has(name) || MACHINES.fit(name)),
+    }
 }
 
 /// Users whom to be is to own the cluster, or to act for a part of it.

@@ -1,10 +1,15 @@
 //! Conditions on roles and bindings.
 
 use super::body::{Body, Value};
-use super::lexicon::Words;
+use super::lexicon::{Lexicon, Words};
 
 /// API group of roles and bindings.
 const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Members of a rule of a role.
+const RULE: &Lexicon<5> = &Lexicon::new("|verbs|apiGroups|resources|resourceNames|nonResourceURLs");
+/// Members of a subject of a binding.
+const SUBJECT: &Lexicon<2> = &Lexicon::new("|kind|name");
 
 /// A rule of a role: its lists of strings.
 #[derive(Clone, Copy)]
@@ -18,9 +23,7 @@ struct Rule<'p, 'a> {
 
 impl<'p, 'a> Rule<'p, 'a> {
     fn of(rule: Value<'p, 'a>) -> Rule<'p, 'a> {
-        let [verbs, groups, resources, names, urls] = rule.fields(Words(
-            "verbs apiGroups resources resourceNames nonResourceURLs",
-        ));
+        let [verbs, groups, resources, names, urls] = rule.fields(RULE);
         Rule {
             verbs,
             groups,
@@ -159,7 +162,7 @@ pub(super) fn binds_everyone(body: Body<'_>) -> bool {
         Words("system:unauthenticated system:authenticated system:serviceaccounts");
     body.any(&mut |piece| {
         piece.list("subjects").any(|subject| {
-            let [kind, name] = subject.fields(Words("kind name"));
+            let [kind, name] = subject.fields(SUBJECT);
             let is = |kind_name| kind.is_some_and(|kind| kind.is_text(kind_name));
             let name = name.and_then(Value::text).unwrap_or_default().value();
             is("User") && *name == *b"system:anonymous" || is("Group") && GROUPS.has(&name)
@@ -282,7 +285,13 @@ mod tests {
     fn parts<'a>(body: &'a str, response: &'a str) -> (Body<'a>, Option<Value<'a, 'a>>) {
         let response =
             (!response.is_empty()).then(|| Value::new(Json(response.as_bytes()).into(), 0));
-        (Body::new(Json(body.as_bytes()).into(), Some(0)), response)
+        (
+            Body::new(
+                Json(body.as_bytes()).into(),
+                Some(Value::new(Json(body.as_bytes()).into(), 0)),
+            ),
+            response,
+        )
     }
 
     #[test]

@@ -8,9 +8,10 @@ use super::kind::{Kinds, Subresources, Verbs};
 use super::names::{KCM, KUBE_SYSTEM_ACCOUNT, NODE, SERVICE_ACCOUNT, is_human};
 use super::pods::Properties;
 use super::uri::{Uri, UriBuffer};
+use crate::bytes;
 use crate::doc::{AnyDoc, Text};
 use crate::event::kube::{Event, Field, Member};
-use crate::policy::{Attributes, Level, Resource, Stage, Target};
+use crate::policy::{Attributes, Level, Resource, Stage, Target, User};
 
 /// The event of a long-running request that counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,41 +23,78 @@ pub enum LongRunning {
     Complete,
 }
 
-/// Positions of the fields that are looked into.
-#[derive(Clone, Copy, Debug, Default)]
-struct Places {
-    impersonated_user: Option<usize>,
-    source_ips: Option<usize>,
-    object_ref: Option<usize>,
-    /// From start to end.
-    response_status: Option<(usize, usize)>,
-    request_object: Option<usize>,
-    response_object: Option<usize>,
-    annotations: Option<usize>,
+/// What every event is asked for: it tells which cases of detections may hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glance {
+    /// Verb.
+    pub verb: Verbs,
+    /// Kind of resource.
+    pub kind: Kinds,
+    /// Subresource.
+    pub subresource: Subresources,
+    /// Response code; 0 where there is none.
+    pub code: i64,
+    /// Those of [`Facts::KNOWN`] that hold.
+    pub facts: Facts,
 }
 
-impl Places {
-    /// Finds them in one walk; of a field that repeats, the last one counts.
-    fn of(members: &[Member]) -> Places {
-        let mut places = Places::default();
-        for member in members {
-            let place = match member.field {
-                Field::ImpersonatedUser => &mut places.impersonated_user,
-                Field::SourceIps => &mut places.source_ips,
-                Field::ObjectRef => &mut places.object_ref,
-                Field::ResponseStatus => {
-                    places.response_status = Some((member.value, member.end));
-                    continue;
-                }
-                Field::RequestObject => &mut places.request_object,
-                Field::ResponseObject => &mut places.response_object,
-                Field::Annotations => &mut places.annotations,
-                _ => continue,
-            };
-            *place = Some(member.value);
+impl Glance {
+    /// Looks at an event whose top level was read into `members`.
+    #[inline]
+    pub(super) fn at(doc: AnyDoc<'_>, members: &[Member], logged: &Attributes<'_>) -> Glance {
+        let last = |field| members.iter().rfind(|member| member.field == field);
+        let has_members = |member: &Member| Value::new(doc, member.value).has_members();
+        let (kind, subresource) = match logged.target {
+            Target::NonResource { .. } => (Kinds::NO_RESOURCE, Subresources::ITSELF),
+            Target::Resource(target) => {
+                let is_empty = || !last(Field::ObjectRef).is_some_and(has_members);
+                // A reference without any member is none.
+                let kind = match target.resource.is_empty() && is_empty() {
+                    true => Kinds::NO_RESOURCE,
+                    false => Kinds::of(target.group, target.resource),
+                };
+                (kind, Subresources::named(target.subresource))
+            }
+        };
+        let code = last(Field::ResponseStatus).map_or(0, |status| code_of(doc, status));
+        let impersonating = last(Field::ImpersonatedUser).is_some_and(has_members);
+        let anonymous = !impersonating && logged.user.is_some_and(is_anonymous);
+        Glance {
+            verb: Verbs::named(logged.verb),
+            kind,
+            subresource,
+            code,
+            facts: Facts::OK
+                .when((100..400).contains(&code))
+                .and(Facts::UNAUTHENTICATED.when(code == 401))
+                .and(Facts::FORBIDDEN.when(code == 403))
+                .and(Facts::IMPERSONATING.when(impersonating))
+                .and(Facts::ANONYMOUS.when(anonymous)),
         }
-        places
     }
+}
+
+/// Says whether a user came without credentials.
+fn is_anonymous(user: User<'_>) -> bool {
+    user.name == b"system:anonymous" || is_in_group(user, b"system:unauthenticated")
+}
+
+fn is_in_group(user: User<'_>, group: &[u8]) -> bool {
+    user.groups.iter().any(|own| bytes::equal(own, group))
+}
+
+/// Reads the code of a response's status; 0 where there is none.
+#[inline]
+fn code_of(doc: AnyDoc<'_>, status: &Member) -> i64 {
+    let text = doc.bytes().get(status.value..status.end);
+    let last = match doc {
+        AnyDoc::Json(_) => text.and_then(last_code),
+        AnyDoc::Msgpack(_) => None,
+    };
+    last.unwrap_or_else(|| {
+        let code = Value::new(doc, status.value).get("code");
+        code.and_then(Value::integer).unwrap_or_default()
+    })
 }
 
 /// The request of an event, with names as they were logged.
@@ -64,7 +102,7 @@ pub(super) struct Request<'r, 'a> {
     doc: AnyDoc<'a>,
     event: Event<'r, 'a>,
     members: &'r [Member],
-    places: Places,
+    stage: Stage,
     /// The attributes as logged.
     pub logged: &'r Attributes<'r>,
     /// Verb.
@@ -77,8 +115,8 @@ pub(super) struct Request<'r, 'a> {
     pub subresource: Subresources,
     /// Response code; 0 where there is none.
     pub code: i64,
-    /// What is known of it so far: at first what decides on the candidates, then the
-    /// actor, and with the URI whether it is a dry run.
+    /// What is known of it so far: at first what a glance shows, then the actor, and with
+    /// the URI whether it is a dry run.
     pub facts: Facts,
     /// Request URI; empty until [`Request::read_uri`].
     pub uri: Uri<'r>,
@@ -87,52 +125,46 @@ pub(super) struct Request<'r, 'a> {
 }
 
 impl<'r, 'a: 'r> Request<'r, 'a> {
-    /// Reads what every detection needs of an event whose top level was read into `members`.
-    #[inline]
+    /// Takes an event that was glanced at, and adds who made the request.
     pub(super) fn new(
         doc: AnyDoc<'a>,
         event: Event<'r, 'a>,
         members: &'r [Member],
+        stage: Stage,
         logged: &'r Attributes<'r>,
+        glance: Glance,
     ) -> Request<'r, 'a> {
-        let places = Places::of(members);
-        let (resource, kind) = match logged.target {
-            Target::Resource(resource) => (resource, Kinds::of(resource.group, resource.resource)),
-            Target::NonResource { .. } => (Resource::default(), Kinds::NO_RESOURCE),
-        };
+        let Glance {
+            verb,
+            kind,
+            subresource,
+            code,
+            facts,
+        } = glance;
         let mut request = Request {
             doc,
             event,
             members,
-            places,
+            stage,
             logged,
-            verb: Verbs::named(logged.verb),
-            resource,
+            verb,
+            resource: match logged.target {
+                Target::Resource(resource) => resource,
+                Target::NonResource { .. } => Resource::default(),
+            },
             kind,
-            subresource: Subresources::named(resource.subresource),
-            code: 0,
-            facts: Facts::NONE,
+            subresource,
+            code,
+            facts,
             uri: Uri::default(),
             pods: OnceCell::new(),
         };
-        // A reference without any member is none.
-        if resource.resource.is_empty() && !request.has_members(places.object_ref) {
-            request.kind = Kinds::NO_RESOURCE;
-        }
-        request.code = request.read_code();
-        let code = request.code;
-        let impersonating = request.has_members(places.impersonated_user);
-        request.facts = Facts::OK
-            .when((100..400).contains(&code))
-            .and(Facts::UNAUTHENTICATED.when(code == 401))
-            .and(Facts::FORBIDDEN.when(code == 403))
-            .and(Facts::IMPERSONATING.when(impersonating))
-            .and(Facts::ANONYMOUS.when(!impersonating && request.is_anonymous()));
+        request.read_actor();
         request
     }
 
     /// Adds what is known by who made the request, and what for.
-    pub(super) fn read_actor(&mut self) {
+    fn read_actor(&mut self) {
         let user = self.user();
         let created = self.verb == Verbs::CREATE || self.verb == Verbs::PATCH && self.code == 201;
         let everywhere = self.resource.namespace.is_empty() && self.resource.name.is_empty();
@@ -158,14 +190,22 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
             return Facts::SERVICE_ACCOUNT.and(controller);
         }
         // Names can be claimed, the group is checked.
-        let node = user.starts_with(NODE) && self.is_in_group(b"system:nodes");
+        let in_group = |group| {
+            self.logged
+                .user
+                .is_some_and(|user| is_in_group(user, group))
+        };
+        let node = user.starts_with(NODE) && in_group(b"system:nodes");
         let names_object = node && !self.resource.name.is_empty();
         Facts::HUMAN
             .when(is_human(user))
             .and(Facts::KCM.when(user == KCM))
             .and(Facts::NODE.when(node))
             .and(Facts::NODE_BY_NAME.when(names_object))
-            .and(Facts::LOOPBACK.when(self.is_loopback()))
+            .and(Facts::LOOPBACK.when(
+                // Both could be claimed by whoever can sign certificates, the source could not.
+                user == b"system:apiserver" && in_group(b"system:masters") && self.is_local(),
+            ))
     }
 
     /// Reads the request URI, which most events are judged without, and adds whether the
@@ -175,20 +215,18 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
         let deletes = Verbs::DELETE.and(Verbs::DELETE_COLLECTION).meets(self.verb);
         let is_dry = self.uri.has("dryRun")
             || deletes && {
-                let options = self.value(self.places.request_object);
+                let options = self.field(Field::RequestObject);
                 let mut list = options.map(|options| options.list("dryRun"));
                 list.as_mut().is_some_and(|list| list.next().is_some())
             };
         self.facts = self.facts.and(Facts::DRY_RUN.when(is_dry));
     }
 
-    fn value(&self, place: Option<usize>) -> Option<Value<'r, 'a>> {
-        place.map(|at| Value::new(self.doc, at))
-    }
-
-    /// Says whether there is a map with at least one member.
-    fn has_members(&self, place: Option<usize>) -> bool {
-        self.value(place).is_some_and(Value::has_members)
+    /// Returns the value of a field; of one that repeats, the last.
+    fn field(&self, field: Field) -> Option<Value<'r, 'a>> {
+        let mut members = self.members.iter().rev();
+        let member = members.find(|member| member.field == field)?;
+        Some(Value::new(self.doc, member.value))
     }
 
     // What became of it.
@@ -205,35 +243,15 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
                     || Subresources::LONG_RUNNING.meets(self.subresource)
             }
         };
-        match self.event.stage() {
-            Some(Stage::Panic) => true,
+        match self.stage {
+            Stage::Panic => true,
             // Where authentication fails no other event follows.
-            Some(Stage::ResponseStarted) => {
+            Stage::ResponseStarted => {
                 self.code == 401 || long_running && counts == LongRunning::First
             }
-            Some(Stage::ResponseComplete) => !long_running || counts == LongRunning::Complete,
-            Some(Stage::RequestReceived) | None => false,
+            Stage::ResponseComplete => !long_running || counts == LongRunning::Complete,
+            Stage::RequestReceived => false,
         }
-    }
-
-    /// Reads the code of the response's status.
-    fn read_code(&self) -> i64 {
-        let Some((start, end)) = self.places.response_status else {
-            return 0;
-        };
-        let text = self.doc.bytes().get(start..end).unwrap_or_default();
-        let last = match self.doc {
-            AnyDoc::Json(_) => last_code(text),
-            AnyDoc::Msgpack(_) => None,
-        };
-        last.unwrap_or_else(|| {
-            let code = Value::new(self.doc, start).get("code");
-            code.and_then(Value::integer).unwrap_or_default()
-        })
-    }
-
-    fn status(&self) -> Option<Value<'r, 'a>> {
-        self.value(self.places.response_status.map(|(start, _)| start))
     }
 
     /// Returns the decision of the authorizer; empty where there is none.
@@ -242,13 +260,13 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
     }
 
     fn annotation(&self, key: &str) -> Text<'a> {
-        let annotations = self.value(self.places.annotations);
+        let annotations = self.field(Field::Annotations);
         annotations.map_or(Text::default(), |annotations| annotations.text_of(key))
     }
 
     /// Returns the message of the response's status; empty where there is none.
     pub(super) fn message(&self) -> Text<'a> {
-        let status = self.status();
+        let status = self.field(Field::ResponseStatus);
         status.map_or(Text::default(), |status| status.text_of("message"))
     }
 
@@ -259,34 +277,21 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
         self.logged.user.map_or(&[], |user| user.name)
     }
 
-    fn is_in_group(&self, group: &[u8]) -> bool {
-        let groups = self.logged.user.map_or(&[][..], |user| user.groups);
-        groups.contains(&group)
-    }
-
-    /// Says whether it was made without credentials.
-    fn is_anonymous(&self) -> bool {
-        self.user() == b"system:anonymous" || self.is_in_group(b"system:unauthenticated")
-    }
-
-    /// Says whether the request came from the API server itself. Name and group could be
-    /// claimed by whoever can sign certificates, the source could not.
-    fn is_loopback(&self) -> bool {
-        self.user() == b"system:apiserver"
-            && self.is_in_group(b"system:masters")
-            && matches!(&*self.peer().value(), b"127.0.0.1" | b"::1")
+    /// Says whether it came from the host of the API server.
+    fn is_local(&self) -> bool {
+        matches!(&*self.peer().value(), b"127.0.0.1" | b"::1")
     }
 
     /// Returns the last source IP, the only one that is not the client's word.
     fn peer(&self) -> Text<'a> {
-        let addresses = self.value(self.places.source_ips);
+        let addresses = self.field(Field::SourceIps);
         let last = addresses.and_then(|addresses| addresses.items().last());
         last.and_then(Value::text).unwrap_or_default()
     }
 
     /// Returns the user that the request was made as, where that is another.
     pub(super) fn impersonated(&self) -> Option<Value<'r, 'a>> {
-        let user = self.value(self.places.impersonated_user);
+        let user = self.field(Field::ImpersonatedUser);
         user.filter(|_| self.facts.has(Facts::IMPERSONATING))
     }
 
@@ -297,9 +302,8 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
             member.field == Field::Other && key.is_ok_and(|key| key.is(b"authenticationMetadata"))
         };
         let found = self.members.iter().rfind(named);
-        let found = self.value(found.map(|member| member.value));
-        found.map_or(Text::default(), |metadata| {
-            metadata.text_of("impersonationConstraint")
+        found.map_or(Text::default(), |member| {
+            Value::new(self.doc, member.value).text_of("impersonationConstraint")
         })
     }
 
@@ -307,18 +311,21 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
 
     /// Returns the body of the request.
     pub(super) fn body(&self) -> Body<'a> {
-        Body::new(self.doc, self.places.request_object)
+        Body::new(self.doc, self.field(Field::RequestObject))
     }
 
-    /// Returns the properties of the pod spec that the body has, or of what a JSON patch
-    /// puts into one. Several detections ask for them.
+    /// Visits the pod specs that the body has, or what a JSON patch puts into one.
+    pub(super) fn any_pod_spec(&self, fits: &mut dyn FnMut(Value<'_, 'a>) -> bool) -> bool {
+        self.body()
+            .any(&mut |piece| piece.dig(self.kind.pod_spec()).is_some_and(&mut *fits))
+    }
+
+    /// Returns the properties of these pod specs. Several detections ask for them.
     pub(super) fn pods(&self) -> Properties {
         *self.pods.get_or_init(|| {
             let mut properties = Properties::default();
-            self.body().any(&mut |piece| {
-                if let Some(spec) = piece.dig(self.kind.pod_spec()) {
-                    properties.add(Properties::of(spec));
-                }
+            self.any_pod_spec(&mut |spec| {
+                properties.add(Properties::of(spec));
                 false
             });
             properties
@@ -327,7 +334,7 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
 
     /// Returns the body of the response.
     pub(super) fn response(&self) -> Option<Value<'r, 'a>> {
-        self.value(self.places.response_object)
+        self.field(Field::ResponseObject)
     }
 
     /// Says whether the body is absent because of the level, or because it was too large.
@@ -344,8 +351,18 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
 /// The bracket at the end closes the status, so the number before it is a value, and the
 /// quotes before that enclose the whole key: the comma in front does not escape the first.
 fn last_code(status: &[u8]) -> Option<i64> {
-    let [b',', b'"', b'c', b'o', b'd', b'e', b'"', b':', digits @ .., b'}'] =
-        status.last_chunk::<12>()?
+    let [
+        b',',
+        b'"',
+        b'c',
+        b'o',
+        b'd',
+        b'e',
+        b'"',
+        b':',
+        digits @ ..,
+        b'}',
+    ] = status.last_chunk::<12>()?
     else {
         return None;
     };
@@ -364,7 +381,10 @@ mod tests {
     fn codes_at_the_end_of_a_status() {
         for (status, want) in [
             (r#"{"metadata":{},"code":200}"#, Some(200)),
-            (r#"{"metadata":{},"status":"Failure","code":403}"#, Some(403)),
+            (
+                r#"{"metadata":{},"status":"Failure","code":403}"#,
+                Some(403),
+            ),
             (r#"{"metadata":{},"code":20}"#, None),
             (r#"{"metadata":{},"code":2000}"#, None),
             (r#"{"metadata":{},"code":"200"}"#, None),

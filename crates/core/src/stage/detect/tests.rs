@@ -1225,6 +1225,8 @@ fn ids_are_distinct_and_levels_fit_the_conditions() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 40);
+    let cases = BUILTINS.iter().flat_map(|builtin| builtin.cases);
+    assert!(cases.count() <= CaseSet::BITS as usize);
     for builtin in BUILTINS {
         let mut conditions = builtin.cases.iter().flat_map(|case| case.conditions);
         let needs_body = conditions.any(|condition| condition.needs_body());
