@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead, BufWriter, Write};
 
-use kube_audit_machine::{Content, Grouper, Part, Source, Taken, write_event};
+use kube_audit_machine::{Content, Grouper, Part, Slim, Source, Taken, write_event};
 
 fn main() -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
@@ -51,7 +51,7 @@ fn main() -> io::Result<()> {
 
 fn event(parts: &[Part<'_>], out: &mut impl Write) -> io::Result<()> {
     let mut json = Vec::new();
-    if write_event(parts, &mut json) == Content::Event {
+    if write_event(parts, Slim::Off, &mut json) == Content::Event {
         json.push(b'\n');
         out.write_all(&json)?;
     }

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use crate::body::{Body, Field, Quotes, Value};
 use crate::header::{Header, kind};
 use crate::saddr;
+use crate::slim::{self, Slim};
 use crate::tables::{is_encoded, is_integer};
 use crate::text::{decimal, is_hex, number, padded, string, unhex};
 
@@ -27,9 +28,15 @@ pub enum Content {
 }
 
 /// Appends the records of an event, in the order in which they came, as JSON.
-pub fn write_event(parts: &[Part<'_>], out: &mut Vec<u8>) -> Content {
-    let bodies = parts.iter().enumerate();
-    let bodies: Vec<Body<'_>> = bodies.map(|(at, part)| Body::read(part, at)).collect();
+pub fn write_event(parts: &[Part<'_>], slim: Slim, out: &mut Vec<u8>) -> Content {
+    let mut bodies = Vec::with_capacity(parts.len());
+    for part in parts {
+        let mut body = Body::read(part, bodies.len());
+        if slim == Slim::On {
+            slim::record(&part.header, &mut body);
+        }
+        bodies.push(body);
+    }
     let mut arguments = Arguments::default();
     for (part, body) in parts.iter().zip(&bodies) {
         if part.header.number == kind::EXECVE {
@@ -37,7 +44,7 @@ pub fn write_event(parts: &[Part<'_>], out: &mut Vec<u8>) -> Content {
         }
     }
     arguments.sort();
-    let Some(fields) = top(parts, &bodies, &arguments) else {
+    let Some(fields) = top(parts, &bodies, &arguments, slim) else {
         return Content::Nothing;
     };
     let mut writer = Writer {
@@ -56,6 +63,7 @@ fn top<'b>(
     parts: &'b [Part<'b>],
     bodies: &'b [Body<'b>],
     arguments: &Arguments<'b>,
+    slim: Slim,
 ) -> Option<Vec<Field<'b>>> {
     let position = |is: fn(&Header) -> bool| parts.iter().position(|part| is(&part.header));
     let own = position(Header::is_at_top);
@@ -72,9 +80,13 @@ fn top<'b>(
         add(b"node", Value::Text(node));
     }
     add(b"type", Value::Text(&bodies.get(main)?.kind));
-    add(b"types", Value::Types);
+    if slim == Slim::Off {
+        add(b"types", Value::Types);
+    }
+    let starts_program = slim == Slim::On && arguments.are_there;
     if let Some(own) = own {
-        fields.extend_from_slice(&bodies.get(own)?.fields);
+        let own = bodies.get(own)?.fields.iter();
+        fields.extend(own.filter(|field| !(starts_program && slim::is_address(field))));
     }
     if arguments.are_there {
         if let Some(count) = arguments.count {
@@ -94,7 +106,8 @@ fn top<'b>(
         }
     }
     for (at, (part, body)) in parts.iter().zip(bodies).enumerate() {
-        if own != Some(at) && !part.header.is_merged() {
+        let is_loader = || starts_program && slim::is_loader(&part.header, body);
+        if own != Some(at) && !part.header.is_merged() && !is_loader() {
             fields.push(Field {
                 name: &body.kind,
                 value: Value::Record(at),
@@ -502,5 +515,219 @@ fn is_plain_integer(value: &[u8]) -> bool {
         [b'0'] => true,
         [b'1'..=b'9', ..] => digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value as Json, json};
+
+    /// The event of these records, `TYPE BODY`, all of one serial number.
+    fn event(records: &[&str]) -> Json {
+        at(1_700_000_000_123, records, Slim::Off)
+    }
+
+    fn at(millis: u64, records: &[&str], slim: Slim) -> Json {
+        let lines: Vec<String> = records
+            .iter()
+            .map(|record| {
+                let (kind, body) = record.split_once(' ').unwrap_or((record, ""));
+                let (seconds, millis) = (millis / 1000, millis % 1000);
+                format!("type={kind} msg=audit({seconds}.{millis:03}:1): {body}")
+            })
+            .collect();
+        let parts: Vec<Part<'_>> = lines
+            .iter()
+            .map(|line| Part {
+                header: Header::find(line.as_bytes()).unwrap(),
+                text: line.as_bytes(),
+            })
+            .collect();
+        let mut out = Vec::new();
+        match write_event(&parts, slim, &mut out) {
+            Content::Nothing => {
+                assert!(out.is_empty());
+                Json::Null
+            }
+            Content::Event => serde_json::from_slice(&out).unwrap(),
+        }
+    }
+
+    /// The fields of a record in the list of its type.
+    fn fields(body: &str) -> Json {
+        event(&[&format!("PATH {body}")])["PATH"][0].take()
+    }
+
+    #[test]
+    fn times() {
+        for (millis, want) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_735_689_599_000, "2024-12-31T23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(at(millis, &["CWD"], Slim::Off)["timestamp"], want);
+        }
+    }
+
+    #[test]
+    fn the_end_alone_says_nothing() {
+        assert_eq!(event(&["EOE"]), Json::Null);
+        assert_eq!(event(&["EOE", "CWD cwd=\"/\""])["types"], json!(["CWD"]));
+    }
+
+    #[test]
+    fn values() {
+        for (body, want) in [
+            ("name=\"a b\" x=1", json!({"name": "a b", "x": "1"})),
+            (
+                "name=? item=(null) x=\"?\"",
+                json!({"name": null, "item": null, "x": "?"}),
+            ),
+            (
+                "item=12 ino=-3 fd=-0 pid=007",
+                json!({"item": 12, "ino": -3, "fd": 0, "pid": "007"}),
+            ),
+            (
+                "pid=1234567890123456789",
+                json!({"pid": "1234567890123456789"}),
+            ),
+            (
+                "name=612062 other=612062",
+                json!({"name": "a b", "other": "612062"}),
+            ),
+            ("name=beef name=ADA", json!({"name": ["beef", "ADA"]})),
+            ("a=1 b=2 a=3 a=4", json!({"a": ["1", "3", "4"], "b": "2"})),
+            (
+                "one two=2 , three",
+                json!({"two": "2", "text": "one three"}),
+            ),
+            ("x= y=\"\"", json!({"x": "", "y": ""})),
+            ("obj=a (b-c) x", json!({"obj": "a (b-c)", "text": "x"})),
+            (
+                "name=(null)OUID=\"root\"",
+                json!({"name": null, "OUID": "root"}),
+            ),
+            (
+                "x=1OUID=\"root\" A={ b=1 item=2 c }",
+                json!({"x": "1", "OUID": "root", "A": {"b": "1", "item": 2, "text": "c"}}),
+            ),
+            ("x=1\u{1d}A=\"1\" A=\"2\"", json!({"x": "1", "A": "2"})),
+            ("key=(null)", json!({"key": []})),
+            ("key=\"a\" key=620163", json!({"key": ["a", "b", "c"]})),
+        ] {
+            assert_eq!(fields(body), want, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_is_said() {
+        let cut = event(&["PATH name=\"a b"]);
+        assert_eq!(
+            (&cut["PATH"][0]["name"], &cut["truncated"]),
+            (&json!("a b"), &json!(true))
+        );
+        assert_eq!(event(&["EXECVE argc=1 a0=4"])["truncated"], true);
+        assert_eq!(event(&["EXECVE argc=1 a0=41"]).get("truncated"), None);
+    }
+
+    #[test]
+    fn arguments() {
+        for (records, want) in [
+            (&["EXECVE a1=\"b\" a0=\"a\""][..], json!(["a", "b"])),
+            (
+                &["EXECVE a3=\"d\"", "EXECVE a0=\"a\""],
+                json!(["a", null, null, "d"]),
+            ),
+            (&["EXECVE a0[1]=BC a0_len=4 a0[0]=C5"], json!(["ż"])),
+            (&["EXECVE a0=\"x\" a0=\"y\" a1=(null)"], json!(["y", null])),
+            (&["EXECVE argc=0"], json!([])),
+        ] {
+            assert_eq!(event(records)["argv"], want, "{records:?}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_arguments_in_any_order() {
+        let arguments: Vec<String> = (0..10_000)
+            .rev()
+            .map(|at| format!("a{at}=\"{at}\""))
+            .collect();
+        let event = event(&[&format!("EXECVE argc=10000 {}", arguments.join(" "))]);
+        let argv = event["argv"].as_array().unwrap();
+        assert_eq!(argv.len(), 10_000);
+        assert!(
+            argv.iter()
+                .enumerate()
+                .all(|(at, argument)| *argument == at.to_string())
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_in_proportion_to_what_came() {
+        let event = event(&["EXECVE a4294967295=\"x\" a99999999999=\"y\""]);
+        let argv = event["argv"].as_array().unwrap();
+        assert!(argv.len() < 1000 && argv.last().unwrap() == "x");
+        let many: Vec<String> = (0..5000).map(|at| format!("f{at}=1")).collect();
+        let fields = fields(&many.join(" "));
+        assert_eq!(fields.as_object().unwrap().len(), 513);
+        assert!(
+            fields["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("f512=1 f513=1 ")
+        );
+    }
+
+    #[test]
+    fn a_name_of_the_event_itself_may_repeat() {
+        let event = event(&["USER_CMD type=x serial=y msg='a=1 a=2'"]);
+        assert_eq!(event["type"], json!(["USER_CMD", "x"]));
+        assert_eq!(event["serial"], json!([1, "y"]));
+        assert_eq!(event["msg"], json!({"a": ["1", "2"]}));
+    }
+
+    #[test]
+    fn slim_events_say_nothing_twice() {
+        let slim = |records: &[&str]| at(1_700_000_000_123, records, Slim::On);
+        let path = |name: &str| {
+            format!(
+                "PATH item=1 name=\"{name}\" cap_fp=0 cap_fi=1 cap_fe=0 cap_fver=0 cap_frootid=0"
+            )
+        };
+        let paths = [
+            "/lib64/ld-linux-x86-64.so.2",
+            "/lib/ld-musl-x86_64.so.1",
+            "/usr/lib/ld64.so.2",
+        ];
+        let paths = [&paths[..], &["/etc/ld.so.preload", "/tmp/ld-x.so"]]
+            .concat()
+            .into_iter()
+            .map(path);
+        let paths: Vec<String> = paths.collect();
+        let mut records = vec![
+            "SYSCALL a0=1 a1=2 a2=3 a3=4 items=2",
+            "EXECVE argc=1 a0=\"id\"",
+        ];
+        records.extend(paths.iter().map(String::as_str));
+        records.push("PROCTITLE proctitle=\"id\"");
+        let short = json!({
+            "timestamp": "2023-11-14T22:13:20.123Z", "serial": 1, "type": "SYSCALL", "items": 2,
+            "argc": 1, "argv": ["id"], "proctitle": "id",
+            "PATH": [
+                {"item": 1, "name": "/etc/ld.so.preload", "cap_fi": "1"},
+                {"item": 1, "name": "/tmp/ld-x.so", "cap_fi": "1"},
+            ],
+        });
+        assert_eq!(slim(&records), short);
+        let call = slim(&["SYSCALL a0=26 a1=2", &paths[0]]);
+        assert_eq!(
+            (&call["a0"], call["PATH"].as_array().unwrap().len()),
+            (&json!("26"), 1)
+        );
     }
 }

@@ -74,15 +74,15 @@ impl Header {
     /// Finds the header of a text: as auditd or the kernel writes it, with a syslog prefix
     /// or without. JSON is not looked into.
     pub fn find(text: &[u8]) -> Option<Header> {
-        if text.starts_with(b"{") {
-            return None;
-        }
         let mut at = 0;
         while at <= PREFIX {
+            let rest = text.get(at..)?;
+            if rest.starts_with(b"{") {
+                return None;
+            }
             if let Some(header) = Header::at(Cursor { text, at }) {
                 return Some(header);
             }
-            let rest = text.get(at..)?;
             let blank = rest.iter().take(PREFIX).position(|&byte| byte == b' ')?;
             at = at.saturating_add(blank).saturating_add(1);
         }
@@ -407,6 +407,7 @@ mod tests {
             "node= type=A[1 msg=audit(1.002:3): ",
             "\"type=SYSCALL msg=audit(1.002:3): ",
             "{\"log\": \"x type=SYSCALL msg=audit(1.002:3): \"}",
+            "Feb  6 h app: {\"log\": \"x type=SYSCALL msg=audit(1.002:3): \"}",
         ] {
             assert_eq!(found(text), None, "{text}");
         }

@@ -8,6 +8,7 @@
 //! | [`group`](Grouper) | the records of one event, across chunks |
 //! | `body` | the fields of a record |
 //! | [`event`](write_event) | the fields of all records of an event as one JSON object |
+//! | `slim` | what an event says twice, left out |
 //! | `tables` | names of types and system calls |
 //!
 //! Pure: no I/O, no clock, no unsafe code. What cannot be read is not recognised, and stays
@@ -35,6 +36,7 @@ mod event;
 mod group;
 mod header;
 mod saddr;
+mod slim;
 mod source;
 mod tables;
 mod text;
@@ -42,4 +44,5 @@ mod text;
 pub use event::{Content, Part, write_event};
 pub use group::{Group, Grouper, Limits, Taken};
 pub use header::{Form, Header};
+pub use slim::Slim;
 pub use source::{Found, Source};

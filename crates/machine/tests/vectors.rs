@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use kube_audit_machine::{Content, Group, Grouper, Part, Source, Taken, write_event};
+use kube_audit_machine::{Content, Group, Grouper, Part, Slim, Source, Taken, write_event};
 use serde_json::{Value, json};
 
 /// Reads chunks of records as a filter does.
@@ -16,7 +16,7 @@ struct Stream {
 impl Stream {
     fn event(&mut self, parts: &[Part<'_>]) {
         let mut out = Vec::new();
-        if write_event(parts, &mut out) == Content::Event {
+        if write_event(parts, Slim::Off, &mut out) == Content::Event {
             self.said
                 .push(serde_json::from_slice(&out).expect("an event is JSON"));
         }
