@@ -663,7 +663,7 @@ mod tests {
         assert!(
             argv.iter()
                 .enumerate()
-                .all(|(at, argument)| *argument == at.to_string())
+                .all(|(at, argument)| argument.as_str() == Some(&at.to_string()))
         );
     }
 
