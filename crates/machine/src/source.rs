@@ -7,9 +7,9 @@ use crate::text::{decimal, unhex};
 
 /// The fields of a map that matter, as they are seen one after the other.
 #[derive(Clone, Copy, Default)]
-pub struct Source<'a> {
+pub struct Source<'k, 'a> {
     /// Where the text stands; by default under one of four names.
-    key: Option<&'a [u8]>,
+    key: Option<&'k [u8]>,
     seen: [Option<Seen<'a>>; 11],
 }
 
@@ -50,10 +50,10 @@ fn place(name: &[u8]) -> Option<usize> {
     })
 }
 
-impl<'a> Source<'a> {
+impl<'k, 'a> Source<'k, 'a> {
     /// For maps whose text is under `key`; by default under `log`, `message`, `MESSAGE` or
     /// `msg`.
-    pub fn new(key: Option<&'a [u8]>) -> Source<'a> {
+    pub fn new(key: Option<&'k [u8]>) -> Source<'k, 'a> {
         Source {
             key,
             ..Source::default()
