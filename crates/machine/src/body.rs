@@ -3,8 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::Part;
-use crate::header::kind;
+use crate::header::{Part, kind};
 use crate::tables::Arch;
 use crate::text::{decimal, is_hex};
 

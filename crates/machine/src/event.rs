@@ -3,20 +3,11 @@
 use std::collections::BinaryHeap;
 
 use crate::body::{Body, Field, Quotes, Value};
-use crate::header::{Header, kind};
+use crate::header::{Header, Part, kind};
 use crate::saddr;
 use crate::slim::{self, Slim};
 use crate::tables::{is_encoded, is_integer};
 use crate::text::{decimal, is_hex, number, padded, string, unhex};
-
-/// A record of an event.
-#[derive(Clone, Copy)]
-pub struct Part<'a> {
-    /// Its header.
-    pub header: Header,
-    /// Its text.
-    pub text: &'a [u8],
-}
 
 /// What records have to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

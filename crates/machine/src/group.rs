@@ -5,8 +5,7 @@
 //! is bounded; time is that of the records. No record is left out for a partner that does not
 //! come, and none changes its place among those of its event.
 
-use crate::event::Part;
-use crate::header::{Form, Header, kind};
+use crate::header::{Form, Header, Part, Role};
 
 /// Milliseconds after which an event gets no more records.
 const WAIT: u64 = 2000;
@@ -140,7 +139,6 @@ impl Grouper {
             millis,
             serial,
             form,
-            number,
             ..
         } = part.header;
         let node = part.header.node(part.text);
@@ -155,9 +153,9 @@ impl Grouper {
             self.expire(tag, millis, done);
         }
         let at = self.open.iter().rposition(is_this);
-        let is_last = matches!(number, kind::EOE | kind::PROCTITLE);
+        let role = part.header.role();
         let Some(at) = at else {
-            if is_last || part.header.is_single() {
+            if matches!(role, Role::Last | Role::Single) {
                 return Taken::Alone;
             }
             if self.open.is_empty() || millis < self.earliest {
@@ -187,7 +185,7 @@ impl Grouper {
             let grown = open.group.size().saturating_sub(before);
             self.bytes = self.bytes.saturating_add(grown);
         }
-        if is_last {
+        if role == Role::Last {
             self.close(at, done);
         } else {
             self.shrink(done);
@@ -199,7 +197,7 @@ impl Grouper {
     /// records of a system call.
     pub fn end_of_chunk(&mut self, tag: &[u8], done: &mut Vec<Group>) {
         self.close_if(done, &|group: &Group| {
-            let waits = |(header, _): &(Header, usize)| header.waits();
+            let waits = |(header, _): &(Header, usize)| header.role() == Role::Waits;
             group.tag == tag && !group.parts.iter().any(waits)
         });
     }

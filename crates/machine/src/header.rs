@@ -49,6 +49,28 @@ pub struct Header {
     pub(crate) is_cut: bool,
 }
 
+/// A record of an event.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// Its header.
+    pub header: Header,
+    /// Its text.
+    pub text: &'a [u8],
+}
+
+/// What a record is among those of its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The only one, as a rule.
+    Single,
+    /// One of a system call's, which come one after the other: more are to come.
+    Waits,
+    /// One that others may belong to.
+    Joins,
+    /// The last one.
+    Last,
+}
+
 /// Types with a meaning of their own.
 pub(crate) mod kind {
     pub(crate) const LOGIN: u32 = 1006;
@@ -166,7 +188,7 @@ impl Header {
     }
 
     /// The name of the type. A number that an old auditd had no name for gets today's.
-    pub(crate) fn name<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+    pub fn name<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         let name = self.name.of(text);
         if !name.is_empty() && !name.starts_with(UNKNOWN) {
             return Cow::Borrowed(name);
@@ -177,9 +199,19 @@ impl Header {
         }
     }
 
-    /// Returns whether no other record belongs to the event, as a rule.
-    pub(crate) fn is_single(&self) -> bool {
-        matches!(self.number, 1005 | 1007..=1299 | 1406..=1419 | 2000 | 2100..)
+    /// What the record is among those of its event.
+    pub fn role(&self) -> Role {
+        match self.number {
+            kind::EOE | kind::PROCTITLE => Role::Last,
+            kind::SYSCALL
+            | kind::URINGOP
+            | kind::EXECVE
+            | kind::CWD
+            | kind::PATH
+            | kind::SOCKADDR => Role::Waits,
+            1005 | 1007..=1299 | 1406..=1419 | 2000 | 2100.. => Role::Single,
+            _ => Role::Joins,
+        }
     }
 
     /// Returns whether the fields stand at the top of the event: those of a system call, and
@@ -193,15 +225,6 @@ impl Header {
         matches!(
             self.number,
             kind::EXECVE | kind::CWD | kind::PROCTITLE | kind::EOE
-        )
-    }
-
-    /// Returns whether more records of the event are to come: those of a system call come
-    /// one after the other.
-    pub(crate) fn waits(&self) -> bool {
-        matches!(
-            self.number,
-            kind::SYSCALL | kind::URINGOP | kind::EXECVE | kind::CWD | kind::PATH | kind::SOCKADDR
         )
     }
 }

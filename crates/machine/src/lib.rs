@@ -41,8 +41,8 @@ mod source;
 mod tables;
 mod text;
 
-pub use event::{Content, Part, write_event};
+pub use event::{Content, write_event};
 pub use group::{Group, Grouper, Limits, Taken};
-pub use header::{Form, Header};
+pub use header::{Form, Header, Part, Role};
 pub use slim::Slim;
 pub use source::{Found, Source};

@@ -1,7 +1,7 @@
 //! Socket addresses as the kernel logs them: the bytes of a `sockaddr` in hex.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::text::{number, string};
 
