@@ -115,6 +115,7 @@ fn modules_of_the_engine_form_no_circle() {
 fn the_engine_and_the_protocol_are_pure() {
     for module in [
         source("text"),
+        source("machine"),
         source("core"),
         source("forward").join("protocol"),
     ] {

@@ -8,6 +8,7 @@ mod check_agrees;
 mod delivery;
 mod detections;
 mod lifecycle;
+mod machine;
 mod metrics;
 mod pipelines;
 mod redaction;

@@ -98,6 +98,9 @@ pub(crate) struct Explain {
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub detect: DetectArgs,
+    /// Explain Linux audit records: which event each belongs to, and what it says.
+    #[arg(long)]
+    pub machine_audit: bool,
     /// Form of the answers: text, or one JSON object per line.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -173,6 +176,13 @@ pub(crate) struct Replay {
     pub records: Vec<String>,
     #[command(flatten)]
     pub redaction: RedactionArgs,
+    /// Read Linux audit records, as with the filter's option `Machine_Audit`: records or
+    /// events.
+    #[arg(long, value_name = "WORD")]
+    pub machine_audit: Option<String>,
+    /// Leave out what Linux audit events say twice, as with `Machine_Audit_Slim`.
+    #[arg(long, requires = "machine_audit")]
+    pub machine_audit_slim: bool,
     /// Form of the output: the text of each event alone, or the whole record as JSON, as a
     /// receiver gets it, which is the default with --record and --detect.
     #[arg(long = "output", value_enum)]

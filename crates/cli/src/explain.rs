@@ -15,20 +15,21 @@ use super::args::{Events, Explain, Format};
 use super::detect::{words as answer_words, write_text};
 use super::output::Output;
 use super::policy::Choice;
-use super::{Exit, Failure, filter_options, input};
+use super::{Exit, Failure, filter_options, input, machine};
 
 pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
     let Explain {
         policy,
         detect,
+        machine_audit,
         format,
         redaction,
         events: Events { out, files },
     } = arguments;
     let detect = detect.load(None)?;
     let policy = match &detect {
-        None => Some(policy.required("explain")?),
-        Some(_) => policy.choice(),
+        None if !machine_audit => Some(policy.required("explain")?),
+        _ => policy.choice(),
     };
     let policy = policy.as_ref().map(Choice::load).transpose()?;
     let compiled = policy.as_ref().map(|policy| {
@@ -40,6 +41,9 @@ pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
+        if machine_audit && let Some(text) = machine::explain(place, line, format) {
+            return out.write(text.as_bytes());
+        }
         let mut answers = Answers::default();
         let result = of_record(line, |line| {
             answers = Answers::default();

@@ -30,6 +30,7 @@ mod finding;
 mod generate;
 mod input;
 mod kkp;
+mod machine;
 mod output;
 mod policy;
 mod render;

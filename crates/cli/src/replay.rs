@@ -24,12 +24,26 @@ pub(crate) fn run(arguments: Replay) -> Result<Exit, Failure> {
         detect_keep,
         records,
         redaction,
+        machine_audit,
+        machine_audit_slim,
         form,
         quiet,
         events: Events { out, files },
     } = arguments;
     let mut options = redaction.properties();
     options.extend(records.into_iter().map(|pair| ("Record".to_owned(), pair)));
+    if let Some(word) = machine_audit {
+        options.push(("Machine_Audit".to_owned(), word));
+        // An event is no line of its own otherwise.
+        let shape = match form {
+            Some(ReplayForm::Record) => "map",
+            _ => "json",
+        };
+        options.push(("Output_Shape".to_owned(), shape.to_owned()));
+    }
+    if machine_audit_slim {
+        options.push(("Machine_Audit_Slim".to_owned(), "on".to_owned()));
+    }
     let options = filter_options(&options)?;
     let parsed = policy.choice().as_ref().map(Choice::load).transpose()?;
     let policy = parsed.map(|parsed| parsed.policy);

@@ -49,6 +49,16 @@ pub struct Stats {
     pub kept_by_detection: u64,
     /// Pieces of split events that wait for the last piece.
     pub withheld: u64,
+    /// Linux audit records read as such.
+    pub machine_records: u64,
+    /// Linux audit events kept.
+    pub machine_kept: u64,
+    /// Linux audit events dropped by a condition.
+    pub machine_excluded: u64,
+    /// Records that end a Linux audit event and came alone.
+    pub machine_ends: u64,
+    /// Records of Linux audit events that wait for others.
+    pub machine_held: u64,
     /// By rule of the policy in force; last, events that no rule matched.
     pub rules: Vec<RuleStats>,
     /// By detection that is enabled from the start.
@@ -208,6 +218,9 @@ impl<S> Series<S> {
 const EVENTS: &str = "Audit events: kept, dropped by the policy, or excluded by a pattern.";
 const CUT: &str = "Bytes that the policy cut from the audit events kept, by cause.";
 
+const MACHINE: &str =
+    "Linux audit events: kept, excluded by a pattern, or ends of events that came alone.";
+
 /// The series of values that one redactor has hidden.
 macro_rules! redacted {
     ($redactor:ident, $name:literal) => {
@@ -222,7 +235,7 @@ macro_rules! redacted {
 }
 
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series<Stats>; 35] = [
+pub static SERIES: [Series<Stats>; 40] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -339,6 +352,40 @@ pub static SERIES: [Series<Stats>; 35] = [
         "Pieces of split lines that wait for their last piece.",
         "pieces of split lines withheld",
         |stats: &Stats| stats.withheld,
+    )
+    .gauge(),
+    Series::counter(
+        "machine_records_total",
+        "Linux audit records read as such.",
+        "machine audit records",
+        |stats: &Stats| stats.machine_records,
+    ),
+    Series::counter(
+        "machine_events_total",
+        MACHINE,
+        "machine audit events kept",
+        |stats: &Stats| stats.machine_kept,
+    )
+    .labelled(&[("outcome", Cow::Borrowed("kept"))]),
+    Series::counter(
+        "machine_events_total",
+        MACHINE,
+        "machine audit events excluded by a pattern",
+        |stats: &Stats| stats.machine_excluded,
+    )
+    .labelled(&[("outcome", Cow::Borrowed("excluded"))]),
+    Series::counter(
+        "machine_events_total",
+        MACHINE,
+        "ends of machine audit events that came alone",
+        |stats: &Stats| stats.machine_ends,
+    )
+    .labelled(&[("outcome", Cow::Borrowed("end"))]),
+    Series::counter(
+        "machine_records_held",
+        "Linux audit records that wait for others of their event.",
+        "machine audit records held",
+        |stats: &Stats| stats.machine_held,
     )
     .gauge(),
 ];

@@ -146,6 +146,12 @@ impl Engine {
                 format!("{withheld} pieces of split lines whose last piece never came are lost");
             log.log(LogLevel::Error, &message);
         }
+        let held = self.stats().machine_held;
+        if held > 0 {
+            let message =
+                format!("{held} Linux audit records whose event was not complete are lost");
+            log.log(LogLevel::Error, &message);
+        }
     }
 
     /// Logs that there are bad records: at once, and then once a minute at most.

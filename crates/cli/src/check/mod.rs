@@ -2,6 +2,7 @@
 
 mod classic;
 mod kkp;
+mod machine;
 mod ours;
 mod pipeline;
 mod policy;

@@ -4,12 +4,13 @@ use crate::finding::{Code, Findings};
 use crate::kkp::Release;
 use kube_audit_text::suggest::nearest;
 
-use super::ours;
 use super::pipeline::{Kind, Pipeline, Property, Section};
+use super::{machine, ours};
 
 /// Checks a pipeline.
 pub(super) fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     ours::all(pipeline, findings);
+    machine::all(pipeline, findings);
     names_and_matches(pipeline, findings);
     unmatched(pipeline, findings);
     long_lines(pipeline, findings);
@@ -125,7 +126,7 @@ fn unmatched(pipeline: &Pipeline, findings: &mut Findings<'_>) {
 }
 
 /// True if a pattern with `*` matches a tag.
-fn fits(pattern: &str, tag: &str) -> bool {
+pub(super) fn fits(pattern: &str, tag: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = tag.strip_prefix(first) else {

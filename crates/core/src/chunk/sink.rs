@@ -51,6 +51,8 @@ pub trait Sink {
     fn keep(&mut self, original: Original<'_>);
     /// Leaves a record out.
     fn leave_out(&mut self, original: Original<'_>);
+    /// Announces that what comes next follows all records before a position.
+    fn end(&mut self, _position: usize) {}
     /// Writes a record in the place of one: with the body that `body` appends, and with
     /// `time` where that is not the record's own.
     fn write(
@@ -121,6 +123,10 @@ impl<'a> ChunkSink<'a> {
 impl Sink for ChunkSink<'_> {
     fn begin(&mut self, record: &Record) {
         self.position = record.at;
+    }
+
+    fn end(&mut self, position: usize) {
+        self.position = position;
     }
 
     fn keep(&mut self, original: Original<'_>) {

@@ -1,6 +1,6 @@
 //! Values that an option names by one of a few words.
 
-use crate::pipeline::{EventTimeSource, Format, OnOther, OutputShape};
+use crate::pipeline::{EventTimeSource, Format, MachineAudit, OnOther, OutputShape};
 
 /// A value that an option names by a word.
 pub trait Choice: Copy + Default + 'static {
@@ -35,6 +35,14 @@ impl Choice for EventTimeSource {
         ("keep", EventTimeSource::Keep),
         ("stage", EventTimeSource::Stage),
         ("received", EventTimeSource::Received),
+    ];
+}
+
+impl Choice for MachineAudit {
+    const CHOICES: &'static [(&'static str, MachineAudit)] = &[
+        ("keep", MachineAudit::Keep),
+        ("records", MachineAudit::Records),
+        ("events", MachineAudit::Events),
     ];
 }
 

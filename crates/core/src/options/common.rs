@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::pipeline::Settings;
+use crate::pipeline::{MachineAudit, Settings};
 use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
 
 use super::conditions::ConditionOption;
@@ -40,6 +40,8 @@ impl CommonOptions {
             on_error: options.choice(table::ON_ERROR)?,
             on_unreadable: options.choice(table::REDACT_UNREADABLE)?,
             event_time: options.choice(table::EVENT_TIME)?,
+            machine_audit: machine_audit(options)?,
+            machine_audit_slim: options.flag(table::MACHINE_AUDIT_SLIM)?.unwrap_or(false),
             enrichment: enrichment(options)?,
         };
         let detect = DetectOptions::read(options)?;
@@ -56,6 +58,24 @@ impl CommonOptions {
             settings,
         })
     }
+}
+
+/// Reads what becomes of Linux audit records, which a small library does not know.
+fn machine_audit(options: &Options<'_>) -> Result<MachineAudit, OptionError> {
+    let machine_audit = options.choice(table::MACHINE_AUDIT)?;
+    if machine_audit == MachineAudit::Keep {
+        if let Some(given) = options.one(table::MACHINE_AUDIT_SLIM)? {
+            let expected = "set it to records or events";
+            return Err(given.requires(table::MACHINE_AUDIT, expected));
+        }
+    } else if let (Some(given), false) = (
+        options.one(table::MACHINE_AUDIT)?,
+        cfg!(feature = "machine"),
+    ) {
+        let expected = "this library was built without it, to be small: take the full one";
+        return Err(given.unsupported(expected));
+    }
+    Ok(machine_audit)
 }
 
 /// Makes sure that no record gets the same key twice, from a label and from `Record`.

@@ -12,7 +12,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::pipeline::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape};
+use crate::pipeline::{EventTimeSource, Format, MachineAudit, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
 use crate::stage::detect::{LabelShape, LongRunning, Severity};
 use kube_audit_text::suggest::nearest;
@@ -276,6 +276,15 @@ options! {
     NON_AUDIT = OptionDef::new("Non_Audit", BOTH, Choice(words::<OnOther>)).default("keep");
     /// Fate of records that look like an audit event and cannot be read.
     ON_ERROR = OptionDef::new("On_Error", BOTH, Choice(words::<OnOther>)).default("keep");
+
+    // Machine audit logs.
+
+    /// Linux audit records (auditd, the kernel's log, journald). `keep`: they are records
+    /// without an audit event; `records`: each is an event; `events`: those of one event become
+    /// one. See `machine-audit.md`.
+    MACHINE_AUDIT = OptionDef::new("Machine_Audit", BOTH, Choice(words::<MachineAudit>)).default("keep");
+    /// Leaves out what Linux audit events say twice, about half of their bytes.
+    MACHINE_AUDIT_SLIM = OptionDef::new("Machine_Audit_Slim", BOTH, Flag).default("off");
 
     /// Fate of a filter's chunk after an internal error of the plugin (a panic). An
     /// output asks Fluent Bit to hand the chunk over again.

@@ -1,5 +1,10 @@
 //! The one way of a record: from the chunk through recognition and stages to the sink.
 
+#[cfg(feature = "machine")]
+mod machine;
+#[cfg(not(feature = "machine"))]
+#[path = "no_machine.rs"]
+mod machine;
 mod settings;
 mod write;
 
@@ -20,14 +25,18 @@ use crate::stage::enrich::Enrich;
 use crate::stage::redact::{self, Redaction};
 use crate::stats::{self, Stats};
 
-pub use settings::{EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Settings};
+pub use settings::{
+    EventTimeSource, Format, MachineAudit, OnOther, OnUnreadable, OutputShape, Settings,
+};
 
+use machine::Machine;
 use write::{Joined, Place, Writer};
 
 /// Takes records through recognition and stages. Keeps its buffers and counts.
 pub struct Pipeline {
     assembly: Assembly<Stream>,
     views: Views,
+    machine: Machine,
     writer: Writer,
 }
 
@@ -64,6 +73,7 @@ impl Pipeline {
         let mut pipeline = Pipeline {
             assembly: Assembly::new(Limits::default()),
             views: Views::default(),
+            machine: Machine::default(),
             writer: Writer::new(settings, enrich),
         };
         pipeline.set_ruleset(ruleset);
@@ -150,21 +160,27 @@ impl Pipeline {
                 RecordKind::Unreadable => self.writer.unreadable(original, sink),
             }
         }
+        sink.end(at);
+        self.machine.end_of_chunk(tag, &mut self.writer, sink);
         self.count_withheld();
         result
     }
 
-    /// Gives back the pieces of split events that are withheld under a tag.
+    /// Gives back what is withheld under a tag: pieces of split events, and records of
+    /// machine audit events.
     pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
         for pieces in self.assembly.release(tag) {
             self.give_back(&pieces, Take::Remains, sink);
         }
+        self.machine.release(tag, &mut self.writer, sink);
         self.count_withheld();
     }
 
     fn count_withheld(&mut self) {
         let withheld = u64::try_from(self.assembly.withheld());
         self.writer.stats.withheld = withheld.unwrap_or(u64::MAX);
+        let held = u64::try_from(self.machine.held());
+        self.writer.stats.machine_held = held.unwrap_or(u64::MAX);
     }
 
     /// Takes each of the records. They were counted when they came.
@@ -193,6 +209,7 @@ impl Pipeline {
         let Pipeline {
             assembly,
             views,
+            machine,
             writer,
         } = self;
         let Views {
@@ -216,6 +233,15 @@ impl Pipeline {
             let content = Content::of_map(doc, &map);
             if !matches!(content, Content::Other) {
                 return writer.content(&place, doc, content, scratch, item, sink);
+            }
+        }
+        if writer.settings.machine_audit != MachineAudit::Keep {
+            let tag = match take {
+                Take::Assemble(tag) => Some(tag),
+                Take::Alone | Take::Remains => None,
+            };
+            if machine.record(&place, tag, writer, sink) {
+                return;
             }
         }
         let prefixes = match format {

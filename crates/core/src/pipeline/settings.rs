@@ -19,6 +19,10 @@ pub struct Settings {
     pub on_unreadable: OnUnreadable,
     /// The source of a record's time.
     pub event_time: EventTimeSource,
+    /// Linux audit records.
+    pub machine_audit: MachineAudit,
+    /// Linux audit events without what they say twice.
+    pub machine_audit_slim: bool,
     /// Keys that are added and removed.
     pub enrichment: Enrichment,
 }
@@ -81,4 +85,16 @@ pub enum EventTimeSource {
     Stage,
     /// `requestReceivedTimestamp` of the event.
     Received,
+}
+
+/// What becomes of Linux audit records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MachineAudit {
+    /// They are records without an audit event, like any others.
+    #[default]
+    Keep,
+    /// Each is an event.
+    Records,
+    /// Those with the same time and serial number are an event.
+    Events,
 }

@@ -30,20 +30,20 @@ pub(super) struct Writer {
     /// Edits of the event.
     event_edits: Edits,
     /// Edits of the record around the event, or of a body that was built.
-    record_edits: Edits,
+    pub record_edits: Edits,
     /// Labels of the event that is being written; none at any other time.
     labels: Labels,
-    built: Built,
+    pub built: Built,
 }
 
 /// A body that was built anew; grown once, then reused.
 #[derive(Default)]
-struct Built {
+pub(super) struct Built {
     /// The event as it is left by the stages.
-    event: Vec<u8>,
+    pub event: Vec<u8>,
     /// The event in the other form.
-    converted: Vec<u8>,
-    body: Vec<u8>,
+    pub converted: Vec<u8>,
+    pub body: Vec<u8>,
     scratch: Scratch,
 }
 
@@ -71,7 +71,7 @@ pub(super) enum Joined {
 
 /// The share of an event in what its carrier holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Extent {
+pub(super) enum Extent {
     /// All of it.
     Whole,
     /// An item of a list: a record of its own is written for it.
@@ -349,7 +349,7 @@ impl Writer {
     }
 
     /// Writes the body that was built.
-    fn write_built(
+    pub(super) fn write_built(
         &mut self,
         place: &Place<'_>,
         time: Option<EventTime>,
@@ -382,7 +382,7 @@ impl Writer {
     }
 
     /// Writes the record with the edits that have been asked for.
-    fn write_record(
+    pub(super) fn write_record(
         &mut self,
         place: &Place<'_>,
         time: Option<EventTime>,
@@ -669,7 +669,7 @@ impl Writer {
 }
 
 impl Built {
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.event.clear();
         self.converted.clear();
         self.body.clear();
