@@ -73,26 +73,11 @@ impl Redactor {
 
     /// The name in options, annotations and metrics.
     pub fn name(self) -> &'static str {
-        match self {
-            Redactor::Annotation => "annotation",
-            Redactor::Args => "args",
-            Redactor::ConfigMap => "configmap",
-            Redactor::Crd => "crd",
-            Redactor::Csr => "csr",
-            Redactor::Deep => "deep",
-            Redactor::Env => "env",
-            Redactor::Exec => "exec",
-            Redactor::Extra => "extra",
-            Redactor::LastApplied => "last-applied",
-            Redactor::Message => "message",
-            Redactor::Named => "named",
-            Redactor::Net => "net",
-            Redactor::Path => "path",
-            Redactor::Proxy => "proxy",
-            Redactor::Secret => "secret",
-            Redactor::Token => "token",
-            Redactor::Uri => "uri",
-        }
+        // One text takes less room than a pointer to each.
+        const NAMES: &str = "annotation args configmap crd csr deep env exec extra last-applied \
+                             message named net path proxy secret token uri";
+        let mut names = NAMES.split(' ');
+        names.nth(self.index()).unwrap_or_default()
     }
 
     /// The reason for which it hides a value, in a few words.

@@ -1,5 +1,10 @@
 //! Reading a document without knowing its form.
 
+use std::ops::Range;
+
+use crate::doc::edit::{Cause, Edits};
+use crate::doc::json::Json;
+use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{AnyDoc, Container, Doc, Kind, Malformed, Member, Text};
 
 /// Calls a method of the document, whichever form it has.
@@ -71,5 +76,62 @@ impl<'a> AnyDoc<'a> {
     /// The next item, as [`Doc::next_item`].
     pub fn next_item(self, list: &mut Container) -> Result<Option<usize>, Malformed> {
         either!(self, doc => doc.next_item(list))
+    }
+
+    /// Appends a string value.
+    pub(crate) fn write_text(self, text: &[u8], out: &mut Vec<u8>) {
+        match self {
+            AnyDoc::Json(_) => Json::write_text(out, text),
+            AnyDoc::Msgpack(_) => Msgpack::write_text(out, text),
+        }
+    }
+
+    /// Appends the number zero.
+    pub(crate) fn write_zero(self, out: &mut Vec<u8>) {
+        out.push(match self {
+            AnyDoc::Json(_) => b'0',
+            AnyDoc::Msgpack(_) => 0,
+        });
+    }
+
+    /// Appends a map, or else a list, without members or items.
+    pub(crate) fn write_empty(self, kind: Kind, out: &mut Vec<u8>) {
+        match (self, kind) {
+            (AnyDoc::Json(_), Kind::Map) => out.extend_from_slice(b"{}"),
+            (AnyDoc::Json(_), _) => out.extend_from_slice(b"[]"),
+            (AnyDoc::Msgpack(_), Kind::Map) => msgpack::write_map_head(out, 0),
+            (AnyDoc::Msgpack(_), _) => msgpack::write_array_head(out, 0),
+        }
+    }
+
+    /// Appends a map with one member, whose value is written already.
+    pub(crate) fn write_map(self, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        match self {
+            AnyDoc::Json(_) => {
+                out.push(b'{');
+                Json::write_key(out, key);
+                out.extend_from_slice(value);
+                out.push(b'}');
+            }
+            AnyDoc::Msgpack(_) => {
+                msgpack::write_map_head(out, 1);
+                Msgpack::write_key(out, key);
+                out.extend_from_slice(value);
+            }
+        }
+    }
+
+    /// Asks for a member at the end of a map, whose value is written already.
+    pub(crate) fn append_member(
+        self,
+        map: Range<usize>,
+        key: &[u8],
+        value: &[u8],
+        cause: Cause,
+        edits: &mut Edits,
+    ) {
+        either!(self, doc => {
+            edits.append_member(doc, map, key, cause, |out| out.extend_from_slice(value));
+        });
     }
 }

@@ -1,7 +1,5 @@
 //! The cut: what the level and `omitManagedFields` of the deciding rule leave out of an event.
 
-use std::ops::Range;
-
 use crate::policy::Level;
 
 use crate::doc::edit::{Cause, Edits};
@@ -29,7 +27,7 @@ pub(crate) fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malf
     for member in members.filter(|member| member.field.depends_on_level()) {
         let goes = match member.field {
             Field::Annotations if level < Level::Request => {
-                remove_annotations(*doc, member.value, edits)? == LeftOut::All
+                remove_annotations(*doc, member.value, edits)?
             }
             field => leaves_out(field, level),
         };
@@ -83,59 +81,27 @@ pub(crate) fn annotation_goes(key: &[u8], level: Level) -> bool {
     level < Level::Request && key.starts_with(REQUEST_LEVEL_ANNOTATIONS)
 }
 
-/// How much of a map is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LeftOut {
-    /// Nothing, or not all of it.
-    Some,
-    /// All that it had.
-    All,
-}
-
-/// How much of an event's annotations is left out below level `Request`.
-pub(crate) fn annotations_left_out<'a, D: Doc<'a>>(
-    doc: D,
-    at: usize,
-) -> Result<LeftOut, Malformed> {
-    each_annotation(doc, at, |_| ())
-}
-
-/// Removes the annotations of level `Request`.
+/// Removes the annotations of level `Request`; returns whether that leaves none.
 fn remove_annotations<'a, D: Doc<'a>>(
     doc: D,
     at: usize,
     edits: &mut Edits,
-) -> Result<LeftOut, Malformed> {
-    each_annotation(doc, at, |member| {
-        edits.remove_member(at, member, Cause::Level);
-    })
-}
-
-/// Goes through the annotations of level `Request`.
-fn each_annotation<'a, D: Doc<'a>>(
-    doc: D,
-    at: usize,
-    mut each: impl FnMut(Range<usize>),
-) -> Result<LeftOut, Malformed> {
+) -> Result<bool, Malformed> {
     if doc.kind(at)? != Kind::Map {
-        return Ok(LeftOut::Some);
+        return Ok(false);
     }
     let mut map = doc.open_map(at)?;
     let (mut stays, mut goes) = (false, false);
     while let Some(member) = doc.next_member(&mut map)? {
         map.next = doc.end(member.value)?;
         if member.key.value().starts_with(REQUEST_LEVEL_ANNOTATIONS) {
-            each(member.start..map.next);
+            edits.remove_member(at, member.start..map.next, Cause::Level);
             goes = true;
         } else {
             stays = true;
         }
     }
-    Ok(if goes && !stays {
-        LeftOut::All
-    } else {
-        LeftOut::Some
-    })
+    Ok(goes && !stays)
 }
 
 /// Removes `managedFields` from an object, the items of a list and the rows of a table:

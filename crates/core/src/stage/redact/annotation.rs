@@ -2,43 +2,36 @@
 
 use crate::doc::{AnyDoc, Kind, Malformed};
 use crate::stage::cut::REQUEST_LEVEL_ANNOTATIONS;
+use crate::stage::redact::list::List;
 use crate::stage::redact::roles::{Class, Role};
+use crate::stage::redact::scan::find;
 use crate::stage::redact::walk::{Document, Of, Unreadable};
 use crate::stage::redact::{Mode, Redactor, Settings};
 
 /// Annotations of objects that hold a copy of the object as JSON.
-const SNAPSHOTS: [&[u8]; 3] = [
-    b"kubectl.kubernetes.io/last-applied-configuration",
-    b"kapp.k14s.io/original",
-    b"openshift.io/encoded-deployment-config",
-];
+const SNAPSHOTS: List = List(
+    "kubectl.kubernetes.io/last-applied-configuration kapp.k14s.io/original \
+     openshift.io/encoded-deployment-config",
+);
 
 /// Annotations of objects that hold a copy of the object in a packed form.
-const PACKED: [&[u8]; 2] = [
-    b"banzaicloud.com/last-applied",
-    b"objectset.rio.cattle.io/applied",
-];
+const PACKED: List = List("banzaicloud.com/last-applied objectset.rio.cattle.io/applied");
 
 /// Beginnings of the annotations of events that the API server writes itself.
-const SERVER: [&[u8]; 17] = [
-    b"authorization.k8s.io/",
-    b"authentication.k8s.io/",
-    b"authentication.kubernetes.io/",
-    b"pod-security.kubernetes.io/",
-    b"podsecuritypolicy.policy.k8s.io/",
-    b"mutation.webhook.admission.k8s.io/",
-    b"failed-open.mutation.webhook.admission.k8s.io/",
-    b"failed-open.validating.webhook.admission.k8s.io/",
-    b"apiserver.latency.k8s.io/",
-    b"audit.k8s.io/",
-    b"k8s.io/",
-    b"kube-audit/",
-    b"imagepolicywebhook.image-policy.k8s.io/",
-    b"insecure-sha1.invalid-cert.kubernetes.io/",
-    b"missing-san.invalid-cert.kubernetes.io/",
-    b"resource-name-collision.",
-    b"admission.k8s.io/",
-];
+const SERVER: List = List(
+    "authorization.k8s.io/ authentication.k8s.io/ authentication.kubernetes.io/ \
+     pod-security.kubernetes.io/ podsecuritypolicy.policy.k8s.io/ \
+     mutation.webhook.admission.k8s.io/ failed-open.mutation.webhook.admission.k8s.io/ \
+     failed-open.validating.webhook.admission.k8s.io/ apiserver.latency.k8s.io/ audit.k8s.io/ \
+     k8s.io/ kube-audit/ imagepolicywebhook.image-policy.k8s.io/ \
+     insecure-sha1.invalid-cert.kubernetes.io/ missing-san.invalid-cert.kubernetes.io/ \
+     resource-name-collision. admission.k8s.io/",
+);
+
+/// True for annotations of objects that hold a copy of the object.
+pub(super) fn is_copy(key: &[u8]) -> bool {
+    SNAPSHOTS.has(key) || PACKED.has(key)
+}
 
 /// True if annotations of an event have the patch of a webhook among them.
 pub(super) fn has_patch(annotations: &[u8]) -> bool {
@@ -65,13 +58,13 @@ pub(super) fn has_foreign(doc: AnyDoc<'_>, at: usize) -> bool {
 }
 
 fn is_of_server(key: &[u8]) -> bool {
-    SERVER.iter().any(|prefix| key.starts_with(prefix))
+    SERVER.begins(key).is_some()
 }
 
 /// The role of an annotation of an object.
 pub(super) fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let hides_copies = settings.is_on(Redactor::LastApplied);
-    if hides_copies && PACKED.contains(&key) {
+    if hides_copies && PACKED.has(key) {
         return Role::leaves(Redactor::LastApplied);
     }
     let copy = |of, unreadable| {
@@ -82,7 +75,7 @@ pub(super) fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class:
             is_webhook: false,
         })
     };
-    if hides_copies && SNAPSHOTS.contains(&key) {
+    if hides_copies && SNAPSHOTS.has(key) {
         return copy(Of::SameObject(class), Unreadable::Hides);
     }
     if settings.is_on(Redactor::Named) && settings.names.is_secret_member(key) {
@@ -117,10 +110,8 @@ pub(super) fn role_of_event(settings: &Settings, key: &[u8], kind: Kind, class: 
 /// The role of an extra field of a user.
 pub(super) fn role_of_extra(settings: &Settings, key: &[u8]) -> Role {
     // GKE keeps a signed assertion there.
-    let is_secret = || {
-        memchr::memmem::find(key, b"user-assertion").is_some()
-            || settings.names.is_secret_member(key)
-    };
+    let is_secret =
+        || find(key, 0, b"user-assertion").is_some() || settings.names.is_secret_member(key);
     if settings.is_on(Redactor::Extra) && is_secret() {
         Role::leaves(Redactor::Extra)
     } else {

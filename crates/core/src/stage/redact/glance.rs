@@ -1,57 +1,133 @@
 //! Quick looks at bytes, for anything that may have to be hidden.
 //!
 //! Most events hold no secret, and most bodies none either. So bytes are first looked at
-//! in blocks of 32 for pairs of letters that every name and form of a secret has. Where
-//! such a pair is found, a few more steps decide; only then the rules are asked. A quick
+//! in blocks of 32 for three letters in a row that names and forms of secrets have. Where
+//! such letters are found, a few more steps decide; only then the rules are asked. A quick
 //! look may be wrong in one direction: it finds something where nothing is.
 //!
-//! Pairs are found as in Teddy (Hyperscan, aho-corasick): the bits of a byte's halves are
+//! Letters are found as in Teddy (Hyperscan, aho-corasick): the halves of a byte are
 //! looked up in two tables of 16 entries, of which each has a bit for each of eight groups
-//! of pairs.
+//! of letters.
 
 use std::ops::Shr as _;
 
 use fearless_simd::prelude::*;
 use fearless_simd::{Level, dispatch, u8x32};
 
-use crate::doc::AnyDoc;
+use crate::doc::escape::unescape;
+use crate::doc::json::Json;
 use crate::doc::msgpack::{HeadKind, Msgpack};
-use crate::stage::redact::names::Names;
-use crate::stage::redact::net;
-use crate::stage::redact::scan::from;
+use crate::doc::{AnyDoc, Doc, Kind, Malformed};
+use crate::stage::redact::annotation::is_copy;
+use crate::stage::redact::roles::Class;
+use crate::stage::redact::scan::{from, is_json_space, run};
+use crate::stage::redact::spans::Spans;
+use crate::stage::redact::words::Command;
+use crate::stage::redact::{Redactor, Settings, net};
 
 /// Bytes looked at in one step.
 const BLOCK: usize = 32;
 
-/// Groups of pairs: the letters that come first, and those that come second. A group
-/// has more pairs than are meant; the code that follows a find checks for those.
-const PAIRS: [(&[u8], &[u8]); 8] = [
-    // The end of a name in a letter.
-    (b"adeghlmnprstvwyADEGHLMNPRSTVWY", b"\""),
-    // The beginning of a string that may be a document.
-    (b"\"", b"{[ \\"),
-    // Escapes that the API server does not write; the end of a name in something else.
-    (b"\\4]-", b"u/\""),
-    // `://`, and the dashes of PEM.
-    (b":-", b"/-"),
-    // Tokens with `_` after their first letters.
-    (b"bkmoprsu", b"_"),
-    // `authorization`, `AIza`, `xox?-`.
-    (b"zZx", b"aAo"),
-    // `eyJ`, `LS0tLS1`.
-    (b"yL", b"JS"),
-    // `hv?.`, `glpat-`.
-    (b"hl", b"vp"),
+/// Bytes that a step needs: the letters at the last place of a block, a quote and a colon.
+const REACH: usize = BLOCK + 4;
+
+/// The last letters of names of members that matter; each group is a bit, from the lowest.
+/// Case is not told apart. They count where a quote and a colon follow.
+const ENDINGS: [&str; 3] = [
+    "ret key ket ata e64",
+    "rgs als pwd swd dpw",
+    "ken env ase ord and ing dsn fig lue ind ied",
 ];
 
-/// The groups whose pairs are about names and structure; the others are the net's.
-const STRUCTURE: u8 = 0b111;
+/// The bits of [`ENDINGS`].
+const NAMES: u8 = 0b111;
+
+/// What may stand between the letters of a name, where a name has it among the last three.
+const SEPARATORS: &[u8] = b"-_. ";
+
+/// The bit of [`SEPARATORS`].
+const SEPARATED: u8 = 0b1000;
+
+/// Three letters in a row.
+struct Letters(&'static [u8], &'static [u8], &'static [u8]);
+
+/// Letters that count anywhere; the groups are the bits after those of names.
+const FORMS: [&[Letters]; 4] = [
+    // `://`; the dashes of PEM; `last-applied`; `serviceaccountjson`.
+    &[
+        Letters(b":", b"/", b"/"),
+        Letters(b"-", b"-", b"-"),
+        Letters(b"t", b"-", b"a"),
+        Letters(b"jJ", b"sS", b"oO"),
+    ],
+    // `authorization`, `AIza`; the beginning of a document in a string.
+    &[Letters(b"iI", b"zZ", b"aA"), Letters(b"\" nrt", b"{[", ANY)],
+    // `hvs.`, `LS0tLS1`, `xox?-`, `glpat-`.
+    &[
+        Letters(b"v", b"sb", b"."),
+        Letters(b"L", b"S", b"0"),
+        Letters(b"x", b"o", b"x"),
+        Letters(b"g", b"l", b"p"),
+    ],
+    // `gh?_`, `…_pat_`, `sk_live_`, `npm_`; `eyJ`; `kapp.k14s.io`.
+    &[
+        Letters(b"h", b"pousr", b"_"),
+        Letters(b"a", b"t", b"_"),
+        Letters(b"v", b"e", b"_"),
+        Letters(b"p", b"m", b"_"),
+        Letters(b"e", b"y", b"J"),
+        Letters(b"k", b"1", b"4"),
+    ],
+];
+
+/// Any letter: one of each half.
+const ANY: &[u8] = b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
 
 /// A table for the low or high half of a byte: a bit for each group.
 type Table = [u8; BLOCK];
 
-/// Tables for the first and the second letter of a pair: low halves, high halves.
-static TABLES: [[Table; 2]; 2] = tables();
+/// Tables for the first, second and third letter: low halves, high halves.
+static TABLES: [[Table; 2]; 3] = tables();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "evaluated at compile time: an error stops the build"
+)]
+const fn tables() -> [[Table; 2]; 3] {
+    let mut tables = [[[0; BLOCK]; 2]; 3];
+    let mut group = 0;
+    while group < ENDINGS.len() {
+        let letters = ENDINGS[group].as_bytes();
+        let mut at = 0;
+        while at < letters.len() {
+            // Three letters and a blank.
+            if at % 4 < 3 {
+                let upper = letters[at].to_ascii_uppercase();
+                tables[at % 4] = with(tables[at % 4], &[letters[at], upper], 1 << group);
+            }
+            at += 1;
+        }
+        group += 1;
+    }
+    let mut place = 0;
+    while place < 3 {
+        tables[place] = with(tables[place], SEPARATORS, SEPARATED);
+        let mut group = 0;
+        while group < FORMS.len() {
+            let mut form = 0;
+            while form < FORMS[group].len() {
+                let Letters(first, second, third) = FORMS[group][form];
+                let letters = [first, second, third][place];
+                tables[place] = with(tables[place], letters, SEPARATED << (group + 1));
+                form += 1;
+            }
+            group += 1;
+        }
+        place += 1;
+    }
+    tables
+}
 
 #[expect(
     clippy::indexing_slicing,
@@ -59,178 +135,341 @@ static TABLES: [[Table; 2]; 2] = tables();
     clippy::as_conversions,
     reason = "evaluated at compile time: an error stops the build"
 )]
-const fn tables() -> [[Table; 2]; 2] {
-    let mut tables = [[[0; BLOCK]; 2]; 2];
-    let mut group = 0;
-    while group < PAIRS.len() {
-        let letters = [PAIRS[group].0, PAIRS[group].1];
-        let mut place = 0;
-        while place < 2 {
-            let mut at = 0;
-            while at < letters[place].len() {
-                let byte = letters[place][at] as usize;
-                // Shuffles work within halves of a block: both have the table.
-                let mut half = 0;
-                while half < BLOCK {
-                    tables[place][0][half + (byte & 0xf)] |= 1 << group;
-                    tables[place][1][half + (byte >> 4)] |= 1 << group;
-                    half += 16;
-                }
-                at += 1;
-            }
-            place += 1;
+const fn with(mut tables: [Table; 2], letters: &[u8], group: u8) -> [Table; 2] {
+    let mut at = 0;
+    while at < letters.len() {
+        let byte = letters[at] as usize;
+        // Shuffles work within halves of a block: both have the table.
+        let mut half = 0;
+        while half < BLOCK {
+            tables[0][half + (byte & 0xf)] |= group;
+            tables[1][half + (byte >> 4)] |= group;
+            half += 16;
         }
-        group += 1;
+        at += 1;
     }
     tables
 }
 
-/// True if a text may hold something that the net catches.
-pub(super) fn may_catch(text: &[u8]) -> bool {
-    find_pairs(text, Wanted::Net)
+/// Places in a text that are worth a closer look.
+struct Candidates<'t> {
+    text: &'t [u8],
+    wanted: Wanted,
+    /// The beginning of the next block.
+    next: usize,
+    /// A bit for each candidate that is left of the block before it.
+    left: u32,
 }
 
-/// True if a value may hold something that a rule hides.
-pub(super) fn may_hide(doc: AnyDoc<'_>, value: usize, end: usize) -> bool {
-    let text = doc.bytes().get(value..end).unwrap_or_default();
-    match doc {
-        AnyDoc::Json(_) => find_pairs(text, Wanted::All),
-        AnyDoc::Msgpack(_) => may_catch(text) || has_strings_of_structure(text),
-    }
-}
-
-/// What pairs are looked for.
+/// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
-    /// Those of the net.
-    Net,
-    /// Those for names and structure as well.
-    All,
+    /// Secrets known by their form.
+    Forms,
+    /// Names of members and the structure of JSON as well.
+    Json,
 }
 
-/// True if a pair is found that means something.
-fn find_pairs(text: &[u8], wanted: Wanted) -> bool {
-    dispatch!(Level::new(), simd => find_pairs_with(simd, text, wanted))
-}
+impl<'t> Candidates<'t> {
+    fn new(text: &'t [u8], wanted: Wanted) -> Candidates<'t> {
+        Candidates {
+            text,
+            wanted,
+            next: 0,
+            left: 0,
+        }
+    }
 
-// All that it calls has to be inlined into it, to be compiled for the same registers.
-#[inline(always)]
-fn find_pairs_with<S: Simd>(simd: S, text: &[u8], wanted: Wanted) -> bool {
-    let [[first_low, first_high], [second_low, second_high]] = &TABLES;
-    let first_low = u8x32::from_slice(simd, first_low);
-    let first_high = u8x32::from_slice(simd, first_high);
-    let second_low = u8x32::from_slice(simd, second_low);
-    let second_high = u8x32::from_slice(simd, second_high);
-    let groups = match wanted {
-        Wanted::Net => !STRUCTURE,
-        Wanted::All => u8::MAX,
-    };
-    let groups = u8x32::splat(simd, groups);
-    let mut padded = [0; BLOCK + 1];
-    let mut start = 0;
-    while start < text.len().saturating_sub(1) {
-        let block = match text.get(start..).and_then(<[u8]>::first_chunk) {
-            Some(block) => block,
-            None => {
-                for (place, byte) in padded.iter_mut().zip(from(text, start)) {
+    /// Goes on to the next block with candidates; false if there is none.
+    #[inline(never)]
+    fn advance(&mut self) -> bool {
+        dispatch!(Level::new(), simd => self.advance_with(simd))
+    }
+
+    // All that it calls has to be inlined into it, to be compiled for the same registers.
+    #[inline(always)]
+    #[expect(clippy::as_conversions, reason = "there are 32 lanes")]
+    fn advance_with<S: Simd>(&mut self, simd: S) -> bool {
+        let lanes = |bytes: &[u8; BLOCK]| u8x32::from_slice(simd, bytes);
+        let splat = |byte| u8x32::splat(simd, byte);
+        let tables = TABLES.each_ref().map(|halves| halves.each_ref().map(lanes));
+        let ([first_low, first_high], [second_low, second_high], [third_low, third_high]) =
+            tables.into();
+        let is_json = self.wanted == Wanted::Json;
+        // The groups that count anywhere, and those that count in the name of a member.
+        let anywhere = splat(!(NAMES | SEPARATED));
+        let named = if is_json { splat(u8::MAX) } else { anywhere };
+        let structure = if is_json { u32::MAX } else { 0 };
+        let mut padded = [0; REACH];
+        while self.next < self.text.len() {
+            let rest = from(self.text, self.next);
+            let block = rest.first_chunk().unwrap_or_else(|| {
+                for (place, byte) in padded.iter_mut().zip(rest) {
                     *place = *byte;
                 }
                 &padded
-            }
-        };
-        let (Some(here), Some(next)) = (block.first_chunk(), block.last_chunk()) else {
-            return true;
-        };
-        let here: &[u8; BLOCK] = here;
-        let next: &[u8; BLOCK] = next;
-        let (here, next) = (u8x32::from_slice(simd, here), u8x32::from_slice(simd, next));
-        let found = first_low.swizzle_dyn_within_blocks(here & 0xf)
-            & first_high.swizzle_dyn_within_blocks(here.shr(4))
-            & second_low.swizzle_dyn_within_blocks(next & 0xf)
-            & second_high.swizzle_dyn_within_blocks(next.shr(4))
-            & groups;
-        let mut left = !found.simd_eq(0).to_bitmask() & u64::from(u32::MAX);
-        while left != 0 {
-            let at = start.saturating_add(bit_of(left));
-            if means_something(text, at, wanted) {
+            });
+            self.next = self.next.saturating_add(BLOCK);
+            let [first @ .., _, _, _, _] = block;
+            let [_, second @ .., _, _, _] = block;
+            let [_, _, third @ .., _, _] = block;
+            let [_, _, _, quote @ .., _] = block;
+            let [_, _, _, _, colon @ ..] = block;
+            let (first, second, third) = (lanes(first), lanes(second), lanes(third));
+            let (quote, colon) = (lanes(quote).simd_eq(b'"'), lanes(colon));
+            let first_groups = first_low.swizzle_dyn_within_blocks(first & 0xf)
+                & first_high.swizzle_dyn_within_blocks(first.shr(4));
+            let second_groups = second_low.swizzle_dyn_within_blocks(second & 0xf)
+                & second_high.swizzle_dyn_within_blocks(second.shr(4));
+            let third_groups = third_low.swizzle_dyn_within_blocks(third & 0xf)
+                & third_high.swizzle_dyn_within_blocks(third.shr(4));
+            let key = quote & colon.simd_eq(b':');
+            let separated = (first_groups | second_groups | third_groups) & SEPARATED;
+            let groups = (first_groups & second_groups & third_groups | separated)
+                & key.select(named, anywhere);
+            let unusual = first.simd_eq(b'\\') | quote & colon.simd_le(b' ');
+            let found = !groups.simd_eq(0).to_bitmask() as u32;
+            self.left = found | unusual.to_bitmask() as u32 & structure;
+            if self.left != 0 {
                 return true;
             }
-            left &= left.wrapping_sub(1);
         }
-        start = start.saturating_add(BLOCK);
+        false
     }
-    false
 }
 
-/// The number of the lowest bit.
-#[inline(always)]
-#[expect(clippy::as_conversions, reason = "at most 64")]
-fn bit_of(bits: u64) -> usize {
-    bits.trailing_zeros() as usize
-}
+impl Iterator for Candidates<'_> {
+    type Item = usize;
 
-/// Checks a pair that was found.
-#[inline(always)]
-fn means_something(text: &[u8], at: usize, wanted: Wanted) -> bool {
-    if wanted == Wanted::Net {
-        return is_caught(text, at);
-    }
-    let next = text.get(at.saturating_add(1)).copied();
-    match (text.get(at).copied(), next) {
-        // By far the most: the end of a string.
-        (Some(last), Some(b'"')) if last != b'\\' => {
-            let name = text.get(..=at).unwrap_or_default();
-            LAST_THREE.have::<3>(name) && is_secret_string(name, from(text, at.saturating_add(2)))
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.left == 0 && !self.advance() {
+            return None;
         }
-        (Some(b'"' | b'\\'), _) => is_of_structure(text, at),
-        _ => is_caught(text, at),
+        let place = usize::try_from(self.left.trailing_zeros()).ok()?;
+        self.left &= self.left.wrapping_sub(1);
+        self.next.checked_sub(BLOCK)?.checked_add(place)
     }
 }
 
-/// Checks a pair of the net's groups.
+/// True if a text may hold something that the net catches.
+pub(super) fn may_catch(text: &[u8]) -> bool {
+    Candidates::new(text, Wanted::Forms).any(|at| is_caught(text, at))
+}
+
+/// Checks letters of a form.
 #[inline(never)]
 fn is_caught(text: &[u8], at: usize) -> bool {
-    let before = |back: usize| at.checked_sub(back);
+    let begins = |back: usize| at.checked_sub(back);
+    let is_token = |back| begins(back).is_some_and(|begin| net::token(text, begin).is_some());
     match from(text, at) {
         [b':', b'/', b'/', ..] => net::password_of_url(text, at).is_some(),
-        [b'-', b'-', ..] => net::private_key(text, at).is_some(),
-        [_, b'_', ..] => [1, 2, 3, 5]
-            .into_iter()
-            .filter_map(before)
-            .any(|begin| net::token(text, begin).is_some()),
-        [b'z', b'a', ..] if before(2).is_some_and(|begin| net::token(text, begin).is_some()) => {
-            true
+        [b'-', b'-', b'-', ..] => net::private_key(text, at).is_some(),
+        [b'e', b'y', b'J', ..] => net::web_token(text, at).is_some(),
+        [b'L', b'S', b'0', ..] => net::private_key_in_base64(text, at).is_some(),
+        [_, _, b'_', ..] => is_token(1) || is_token(5) || is_token(6) || is_token(8),
+        [b'v', _, b'.', ..] => is_token(1),
+        [b'x', b'o', b'x', ..] | [b'g', b'l', b'p', ..] => is_token(0),
+        [i, z, a, rest @ ..] if [*i, *z, *a].eq_ignore_ascii_case(b"iza") => {
+            // The group of the API is called so.
+            let is_header = || begins(6).is_some_and(|at| net::authorization(text, at).is_some());
+            is_token(1) || !rest.starts_with(b"tion.") && is_header()
         }
-        // The group of the API is called so.
-        [b'z', b'a', b't', b'i', b'o', b'n', b'.', ..] => false,
-        [b'z' | b'Z', b'a' | b'A', ..] => {
-            before(7).is_some_and(|begin| net::authorization(text, begin).is_some())
-        }
-        [b'y', b'J', ..] => before(1).is_some_and(|begin| net::web_token(text, begin).is_some()),
-        [b'L', b'S', ..] => net::private_key_in_base64(text, at).is_some(),
-        [b'x', b'o', ..] | [b'h', b'v', ..] => net::token(text, at).is_some(),
-        [b'l', b'p', ..] => before(1).is_some_and(|begin| net::token(text, begin).is_some()),
         _ => false,
     }
 }
 
-/// Checks the beginning of a string or of an escape, in JSON.
-#[inline(never)]
-fn is_of_structure(text: &[u8], at: usize) -> bool {
-    match from(text, at) {
-        [b'"', b'{' | b'[', ..] => true,
-        // A string that begins with white space, or white space after one.
-        [b'"', b' ', rest @ ..] => begins_document(rest),
-        [b'"', b'\\', b'n' | b'r' | b't', ..] => true,
-        [b'\\', b'/', ..] => true,
-        [b'\\', b'u', digits @ ..] => !is_escape_of_server(digits),
-        _ => false,
+/// Looks at values, with the buffers that it takes.
+#[derive(Debug, Default)]
+pub(super) struct Glance {
+    plain: Vec<u8>,
+    spans: Spans,
+}
+
+impl Glance {
+    /// True if a value may hold something that a rule for names and texts hides.
+    pub(super) fn may_hide(
+        &mut self,
+        settings: &Settings,
+        doc: AnyDoc<'_>,
+        value: usize,
+        end: usize,
+    ) -> bool {
+        let text = doc.bytes().get(value..end).unwrap_or_default();
+        match doc {
+            AnyDoc::Json(_) => {
+                let mut look = Look {
+                    text,
+                    settings,
+                    glance: self,
+                    is_after_env: false,
+                };
+                Candidates::new(text, Wanted::Json).any(|at| look.matters(at))
+            }
+            AnyDoc::Msgpack(_) => may_catch(text) || has_strings_that_matter(settings, text),
+        }
     }
 }
 
-fn begins_document(text: &[u8]) -> bool {
-    let solid = text.iter().find(|byte| !byte.is_ascii_whitespace());
-    matches!(solid, Some(b'{' | b'['))
+/// A look at a value in JSON.
+struct Look<'l> {
+    text: &'l [u8],
+    settings: &'l Settings,
+    glance: &'l mut Glance,
+    /// True after a list of environment variables: any value may be one of theirs.
+    is_after_env: bool,
+}
+
+impl Look<'_> {
+    fn matters(&mut self, at: usize) -> bool {
+        let rest = from(self.text, at);
+        let is_name = match rest {
+            [_, _, _, b'"', b':', ..] => self.member_matters(at.saturating_add(3)),
+            // White space before a colon.
+            [_, _, _, b'"', byte, after @ ..] if is_json_space(*byte) => {
+                from(after, run(after, 0, is_json_space)).starts_with(b":")
+            }
+            _ => false,
+        };
+        is_name
+            || match rest {
+                [b'\\', b'/', ..] => true,
+                [b'\\', b'u', digits @ ..] => !is_escape_of_server(digits),
+                [b'\\', ..] => false,
+                [_, b'{' | b'[', ..] => self.begins_document(at),
+                [b't', b'-', b'a', ..] => has_value(rest, b"t-applied-configuration\":"),
+                [b'k', b'1', b'4', ..] => has_value(rest, b"k14s.io/original\":"),
+                // The end of a name whose last three letters others have.
+                [b'j' | b'J', _, _, _, b'"', b':', ..] => self.member_matters(at.saturating_add(4)),
+                _ => is_caught(self.text, at),
+            }
+    }
+
+    /// Checks a member, whose name ends at a quote.
+    #[inline(never)]
+    fn member_matters(&mut self, quote: usize) -> bool {
+        let before = self.text.get(..quote).unwrap_or_default();
+        let begin = before.iter().rposition(|byte| *byte == b'"');
+        let begin = begin.map_or(0, |before| before.saturating_add(1));
+        let value = run(self.text, quote.saturating_add(2), is_json_space);
+        let rest = from(self.text, value);
+        match from(before, begin) {
+            // By far the most.
+            b"metadata" | b"." => false,
+            b"kind" => self.kind_matters(rest),
+            b"env" => self.env_matters(value),
+            b"args" | b"command" => self.words_matter(value).unwrap_or(true),
+            b"value" => !is_nothing(rest) && self.value_matters(begin, value),
+            name => {
+                !is_nothing(rest) && (self.settings.names.is_secret_member(name) || is_copy(name))
+            }
+        }
+    }
+
+    /// True for the kinds of objects that are judged by their kind.
+    fn kind_matters(&self, value: &[u8]) -> bool {
+        let Some(kind) = value.strip_prefix(b"\"") else {
+            return false;
+        };
+        let kind = kind
+            .get(..run(kind, 0, |byte| byte != b'"'))
+            .unwrap_or_default();
+        match Class::of_kind(kind.strip_suffix(b"List").unwrap_or(kind)) {
+            Class::None => matches!(kind, b"Status" | b"Table"),
+            Class::SigningRequest => self.settings.is_on(Redactor::Csr),
+            _ => true,
+        }
+    }
+
+    /// Checks a list of environment variables: it matters itself if it has anything but maps,
+    /// and otherwise where values follow.
+    fn env_matters(&mut self, value: usize) -> bool {
+        let json = Json(self.text);
+        let mut find = || {
+            let Kind::List = json.kind(value)? else {
+                return Ok(false);
+            };
+            let mut list = json.open_list(value)?;
+            while let Some(item) = json.next_item(&mut list)? {
+                self.is_after_env = true;
+                if json.kind(item)? != Kind::Map {
+                    return Ok(true);
+                }
+                list.next = json.end(item)?;
+            }
+            Ok(false)
+        };
+        let found: Result<bool, Malformed> = find();
+        found.unwrap_or(true)
+    }
+
+    /// Checks the words of a command.
+    fn words_matter(&mut self, value: usize) -> Result<bool, Malformed> {
+        let json = Json(self.text);
+        if json.kind(value)? != Kind::List || !self.settings.is_on(Redactor::Args) {
+            return Ok(false);
+        }
+        let Glance { plain, spans } = &mut *self.glance;
+        let mode = self.settings.mode(Redactor::Args);
+        let mut command = Command::new();
+        let mut list = json.open_list(value)?;
+        while let Some(item) = json.next_item(&mut list)? {
+            let (word, end) = json.value(item)?;
+            list.next = end;
+            let Some(word) = word else {
+                return Ok(true);
+            };
+            plain.clear();
+            unescape(word.raw, plain);
+            spans.clear();
+            command.word(plain, mode, &self.settings.names, Redactor::Args, spans);
+            if spans.count() > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Checks a value that has a name beside it: the name begins the map, and nothing follows.
+    fn value_matters(&self, key: usize, value: usize) -> bool {
+        let is_pair = || {
+            let before = self.text.get(..key)?.strip_suffix(b"\",\"")?;
+            let begin = before.iter().rposition(|byte| *byte == b'"')?;
+            let name = from(before, begin.saturating_add(1));
+            let map = before.get(..begin)?.strip_suffix(b"\":")?;
+            let is_map = map.ends_with(b"{\"name") || map.ends_with(b"{\"key");
+            let end = Json(self.text).end(value).ok()?;
+            let is_whole = from(self.text, end).starts_with(b"}");
+            (is_map && is_whole && !name.is_empty()).then_some(name)
+        };
+        let is_plain = |name| !self.settings.names.is_secret_name(name);
+        self.is_after_env || !is_pair().is_some_and(is_plain)
+    }
+
+    /// True if a bracket after a place is the first letter of a string, white space aside.
+    fn begins_document(&self, at: usize) -> bool {
+        let mut before = self.text.get(..=at).unwrap_or_default();
+        while let [rest @ .., b' '] | [rest @ .., b'\\', b'n' | b'r' | b't'] = before {
+            before = rest;
+        }
+        before.ends_with(b"\"")
+    }
+}
+
+/// True if a text begins with the end of a key whose value is something.
+fn has_value(text: &[u8], key: &[u8]) -> bool {
+    let value = text.strip_prefix(key);
+    value.is_some_and(|value| !is_nothing(from(value, run(value, 0, is_json_space))))
+}
+
+/// True for a text that begins with a value in which there is nothing to be hidden.
+fn is_nothing(value: &[u8]) -> bool {
+    match value {
+        [b'"', b'"', ..] | [b'{', b'}', ..] | [b'[', b']', ..] => true,
+        [b'0', b',' | b'}' | b']', ..] => true,
+        [b't' | b'f' | b'n', ..] => true,
+        _ => false,
+    }
 }
 
 /// True for the digits of escapes that Go's encoder writes: control characters, `<`, `>`,
@@ -246,7 +485,7 @@ fn is_escape_of_server(digits: &[u8]) -> bool {
 }
 
 /// True if a string of a msgpack value may be a secret name or a document.
-fn has_strings_of_structure(value: &[u8]) -> bool {
+fn has_strings_that_matter(settings: &Settings, value: &[u8]) -> bool {
     let doc = Msgpack(value);
     let mut at = 0;
     while at < value.len() {
@@ -259,9 +498,7 @@ fn has_strings_of_structure(value: &[u8]) -> bool {
                 let Ok(text) = doc.content(head, length) else {
                     return true;
                 };
-                // The length before a longer text may look like a letter of it.
-                let is_long = length >= BLOCK && may_catch(text);
-                if is_long || ends_secret_name(text) || begins_document(text) {
+                if string_matters(settings, text) {
                     return true;
                 }
                 at = at.saturating_add(length);
@@ -273,289 +510,28 @@ fn has_strings_of_structure(value: &[u8]) -> bool {
     false
 }
 
-/// Endings of names of secrets, without case and separators; see
-/// [`names`](crate::stage::redact::names). By their last letters.
-const ENDINGS: [(u8, &[&str]); 12] = [
-    (b'd', &["password", "passwd", "pwd"]),
-    (b'e', &["passphrase", "cookie", "signature"]),
-    (b'n', &["token", "authorization", "dsn", "accountjson"]),
-    (b'y', &["key"]),
-    (b't', &["secret", "onboardingticket", "jwt"]),
-    (b's', &["credentials", "pass"]),
-    (b'g', &["kubeconfig", "connectionstring"]),
-    (b'a', &["userdata", "keydata"]),
-    (b'4', &["userdatabase64"]),
-    (b'w', &["bindpw"]),
-    (b'h', &["auth"]),
-    (b'r', &["bearer"]),
-];
-
-/// Names, kinds and annotations that are looked into, as they are written; a name ends in
-/// one of them.
-const WORDS: [(u8, &[&str]); 11] = [
-    (b'v', &["env"]),
-    (b's', &["args", "Status"]),
-    (b'd', &["command", "/applied", "/last-applied"]),
-    (b'p', &["ConfigMap"]),
-    (b'e', &["Table"]),
-    (b't', &["TokenRequest", "CertificateSigningRequest"]),
-    (b'w', &["TokenReview"]),
-    (b'n', &["/last-applied-configuration", "user-assertion"]),
-    (b'm', &["user-assertion.cloud.google.com"]),
-    (b'l', &["kapp.k14s.io/original"]),
-    (b'g', &["/encoded-deployment-config"]),
-];
-
-/// The last letters of [`ENDINGS`] and [`WORDS`]: three of all, and of each as many as it
-/// has, up to five.
-static LAST_THREE: Letters<512> = Letters::of_all::<3>(Length::AtLeast);
-static ONLY_THREE: Letters<64> = Letters::of_all::<3>(Length::Exactly);
-static ONLY_FOUR: Letters<64> = Letters::of_all::<4>(Length::Exactly);
-static LAST_FIVE: Letters<64> = Letters::of_all::<5>(Length::AtLeast);
-
-/// A bit for each ending of some letters, by their lowest five bits: case is not told
-/// apart, and more endings may seem to be there than are.
-struct Letters<const WORDS: usize>([u64; WORDS]);
-
-/// The words whose endings are in a table.
-#[derive(Clone, Copy)]
-enum Length {
-    /// Those that have so many letters, and with separators too.
-    AtLeast,
-    /// Those that have no more.
-    Exactly,
-}
-
-impl<const SIZE: usize> Letters<SIZE> {
-    #[expect(
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
-        reason = "evaluated at compile time: an error stops the build"
-    )]
-    const fn of_all<const N: usize>(length: Length) -> Letters<SIZE> {
-        let mut letters = Letters([0; SIZE]);
-        let mut table = 0;
-        while table < 2 {
-            let rows: &[(u8, &[&str])] = if table == 0 { &ENDINGS } else { &WORDS };
-            let mut row = 0;
-            while row < rows.len() {
-                let mut word = 0;
-                while word < rows[row].1.len() {
-                    let bytes = rows[row].1[word].as_bytes();
-                    let fits = match length {
-                        Length::AtLeast => bytes.len() >= N,
-                        Length::Exactly => bytes.len() == N,
-                    };
-                    if fits {
-                        letters = letters.with::<N>(bytes);
-                    }
-                    word += 1;
-                }
-                row += 1;
-            }
-            table += 1;
-        }
-        letters
-    }
-
-    /// Adds the ending of a word; of three letters, with separators in it and after it.
-    #[expect(
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
-        reason = "evaluated at compile time: an error stops the build"
-    )]
-    const fn with<const N: usize>(mut self, word: &[u8]) -> Letters<SIZE> {
-        let mut last = [0; N];
-        let mut at = 0;
-        while at < N {
-            last[at] = word[word.len() - N + at];
-            at += 1;
-        }
-        self = self.with_ending(last);
-        let mut separator = 0;
-        while N == 3 && separator < SEPARATORS.len() {
-            let s = SEPARATORS[separator];
-            let (b, c) = (last[1], last[2]);
-            let forms = [
-                [s, s, s],
-                [s, b, c],
-                [b, s, c],
-                [b, c, s],
-                [s, c, s],
-                [c, s, s],
-            ];
-            let mut form = 0;
-            while form < forms.len() {
-                self = self.with_ending(forms[form]);
-                form += 1;
-            }
-            separator += 1;
-        }
-        self
-    }
-
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "evaluated at compile time: an error stops the build"
-    )]
-    const fn with_ending<const N: usize>(mut self, letters: [u8; N]) -> Letters<SIZE> {
-        let number = number_of::<N, SIZE>(letters);
-        self.0[number / 64] |= 1 << (number % 64);
-        self
-    }
-
-    #[inline(always)]
-    fn have<const N: usize>(&self, text: &[u8]) -> bool {
-        text.last_chunk::<N>().is_some_and(|last| {
-            let number = number_of::<N, SIZE>(*last);
-            let bits = self.0.get(number / 64).copied().unwrap_or(0);
-            bits >> (number % 64) & 1 == 1
-        })
-    }
-}
-
-/// The number of some letters among those of a table of so many words.
-#[inline(always)]
-#[expect(
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    clippy::arithmetic_side_effects,
-    reason = "the index is below the length, and the number of bits is known"
-)]
-const fn number_of<const N: usize, const SIZE: usize>(letters: [u8; N]) -> usize {
-    let mut all = 0u32;
-    let mut at = 0;
-    while at < N {
-        all = all << 5 | (letters[at] & 31) as u32;
-        at += 1;
-    }
-    if N == 3 && SIZE == 512 {
-        // There is a bit for each.
-        return all as usize;
-    }
-    // An odd number without pattern (the golden ratio): its products spread well.
-    (all.wrapping_mul(0x9e37_79b1) >> 20) as usize % (SIZE * 64)
-}
-
-/// What may stand between the letters of a name, and around them.
-const SEPARATORS: [u8; 5] = *b"-_. ]";
-
-/// True if a text ends in a name that may be that of a secret.
-#[inline]
-pub(super) fn ends_secret_name(text: &[u8]) -> bool {
-    LAST_THREE.have::<3>(text) && ends_secret_name_exactly(text)
-}
-
-/// True if a string of JSON, in whose last letter `text` ends and whose closing quote
-/// `rest` follows, is the name of a member or value that is secret, or a kind that matters.
-#[inline(never)]
-fn is_secret_string(text: &[u8], rest: &[u8]) -> bool {
-    if !ends_secret_name_exactly(text) {
-        return false;
-    }
-    let begin = memchr::memrchr(b'"', text).map_or(0, |quote| quote.saturating_add(1));
-    let name = from(text, begin);
-    let after = rest.iter().find(|byte| !byte.is_ascii_whitespace());
-    let names = Names::default();
-    let is_secret = match after {
-        Some(b':') => names.is_secret_member(name),
-        _ => {
-            let before = text.get(..begin.saturating_sub(1)).unwrap_or_default();
-            return names_something(before) && (names.is_secret_name(name) || ends_in_word(name));
-        }
-    };
-    is_secret || ends_in_word(name)
-}
-
-/// True if what stands before a string is a key whose value names something: the value of
-/// a pair, a column, a kind.
-fn names_something(before: &[u8]) -> bool {
-    let before = before.trim_ascii_end();
-    let key = before
-        .strip_suffix(b":")
-        .unwrap_or_default()
-        .trim_ascii_end();
-    let keys = [&b"\"name\""[..], b"\"key\"", b"\"kind\""];
-    keys.iter().any(|known| key.ends_with(known))
-}
-
-#[inline(never)]
-fn ends_secret_name_exactly(text: &[u8]) -> bool {
-    let has_separators = match text.last_chunk::<5>() {
-        Some(last) => !last.iter().all(u8::is_ascii_alphanumeric),
-        None => true,
-    };
-    let is_known = has_separators
-        || LAST_FIVE.have::<5>(text)
-        || ONLY_FOUR.have::<4>(text)
-        || ONLY_THREE.have::<3>(text);
-    if !is_known {
-        return false;
-    }
-    let mut name = text;
-    while let [rest @ .., b'-' | b'_' | b'.' | b' ' | b']'] = name {
-        name = rest;
-    }
-    let Some(last) = name.last() else {
-        return false;
-    };
-    words_for(&ENDINGS, last.to_ascii_lowercase())
-        .iter()
-        .any(|ending| ends_in(name, ending.as_bytes()))
-        || ends_in_word(name)
-}
-
-fn ends_in_word(name: &[u8]) -> bool {
-    let last = name.last().copied().unwrap_or_default();
-    words_for(&WORDS, last)
-        .iter()
-        .any(|word| name.ends_with(word.as_bytes()))
-}
-
-/// The words of a table that end in a letter.
-fn words_for(table: &[(u8, &'static [&'static str])], last: u8) -> &'static [&'static str] {
-    let row = table.iter().find(|(letter, _)| *letter == last);
-    row.map_or(&[], |(_, words)| words)
-}
-
-/// True if the last `N` letters of a name and an ending differ. Where there are separators
-/// among them, or fewer letters, nothing is known.
-#[inline(always)]
-fn differs<const N: usize>(name: &[u8], ending: &[u8]) -> bool {
-    match (name.last_chunk::<N>(), ending.last_chunk::<N>()) {
-        (Some(last), Some(ending)) => {
-            !last.eq_ignore_ascii_case(ending) && last.iter().all(u8::is_ascii_alphanumeric)
-        }
-        _ => false,
-    }
-}
-
-/// True if a name has an ending, without case and separators. `key` alone is not a name of a
-/// secret.
-fn ends_in(name: &[u8], ending: &[u8]) -> bool {
-    if differs::<4>(name, ending) || differs::<8>(name, ending) {
-        return false;
-    }
-    let mut letters = name
-        .iter()
-        .rev()
-        .filter(|byte| !matches!(byte, b'-' | b'_' | b'.' | b' '));
-    let ends = ending.iter().rev().all(|letter| {
-        letters
-            .next()
-            .is_some_and(|byte| byte.to_ascii_lowercase() == *letter)
-    });
-    ends && (ending != b"key" || letters.next().is_some_and(|byte| *byte != b'"'))
+fn string_matters(settings: &Settings, text: &[u8]) -> bool {
+    let solid = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    let kind = text.strip_suffix(b"List").unwrap_or(text);
+    matches!(solid, Some(b'{' | b'['))
+        || settings.names.is_secret_name(text)
+        || settings.names.is_secret_member(text)
+        || matches!(text, b"env" | b"args" | b"command" | b"Status" | b"Table")
+        || Class::of_kind(kind) != Class::None
+        || is_copy(text)
+        // The length before a longer text may look like a letter of it.
+        || text.len() >= BLOCK && may_catch(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doc::json::Json;
-    use crate::stage::redact::names;
+    use crate::stage::redact::names::{self, Names};
 
     fn hides(json: &str) -> bool {
-        may_hide(Json(json.as_bytes()).into(), 0, json.len())
+        let mut glance = Glance::default();
+        let doc = Json(json.as_bytes());
+        glance.may_hide(&Settings::default(), doc.into(), 0, json.len())
     }
 
     #[test]
@@ -564,17 +540,24 @@ mod tests {
         for name in names::all() {
             let others = [
                 format!("x-{name}"),
-                format!("x[{name}]"),
+                format!("x.{name}"),
+                format!("x/{name}"),
                 name.to_uppercase(),
             ];
             for name in [name.to_owned()].iter().chain(&others) {
-                let key = format!("{{\"{name}\":1}}");
-                let value = format!("{{\"name\":\"{name}\"}}");
-                for room in (0..40).map(|room| " ".repeat(room)) {
-                    let is_secret = names.is_secret_member(name.as_bytes());
-                    assert!(!is_secret || hides(&format!("{room}{key}")), "{name}");
-                    let is_secret = names.is_secret_name(name.as_bytes());
-                    assert!(!is_secret || hides(&format!("{room}{value}")), "{name}");
+                for value in ["1", "\"x\"", "{\"a\":1}", "[1]"] {
+                    let key = format!("{{\"{name}\":{value}}}");
+                    let spaced = format!("{{\"{name}\" : {value}}}");
+                    let pair = format!("{{\"name\":\"{name}\",\"value\":{value}}}");
+                    for room in (0..40).map(|room| " ".repeat(room)) {
+                        if names.is_secret_member(name.as_bytes()) {
+                            assert!(hides(&format!("{room}{key}")), "{key}");
+                            assert!(hides(&format!("{room}{spaced}")), "{spaced}");
+                        }
+                        if names.is_secret_name(name.as_bytes()) {
+                            assert!(hides(&format!("{room}{pair}")), "{pair}");
+                        }
+                    }
                 }
             }
         }
@@ -583,7 +566,13 @@ mod tests {
             "pass.word",
             "client-secret",
             "Data-Base-Pass-Word",
+            "bind_pw",
+            "user-data-base-64",
+            "api-ke-y",
+            "passwor_d",
+            "token-",
         ] {
+            assert!(names.is_secret_member(name.as_bytes()), "{name}");
             assert!(hides(&format!("{{\"{name}\":1}}")), "{name}");
         }
     }
@@ -591,25 +580,50 @@ mod tests {
     #[test]
     fn everyday_bodies_are_not_walked() {
         for body in [
-            r#"{"kind":"Lease","apiVersion":"v1","metadata":{"name":"n","managedFields":[{"fieldsV1":{"f:spec":{"k:{\"type\":\"Ready\"}":{}}}}]},"spec":{"renewTime":"2026-01-01T00:00:00.0Z"}}"#,
-            r#"{"status":{"conditions":[{"type":"Ready","message":"a \u003cb\u003e \"c\""}],"key":"x"}}"#,
-            "{ \"a\" : [ 1 , \"b\" ] }",
+            r#"{"kind":"Lease","apiVersion":"v1","metadata":{"name":"n","managedFields":[{"fieldsV1":{"f:spec":{"k:{\"type\":\"Ready\"}":{".":{},"f:args":{},"f:env":{}}}}]},"spec":{"renewTime":"2026-01-01T00:00:00.0Z"}}"#,
+            r#"{"status":{"conditions":[{"type":"Ready","reason":"x","message":"a \u003cb\u003e \"c\""}],"key":"x"}}"#,
+            r#"{"a":[{"name":"LOG_LEVEL","value":"x"}],"tolerations":[{"key":"a","operator":"Exists"}]}"#,
+            r#"{"env":[{"name":"POD","valueFrom":{"fieldRef":{"fieldPath":"x"}}}],"args":["--v=2","sh -c \"x\""]}"#,
+            r#"{"password":"","token":{},"apiKey":null}"#,
+            "{ \"a\": [ 1 , \"b\" ] }",
         ] {
             assert!(!hides(body), "{body}");
         }
     }
 
     #[test]
-    fn documents_and_escapes_are_seen() {
+    fn values_and_words_are_seen() {
+        for body in [
+            r#"{"env":[{"name":"A","value":"x"}]}"#,
+            r#"{"env":["A=b"]}"#,
+            r#"{"env": [ {} , 1 ]}"#,
+            r#"{"args":["--token=x"]}"#,
+            r#"{"command":["a", "--token", "x"]}"#,
+            r#"{"args":[1]}"#,
+            r#"{"x":[{"value":"x","name":"token"}]}"#,
+            r#"{"x":[{"name":"a","value":"x","name":"token"}]}"#,
+            r#"{"x":[{"key":"token","value":5}]}"#,
+        ] {
+            assert!(hides(body), "{body}");
+        }
+    }
+
+    #[test]
+    fn documents_kinds_and_escapes_are_seen() {
         for body in [
             r#"{"a":"{\"b\":1}"}"#,
             r#"{"a":"[1]"}"#,
             r#"{"a":" {}"}"#,
-            r#"{"a":"\n{}"}"#,
+            r#"{"a":"\n \t{}"}"#,
             r#"{"pass\u0077or\u0064":1}"#,
             r#"{"a":"https:\/\/u:p@h"}"#,
             r#"{"kind":"Status"}"#,
+            r#"{"kind": "SecretList"}"#,
             r#"{"kapp.k14s.io/original":"x"}"#,
+            r#"{"kubectl.kubernetes.io/last-applied-configuration":"x"}"#,
+            r#"{"banzaicloud.com/last-applied":"x"}"#,
+            r#"{"objectset.rio.cattle.io/applied":"x"}"#,
+            r#"{"openshift.io/encoded-deployment-config":"x"}"#,
         ] {
             assert!(hides(body), "{body}");
         }
@@ -621,11 +635,14 @@ mod tests {
         for secret in [
             format!("eyJ{long}.eyJ{long}.x"),
             format!("ghp_{long}"),
+            format!("ghs_{long}"),
             format!("github_pat_{long}"),
             format!("glpat-{long}"),
             format!("xoxb-{long}"),
             format!("sk_live_{long}"),
+            format!("rk_live_{long}"),
             format!("hvs.{long}"),
+            format!("hvb.{long}"),
             format!("dckr_pat_{long}"),
             format!("npm_{long}"),
             format!("AIza{long}"),
@@ -637,7 +654,7 @@ mod tests {
             for room in 0..70 {
                 let text = " ".repeat(room) + &secret;
                 assert!(may_catch(text.as_bytes()), "{text}");
-                let mut spans = crate::stage::redact::spans::Spans::default();
+                let mut spans = Spans::default();
                 net::catch(text.as_bytes(), &mut spans);
                 assert_eq!(spans.count(), 1, "{text}");
             }

@@ -1,10 +1,11 @@
 //! Places of an event that are to be hidden, and the edits that come of them.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::doc::edit::{Cause, Edits};
-use crate::doc::{Doc, Malformed, Text, msgpack};
+use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
 use crate::redactor::{Counts, Redactor};
 use crate::stage::redact::mark::{Key, is_mark, write_mark, write_mark_of_base64};
 
@@ -41,14 +42,17 @@ impl Counts {
     /// it is well-formed: `env=2,secret=3`.
     fn write(&self, earlier: &[u8], out: &mut Vec<u8>) {
         let earlier = std::str::from_utf8(earlier).ok().and_then(read_counts);
-        let mut counts: Vec<(&str, u64)> = earlier.unwrap_or_default();
-        for (redactor, count) in self.iter() {
-            match counts.iter_mut().find(|(name, _)| *name == redactor.name()) {
-                Some((_, sum)) => *sum = sum.saturating_add(count),
-                None => counts.push((redactor.name(), count)),
+        let own = self
+            .iter()
+            .map(|(redactor, count)| (redactor.name(), count));
+        let mut counts: Vec<(&str, u64)> = Vec::new();
+        for (name, count) in own.chain(earlier.unwrap_or_default()) {
+            let place = counts.partition_point(|(before, _)| *before < name);
+            match counts.get_mut(place) {
+                Some((known, sum)) if *known == name => *sum = sum.saturating_add(count),
+                _ => counts.insert(place, (name, count)),
             }
         }
-        counts.sort_unstable();
         for (at, (name, count)) in counts.iter().enumerate() {
             let comma = if at == 0 { "" } else { "," };
             out.extend_from_slice(format!("{comma}{name}={count}").as_bytes());
@@ -56,8 +60,12 @@ impl Counts {
     }
 }
 
-/// The counts of an annotation: `env=2,secret=3`.
+/// The counts of an annotation: `env=2,secret=3`. One with more names is not well-formed.
 fn read_counts(text: &str) -> Option<Vec<(&str, u64)>> {
+    const MOST: usize = 64;
+    if text.split(',').nth(MOST).is_some() {
+        return None;
+    }
     let counts = text.split(',').map(|part| {
         let (name, count) = part.split_once('=')?;
         let is_name = !name.is_empty()
@@ -71,14 +79,20 @@ fn read_counts(text: &str) -> Option<Vec<(&str, u64)>> {
     counts.collect()
 }
 
-/// Puts places in order and drops those inside others, and inside what stays.
+/// Puts places in order, joins those that overlap, and drops those inside what stays.
 pub(super) fn settle(hides: &mut Vec<Hide>, stays: &[Range<usize>]) {
     if !stays.is_empty() {
         let overlaps =
             |hide: &Hide, stay: &Range<usize>| hide.at.start < stay.end && stay.start < hide.at.end;
         hides.retain(|hide| !stays.iter().any(|stay| overlaps(hide, stay)));
     }
-    hides.sort_by_key(|hide| (hide.at.start, std::cmp::Reverse(hide.at.end)));
+    order(hides);
+}
+
+/// Puts places in order and joins those that overlap: the outermost counts, and of several
+/// alike the one that was found first.
+pub(super) fn order(hides: &mut Vec<Hide>) {
+    hides.sort_by_key(|hide| (hide.at.start, Reverse(hide.at.end)));
     hides.dedup_by(|hide, before| {
         let overlaps = hide.at.start < before.at.end;
         if overlaps {
@@ -89,77 +103,71 @@ pub(super) fn settle(hides: &mut Vec<Hide>, stays: &[Range<usize>]) {
 }
 
 /// Asks for the edits that hide places of a document, which are settled; counts them.
-pub(super) fn edit<'a, D: Doc<'a>>(
-    doc: D,
+pub(super) fn edit(
+    doc: AnyDoc<'_>,
     hides: &[Hide],
     key: Option<&Key>,
     edits: &mut Edits,
-) -> Result<Counts, Malformed> {
+) -> Counts {
     let mut counts = Counts::default();
-    let mut mark = Vec::new();
-    for Hide {
-        at,
-        redactor,
-        content,
-    } in hides
-    {
+    let (mut mark, mut written) = (Vec::new(), Vec::new());
+    for hide in hides {
         mark.clear();
-        match content {
+        written.clear();
+        match hide.content {
             Content::Text | Content::Base64 => {
-                let value = match doc.value(at.start)?.0 {
-                    Some(text) => text.value(),
-                    None => Cow::Borrowed(doc.bytes().get(at.clone()).unwrap_or_default()),
-                };
-                if *content == Content::Text {
+                let value = text_at(doc, &hide.at);
+                if hide.content == Content::Text {
                     write_mark(key, &value, &mut mark);
                 } else {
                     write_mark_of_base64(key, &value, &mut mark);
                 }
-                edits.replace_value(at.clone(), Cause::Redact, |out| D::write_text(out, &mark));
+                doc.write_text(&mark, &mut written);
             }
             Content::Part(text) => {
-                let escaped = doc.value(*text)?.0.is_some_and(|text| text.escaped);
-                let part = Text {
-                    raw: doc.bytes().get(at.clone()).unwrap_or_default(),
-                    at: at.start,
-                    escaped,
-                };
-                let value = part.value();
+                let value = part_at(doc, hide.at.clone());
                 if value.is_empty() || is_mark(&value) {
                     continue;
                 }
+                // A mark needs no escapes.
                 write_mark(key, &value, &mut mark);
-                edits.replace_part(*text, at.clone(), Cause::Redact, |out| {
-                    D::write_text_part(out, &mark);
+                edits.replace_part(text, hide.at.clone(), Cause::Redact, |out| {
+                    out.extend_from_slice(&mark);
                 });
             }
-            Content::Number => edits.replace_value(at.clone(), Cause::Redact, write_zero::<D>),
-            Content::Map => edits.replace_value(at.clone(), Cause::Redact, write_empty_map::<D>),
-            Content::List => edits.replace_value(at.clone(), Cause::Redact, write_empty_list::<D>),
+            Content::Number => doc.write_zero(&mut written),
+            Content::Map => doc.write_empty(Kind::Map, &mut written),
+            Content::List => doc.write_empty(Kind::List, &mut written),
         }
-        counts.add(*redactor, 1);
+        if !written.is_empty() {
+            edits.replace_value(hide.at.clone(), Cause::Redact, |out| {
+                out.extend_from_slice(&written);
+            });
+        }
+        counts.add(hide.redactor, 1);
     }
-    Ok(counts)
+    counts
 }
 
-fn write_zero<'a, D: Doc<'a>>(out: &mut Vec<u8>) {
-    out.push(if D::HAS_SIZES { 0 } else { b'0' });
-}
-
-fn write_empty_map<'a, D: Doc<'a>>(out: &mut Vec<u8>) {
-    if D::HAS_SIZES {
-        msgpack::write_map_head(out, 0);
-    } else {
-        out.extend_from_slice(b"{}");
+/// The value of the string at a place, or the bytes of something else.
+fn text_at<'a>(doc: AnyDoc<'a>, at: &Range<usize>) -> Cow<'a, [u8]> {
+    match doc {
+        AnyDoc::Json(_) => part_at(doc, at.start.saturating_add(1)..at.end.saturating_sub(1)),
+        AnyDoc::Msgpack(msgpack) => match msgpack.value(at.start) {
+            Ok((Some(text), _)) => text.value(),
+            _ => Cow::Borrowed(doc.bytes().get(at.clone()).unwrap_or_default()),
+        },
     }
 }
 
-fn write_empty_list<'a, D: Doc<'a>>(out: &mut Vec<u8>) {
-    if D::HAS_SIZES {
-        msgpack::write_array_head(out, 0);
-    } else {
-        out.extend_from_slice(b"[]");
-    }
+/// The value of a part of a string.
+fn part_at<'a>(doc: AnyDoc<'a>, at: Range<usize>) -> Cow<'a, [u8]> {
+    let text = Text {
+        at: at.start,
+        raw: doc.bytes().get(at).unwrap_or_default(),
+        escaped: matches!(doc, AnyDoc::Json(_)),
+    };
+    text.value()
 }
 
 /// The annotation that counts the hidden values of an event.
@@ -167,49 +175,39 @@ pub const ANNOTATION: &[u8] = b"kube-audit/redacted";
 
 /// Writes the counts into the annotations of an event. `annotations` is the place of its
 /// annotations, if it has any; `event` is its map.
-pub(super) fn annotate<'a, D: Doc<'a>>(
-    doc: D,
+pub(super) fn annotate(
+    doc: AnyDoc<'_>,
     event: Range<usize>,
     annotations: Option<Range<usize>>,
     counts: &Counts,
     edits: &mut Edits,
 ) -> Result<(), Malformed> {
-    let mut text = Vec::new();
-    let Some(annotations) = annotations else {
-        counts.write(&[], &mut text);
-        edits.append_member(doc, event, b"annotations", Cause::Redact, |out| {
-            if D::HAS_SIZES {
-                msgpack::write_map_head(out, 1);
-            } else {
-                out.push(b'{');
-            }
-            D::write_key(out, ANNOTATION);
-            D::write_text(out, &text);
-            if !D::HAS_SIZES {
-                out.push(b'}');
-            }
-        });
-        return Ok(());
-    };
-    let mut map = doc.open_map(annotations.start)?;
     let mut earlier = None;
-    while let Some(member) = doc.next_member(&mut map)? {
-        map.next = doc.end(member.value)?;
-        if member.key.is(ANNOTATION) {
-            earlier = Some(member.value..map.next);
+    if let Some(annotations) = &annotations {
+        let mut map = doc.open_map(annotations.start)?;
+        while let Some(member) = doc.next_member(&mut map)? {
+            let (text, end) = doc.value(member.value)?;
+            map.next = end;
+            if member.key.is(ANNOTATION) {
+                earlier = Some((member.value..end, text.unwrap_or_default().value()));
+            }
         }
     }
-    match earlier {
-        Some(value) => {
-            let before = doc.value(value.start)?.0.unwrap_or_default();
-            counts.write(&before.value(), &mut text);
-            edits.replace_value(value, Cause::Redact, |out| D::write_text(out, &text));
+    let (mut text, mut value) = (Vec::new(), Vec::new());
+    let before = earlier.as_ref().map_or(&[][..], |(_, text)| text);
+    counts.write(before, &mut text);
+    doc.write_text(&text, &mut value);
+    match (annotations, earlier) {
+        (_, Some((at, _))) => {
+            edits.replace_value(at, Cause::Redact, |out| out.extend_from_slice(&value));
         }
-        None => {
-            counts.write(&[], &mut text);
-            edits.append_member(doc, annotations, ANNOTATION, Cause::Redact, |out| {
-                D::write_text(out, &text);
-            });
+        (Some(annotations), None) => {
+            doc.append_member(annotations, ANNOTATION, &value, Cause::Redact, edits);
+        }
+        (None, None) => {
+            let mut map = Vec::new();
+            doc.write_map(ANNOTATION, &value, &mut map);
+            doc.append_member(event, b"annotations", &map, Cause::Redact, edits);
         }
     }
     Ok(())

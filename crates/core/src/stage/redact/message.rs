@@ -1,6 +1,6 @@
 //! Messages of Status: the API server quotes refused values, and sometimes whole objects.
 
-use crate::stage::redact::scan::{find, find_all, from, is_space, is_word, json_value, run};
+use crate::stage::redact::scan::{find, find_all, from, holds, is_space, is_word, json_value, run};
 use crate::stage::redact::spans::Spans;
 use crate::stage::redact::{Redactor, Settings, net};
 
@@ -20,16 +20,14 @@ const SHORTEST_REPEATED: usize = 4;
 /// False if a `responseStatus` has nothing that a message hides, as a quick look at its
 /// raw text tells. The net is not part of it.
 pub(super) fn may_hide(raw: &[u8], is_classed: bool) -> bool {
-    const SIGNS: [&[u8]; 5] = [
-        b"alue: ",
-        b"Forbidden: ",
-        b"unrecognized (",
-        b"valueUnstructured",
-        b"user-assertion",
-    ];
-    SIGNS.iter().any(|sign| find(raw, 0, sign).is_some())
-        || is_classed && find(raw, 0, b" denied ").is_some()
-        || memchr::memchr(b'\\', raw).is_some() && find(raw, 0, b"\\u00").is_some()
+    let has = |sign: &[u8]| holds(raw, sign);
+    has(b"alue: ")
+        || has(b"Forbidden: ")
+        || has(b"unrecognized (")
+        || has(b"valueUnstructured")
+        || has(b"user-assertion")
+        || is_classed && has(b" denied ")
+        || has(b"\\u00")
 }
 
 /// Collects the secrets in a message about a request; `is_classed` if its resource holds
@@ -57,7 +55,7 @@ fn hide_snippet(text: &[u8], spans: &mut Spans) -> bool {
         return false;
     }
     if let Some(before) = text.strip_suffix(b")")
-        && let Some(open) = memchr::memmem::rfind(before, b" (")
+        && let Some(open) = find_all(before, b" (").last()
         && open > FRONT.len()
     {
         spans.add_rest(before, open.saturating_add(2), Redactor::Message);

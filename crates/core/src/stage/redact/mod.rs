@@ -8,7 +8,8 @@
 //! | `net`, `lines`, `words`, `uri`, `message` | secrets inside texts |
 //! | `walk` | from container to container through a part of the event |
 //! | `roles`, `object`, `patch`, `annotation` | the rules: the role of each value |
-//! | `glance`, `seen` | quick looks that spare most values the rules |
+//! | `suspects`, `glance`, `seen` | quick looks that spare most events and values the rules |
+//! | `list` | lists of words |
 //! | `places` | places that users name |
 //! | `unreadable` | text that cannot be read as an event |
 //! | `hide` | the places to be hidden, and the edits that come of them |
@@ -22,6 +23,7 @@ mod catalogue;
 mod glance;
 mod hide;
 mod lines;
+mod list;
 mod mark;
 mod message;
 mod names;
@@ -35,6 +37,7 @@ mod scan;
 mod seen;
 mod settings;
 mod spans;
+mod suspects;
 pub(crate) mod unreadable;
 mod uri;
 mod walk;
@@ -42,19 +45,20 @@ mod words;
 
 use std::ops::Range;
 
+use crate::doc::edit::Edits;
 use crate::doc::path::pointer_to;
-use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
+use crate::doc::{AnyDoc, Doc, Kind, Malformed};
 use crate::event::kube::{Event, Field, Member, Requested};
 use crate::policy::Level;
 use crate::stage::Job;
-use crate::stage::cut::{self, LeftOut};
+use crate::stage::cut;
 use crate::stats;
 
 use catalogue::{Catalogue, Places};
 use hide::{Content, Hide};
 use places::Found;
 use roles::{Class, Role};
-use seen::Seen;
+use suspects::{Familiar, Suspects};
 use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
 
 pub use crate::redactor::{Counts, Redactor};
@@ -67,6 +71,7 @@ pub use settings::{Mode, Place, ResourcePattern, Settings, SettingsError};
 pub struct Redaction {
     settings: Settings,
     catalogue: Catalogue,
+    familiar: Familiar,
     finder: Finder,
 }
 
@@ -79,7 +84,6 @@ struct Finder {
     found: Vec<Found>,
     levels: Levels,
     spare: Vec<u8>,
-    familiar: Familiar,
     /// Counts of the uses of each place of `Redact_Path`.
     uses: Vec<PlaceUse>,
 }
@@ -91,17 +95,6 @@ pub struct PlaceUse {
     pub seen: u64,
     /// Values at the place.
     pub matches: u64,
-}
-
-/// Values of members that hold nothing, as seen before.
-#[derive(Debug, Default)]
-struct Familiar {
-    uris: Seen,
-    user_agents: Seen,
-    extras: Seen,
-    annotations: Seen,
-    /// Of events whose annotations are judged by their names.
-    judged_annotations: Seen,
 }
 
 /// The target of a request, as far as the redaction needs it.
@@ -158,6 +151,7 @@ impl Redaction {
         Redaction {
             settings,
             catalogue: Catalogue::default(),
+            familiar: Familiar::default(),
             finder: Finder {
                 uses,
                 ..Finder::default()
@@ -173,30 +167,49 @@ impl Redaction {
 
     /// Asks for the edits that hide the secrets in the part of an event that its level
     /// leaves, and that count them in an annotation.
+    #[inline]
     pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
-        let Redaction {
-            settings,
-            catalogue,
-            finder,
-        } = self;
-        let left = Left::of(job);
-        finder.find(settings, catalogue, job.doc.into(), job.event, &left)?;
-        if finder.hides.is_empty() {
+        let left = Left {
+            members: &job.scratch.members,
+            level: cut::level_left(job).unwrap_or(Level::RequestResponse),
+        };
+        let (doc, event) = (job.doc.into(), job.event);
+        self.finder.hides.clear();
+        let suspects = self.suspects(doc, event, &left);
+        if suspects.is_empty() && !self.settings.has_places() {
             return Ok(());
         }
-        let counts = hide::edit(job.doc, &finder.hides, settings.key.as_ref(), job.edits)?;
+        let counts = self.hide(doc, event, &left, suspects, job.edits)?;
         if !counts.is_empty() {
-            hide::annotate(
-                job.doc,
-                job.event.range(),
-                left.annotations(job.doc)?,
-                &counts,
-                job.edits,
-            )?;
             stats::count(&mut job.stats.redacted);
             job.stats.values_redacted.add_all(&counts);
         }
         Ok(())
+    }
+
+    /// Hides what there is to be hidden in members that may hold something; counts it.
+    #[cold]
+    fn hide<'a>(
+        &mut self,
+        doc: AnyDoc<'a>,
+        event: Event<'_, 'a>,
+        left: &Left<'_>,
+        suspects: Suspects,
+        edits: &mut Edits,
+    ) -> Result<Counts, Malformed> {
+        let Redaction {
+            settings,
+            catalogue,
+            finder,
+            ..
+        } = self;
+        finder.find(settings, catalogue, doc, event, left, suspects)?;
+        let counts = hide::edit(doc, &finder.hides, settings.key.as_ref(), edits);
+        if !counts.is_empty() {
+            let annotations = left.annotations(doc)?;
+            hide::annotate(doc, event.range(), annotations, &counts, edits)?;
+        }
+        Ok(counts)
     }
 }
 
@@ -207,49 +220,28 @@ struct Left<'j> {
     level: Level,
 }
 
-/// True for the fields of an event that a redactor may find something in.
-#[inline]
-fn is_looked_into(field: Field) -> bool {
-    matches!(
-        field,
-        Field::RequestUri
-            | Field::User
-            | Field::ImpersonatedUser
-            | Field::UserAgent
-            | Field::ObjectRef
-            | Field::ResponseStatus
-            | Field::RequestObject
-            | Field::ResponseObject
-            | Field::Annotations
-    )
-}
-
 impl<'j> Left<'j> {
-    fn of<'a, D: Doc<'a>>(job: &Job<'j, 'a, D>) -> Left<'j> {
-        Left {
-            members: &job.scratch.members,
-            level: cut::level_left(job).unwrap_or(Level::RequestResponse),
-        }
-    }
-
-    /// The members that are left and that redactors look into, each with its number.
+    /// The members that are left, each with its number.
     fn members(&self) -> impl Iterator<Item = (usize, &'j Member)> + 'j {
         let level = self.level;
         let members = self.members.iter().enumerate();
-        members.filter(move |(_, member)| {
-            is_looked_into(member.field) && !cut::leaves_out(member.field, level)
-        })
+        members.filter(move |(_, member)| !cut::leaves_out(member.field, level))
     }
 
     /// The place of the annotations, if any are left.
-    fn annotations<'a, D: Doc<'a>>(&self, doc: D) -> Result<Option<Range<usize>>, Malformed> {
+    fn annotations(&self, doc: AnyDoc<'_>) -> Result<Option<Range<usize>>, Malformed> {
         for member in self.members.iter().rev() {
-            let is_map = doc.kind(member.value)? == Kind::Map;
-            if member.field == Field::Annotations && is_map {
-                let goes = self.level < Level::Request
-                    && cut::annotations_left_out(doc, member.value)? == LeftOut::All;
-                return Ok((!goes).then_some(member.value..member.end));
+            if member.field != Field::Annotations || doc.kind(member.value)? != Kind::Map {
+                continue;
             }
+            let mut map = doc.open_map(member.value)?;
+            let (mut stays, mut has_some) = (false, false);
+            while let Some(annotation) = doc.next_member(&mut map)? {
+                map.next = doc.end(annotation.value)?;
+                stays |= !cut::annotation_goes(&annotation.key.value(), self.level);
+                has_some = true;
+            }
+            return Ok((stays || !has_some).then_some(member.value..member.end));
         }
         Ok(None)
     }
@@ -290,14 +282,10 @@ impl Finder {
         doc: AnyDoc<'a>,
         event: Event<'_, 'a>,
         left: &Left<'_>,
+        suspects: Suspects,
     ) -> Result<(), Malformed> {
-        self.hides.clear();
         self.stays.clear();
-        let has_places = !settings.paths.is_empty() || !settings.keeps.is_empty();
-        let suspects = Suspects::of(settings, catalogue, doc, event, left, &mut self.familiar);
-        if suspects.is_empty() && !has_places {
-            return Ok(());
-        }
+        let has_places = settings.has_places();
         let requested = event.requested();
         let target = Target::of(&requested, catalogue);
         let class = target.class();
@@ -408,163 +396,6 @@ impl Finder {
         Ok(())
     }
 }
-
-/// The members of an event that may hold something to be hidden, by their numbers.
-#[derive(Clone, Copy, Debug, Default)]
-struct Suspects(u64);
-
-impl Suspects {
-    /// Looks quickly at the members that are left.
-    fn of<'a>(
-        settings: &Settings,
-        catalogue: &Catalogue,
-        doc: AnyDoc<'a>,
-        event: Event<'_, 'a>,
-        left: &Left<'_>,
-        familiar: &mut Familiar,
-    ) -> Suspects {
-        let mut suspects = Suspects::default();
-        let Hints {
-            is_classed,
-            names_may_be_tokens,
-            has_places,
-        } = Hints::of(catalogue, doc, event, left);
-        for (number, member) in left.members() {
-            let raw = || {
-                doc.bytes()
-                    .get(member.value..member.end)
-                    .unwrap_or_default()
-            };
-            let is_suspect = match member.field {
-                Field::RequestUri => {
-                    names_may_be_tokens
-                        || uri::is_special(event.subresource())
-                        || familiar.uris.look(raw(), |uri| {
-                            uri::may_hide(uri, settings) || glance::may_catch(uri)
-                        })
-                }
-                Field::UserAgent => familiar.user_agents.look(raw(), glance::may_catch),
-                Field::User => match event.extra() {
-                    Some((value, end)) => {
-                        let extra = doc.bytes().get(value..end).unwrap_or_default();
-                        let look = |_: &[u8]| glance::may_hide(doc, value, end);
-                        settings.names.has_more() || familiar.extras.look(extra, look)
-                    }
-                    None => false,
-                },
-                Field::ImpersonatedUser => glance::may_hide(doc, member.value, member.end),
-                Field::ObjectRef => names_may_be_tokens,
-                // Of a success it has no more than a code.
-                Field::ResponseStatus => {
-                    raw().len() > SHORT_STATUS
-                        && (message::may_hide(raw(), is_classed) || glance::may_catch(raw()))
-                }
-                Field::Annotations => {
-                    let judges_all = is_classed || settings.mode(Redactor::Annotation) == Mode::All;
-                    let seen = if judges_all {
-                        &mut familiar.judged_annotations
-                    } else {
-                        &mut familiar.annotations
-                    };
-                    seen.look(raw(), |annotations| {
-                        annotation::has_patch(annotations)
-                            || judges_all && annotation::has_foreign(doc, member.value)
-                            || glance::may_catch(annotations)
-                    })
-                }
-                Field::RequestObject | Field::ResponseObject => {
-                    is_classed
-                        || settings.names.has_more()
-                        || has_places
-                        || !matches!(doc.kind(member.value), Ok(Kind::Map))
-                        || match member.field {
-                            // Most bodies with a word of interest are those of failures.
-                            Field::ResponseObject if raw().starts_with(STATUS) => {
-                                message::may_hide(raw(), is_classed) || glance::may_catch(raw())
-                            }
-                            _ => glance::may_hide(doc, member.value, member.end),
-                        }
-                }
-                _ => false,
-            };
-            if is_suspect {
-                suspects.add(number);
-            }
-        }
-        suspects
-    }
-
-    /// True unless the resource is known to hold no secrets as such.
-    fn may_be_classed(resource: Text<'_>, subresource: Option<Text<'_>>) -> bool {
-        match resource.raw {
-            b"secrets" | b"configmaps" | b"tokenreviews" => true,
-            b"serviceaccounts" => subresource.is_some_and(|text| !text.raw.is_empty()),
-            _ => resource.escaped,
-        }
-    }
-
-    fn add(&mut self, number: usize) {
-        // Of more members than there are bits, the last bit is that of all the rest.
-        self.0 |= 1 << number.min(63);
-    }
-
-    fn has(&self, number: usize) -> bool {
-        self.0 >> number.min(63) & 1 == 1
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0 == 0
-    }
-}
-
-/// The beginning of a response that is a Status, as the API server writes it.
-const STATUS: &[u8] = br#"{"kind":"Status","apiVersion":"v1","#;
-
-/// What a quick look tells of the request.
-#[derive(Clone, Copy)]
-struct Hints {
-    /// False if the resource holds no secrets as such.
-    is_classed: bool,
-    /// False if names of the resource's objects are not tokens.
-    names_may_be_tokens: bool,
-    /// False if the catalogue has no places of the resource.
-    has_places: bool,
-}
-
-impl Hints {
-    fn of<'a>(
-        catalogue: &Catalogue,
-        doc: AnyDoc<'a>,
-        event: Event<'_, 'a>,
-        left: &Left<'_>,
-    ) -> Hints {
-        if let Some(resource) = event.resource() {
-            return Hints {
-                is_classed: Suspects::may_be_classed(resource, event.subresource()),
-                names_may_be_tokens: resource.escaped || resource.raw.starts_with(b"oauth"),
-                has_places: catalogue.may_have(resource),
-            };
-        }
-        let is_of_api = left.members().any(|(_, member)| {
-            let raw = doc.bytes().get(member.value..member.end);
-            member.field == Field::RequestUri && uri::may_be_of_api(raw.unwrap_or_default())
-        });
-        let requested = if is_of_api {
-            event.requested()
-        } else {
-            Requested::default()
-        };
-        let target = Target::of(&requested, catalogue);
-        Hints {
-            is_classed: target.class() != Class::None,
-            names_may_be_tokens: target.names_are_tokens(),
-            has_places: target.places.is_some(),
-        }
-    }
-}
-
-/// The length of a `responseStatus` without a message.
-const SHORT_STATUS: usize = 48;
 
 fn hide_uri<'a>(
     walk: &mut Walk<'_, 'a>,

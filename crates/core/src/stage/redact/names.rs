@@ -5,161 +5,70 @@
 //! and `token` for references and versions; a name that somebody gave to a value (of an
 //! environment variable, a flag, a parameter) is judged loosely.
 
-use crate::stage::redact::glance;
+use crate::stage::redact::list::Sorted;
 
 /// The longest name that can be compared, without separators.
 pub(super) const LONGEST: usize = 64;
 
 /// Names of members that hold a secret.
-const EXACT: [&str; 79] = [
-    "accesskeysecret",
-    "accesssecret",
-    "accesstoken",
-    "accountkey",
-    "admintoken",
-    "apikey",
-    "apisecret",
-    "apitoken",
-    "appkey",
-    "applicationcredentialsecret",
-    "applicationkey",
-    "applicationsecret",
-    "appsecret",
-    "authorizetoken",
-    "authtoken",
-    "bearertoken",
-    "bindpw",
-    "bootstraptoken",
-    "bottoken",
-    "clientkeydata",
-    "clientsecret",
-    "connectionstring",
-    "consumersecret",
-    "cookieblockkey",
-    "cookiehashkey",
-    "cookiesecret",
-    "csikubeconfig",
-    "dsn",
-    "encryptionsecret",
-    "githubtoken",
-    "gitlabtoken",
-    "googleservicecredentials",
-    "hmackey",
-    "hmacsecret",
-    "httpsecret",
-    "idtoken",
-    "inlineuserdata",
-    "issuercookiekey",
-    "jobtoken",
-    "jointoken",
-    "jwtsecret",
-    "jwtsigningkey",
-    "kubeconfig",
-    "onboardingticket",
-    "passphrase",
-    "passwd",
-    "password",
-    "personalaccesstoken",
-    "privatekey",
-    "privatetoken",
-    "pwd",
-    "radiusserversecret",
-    "rawkey",
-    "refreshtoken",
-    "registrationtoken",
-    "runnertoken",
-    "sastoken",
-    "secretaccesskey",
-    "secretkey",
-    "securitytoken",
-    "serviceaccountjson",
-    "serviceaccountkey",
-    "sessionsecret",
-    "sessiontoken",
-    "sharedkey",
-    "sharedsecret",
-    "signingkey",
-    "signingsecret",
-    "slacktoken",
-    "storageaccountkey",
-    "tlsbootstraptoken",
-    "tlskey",
-    "token",
-    "tokensecret",
-    "userdata",
-    "userdatabase64",
-    "vaulttoken",
-    "webhooksecret",
-    "webhooktoken",
-];
+static EXACT: Sorted<79> = Sorted::new(
+    "accesskeysecret accesssecret accesstoken accountkey admintoken apikey apisecret apitoken \
+     appkey applicationcredentialsecret applicationkey applicationsecret appsecret \
+     authorizetoken authtoken bearertoken bindpw bootstraptoken bottoken clientkeydata \
+     clientsecret connectionstring consumersecret cookieblockkey cookiehashkey cookiesecret \
+     csikubeconfig dsn encryptionsecret githubtoken gitlabtoken googleservicecredentials \
+     hmackey hmacsecret httpsecret idtoken inlineuserdata issuercookiekey jobtoken jointoken \
+     jwtsecret jwtsigningkey kubeconfig onboardingticket passphrase passwd password \
+     personalaccesstoken privatekey privatetoken pwd radiusserversecret rawkey refreshtoken \
+     registrationtoken runnertoken sastoken secretaccesskey secretkey securitytoken \
+     serviceaccountjson serviceaccountkey sessionsecret sessiontoken sharedkey sharedsecret \
+     signingkey signingsecret slacktoken storageaccountkey tlsbootstraptoken tlskey token \
+     tokensecret userdata userdatabase64 vaulttoken webhooksecret webhooktoken",
+);
 
-/// Endings of members that hold a secret.
-const SUFFIXES: [&str; 15] = [
-    "password",
-    "passphrase",
-    "passwd",
-    "accesstoken",
-    "apitoken",
-    "bearertoken",
-    "authtoken",
-    "sessiontoken",
-    "refreshtoken",
-    "bootstraptoken",
-    "agenttoken",
-    "secretaccesskey",
-    "clientsecret",
-    "apikey",
-    "privatekey",
-];
+/// Functions that compare the letters of a name with some words: comparing takes less room
+/// and time than a table.
+macro_rules! names {
+    (is, $letters:ident, $word:literal) => { $letters == $word.as_bytes() };
+    (ends_in, $letters:ident, $word:literal) => { $letters.ends_with($word.as_bytes()) };
+    ($($(#[$doc:meta])* $name:ident, $test:ident($($word:literal)*);)*) => {
+        $($(#[$doc])* fn $name(letters: &[u8]) -> bool {
+            $(names!($test, letters, $word))||*
+        })*
 
-/// Further endings of names that somebody gave to a value.
-const LOOSE_SUFFIXES: [&str; 9] = [
-    "secretkey",
-    "token",
-    "secret",
-    "pwd",
-    "pass",
-    "credentials",
-    "sharedkey",
-    "signingkey",
-    "encryptionkey",
-];
+        /// All words of these functions.
+        #[cfg(test)]
+        const WORDS: &[&str] = &[$($($word,)*)*];
+    };
+}
 
-/// Headers of requests that hold a secret.
-const HEADERS: [&str; 8] = [
-    "authorization",
-    "proxyauthorization",
-    "cookie",
-    "setcookie",
-    "xapikey",
-    "xauthtoken",
-    "xvaulttoken",
-    "xamzsecuritytoken",
-];
-
-/// Parameters of URIs that hold a secret although their name alone would not say so.
-const PARAMETERS: [&str; 11] = [
-    "token",
-    "sig",
-    "signature",
-    "xamzsignature",
-    "xamzsecuritytoken",
-    "jwt",
-    "bearer",
-    "auth",
-    "authorization",
-    "code",
-    "secret",
-];
-
-/// Members that hold a secret or the path of a file with it.
-const PATHS: [&str; 5] = [
-    "privatekey",
-    "tlskey",
-    "kubeconfig",
-    "csikubeconfig",
-    "rawkey",
-];
+names! {
+    /// Endings of members that hold a secret.
+    has_secret_ending, ends_in(
+        "password" "passphrase" "passwd" "accesstoken" "apitoken" "bearertoken" "authtoken"
+        "sessiontoken" "refreshtoken" "bootstraptoken" "agenttoken" "secretaccesskey"
+        "clientsecret" "apikey" "privatekey"
+    );
+    /// Further endings of names that somebody gave to a value.
+    has_loose_ending, ends_in(
+        "secretkey" "token" "secret" "pwd" "pass" "credentials" "sharedkey" "signingkey"
+        "encryptionkey"
+    );
+    /// Headers of requests that hold a secret.
+    is_header, is(
+        "authorization" "proxyauthorization" "cookie" "setcookie" "xapikey" "xauthtoken"
+        "xvaulttoken" "xamzsecuritytoken"
+    );
+    /// Parameters of URIs that hold a secret although their name alone would not say so.
+    is_parameter, is(
+        "token" "sig" "signature" "xamzsignature" "xamzsecuritytoken" "jwt" "bearer" "auth"
+        "authorization" "code" "secret"
+    );
+    /// Members that hold a secret or the path of a file with it.
+    is_path_or_secret, is(
+        "privatekey" "tlskey" "kubeconfig" "csikubeconfig" "rawkey"
+    );
+}
 
 /// A name without case and separators: its last [`LONGEST`] bytes.
 struct Plain {
@@ -197,19 +106,31 @@ impl Plain {
     fn whole(&self) -> &[u8] {
         if self.is_whole { self.tail() } else { &[] }
     }
-
-    fn is_one_of(&self, names: &[&str]) -> bool {
-        names.iter().any(|name| name.as_bytes() == self.whole())
-    }
-
-    fn ends_in(&self, suffixes: &[&str]) -> bool {
-        let tail = self.tail();
-        suffixes.iter().any(|end| tail.ends_with(end.as_bytes()))
-    }
 }
 
 fn is_separator(byte: u8) -> bool {
     matches!(byte, b'-' | b'_' | b'.' | b' ')
+}
+
+/// False for names that end in letters that no name of a secret ends in. Where separators
+/// are among the last letters, nothing is known.
+fn ends_plausibly(name: &[u8]) -> bool {
+    let Some(last) = name.last_chunk::<2>() else {
+        return false;
+    };
+    match last.map(|byte| byte.to_ascii_lowercase()) {
+        [b'e' | b'o' | b's', b'n'] => true,
+        [b'e', b't' | b'y' | b'r'] => true,
+        [b'r' | b'w', b'd'] => true,
+        [b's' | b'i' | b'r' | b'd', b'e'] => true,
+        [b'l' | b's', b's'] => true,
+        [b'n' | b'i', b'g'] => true,
+        [b't', b'a' | b'h'] => true,
+        [b'p', b'w'] => true,
+        [b'w', b't'] => true,
+        [b'6', b'4'] => true,
+        letters => !letters.iter().all(u8::is_ascii_alphanumeric),
+    }
 }
 
 /// The names that hold a secret: those of every installation, and the user's.
@@ -232,10 +153,7 @@ impl Names {
 
     fn has(&self, plain: &Plain) -> bool {
         let whole = plain.whole();
-        EXACT
-            .binary_search_by(|name| name.as_bytes().cmp(whole))
-            .is_ok()
-            || self.more.iter().any(|name| **name == *whole)
+        EXACT.has(whole) || self.more.iter().any(|name| **name == *whole)
     }
 
     /// True if there are names beside the built-in ones.
@@ -243,9 +161,9 @@ impl Names {
         !self.more.is_empty()
     }
 
-    /// False if a quick look finds that a name is not that of a secret.
+    /// False if the last letters of a name tell that it is not that of a secret.
     fn is_plausible(&self, name: &[u8]) -> bool {
-        self.has_more() || glance::ends_secret_name(name)
+        self.has_more() || ends_plausibly(name)
     }
 
     /// True if a member of this name holds a secret. Of an annotation the part after `/` counts.
@@ -254,7 +172,7 @@ impl Names {
             return false;
         }
         let plain = Plain::of(after_last(key, b"/"));
-        self.has(&plain) || plain.ends_in(&SUFFIXES)
+        self.has(&plain) || has_secret_ending(plain.tail())
     }
 
     /// True if a name that somebody gave to a value is that of a secret.
@@ -276,32 +194,32 @@ impl Names {
         }
         let plain = Plain::of(after_last(name, b"./["));
         self.has(&plain)
-            || plain.is_one_of(&HEADERS)
-            || plain.ends_in(&SUFFIXES)
-            || plain.ends_in(&LOOSE_SUFFIXES)
+            || is_header(plain.whole())
+            || has_secret_ending(plain.tail())
+            || has_loose_ending(plain.tail())
     }
 
     /// True if a parameter of a URI holds a secret.
     pub fn is_secret_parameter(&self, name: &[u8]) -> bool {
-        Plain::of(name).is_one_of(&PARAMETERS) || self.is_secret_name(name)
+        self.is_plausible(name)
+            && (is_parameter(Plain::of(name).whole()) || self.is_secret_name(name))
     }
 }
 
 /// True if a member of this name may hold the path of a file instead of a secret.
 pub(super) fn may_be_path(key: &[u8]) -> bool {
-    Plain::of(key).is_one_of(&PATHS)
+    is_path_or_secret(Plain::of(key).whole())
 }
 
 /// True for the member that is a name, not a secret, beside a reference to a Secret.
 pub(super) fn is_secret_key(key: &[u8]) -> bool {
-    Plain::of(key).is_one_of(&["secretkey"])
+    Plain::of(key).whole() == b"secretkey"
 }
 
 /// All names that are known to hold a secret.
 #[cfg(test)]
 pub fn all() -> impl Iterator<Item = &'static str> {
-    let lists = [&EXACT[..], &SUFFIXES, &LOOSE_SUFFIXES, &HEADERS];
-    lists.into_iter().flatten().copied()
+    EXACT.words().chain(WORDS.iter().copied())
 }
 
 fn after_last<'a>(text: &'a [u8], separators: &[u8]) -> &'a [u8] {
@@ -316,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_table_can_be_searched() {
-        assert!(EXACT.is_sorted());
+        assert!(EXACT.words().is_sorted());
     }
 
     #[test]

@@ -5,26 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::stage::redact::Redactor;
 use crate::stage::redact::glance;
+use crate::stage::redact::list::List;
 use crate::stage::redact::scan::{after, find, follows, from, is_space, is_word, run, skip};
 use crate::stage::redact::spans::Spans;
 
-/// Tokens that are known by the letters they begin with: the text before a letter that
-/// varies, the letters that it may be, the text after it, the least length of the rest,
-/// and the bytes beside letters and digits that the rest may hold.
-const TOKENS: [(&str, &str, &str, usize, &str); 9] = [
-    ("gh", "pousr", "_", 20, ""),
-    ("github_pat", "_", "", 20, "_"),
-    ("glpat", "-", "", 16, "_-"),
-    ("xox", "abpr", "-", 10, "-"),
-    ("", "sr", "k_live_", 16, ""),
-    ("hv", "sb", ".", 16, "_-"),
-    ("dckr_pat", "_", "", 16, "_-"),
-    ("npm", "_", "", 20, ""),
-    ("AIz", "a", "", 30, "_-"),
-];
-
 /// Schemes of the header `Authorization` that are followed by a secret.
-const SCHEMES: [&[u8]; 5] = [b"bearer", b"basic", b"token", b"digest", b"negotiate"];
+const SCHEMES: List = List("bearer basic token digest negotiate");
 
 /// The front of a PEM block in base64.
 const PEM_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
@@ -181,7 +167,10 @@ pub(super) fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<us
     let scheme = quote(value);
     let scheme_end = run(text, scheme, |byte| byte.is_ascii_alphabetic());
     let name = text.get(scheme..scheme_end)?;
-    if !SCHEMES.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+    if !SCHEMES
+        .words()
+        .any(|known| name.eq_ignore_ascii_case(known))
+    {
         return None;
     }
     let word = run(text, scheme_end, is_space);
@@ -193,27 +182,26 @@ pub(super) fn authorization(text: &[u8], at: usize) -> Option<std::ops::Range<us
 
 /// The end of a token that is known by its first letters.
 pub(super) fn token(text: &[u8], at: usize) -> Option<usize> {
-    let rest = from(text, at);
-    if !matches!(
-        rest,
-        [b'g' | b'x' | b's' | b'r' | b'h' | b'd' | b'n' | b'A', ..]
-    ) {
-        return None;
-    }
-    TOKENS
-        .iter()
-        .find_map(|&(front, one_of, after, least, others)| {
-            let (letter, rest) = rest.strip_prefix(front.as_bytes())?.split_first()?;
-            let rest = rest.strip_prefix(after.as_bytes())?;
-            if !one_of.as_bytes().contains(letter) || !begins_word(text, at) {
-                return None;
-            }
-            let length = run(rest, 0, |byte| {
-                byte.is_ascii_alphanumeric() || others.as_bytes().contains(&byte)
-            });
-            let end = text.len().saturating_sub(rest.len()).saturating_add(length);
-            (length >= least).then_some(end)
-        })
+    // The length of these letters, the least length of the rest, and the bytes beside letters
+    // and digits that the rest may hold.
+    let (front, least, others): (usize, usize, &[u8]) = match from(text, at) {
+        [b'g', b'h', b'p' | b'o' | b'u' | b's' | b'r', b'_', ..] => (4, 20, b""),
+        [b's' | b'r', b'k', b'_', b'l', b'i', b'v', b'e', b'_', ..] => (8, 16, b""),
+        [b'x', b'o', b'x', b'a' | b'b' | b'p' | b'r', b'-', ..] => (5, 10, b"-"),
+        [b'h', b'v', b's' | b'b', b'.', ..] => (4, 16, b"_-"),
+        [b'n', b'p', b'm', b'_', ..] => (4, 20, b""),
+        [b'A', b'I', b'z', b'a', ..] => (4, 30, b"_-"),
+        rest if rest.starts_with(b"github_pat_") => (11, 20, b"_"),
+        rest if rest.starts_with(b"dckr_pat_") => (9, 16, b"_-"),
+        rest if rest.starts_with(b"glpat-") => (6, 16, b"_-"),
+        _ => return None,
+    };
+    let begin = at.saturating_add(front);
+    let end = run(text, begin, |byte| {
+        byte.is_ascii_alphanumeric() || others.contains(&byte)
+    });
+    let is_long = end.saturating_sub(begin) >= least;
+    (is_long && begins_word(text, at)).then_some(end)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Objects of the API: what they are, by their kind, or without one by the resource.
 
 use crate::doc::{Kind, Malformed, Text};
-use crate::stage::redact::Redactor;
 use crate::stage::redact::roles::{Class, Members, Role};
 use crate::stage::redact::walk::{Node, Stop, Walk};
+use crate::stage::redact::{Redactor, Settings};
 
 /// Secrets at known places of an object: a set of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,19 +75,26 @@ impl<'a> Facts<'a> {
         let mut facts = Facts::default();
         let mut map = doc.open_map(at)?;
         while let Some(member) = doc.next_member(&mut map)? {
+            let key = member.key.value();
+            match &*key {
+                b"items" => facts.has_items |= doc.kind(member.value)? == Kind::List,
+                b"data" | b"stringData" | b"binaryData" => {
+                    facts.has_data |= doc.kind(member.value)? != Kind::Null;
+                }
+                _ => {}
+            }
+            if facts.tell_a_secret(walk.settings) {
+                // The rest may be large, and would not change it.
+                return Ok(facts);
+            }
             let (text, end) = doc.value(member.value)?;
             map.next = end;
-            let key = member.key.value();
             match &*key {
                 b"kind" => facts.kind = text,
                 b"apiVersion" => facts.api_version = text,
                 b"name" => facts.name = text,
                 b"key" => facts.key = text,
-                b"items" => facts.has_items |= doc.kind(member.value)? == Kind::List,
                 b"columnDefinitions" => facts.columns = Some(member.value),
-                b"data" | b"stringData" | b"binaryData" => {
-                    facts.has_data |= doc.kind(member.value)? != Kind::Null;
-                }
                 b"secretName" | b"secretRef" | b"remoteRef" => {
                     facts.has_reference |= doc.kind(member.value)? != Kind::Null;
                 }
@@ -95,6 +102,21 @@ impl<'a> Facts<'a> {
             }
         }
         Ok(facts)
+    }
+
+    /// True if the object is known to be a Secret or ConfigMap with data, or a list of them.
+    fn tell_a_secret(&self, settings: &Settings) -> bool {
+        if !(self.has_data || self.has_items) {
+            return false;
+        }
+        let is_core = self.api_version.is_some_and(|version| version.is(b"v1"));
+        let kind = self.kind.map(|kind| kind.raw).unwrap_or_default();
+        let class = match kind.strip_suffix(b"List") {
+            Some(item) if self.has_items => Class::of_kind(item),
+            _ if self.has_data => Class::of_kind(kind),
+            _ => Class::None,
+        };
+        is_core && class.whole().is_some_and(|it| settings.is_on(it))
     }
 
     /// The name of the `value` of the object.

@@ -7,6 +7,7 @@ use crate::policy::Level;
 use crate::stage::cut;
 use crate::stage::redact::annotation;
 use crate::stage::redact::catalogue::Content;
+use crate::stage::redact::list::List;
 use crate::stage::redact::names::{is_secret_key, may_be_path};
 use crate::stage::redact::object::Parts;
 use crate::stage::redact::walk::{Document, Frame, Name, Node, Stop, Walk};
@@ -14,14 +15,8 @@ use crate::stage::redact::words::is_path;
 use crate::stage::redact::{Mode, Redactor};
 
 /// Members that are never looked into: names, selectors, schemas, and encrypted data.
-const NEVER: [&[u8]; 6] = [
-    b"managedFields",
-    b"openAPIV3Schema",
-    b"labels",
-    b"matchLabels",
-    b"nodeSelector",
-    b"encryptedData",
-];
+const NEVER: List =
+    List("managedFields openAPIV3Schema labels matchLabels nodeSelector encryptedData");
 
 /// The kind of objects that do not name it, as far as the rules need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -437,7 +432,7 @@ impl Walk<'_, '_> {
         match key {
             b"annotations" if kind == Kind::Map => Role::Annotations,
             b"name" | b"selfLink" if self.hides_oauth_names() => Role::LastSegment,
-            _ if NEVER.contains(&key) => Role::Skip,
+            _ if NEVER.has(key) => Role::Skip,
             _ if is_container => Role::Generic,
             _ if is_secret() => Role::leaves(Redactor::Named),
             _ => Role::Skip,
@@ -458,7 +453,7 @@ impl Walk<'_, '_> {
         node: Node,
     ) -> Result<Role, Stop> {
         let is_container = matches!(kind, Kind::Map | Kind::List);
-        if NEVER.contains(&key) {
+        if NEVER.has(key) {
             return Ok(Role::Skip);
         }
         if key == b"metadata" && kind == Kind::Map {

@@ -37,6 +37,11 @@ pub(super) fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }
 
+/// True for white space between the values of JSON.
+pub(super) fn is_json_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 /// True for letters, digits and `_`.
 pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
@@ -44,29 +49,41 @@ pub(super) fn is_word(byte: u8) -> bool {
 
 /// The places at which a text holds another.
 pub(super) fn find_all<'a>(text: &'a [u8], needle: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    // Texts are short and searched once: preparing a search would cost more than it saves.
-    let is_rare = |byte: &u8| !byte.is_ascii_lowercase() && *byte != b' ';
-    let rare = needle.iter().position(is_rare).unwrap_or(0);
-    let byte = needle.get(rare).copied().unwrap_or_default();
-    memchr::memchr_iter(byte, text).filter_map(move |at| {
-        let begin = at.checked_sub(rare)?;
-        from(text, begin).starts_with(needle).then_some(begin)
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let at = find(text, next, needle)?;
+        next = at.saturating_add(1);
+        Some(at)
     })
 }
 
 /// The first place at or after `at` at which a text holds another.
+#[inline(never)]
 pub(super) fn find(text: &[u8], at: usize, needle: &[u8]) -> Option<usize> {
-    at.checked_add(find_all(from(text, at), needle).next()?)
+    // Texts are short and searched once: preparing a search would cost more than it saves.
+    let is_rare = |byte: &u8| !byte.is_ascii_lowercase() && *byte != b' ';
+    let rare = needle.iter().position(is_rare).unwrap_or(0);
+    let byte = needle.get(rare).copied().unwrap_or_default();
+    let mut next = at.saturating_add(rare);
+    loop {
+        let found = next.saturating_add(memchr::memchr(byte, from(text, next))?);
+        let begin = found.saturating_sub(rare);
+        if from(text, begin).starts_with(needle) {
+            return Some(begin);
+        }
+        next = found.saturating_add(1);
+    }
+}
+
+/// True if a text holds another.
+pub(super) fn holds(text: &[u8], needle: &[u8]) -> bool {
+    find(text, 0, needle).is_some()
 }
 
 /// The length of the JSON value that a text begins with, white space before it included;
 /// `None` if it is not valid JSON, or nested more than [`DEEPEST_JSON`] deep.
 pub(super) fn json_value(text: &[u8]) -> Option<usize> {
-    let space = |at: usize| {
-        run(text, at, |byte| {
-            matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-        })
-    };
+    let space = |at: usize| run(text, at, is_json_space);
     let mut open = Open::default();
     let mut at = space(0);
     loop {

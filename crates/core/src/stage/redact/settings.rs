@@ -179,6 +179,11 @@ impl Settings {
         self.mode(redactor) != Mode::Off
     }
 
+    /// True if users name places.
+    pub fn has_places(&self) -> bool {
+        !(self.paths.is_empty() && self.keeps.is_empty())
+    }
+
     /// Describes the settings in one line, for the log.
     pub fn summary(&self) -> String {
         if self.hides_nothing() {

@@ -4,21 +4,13 @@ use std::ops::Range;
 
 use crate::doc::escape;
 use crate::stage::redact::Redactor;
+use crate::stage::redact::hide::{Content, Hide, order};
 use crate::stage::redact::mark::is_mark;
-
-/// A part of a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    /// The place in the text.
-    pub at: Range<usize>,
-    /// The redactor that hides it.
-    pub redactor: Redactor,
-}
 
 /// Parts of one text, collected in any order.
 #[derive(Debug, Default)]
 pub(super) struct Spans {
-    list: Vec<Span>,
+    list: Vec<Hide>,
 }
 
 impl Spans {
@@ -29,7 +21,11 @@ impl Spans {
 
     /// Adds a part.
     pub(super) fn add(&mut self, at: Range<usize>, redactor: Redactor) {
-        self.list.push(Span { at, redactor });
+        self.list.push(Hide {
+            at,
+            redactor,
+            content: Content::Text,
+        });
     }
 
     /// Adds all of a text from `from` on.
@@ -60,19 +56,11 @@ impl Spans {
     /// Puts the parts in order, joins those that overlap, and drops those that hold
     /// nothing or are marks already. The first `front` bytes of the text
     /// are not part of the value: they are not hidden, and places count from their end.
-    pub(super) fn settle(&mut self, text: &[u8], front: usize) -> &[Span] {
+    pub(super) fn settle(&mut self, text: &[u8], front: usize) -> &[Hide] {
         for span in &mut self.list {
             span.at.start = span.at.start.max(front);
         }
-        self.list
-            .sort_by_key(|span| (span.at.start, std::cmp::Reverse(span.at.end)));
-        self.list.dedup_by(|span, before| {
-            let overlaps = span.at.start < before.at.end;
-            if overlaps {
-                before.at.end = before.at.end.max(span.at.end);
-            }
-            overlaps
-        });
+        order(&mut self.list);
         self.list.retain_mut(|span| {
             let hidden = text.get(span.at.clone()).unwrap_or_default();
             let stays = hidden.is_empty() || is_mark(hidden);
@@ -144,9 +132,10 @@ mod tests {
         spans.add(14..22, Redactor::Message);
         spans.add(13..13, Redactor::Message);
         let settled = spans.settle(text, 7);
-        let expected = Span {
+        let expected = Hide {
             at: 0..6,
             redactor: Redactor::Message,
+            content: Content::Text,
         };
         assert_eq!(settled, [expected]);
     }

@@ -7,32 +7,27 @@
 use std::ops::Range;
 
 use crate::input::assemble::PiecePlace;
+use crate::stage::redact::list::List;
 use crate::stage::redact::mark::MARK;
-use crate::stage::redact::scan::{find, find_all, from, run};
+use crate::stage::redact::scan::{find, find_all, from, holds, run};
 use crate::stage::redact::spans::Spans;
 use crate::stage::redact::{Redactor, net};
 
 /// Keys at which the text ends: their values may be, or quote, secrets.
-const ENDS: [&[u8]; 5] = [
-    b"\"requestObject",
-    b"\"responseObject",
-    b"\"annotations",
-    b"\"message",
-    b"user-assertion",
-];
+const ENDS: List = List(r#""requestObject "responseObject "annotations "message user-assertion"#);
 
 /// The beginning of an event that the API server has written.
 const BEGINNING: &[u8] = b"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/";
 
 /// True if a text that cannot be read was an audit event.
 pub(crate) fn looks_like_event(text: &[u8]) -> bool {
-    find(text, 0, b"auditID").is_some() || find(text, 0, b"audit.k8s.io/").is_some()
+    holds(text, b"auditID") || holds(text, b"audit.k8s.io/")
 }
 
 /// True if a text that does not begin like an event may be the rest of one: it has members
 /// that the API server writes after the bodies, or is JSON from the inside of a line.
 pub(crate) fn is_rest_of_event(text: &[u8], piece: Option<PiecePlace>) -> bool {
-    let has = |needle: &[u8]| find(text, 0, needle).is_some();
+    let has = |needle: &[u8]| holds(text, needle);
     has(b"Timestamp\":\"") && (has(b"\"stageTimestamp\":") || has(b"\"requestReceivedTimestamp\":"))
         || piece == Some(PiecePlace::Inside) && has(b"\":")
 }
@@ -51,7 +46,7 @@ pub(crate) fn events_in(text: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ 
 /// Appends the part of an event that cannot be read which is kept, and a mark.
 pub(crate) fn cut(text: &[u8], out: &mut Vec<u8>) {
     let begin = out.len();
-    let ends = ENDS.iter().filter_map(|end| find(text, 0, end));
+    let ends = ENDS.words().filter_map(|end| find(text, 0, end));
     let end = ends.min().unwrap_or(text.len());
     let text = text.get(..end).unwrap_or_default();
     let mut spans = Spans::default();

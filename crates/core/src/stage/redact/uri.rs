@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::doc::Text;
-use crate::stage::redact::glance::ends_secret_name;
+use crate::stage::redact::list::List;
 use crate::stage::redact::names::Names;
 use crate::stage::redact::scan::{find, from, run};
 use crate::stage::redact::spans::Spans;
@@ -11,17 +11,10 @@ use crate::stage::redact::words::{Command, is_harmless, is_harmless_command};
 use crate::stage::redact::{Mode, Redactor, Settings, Target, net};
 
 /// Parameters of `exec` and `attach` that are never secrets.
-const STREAMS: [&[u8]; 6] = [
-    b"container",
-    b"stdin",
-    b"stdout",
-    b"stderr",
-    b"tty",
-    b"timeout",
-];
+const STREAMS: List = List("container stdin stdout stderr tty timeout");
 
 /// Separators of words in a command that is one parameter.
-const BLANKS: [&[u8]; 7] = [b"+", b"%20", b"%09", b"%0A", b"%0a", b"%0D", b"%0d"];
+const BLANKS: List = List("+ %20 %09 %0A %0a %0D %0d");
 
 /// The way in which a query is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,18 +59,16 @@ pub(super) fn may_hide(raw: &[u8], settings: &Settings) -> bool {
         _ => false,
     };
     memchr::memchr_iter(b'=', query).any(|at| {
-        let key = query.get(..at).unwrap_or_default();
-        ends_secret_name(key) || ends_secret_parameter(key)
+        let before = query.get(..at).unwrap_or_default();
+        settings.names.is_secret_parameter(last_key(before))
     }) || memchr::memchr_iter(b'%', query).any(codes_letter)
 }
 
-/// True for the names of parameters that are secret nowhere else.
-fn ends_secret_parameter(key: &[u8]) -> bool {
-    let names = [&b"sig"[..], b"code"];
-    names.iter().any(|name| {
-        let end = key.len().checked_sub(name.len());
-        end.is_some_and(|end| from(key, end).eq_ignore_ascii_case(name))
-    })
+/// The key that a part of a query ends in, raw: in JSON, Go writes an ampersand as `\u0026`.
+fn last_key(query: &[u8]) -> &[u8] {
+    let mut keys = query.rsplit(|byte| matches!(byte, b'?' | b'&' | b'=' | b'\\'));
+    let key = keys.next().unwrap_or_default();
+    key.strip_prefix(b"u0026").unwrap_or(key)
 }
 
 /// Collects the secrets in the URI of a request for `target`. `spare` is a buffer.
@@ -213,7 +204,7 @@ impl Parameter<'_> {
         spans: &mut Spans,
     ) {
         decode(self.text(&self.key), Plus::IsBlank, spare);
-        if STREAMS.contains(&spare.as_slice()) {
+        if STREAMS.has(spare) {
             let value = self.value_or_key();
             return catch_coded(self.uri, value, settings, spare, spans);
         }
@@ -314,7 +305,7 @@ fn by_words(value: &[u8], is_first: bool, spare: &mut Vec<u8>, spans: &mut Spans
         let blank = loop {
             end = run(value, end, |byte| !matches!(byte, b'+' | b'%'));
             let rest = from(value, end);
-            match BLANKS.iter().find(|blank| rest.starts_with(blank)) {
+            match BLANKS.begins(rest) {
                 None if rest.is_empty() => break 0,
                 None => end = end.saturating_add(1),
                 Some(blank) => break blank.len(),

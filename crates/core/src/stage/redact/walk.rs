@@ -5,10 +5,12 @@
 //! children (`roles.rs`). The walk itself only opens and closes containers and deals with leaves.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::doc::escape::unescape;
 use crate::doc::json::Json;
 use crate::doc::{AnyDoc, Container, Kind, Malformed, Text};
+use crate::stage::redact::glance::Glance;
 use crate::stage::redact::hide::{Content, Hide};
 use crate::stage::redact::mark::is_mark;
 use crate::stage::redact::roles::{Class, Role};
@@ -16,7 +18,7 @@ use crate::stage::redact::scalar::Scalar;
 use crate::stage::redact::scan::is_json;
 use crate::stage::redact::spans::{RawPlaces, Spans};
 use crate::stage::redact::words::{self, Command};
-use crate::stage::redact::{Redactor, Settings, Target, glance, lines, message, net};
+use crate::stage::redact::{Redactor, Settings, Target, lines, message, net};
 
 /// Containers that may be open at once: deeper ones are not looked into.
 const DEEPEST: usize = 128;
@@ -96,11 +98,20 @@ pub(super) struct Level {
     pub columns: Vec<bool>,
     plain: Vec<u8>,
     spans: Spans,
+    glance: Glance,
 }
 
 /// The buffers of the walks through documents inside strings, the outermost first.
 #[derive(Debug)]
 pub(super) struct Levels([Level; DOCUMENTS + 1]);
+
+impl Levels {
+    /// The buffers of quick looks.
+    pub(super) fn glance(&mut self) -> &mut Glance {
+        let [level, ..] = &mut self.0;
+        &mut level.glance
+    }
+}
 
 impl Default for Levels {
     fn default() -> Self {
@@ -214,8 +225,15 @@ impl<'r, 'a> Walk<'r, 'a> {
         match (role, node) {
             (Role::Skip, Node::Real(at)) => self.passed(doc.end(at)?),
             (Role::Skip, Node::Step(_)) => {}
-            (Role::Generic | Role::Metadata, Node::Real(at)) if self.prunes(at)? => {
-                self.passed(doc.end(at)?);
+            (Role::Generic | Role::Metadata, Node::Real(at))
+                if matches!(doc.kind(at)?, Kind::Map | Kind::List) =>
+            {
+                let end = doc.end(at)?;
+                if self.prunes(at, end) {
+                    self.passed(end);
+                } else {
+                    self.enter(node, role, class)?;
+                }
             }
             _ => self.enter(node, role, class)?,
         }
@@ -224,12 +242,10 @@ impl<'r, 'a> Walk<'r, 'a> {
 
     /// True if a container holds nothing that a rule for names and texts hides, as a quick
     /// look tells.
-    fn prunes(&self, at: usize) -> Result<bool, Malformed> {
+    fn prunes(&mut self, at: usize, end: usize) -> bool {
         let by_names = self.target.places.is_none() && !self.settings.names.has_more();
-        if !by_names || !matches!(self.doc.kind(at)?, Kind::Map | Kind::List) {
-            return Ok(false);
-        }
-        Ok(!glance::may_hide(self.doc, at, self.doc.end(at)?))
+        let glance = &mut self.level.glance;
+        by_names && !glance.may_hide(self.settings, self.doc, at, end)
     }
 
     fn close(&mut self) -> Result<(), Stop> {
@@ -261,8 +277,8 @@ impl<'r, 'a> Walk<'r, 'a> {
             (Node::Real(at), Kind::List) => (Cursor::Real(self.doc.open_list(at)?), false),
             (Node::Step(step), kind) => (Cursor::Step(Some(step)), kind == Kind::Map),
             (Node::Real(at), _) => {
-                let end = self.doc.end(at)?;
-                self.leaf(at, end, kind, role)?;
+                let (text, end) = self.doc.value(at)?;
+                self.leaf(at..end, text, role)?;
                 self.passed(end);
                 return Ok(());
             }
@@ -285,20 +301,19 @@ impl<'r, 'a> Walk<'r, 'a> {
         Ok(())
     }
 
-    fn leaf(&mut self, at: usize, end: usize, kind: Kind, role: Role) -> Result<(), Stop> {
-        if kind != Kind::Text {
+    fn leaf(&mut self, at: Range<usize>, text: Option<Text<'a>>, role: Role) -> Result<(), Stop> {
+        let Range { start, end } = at;
+        let Some(text) = text else {
             if let Role::Leaves { redactor, .. } = role {
-                match Scalar::read(self.doc, at)? {
+                match Scalar::read(self.doc, start)? {
                     Scalar::Empty => {}
-                    Scalar::Number => self.hide(at..end, redactor, Content::Number),
-                    Scalar::Bytes => self.hide(at..end, redactor, Content::Text),
+                    Scalar::Number => self.hide(at, redactor, Content::Number),
+                    Scalar::Bytes => self.hide(at, redactor, Content::Text),
                 }
             }
             return Ok(());
-        }
-        let Some(text) = self.doc.string(at)? else {
-            return Ok(());
         };
+        let at = start;
         match role {
             Role::Skip => {}
             Role::Leaves {
@@ -434,12 +449,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Hides a value.
-    pub(super) fn hide(
-        &mut self,
-        at: std::ops::Range<usize>,
-        redactor: Redactor,
-        content: Content,
-    ) {
+    pub(super) fn hide(&mut self, at: Range<usize>, redactor: Redactor, content: Content) {
         match &mut self.findings {
             Findings::Any(found) => *found = true,
             Findings::Collect(hides) => hides.push(Hide {

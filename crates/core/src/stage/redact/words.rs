@@ -2,60 +2,35 @@
 
 use std::ops::Range;
 
+use crate::stage::redact::list::List;
 use crate::stage::redact::names::Names;
 use crate::stage::redact::scan::{after, follows, from, is_space, is_word, run, skip};
 use crate::stage::redact::spans::Spans;
 use crate::stage::redact::{Mode, Redactor, net};
 
 /// The first part of paths of files.
-const ROOTS: [&str; 27] = [
-    "app",
-    "bin",
-    "boot",
-    "config",
-    "data",
-    "dev",
-    "etc",
-    "home",
-    "host",
-    "kubernetes",
-    "lib",
-    "lib64",
-    "media",
-    "mnt",
-    "opt",
-    "proc",
-    "root",
-    "run",
-    "sbin",
-    "secrets",
-    "srv",
-    "sys",
-    "tmp",
-    "usr",
-    "vault",
-    "var",
-    "workspace",
-];
+const ROOTS: List = List(
+    "app bin boot config data dev etc home host kubernetes lib lib64 media mnt opt proc root run \
+     sbin secrets srv sys tmp usr vault var workspace",
+);
 
 /// Commands, verbs and other words without which nobody could follow what was executed.
-const WORDS: &str = " sh bash ash dash zsh ksh busybox env printenv ls cat id whoami who ps top \
-    df du mount umount uname hostname date pwd ip ifconfig route netstat ss ping nslookup dig \
-    getent curl wget nc ncat netcat socat telnet ssh scp python python2 python3 perl ruby php \
-    node java psql mysql mysqldump redis-cli mongo mongosh etcdctl kubectl helm git tar gzip \
-    gunzip zip cp mv rm mkdir touch ln chmod chown find grep egrep sed awk cut sort uniq wc tail \
-    head less more tee xargs echo printf sleep kill pkill pgrep nsenter chroot unshare capsh \
-    sudo su apt apt-get yum dnf apk pip npm base64 openssl strace tcpdump lsof file stat test \
-    true false exec export cd set if then else fi for do done while in tty status list get \
-    version help start stop restart reload info logs show describe endpoint json yaml exit clear \
-    command which type pg_isready select from x ";
+const WORDS: List = List(
+    "sh bash ash dash zsh ksh busybox env printenv ls cat id whoami who ps top df du mount \
+     umount uname hostname date pwd ip ifconfig route netstat ss ping nslookup dig getent \
+     curl wget nc ncat netcat socat telnet ssh scp python python2 python3 perl ruby php node \
+     java psql mysql mysqldump redis-cli mongo mongosh etcdctl kubectl helm git tar gzip \
+     gunzip zip cp mv rm mkdir touch ln chmod chown find grep egrep sed awk cut sort uniq wc \
+     tail head less more tee xargs echo printf sleep kill pkill pgrep nsenter chroot unshare \
+     capsh sudo su apt apt-get yum dnf apk pip npm base64 openssl strace tcpdump lsof file \
+     stat test true false exec export cd set if then else fi for do done while in tty status \
+     list get version help start stop restart reload info logs show describe endpoint json \
+     yaml exit clear command which type pg_isready select from x",
+);
 
 /// Operators of a shell that are not made of digits and brackets alone.
-const OPERATORS: [&[u8]; 30] = [
-    b"|", b"||", b"&", b"&&", b";", b">", b">>", b"<", b"<<", b"<<<", b">&", b"&>", b"{", b"}",
-    b"(", b")", b"[", b"[[", b"]", b"]]", b"!", b"\\", b"-", b"--", b"*", b">&0", b">&1", b">&2",
-    b">&-", b"",
-];
+const OPERATORS: List =
+    List(r"| || & && ; > >> < << <<< >& &> { } ( ) [ [[ ] ]] ! \ - -- * >&0 >&1 >&2 >&-");
 
 /// True for the path of a file in a well-known folder.
 pub(super) fn is_path(word: &[u8]) -> bool {
@@ -65,7 +40,7 @@ pub(super) fn is_path(word: &[u8]) -> bool {
     let rest = rest.strip_suffix(b"/").unwrap_or(rest);
     let mut parts = rest.split(|byte| *byte == b'/');
     let root = parts.next().unwrap_or_default();
-    ROOTS.iter().any(|known| known.as_bytes() == root)
+    ROOTS.has(root)
         && parts.all(|part| {
             (1..=64).contains(&part.len())
                 && part
@@ -76,7 +51,7 @@ pub(super) fn is_path(word: &[u8]) -> bool {
 
 /// True for a word that cannot be a secret.
 pub(super) fn is_harmless(word: &[u8]) -> bool {
-    is_operator(word) || is_known(word) || is_path(word) || is_flag(word)
+    is_operator(word) || WORDS.has(word) || is_path(word) || is_flag(word)
 }
 
 /// True for a word that may be the only word of a command: any plain name.
@@ -90,15 +65,6 @@ pub(super) fn is_harmless_command(word: &[u8]) -> bool {
     is_name || is_harmless(word)
 }
 
-fn is_known(word: &[u8]) -> bool {
-    !word.contains(&b' ')
-        && memchr::memmem::find_iter(WORDS.as_bytes(), word).any(|at| {
-            let end = at.saturating_add(word.len());
-            WORDS.as_bytes().get(end) == Some(&b' ')
-                && follows(WORDS.as_bytes(), at, |byte| byte == b' ')
-        })
-}
-
 fn is_operator(word: &[u8]) -> bool {
     let is_number = word.len() <= 3 && word.iter().all(u8::is_ascii_digit);
     let redirection = match word {
@@ -107,7 +73,7 @@ fn is_operator(word: &[u8]) -> bool {
     };
     let to_descriptor =
         matches!(redirection, [b'>', b'&', descriptor] if descriptor.is_ascii_digit());
-    is_number || to_descriptor || OPERATORS.contains(&redirection)
+    is_number || to_descriptor || redirection.is_empty() || OPERATORS.has(redirection)
 }
 
 fn is_flag(word: &[u8]) -> bool {
