@@ -39,6 +39,11 @@ fn cri_lines() {
 }
 
 #[test]
+fn machine_audit_records() {
+    replay("machine", fuzz::machine);
+}
+
+#[test]
 fn policies() {
     replay("policy", fuzz::policy);
 }

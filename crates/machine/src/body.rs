@@ -84,7 +84,7 @@ pub(crate) struct Body<'a> {
 
 /// Fields of one map that are told apart. No record has so many; what is behind them counts
 /// as words.
-const MOST: usize = 512;
+pub(crate) const MOST: usize = 512;
 
 impl<'a> Body<'a> {
     /// Reads the record with this number.
@@ -423,30 +423,22 @@ fn without_interpretation(value: &[u8]) -> usize {
             return null.len();
         }
     }
+    // Behind a quote no name begins.
+    let quote = value.iter().position(|&byte| byte == b'"');
+    let length = quote.map_or(value.len(), |at| at.saturating_add(1));
     let mut from = 0usize;
     loop {
-        let rest = value.get(from..).unwrap_or_default();
-        let Some(at) = rest
-            .windows(2)
-            .position(|pair| matches!(pair, b"=\"" | b"={"))
-        else {
+        let rest = value.get(from..length).unwrap_or_default();
+        let is_mark = |pair: &[u8]| matches!(pair, b"=\"" | b"={");
+        let Some(at) = rest.windows(2).position(is_mark) else {
             return value.len();
         };
         let end = from.saturating_add(at);
         let before = value.get(..end).unwrap_or_default();
-        let is_inside = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'_' | b'-');
-        let name = before
-            .iter()
-            .rev()
-            .take_while(|byte| is_inside(byte))
-            .count();
-        let (front, name) = before
-            .split_at_checked(end.saturating_sub(name))
-            .unwrap_or_default();
+        let is_inside = |byte: &&u8| matches!(byte, b'A'..=b'Z' | b'_' | b'-');
+        let name = before.iter().rev().take_while(is_inside).count();
+        let name = before.get(end.saturating_sub(name)..).unwrap_or_default();
         let capital = name.iter().position(u8::is_ascii_uppercase);
-        if front.contains(&b'"') {
-            return value.len();
-        }
         match capital.and_then(|at| name.get(at..)) {
             Some(name) if name.len() > 1 => return end.saturating_sub(name.len()),
             _ => from = end.saturating_add(1),

@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 
-use crate::body::{Body, Field, Quotes, Value};
+use crate::body::{Body, Field, MOST, Quotes, Value};
 use crate::header::{Header, Part, kind};
 use crate::saddr;
 use crate::slim::{self, Slim};
@@ -91,9 +91,16 @@ fn top<'b>(
             value: Value::Arguments,
         });
     }
-    for (part, body) in parts.iter().zip(bodies) {
-        if matches!(part.header.number, kind::CWD | kind::PROCTITLE) {
-            fields.extend_from_slice(&body.fields);
+    for (at, (part, body)) in parts.iter().zip(bodies).enumerate() {
+        if part.header.number == kind::CWD || part.header.number == kind::PROCTITLE {
+            // There is one of each. Many are no event, but nothing gets lost.
+            match fields.len() < MOST {
+                true => fields.extend_from_slice(&body.fields),
+                false => fields.push(Field {
+                    name: &body.kind,
+                    value: Value::Record(at),
+                }),
+            }
         }
     }
     for (at, (part, body)) in parts.iter().zip(bodies).enumerate() {
@@ -672,6 +679,19 @@ mod tests {
                 .unwrap()
                 .starts_with("f512=1 f513=1 ")
         );
+    }
+
+    #[test]
+    fn many_records_that_should_be_one_are_a_list() {
+        let record = |number: usize| {
+            let fields: Vec<String> = (0..100).map(|at| format!("f{number}_{at}=1")).collect();
+            format!("CWD {}", fields.join(" "))
+        };
+        let records: Vec<String> = (0..300).map(record).collect();
+        let records: Vec<&str> = records.iter().map(String::as_str).collect();
+        let event = event(&records);
+        assert!(event.as_object().unwrap().len() < 700);
+        assert_eq!(event["CWD"].as_array().unwrap().len(), 294);
     }
 
     #[test]

@@ -68,16 +68,6 @@ pub enum Taken {
 }
 
 impl Group {
-    /// The number of records.
-    pub fn len(&self) -> usize {
-        self.parts.len()
-    }
-
-    /// Returns whether there are no records. There is one at least.
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
     /// The records.
     pub fn parts(&self) -> Vec<Part<'_>> {
         let mut start = 0usize;
@@ -238,7 +228,7 @@ impl Grouper {
 
     fn close(&mut self, at: usize, done: &mut Vec<Group>) {
         let group = self.open.remove(at).group;
-        self.records = self.records.saturating_sub(group.len());
+        self.records = self.records.saturating_sub(group.parts.len());
         self.bytes = self.bytes.saturating_sub(group.size());
         done.push(*group);
     }
@@ -292,7 +282,7 @@ mod tests {
             }
             said.push(out.trim_end().to_owned());
         }
-        let open: usize = grouper.open.iter().map(|open| open.group.len()).sum();
+        let open: usize = grouper.open.iter().map(|open| open.group.parts.len()).sum();
         assert_eq!(grouper.held(), open);
         assert_eq!(
             grouper.bytes,
@@ -430,10 +420,7 @@ mod tests {
         for line in lines {
             assert_eq!(take(&mut grouper, "t", line, &mut done), Taken::Held);
         }
-        assert_eq!(
-            (done.len(), done[0].len(), done[0].is_empty()),
-            (1, 2, false)
-        );
+        assert_eq!((done.len(), done[0].parts.len()), (1, 2));
         assert_eq!(done[0].texts, lines.join("\n").as_bytes());
         assert_eq!(done[0].record, b"record");
         for (part, line) in done[0].parts().iter().zip(lines) {

@@ -71,7 +71,7 @@ pub(crate) fn padded(value: u64, width: usize, out: &mut Vec<u8>) {
         if rest == 0 && length >= width {
             break;
         }
-        *digit |= rest.to_le_bytes().first().map_or(0, |_| last_digit(rest));
+        *digit |= last_digit(rest);
         rest = rest.checked_div(10).unwrap_or(0);
         length = length.saturating_add(1);
     }

@@ -19,6 +19,7 @@ use kube_audit_forward::protocol::handshake::{
     Auth, Handshake, HandshakeError, Progress, Secret, Timers,
 };
 use kube_audit_forward::protocol::wire::{Inbox, Reply};
+use kube_audit_machine::{Content, Grouper, Limits, Part, Slim, Source, Taken, write_event};
 use serde_json::Value;
 
 /// A policy in which every level and selector occurs.
@@ -405,4 +406,65 @@ pub fn detect(data: &[u8]) {
             "text and map have the same labels"
         );
     }
+}
+
+/// Linux audit records, a line each; fields of maps are parted by a byte 0x1e, and an empty line
+/// ends a chunk. None gets lost, what is held is bounded, and each event is JSON that is in
+/// proportion to its records.
+pub fn machine(data: &[u8]) {
+    let limits = Limits {
+        bytes: 4096,
+        records: 16,
+    };
+    let mut grouper = Grouper::new(limits);
+    let (mut found, mut written) = (0, 0);
+    let mut event = |parts: &[Part<'_>]| {
+        written += parts.len();
+        let bytes: usize = parts.iter().map(|part| part.text.len()).sum();
+        for slim in [Slim::Off, Slim::On] {
+            let mut json = Vec::new();
+            match write_event(parts, slim, &mut json) {
+                Content::Nothing => assert!(json.is_empty()),
+                Content::Event => {
+                    let event: Value = serde_json::from_slice(&json).expect("an event is JSON");
+                    assert!(event["serial"].is_u64() || event["serial"].is_array());
+                    assert!(
+                        json.len() <= 8 * bytes + 8192 * parts.len(),
+                        "{}",
+                        json.len()
+                    );
+                }
+            }
+        }
+    };
+    for line in data.split(|&byte| byte == b'\n') {
+        let mut done = Vec::new();
+        let mut source = Source::new(None);
+        for (number, field) in line.split(|&byte| byte == 0x1e).enumerate() {
+            let at = field.iter().position(|&byte| byte == b'=').unwrap_or(0);
+            let (name, value) = field.split_at(at);
+            match number {
+                0 => source.see(number, b"log", Some(field)),
+                _ => source.see(number, name, value.get(1..)),
+            }
+        }
+        if line.is_empty() {
+            grouper.end_of_chunk(b"tag", &mut done);
+        } else if let Some(record) = source.find() {
+            found += 1;
+            let part = Part {
+                header: record.header,
+                text: &record.text,
+            };
+            if grouper.take(b"tag", &part, line, &mut done) == Taken::Alone {
+                event(&[part]);
+            }
+        }
+        assert!(grouper.held() <= limits.records);
+        done.iter().for_each(|group| event(&group.parts()));
+    }
+    let mut rest = Vec::new();
+    grouper.release(b"tag", &mut rest);
+    rest.iter().for_each(|group| event(&group.parts()));
+    assert_eq!((found, grouper.held()), (written, 0));
 }
