@@ -314,10 +314,11 @@ fn case_12_a_record_that_no_receiver_takes_is_named() {
 #[test]
 fn case_61_a_chunk_that_is_broken_at_its_end() {
     let good = [with_metadata(1), with_metadata(2)].concat();
+    const NO_RECORD: &str = "no record";
     let ends: [(&str, &[u8]); 4] = [
         ("a byte that msgpack never uses", b"\xc1"),
         ("half a record", &with_metadata(3)[..9]),
-        ("no record", b"\xa3abc"),
+        (NO_RECORD, b"\xa3abc"),
         ("more than there is", b"\xdd\xff\xff\xff\xff"),
     ];
     for (what, end) in ends {
@@ -332,7 +333,10 @@ fn case_61_a_chunk_that_is_broken_at_its_end() {
             [1, 2].map(|number| entry(SECONDS, 7, number)),
             "{what}"
         );
-        let words = format!("lost the last {} bytes of a chunk", end.len());
+        let words = match what {
+            NO_RECORD => "lost 1 records of a chunk: they are not a pair".to_owned(),
+            _ => format!("lost the last {} bytes of a chunk", end.len()),
+        };
         assert!(
             log.said(LogLevel::Error, &words),
             "{what}: {:?}",
