@@ -103,7 +103,6 @@ pub fn chunk(data: &[u8]) {
         } else {
             enrichment()
         },
-        ..Settings::default()
     };
     let enriched = choice & 128 != 0;
     let mut first = pipeline(settings.clone(), true);

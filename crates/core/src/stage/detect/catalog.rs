@@ -25,7 +25,7 @@ pub struct Builtin {
 }
 
 /// One way in which a detection may fire.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
     /// Kinds of what is requested.
     pub kinds: Kinds,

@@ -44,6 +44,9 @@ impl Words {
 /// The number of slots of a [`Lexicon`], a power of two: several for each word.
 const SLOTS: usize = 128;
 
+/// Leaves the upper bits of a hash, as many as the number of a slot has.
+const SHIFT: u32 = u32::BITS.saturating_sub(SLOTS.trailing_zeros());
+
 /// `N` words that every event is asked for, found by one look: no two have the same slot.
 #[derive(Debug)]
 pub(super) struct Lexicon<const N: usize> {
@@ -164,7 +167,7 @@ const fn slot(word: &[u8], factor: u32) -> usize {
     };
     let [first, second, last] = bytes;
     let mixed = u32::from_le_bytes([first, second, last, word.len() as u8]).wrapping_mul(factor);
-    (mixed >> (u32::BITS - SLOTS.trailing_zeros())) as usize
+    mixed.wrapping_shr(SHIFT) as usize
 }
 
 /// Declares a type for sets of things with names, and a constant for each of them.

@@ -30,6 +30,8 @@ mod severity;
 mod uri;
 
 #[cfg(test)]
+mod mutants;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;

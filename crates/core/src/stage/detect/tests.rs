@@ -17,7 +17,7 @@ use crate::policy::{Policy, Ruleset, Syntax};
 use crate::stage::{Condition, Effect, Pattern};
 
 /// Ids of the detections that fire, and of those that are undecided.
-type Found = (Vec<String>, Vec<String>);
+pub(super) type Found = (Vec<String>, Vec<String>);
 
 fn found<'a, D: Doc<'a>>(detector: &Detector, doc: D, labels: &mut Labels) -> Found {
     let (mut view, mut scratch) = (MapView::default(), Scratch::default());
@@ -34,7 +34,7 @@ fn found<'a, D: Doc<'a>>(detector: &Detector, doc: D, labels: &mut Labels) -> Fo
 }
 
 /// Evaluates an event in both forms, which must agree.
-fn evaluate(detector: &Detector, event: &str) -> Found {
+pub(super) fn evaluate(detector: &Detector, event: &str) -> Found {
     let mut msgpack = Vec::new();
     json_to_msgpack(Json(event.as_bytes()), 0, &mut msgpack).unwrap();
     let mut labels = Labels::default();
@@ -175,29 +175,47 @@ fn user(name: &str) -> Value {
     json!({"username": name, "groups": ["crew", group]})
 }
 
-/// Events with the detections that must fire; see [`event`] for how they are written.
+/// Events with the ids that they must have, behind a `?` if undecided; see [`event`] for how
+/// they are written.
 macro_rules! cases {
     ($($name:ident { $([$($id:literal),*] $request:literal $with:tt;)+ })+) => {
-        $(#[test]
-        fn $name() {
-            let detector = all();
-            $({
-                let mut wanted: Vec<&str> = vec![$($id),*];
-                wanted.sort();
-                let event = event($request, json!($with));
-                let (mut hits, undecided) = evaluate(&detector, &event);
-                hits.sort();
-                let (undecided, fired): (Vec<String>, Vec<&str>) = (
-                    undecided.iter().map(|id| format!("?{id}")).collect(),
-                    hits.iter().map(String::as_str).collect(),
-                );
-                let mut found: Vec<&str> = undecided.iter().map(String::as_str).collect();
-                found.extend(fired);
-                found.sort();
-                assert_eq!(found, wanted, "{event}");
-            })+
-        })+
+        $(
+            mod $name {
+                use super::*;
+
+                pub(super) fn events() -> Vec<Case> {
+                    let mut events: Vec<Case> = Vec::new();
+                    $(events.push((&[$($id),*], event($request, json!($with))));)+
+                    events
+                }
+
+                #[test]
+                fn have_these_labels() {
+                    check(events());
+                }
+            }
+        )+
+
+        /// All these events.
+        pub(super) fn all_cases() -> Vec<Case> {
+            [$($name::events()),+].concat()
+        }
     };
+}
+
+type Case = (&'static [&'static str], String);
+
+fn check(events: Vec<Case>) {
+    let detector = all();
+    for (wanted, event) in events {
+        let mut wanted = wanted.to_vec();
+        wanted.sort();
+        let (hits, undecided) = evaluate(&detector, &event);
+        let undecided = undecided.iter().map(|id| format!("?{id}"));
+        let mut found: Vec<String> = hits.into_iter().chain(undecided).collect();
+        found.sort();
+        assert_eq!(found, wanted, "{event}");
+    }
 }
 
 const KCM: &str = "system:kube-controller-manager";
