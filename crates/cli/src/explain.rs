@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
         (policy, ruleset)
     });
     let options = filter_options(&redaction.properties())?;
-    let mut redaction = Some(Redaction::new(options.redaction));
+    let mut redaction = Redaction::new(options.redaction);
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {

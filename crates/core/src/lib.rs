@@ -41,6 +41,7 @@ pub mod policy;
 pub mod stage;
 pub mod stats;
 
+mod available;
 mod bytes;
 mod order;
 mod redactor;

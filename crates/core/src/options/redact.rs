@@ -1,5 +1,6 @@
 //! `Redact` and the options beside it: what is redacted.
 
+use crate::available::RedactionAvailable;
 use crate::pipeline::OnUnreadable;
 use crate::stage::redact::{Place, Settings};
 
@@ -18,6 +19,9 @@ impl Choice for OnUnreadable {
 
 /// Reads what is redacted.
 pub(super) fn read(options: &Options<'_>) -> Result<Settings, OptionError> {
+    if RedactionAvailable::proof().is_none() {
+        return without_redaction(options);
+    }
     let mut settings = match options.one(table::REDACT)? {
         Some(given) => Settings::parse(&given).map_err(|error| given.rejected(error))?,
         None => Settings::default(),
@@ -33,6 +37,29 @@ pub(super) fn read(options: &Options<'_>) -> Result<Settings, OptionError> {
         set.map_err(|error| given.rejected(error))?;
     }
     Ok(settings)
+}
+
+/// Makes sure that nobody asks this build for redaction, which it does not have.
+fn without_redaction(options: &Options<'_>) -> Result<Settings, OptionError> {
+    let others = [
+        table::REDACT_PATH,
+        table::REDACT_PATHS,
+        table::REDACT_KEEP,
+        table::REDACT_KEEPS,
+        table::REDACT_NAMES,
+        table::REDACT_KEY,
+    ];
+    let expected = "this library was built without redaction, to be small: take the full one";
+    let redact = options.one(table::REDACT)?;
+    if let Some(given) = redact.filter(|given| !given.trim().eq_ignore_ascii_case("off")) {
+        return Err(given.unsupported(expected));
+    }
+    for other in others {
+        if let Some(given) = options.all(other)?.first() {
+            return Err(given.unsupported(expected));
+        }
+    }
+    Ok(Settings::off())
 }
 
 /// The places of an option that has one, and of an option that has several with `;` between.

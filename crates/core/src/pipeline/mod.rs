@@ -88,8 +88,7 @@ impl Pipeline {
 
     /// Hides the secrets of events; `None` leaves them in.
     pub fn set_redaction(&mut self, settings: Option<redact::Settings>) {
-        let settings = settings.filter(|settings| !settings.hides_nothing());
-        self.writer.stages.redact = settings.map(Redaction::new);
+        self.writer.stages.redact = settings.and_then(Redaction::new);
         self.outline_views();
     }
 

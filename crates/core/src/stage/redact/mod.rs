@@ -45,6 +45,7 @@ mod words;
 
 use std::ops::Range;
 
+use crate::available::RedactionAvailable;
 use crate::doc::edit::Edits;
 use crate::doc::path::pointer_to;
 use crate::doc::{AnyDoc, Doc, Kind, Malformed};
@@ -69,6 +70,7 @@ pub use settings::{Mode, Place, ResourcePattern, Settings, SettingsError};
 /// Hides the secrets of events. Keeps its buffers from event to event.
 #[derive(Debug)]
 pub struct Redaction {
+    _available: RedactionAvailable,
     settings: Settings,
     catalogue: Catalogue,
     familiar: Familiar,
@@ -145,10 +147,15 @@ impl Target<'_> {
 }
 
 impl Redaction {
-    /// Prepares the redaction.
-    pub fn new(settings: Settings) -> Redaction {
+    /// Prepares the redaction; `None` if these settings hide nothing, or this build has none.
+    pub fn new(settings: Settings) -> Option<Redaction> {
+        let available = RedactionAvailable::proof()?;
+        if settings.hides_nothing() {
+            return None;
+        }
         let uses = vec![PlaceUse::default(); settings.paths.len()];
-        Redaction {
+        Some(Redaction {
+            _available: available,
             settings,
             catalogue: Catalogue::default(),
             familiar: Familiar::default(),
@@ -156,7 +163,7 @@ impl Redaction {
                 uses,
                 ..Finder::default()
             },
-        }
+        })
     }
 
     /// The places of `Redact_Path`, with counts of their uses.

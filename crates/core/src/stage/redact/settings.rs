@@ -1,5 +1,6 @@
 //! Settings of the redaction: redactors, their modes, and what users add.
 
+use crate::available::RedactionAvailable;
 use crate::doc::path::{Path, PathError};
 use crate::redactor::Redactor;
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
@@ -86,6 +87,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Hides nothing.
+    pub(crate) fn off() -> Settings {
+        Settings {
+            modes: [Mode::Off; Redactor::ALL.len()],
+            ..Settings::default()
+        }
+    }
+
     /// Reads the words of `Redact`: a base, `on` or `off`, and redactors with their modes.
     pub fn parse(words: &str) -> Result<Settings, SettingsError> {
         let mut settings = Settings::default();
@@ -106,7 +115,7 @@ impl Settings {
             }
         }
         if base == Some(Mode::Off) {
-            settings.modes = [Mode::Off; Redactor::ALL.len()];
+            settings = Settings::off();
         }
         for word in &words {
             if matches!(word.as_str(), "on" | "off") {
@@ -186,6 +195,12 @@ impl Settings {
 
     /// Describes the settings in one line, for the log.
     pub fn summary(&self) -> String {
+        if RedactionAvailable::proof().is_none() {
+            return "this library has no redaction, to be small: secrets in bodies, URIs and \
+                    messages are passed on unless the policy leaves them out; the full library \
+                    hides them"
+                .to_owned();
+        }
         if self.hides_nothing() {
             return "redaction is off: secrets in events are passed on".to_owned();
         }
