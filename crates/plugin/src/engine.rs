@@ -56,7 +56,11 @@ impl Engine {
         };
         let mut pipeline = Pipeline::new(options.settings, ruleset, random);
         pipeline.set_conditions(conditions);
-        log.log(LogLevel::Info, &options.redaction.summary());
+        let level = match options.redaction.hides_nothing() {
+            true => LogLevel::Warn,
+            false => LogLevel::Info,
+        };
+        log.log(level, &options.redaction.summary());
         let places = options.redaction.paths.iter();
         let places = places.map(ToString::to_string).collect();
         pipeline.set_redaction(Some(options.redaction));
