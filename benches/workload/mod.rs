@@ -13,6 +13,7 @@ use kube_audit_core::stage::Enrichment;
 use kube_audit_core::stage::detect::{
     DetectSettings, Detections, Detector, DetectorSettings, Selection,
 };
+use kube_audit_core::stage::redact::Settings as RedactionSettings;
 use serde::Deserialize;
 
 use kube_audit_testkit::audit_log::Events;
@@ -41,7 +42,7 @@ enum Work {
 
 impl Workload {
     /// All of them.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 13] = [
         "attributes",
         "unfiltered",
         "kept",
@@ -49,6 +50,10 @@ impl Workload {
         "dropped",
         "giantswarm",
         "detected",
+        "metadata",
+        "metadata redacted",
+        "bodies",
+        "bodies redacted",
         "entries",
         "decisions",
     ];
@@ -63,6 +68,10 @@ impl Workload {
             "dropped" => "filter, every event dropped",
             "giantswarm" => "filter, policy giantswarm, one `Record`",
             "detected" => "the same with all detections",
+            "metadata" => "filter, events without bodies kept",
+            "metadata redacted" => "the same with redaction",
+            "bodies" => "filter, events with bodies kept",
+            "bodies redacted" => "the same with redaction",
             "entries" => "output without policy, nothing to change",
             "decisions" => "decisions alone, policy giantswarm",
             _ => panic!("no workload {name}"),
@@ -107,6 +116,12 @@ impl Workload {
                 pipeline.set_detect(Arc::new(detector.unwrap()), DetectSettings::default());
                 Work::Filter(pipeline)
             }
+            "metadata" | "bodies" => filter(all("RequestResponse"), none()),
+            "metadata redacted" | "bodies redacted" => {
+                let mut pipeline = pipeline(all("RequestResponse"), none());
+                pipeline.set_redaction(Some(RedactionSettings::default()));
+                Work::Filter(pipeline)
+            }
             "entries" => Work::Prepare(pipeline(None, none())),
             "decisions" => Work::Decide(
                 Ruleset::compile(&giantswarm()),
@@ -114,7 +129,13 @@ impl Workload {
             ),
             _ => panic!("no workload {name}"),
         };
-        let lines: Vec<String> = Events::new().take(events).collect();
+        let has_body = |line: &String| line.contains("Object\":{");
+        let is_wanted = |line: &String| match name.split(' ').next() {
+            Some("metadata") => !has_body(line),
+            Some("bodies") => has_body(line),
+            _ => true,
+        };
+        let lines: Vec<String> = Events::new().filter(is_wanted).take(events).collect();
         let mut chunks = vec![Vec::new()];
         for line in &lines {
             if chunks.last().is_some_and(|chunk| chunk.len() > CHUNK) {

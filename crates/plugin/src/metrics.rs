@@ -46,6 +46,15 @@ impl Metric<'static> {
 /// Visits the counters of a pipeline.
 pub(crate) fn visit_stats(stats: &Stats, visit: &mut dyn FnMut(&Metric<'_>)) {
     visit_series(&SERIES, stats, visit);
+    stats.visit_redactors(&mut |series, label, value| {
+        visit(&Metric {
+            name: series.name,
+            help: series.help,
+            kind: series.kind,
+            labels: &[label],
+            value,
+        });
+    });
     for detection in &stats.detections {
         detection.visit(&mut |series, labels| {
             visit(&Metric {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use kube_audit_core::chunk::{ChunkSink, EntrySink, LineSink, write_line_record};
 use kube_audit_core::pipeline::{
-    EventTimeSource, Format, OnOther, OnUnreadable, OutputShape, Pipeline, Settings,
+    EventTimeSource, Format, MachineAudit, OnOther, OnUnreadable, OutputShape, Pipeline, Settings,
 };
 use kube_audit_core::policy::{Level, Policy, Ruleset, Syntax};
 use kube_audit_core::stage::detect::{
@@ -103,6 +103,8 @@ pub fn chunk(data: &[u8]) {
         } else {
             enrichment()
         },
+        machine_audit: MachineAudit::Keep,
+        machine_audit_slim: false,
     };
     let enriched = choice & 128 != 0;
     let mut first = pipeline(settings.clone(), true);

@@ -16,6 +16,7 @@ use crate::doc::{AnyDoc, Kind, Malformed};
 /// A path of values in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path {
+    text: Box<str>,
     segments: Vec<Segment>,
 }
 
@@ -79,7 +80,10 @@ impl Path {
         if !segments.iter().any(has_name) {
             return Err(PathError::Everything(text.into()));
         }
-        Ok(Path { segments })
+        Ok(Path {
+            text: text.into(),
+            segments,
+        })
     }
 
     /// True if the path leads to the value at `place`: the names of members and numbers of
@@ -172,38 +176,29 @@ fn unescape(segment: &str) -> Option<Vec<u8>> {
 
 /// The pointer for a path in another language: `$.spec.users[*].code`, `spec['a']`.
 fn pointer_for(text: &str) -> String {
-    let text = text.strip_prefix('$').unwrap_or(text);
-    let steps = text.split(['.', '[', ']', '/']);
-    let steps = steps
-        .map(|step| step.trim_matches(['\'', '"', '{', '}']))
-        .filter(|step| !step.is_empty());
-    let pointer: String = steps.flat_map(|step| ["/", step]).collect();
-    if pointer.is_empty() {
-        "/spec".into()
-    } else {
-        pointer
+    let mut pointer = String::new();
+    let mut is_between = true;
+    for letter in text.strip_prefix('$').unwrap_or(text).chars() {
+        match letter {
+            '.' | '[' | ']' | '/' => is_between = true,
+            '\'' | '"' | '{' | '}' => {}
+            _ => {
+                if std::mem::take(&mut is_between) {
+                    pointer.push('/');
+                }
+                pointer.push(letter);
+            }
+        }
     }
+    if pointer.is_empty() {
+        pointer.push_str("/spec");
+    }
+    pointer
 }
 
 impl Display for Path {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        for segment in &self.segments {
-            f.write_str("/")?;
-            match segment {
-                Segment::One => f.write_str("*")?,
-                Segment::Any => f.write_str("**")?,
-                Segment::Name(name) => {
-                    let name = String::from_utf8_lossy(name);
-                    f.write_str(
-                        &name
-                            .replace('~', "~0")
-                            .replace('/', "~1")
-                            .replace('*', "~2"),
-                    )?;
-                }
-            }
-        }
-        Ok(())
+        f.write_str(&self.text)
     }
 }
 

@@ -23,18 +23,18 @@ pub(super) fn read(options: &Options<'_>) -> Result<Settings, OptionError> {
         return without_redaction(options);
     }
     let mut settings = match options.one(table::REDACT)? {
-        Some(given) => Settings::parse(&given).map_err(|error| given.rejected(error))?,
+        Some(given) => Settings::parse(&given).map_err(|error| given.invalid(error))?,
         None => Settings::default(),
     };
     settings.paths = places(options, table::REDACT_PATH, table::REDACT_PATHS)?;
     settings.keeps = places(options, table::REDACT_KEEP, table::REDACT_KEEPS)?;
     if let Some(given) = options.one(table::REDACT_NAMES)? {
         let added = settings.add_names(&given);
-        added.map_err(|error| given.rejected(error))?;
+        added.map_err(|error| given.invalid(error))?;
     }
     if let Some(given) = options.one(table::REDACT_KEY)? {
         let set = settings.set_key(given.as_bytes());
-        set.map_err(|error| given.rejected(error))?;
+        set.map_err(|error| given.invalid(error))?;
     }
     Ok(settings)
 }
@@ -69,12 +69,17 @@ fn places(
     several: &OptionDef,
 ) -> Result<Vec<Place>, OptionError> {
     let mut places = Vec::new();
-    let rejected = |given: &Given<'_>, error| given.rejected(error);
+    let mut add = |given: &Given<'_>, place: Result<Place, _>| {
+        places.push(place.map_err(|error| given.invalid(error))?);
+        Ok(())
+    };
     for given in options.all(one)? {
-        places.push(Place::parse(&given).map_err(|error| rejected(&given, error))?);
+        add(&given, Place::parse(&given))?;
     }
     for given in options.all(several)? {
-        places.extend(Place::parse_list(&given).map_err(|error| rejected(&given, error))?);
+        for place in Place::parse_list(&given) {
+            add(&given, place)?;
+        }
     }
     Ok(places)
 }

@@ -8,18 +8,27 @@ use crate::stage::redact::scan::find;
 use crate::stage::redact::walk::{Document, Of, Unreadable};
 use crate::stage::redact::{Mode, Redactor, Settings};
 
-/// Annotations of objects that hold a copy of the object as JSON.
-const SNAPSHOTS: List = List(
-    "kubectl.kubernetes.io/last-applied-configuration kapp.k14s.io/original \
-     openshift.io/encoded-deployment-config",
-);
+/// True for annotations of objects that hold a copy of the object as JSON.
+fn is_snapshot(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"kubectl.kubernetes.io/last-applied-configuration"
+            | b"kapp.k14s.io/original"
+            | b"openshift.io/encoded-deployment-config"
+    )
+}
 
-/// Annotations of objects that hold a copy of the object in a packed form.
-const PACKED: List = List("banzaicloud.com/last-applied objectset.rio.cattle.io/applied");
+/// True for annotations of objects that hold a copy of the object in a packed form.
+fn is_packed(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"banzaicloud.com/last-applied" | b"objectset.rio.cattle.io/applied"
+    )
+}
 
 /// Beginnings of the annotations of events that the API server writes itself.
 const SERVER: List = List(
-    "authorization.k8s.io/ authentication.k8s.io/ authentication.kubernetes.io/ \
+    "authentication.k8s.io/ authentication.kubernetes.io/ \
      pod-security.kubernetes.io/ podsecuritypolicy.policy.k8s.io/ \
      mutation.webhook.admission.k8s.io/ failed-open.mutation.webhook.admission.k8s.io/ \
      failed-open.validating.webhook.admission.k8s.io/ apiserver.latency.k8s.io/ audit.k8s.io/ \
@@ -30,7 +39,7 @@ const SERVER: List = List(
 
 /// True for annotations of objects that hold a copy of the object.
 pub(super) fn is_copy(key: &[u8]) -> bool {
-    SNAPSHOTS.has(key) || PACKED.has(key)
+    is_snapshot(key) || is_packed(key)
 }
 
 /// True if annotations of an event have the patch of a webhook among them.
@@ -58,13 +67,14 @@ pub(super) fn has_foreign(doc: AnyDoc<'_>, at: usize) -> bool {
 }
 
 fn is_of_server(key: &[u8]) -> bool {
-    SERVER.begins(key).is_some()
+    // By far the most are of the first kind.
+    key.starts_with(b"authorization.k8s.io/") || SERVER.begins(key).is_some()
 }
 
 /// The role of an annotation of an object.
 pub(super) fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class: Class) -> Role {
     let hides_copies = settings.is_on(Redactor::LastApplied);
-    if hides_copies && PACKED.has(key) {
+    if hides_copies && is_packed(key) {
         return Role::leaves(Redactor::LastApplied);
     }
     let copy = |of, unreadable| {
@@ -75,7 +85,7 @@ pub(super) fn role_of_object(settings: &Settings, key: &[u8], kind: Kind, class:
             is_webhook: false,
         })
     };
-    if hides_copies && SNAPSHOTS.has(key) {
+    if hides_copies && is_snapshot(key) {
         return copy(Of::SameObject(class), Unreadable::Hides);
     }
     if settings.is_on(Redactor::Named) && settings.names.is_secret_member(key) {

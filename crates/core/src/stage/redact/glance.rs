@@ -12,7 +12,7 @@
 use std::ops::Shr as _;
 
 use fearless_simd::prelude::*;
-use fearless_simd::{Level, dispatch, u8x32};
+use fearless_simd::{Level, u8x32};
 
 use crate::doc::escape::unescape;
 use crate::doc::json::Json;
@@ -182,8 +182,46 @@ impl<'t> Candidates<'t> {
 
     /// Goes on to the next block with candidates; false if there is none.
     #[inline(never)]
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     fn advance(&mut self) -> bool {
-        dispatch!(Level::new(), simd => self.advance_with(simd))
+        match Level::new().as_avx2() {
+            Some(avx2) => avx2.vectorize(
+                #[inline(always)]
+                || self.advance_with(avx2),
+            ),
+            // Without instructions for looking up bytes, there is nothing to be won.
+            None => self.advance_plainly(),
+        }
+    }
+
+    #[inline(never)]
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+    fn advance(&mut self) -> bool {
+        fearless_simd::dispatch!(Level::baseline(), simd => self.advance_with(simd))
+    }
+
+    /// Goes on byte by byte.
+    #[cfg(any(test, target_arch = "x86", target_arch = "x86_64"))]
+    fn advance_plainly(&mut self) -> bool {
+        let anywhere = !(NAMES | SEPARATED);
+        let is_json = self.wanted == Wanted::Json;
+        while self.next < self.text.len() && self.left == 0 {
+            for place in 0..BLOCK {
+                let rest = from(self.text, self.next.saturating_add(place));
+                let byte = |at: usize| rest.get(at).copied().unwrap_or_default();
+                let groups = |at: usize| groups_of(&TABLES, at, byte(at));
+                let (a, b, c) = (groups(0), groups(1), groups(2));
+                let is_quote = byte(3) == b'"';
+                let mut groups = a & b & c & anywhere;
+                if is_json && is_quote && byte(4) == b':' {
+                    groups = a & b & c | (a | b | c) & SEPARATED;
+                }
+                let unusual = is_json && (byte(0) == b'\\' || is_quote && byte(4) <= b' ');
+                self.left |= u32::from(groups != 0 || unusual) << place;
+            }
+            self.next = self.next.saturating_add(BLOCK);
+        }
+        self.left != 0
     }
 
     // All that it calls has to be inlined into it, to be compiled for the same registers.
@@ -200,15 +238,19 @@ impl<'t> Candidates<'t> {
         let anywhere = splat(!(NAMES | SEPARATED));
         let named = if is_json { splat(u8::MAX) } else { anywhere };
         let structure = if is_json { u32::MAX } else { 0 };
-        let mut padded = [0; REACH];
+        let mut padded;
         while self.next < self.text.len() {
             let rest = from(self.text, self.next);
-            let block = rest.first_chunk().unwrap_or_else(|| {
-                for (place, byte) in padded.iter_mut().zip(rest) {
-                    *place = *byte;
+            let block = match rest.first_chunk() {
+                Some(block) => block,
+                None => {
+                    padded = [0; REACH];
+                    for (place, byte) in padded.iter_mut().zip(rest) {
+                        *place = *byte;
+                    }
+                    &padded
                 }
-                &padded
-            });
+            };
             self.next = self.next.saturating_add(BLOCK);
             let [first @ .., _, _, _, _] = block;
             let [_, second @ .., _, _, _] = block;
@@ -236,6 +278,16 @@ impl<'t> Candidates<'t> {
         }
         false
     }
+}
+
+/// The groups of a letter at a place.
+#[cfg(any(test, target_arch = "x86", target_arch = "x86_64"))]
+fn groups_of(tables: &[[Table; 2]; 3], place: usize, letter: u8) -> u8 {
+    let entry = |half: usize, nibble: u8| {
+        let table = tables.get(place).and_then(|halves| halves.get(half))?;
+        table.get(usize::from(nibble)).copied()
+    };
+    entry(0, letter & 0xf).unwrap_or_default() & entry(1, letter >> 4).unwrap_or_default()
 }
 
 impl Iterator for Candidates<'_> {
@@ -355,7 +407,7 @@ impl Look<'_> {
         let rest = from(self.text, value);
         match from(before, begin) {
             // By far the most.
-            b"metadata" | b"." => false,
+            b"metadata" | b"." | b"key" => false,
             b"kind" => self.kind_matters(rest),
             b"env" => self.env_matters(value),
             b"args" | b"command" => self.words_matter(value).unwrap_or(true),
@@ -626,6 +678,31 @@ mod tests {
             r#"{"openshift.io/encoded-deployment-config":"x"}"#,
         ] {
             assert!(hides(body), "{body}");
+        }
+    }
+
+    #[test]
+    fn candidates_are_those_of_a_plain_loop() {
+        let alphabet = b"\"\"::retkeyatwpdivn64-_.\\/{[ghp_LS0xolx";
+        let mut number = 0x9e37_79b9_7f4a_7c15u64;
+        for length in 0..400 {
+            let text: Vec<u8> = std::iter::repeat_with(|| {
+                number ^= number << 13;
+                number ^= number >> 7;
+                number ^= number << 17;
+                alphabet[number as usize % alphabet.len()]
+            })
+            .take(length)
+            .collect();
+            for wanted in [Wanted::Forms, Wanted::Json] {
+                let found: Vec<usize> = Candidates::new(&text, wanted).collect();
+                let mut plain = Candidates::new(&text, wanted);
+                let mut places = Vec::new();
+                while plain.left != 0 || plain.advance_plainly() {
+                    places.extend(plain.next());
+                }
+                assert_eq!(found, places, "{}", String::from_utf8_lossy(&text));
+            }
         }
     }
 

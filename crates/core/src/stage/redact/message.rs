@@ -18,16 +18,26 @@ const LONGEST_VALUE: usize = 256;
 const SHORTEST_REPEATED: usize = 4;
 
 /// False if a `responseStatus` has nothing that a message hides, as a quick look at its
-/// raw text tells. The net is not part of it.
+/// raw text tells: there is a colon before whatever is hidden, but for the piece of a body
+/// that is not an object. The net is not part of it.
 pub(super) fn may_hide(raw: &[u8], is_classed: bool) -> bool {
-    let has = |sign: &[u8]| holds(raw, sign);
-    has(b"alue: ")
-        || has(b"Forbidden: ")
-        || has(b"unrecognized (")
-        || has(b"valueUnstructured")
-        || has(b"user-assertion")
-        || is_classed && has(b" denied ")
-        || has(b"\\u00")
+    let is_sign = || {
+        memchr::memchr2_iter(b':', b'\\', raw).any(|at| {
+            let before = raw.get(..at).unwrap_or_default();
+            match (before, from(raw, at)) {
+                // Escaped letters could be any.
+                (_, [b'\\', b'u', b'0', b'0', ..]) => true,
+                (_, [b'\\', ..]) => false,
+                // `Invalid value: `, `valueUnstructured{Value:`
+                ([.., b'a', b'l', b'u', b'e'], _) => true,
+                ([.., b'F', b'o', b'r', b'b', b'i', b'd', b'd', b'e', b'n'], _) => true,
+                (_, [_, b'[', ..]) => holds(raw, b"user-assertion"),
+                ([.., b'r', b'e', b'q', b'u', b'e', b's', b't'], _) => is_classed,
+                _ => false,
+            }
+        })
+    };
+    holds(raw, b"unrecognized (") || is_sign()
 }
 
 /// Collects the secrets in a message about a request; `is_classed` if its resource holds

@@ -414,7 +414,7 @@ fn hide_uri<'a>(
     };
     let target = walk.target;
     let hides_name = walk.hides_oauth_names();
-    walk.parts(member.value, text, |uri, settings, spans| {
+    walk.parts(member.value, text, &mut |uri, settings, spans| {
         uri::hide(uri, target, settings, spare, spans);
         if hides_name {
             uri::hide_name(uri, target.name, spans);

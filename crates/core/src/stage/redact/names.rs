@@ -115,20 +115,22 @@ fn is_separator(byte: u8) -> bool {
 /// False for names that end in letters that no name of a secret ends in. Where separators
 /// are among the last letters, nothing is known.
 fn ends_plausibly(name: &[u8]) -> bool {
-    let Some(last) = name.last_chunk::<2>() else {
-        return false;
+    let last = match name {
+        [.., a, b, c, d] => [*a, *b, *c, *d],
+        [b, c, d] => [b'x', *b, *c, *d],
+        _ => return false,
     };
     match last.map(|byte| byte.to_ascii_lowercase()) {
-        [b'e' | b'o' | b's', b'n'] => true,
-        [b'e', b't' | b'y' | b'r'] => true,
-        [b'r' | b'w', b'd'] => true,
-        [b's' | b'i' | b'r' | b'd', b'e'] => true,
-        [b'l' | b's', b's'] => true,
-        [b'n' | b'i', b'g'] => true,
-        [b't', b'a' | b'h'] => true,
-        [b'p', b'w'] => true,
-        [b'w', b't'] => true,
-        [b'6', b'4'] => true,
+        [_, b'k', b'e', b'n' | b't' | b'y'] => true,
+        [_, b'r', b'e', b't' | b'r'] => true,
+        [b't', b'i', b'o', b'n'] | [b'j', b's', b'o', b'n'] | [_, b'd', b's', b'n'] => true,
+        [_, b'o', b'r', b'd'] | [_, b's' | b'p', b'w', b'd'] | [_, b'd', b'p', b'w'] => true,
+        [b'r', b'a', b's', b'e'] | [_, b'k', b'i', b'e'] => true,
+        [b't', b'u', b'r', b'e'] | [_, b'o', b'd', b'e'] => true,
+        [_, b'a', b'l', b's'] | [b'p', b'a', b's', b's'] => true,
+        [_, b'i', b'n', b'g'] | [_, b'f' | b's', b'i', b'g'] => true,
+        [b'd', b'a', b't', b'a'] | [_, b'u', b't', b'h'] => true,
+        [_, b'j', b'w', b't'] | [_, b'e', b'6', b'4'] => true,
         letters => !letters.iter().all(u8::is_ascii_alphanumeric),
     }
 }

@@ -109,8 +109,8 @@ impl<'a> Search<'_, 'a> {
             }
         }
         match (items.filter(|_| is_list), rows.filter(|_| is_table)) {
-            (Some(items), _) => self.each(items, |search, item| search.below(item, Vec::new())),
-            (None, Some(rows)) => self.each(rows, |search, row| {
+            (Some(items), _) => self.each(items, &|search, item| search.below(item, Vec::new())),
+            (None, Some(rows)) => self.each(rows, &|search, row| {
                 if search.doc.kind(row)? != Kind::Map {
                     return Ok(());
                 }
@@ -130,7 +130,7 @@ impl<'a> Search<'_, 'a> {
     fn each(
         &mut self,
         list: usize,
-        mut look: impl FnMut(&mut Self, usize) -> Result<(), Malformed>,
+        look: &dyn Fn(&mut Self, usize) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
         let mut list = self.doc.open_list(list)?;
         while let Some(item) = self.doc.next_item(&mut list)? {
@@ -142,7 +142,7 @@ impl<'a> Search<'_, 'a> {
 
     /// Looks into the operations of a JSON patch, whose values belong to their paths.
     fn patch(&mut self, at: usize) -> Result<(), Malformed> {
-        self.each(at, |search, operation| {
+        self.each(at, &|search, operation| {
             if search.doc.kind(operation)? != Kind::Map {
                 return Ok(());
             }

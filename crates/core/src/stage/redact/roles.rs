@@ -7,16 +7,25 @@ use crate::policy::Level;
 use crate::stage::cut;
 use crate::stage::redact::annotation;
 use crate::stage::redact::catalogue::Content;
-use crate::stage::redact::list::List;
 use crate::stage::redact::names::{is_secret_key, may_be_path};
 use crate::stage::redact::object::Parts;
 use crate::stage::redact::walk::{Document, Frame, Name, Node, Stop, Walk};
 use crate::stage::redact::words::is_path;
 use crate::stage::redact::{Mode, Redactor};
 
-/// Members that are never looked into: names, selectors, schemas, and encrypted data.
-const NEVER: List =
-    List("managedFields openAPIV3Schema labels matchLabels nodeSelector encryptedData");
+/// True for members that are never looked into: names, selectors, schemas, and encrypted
+/// data.
+fn is_never_looked_into(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"managedFields"
+            | b"openAPIV3Schema"
+            | b"labels"
+            | b"matchLabels"
+            | b"nodeSelector"
+            | b"encryptedData"
+    )
+}
 
 /// The kind of objects that do not name it, as far as the rules need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -432,7 +441,7 @@ impl Walk<'_, '_> {
         match key {
             b"annotations" if kind == Kind::Map => Role::Annotations,
             b"name" | b"selfLink" if self.hides_oauth_names() => Role::LastSegment,
-            _ if NEVER.has(key) => Role::Skip,
+            _ if is_never_looked_into(key) => Role::Skip,
             _ if is_container => Role::Generic,
             _ if is_secret() => Role::leaves(Redactor::Named),
             _ => Role::Skip,
@@ -453,7 +462,7 @@ impl Walk<'_, '_> {
         node: Node,
     ) -> Result<Role, Stop> {
         let is_container = matches!(kind, Kind::Map | Kind::List);
-        if NEVER.has(key) {
+        if is_never_looked_into(key) {
             return Ok(Role::Skip);
         }
         if key == b"metadata" && kind == Kind::Map {

@@ -2,7 +2,7 @@
 
 use crate::available::RedactionAvailable;
 use crate::doc::path::{Path, PathError};
-use crate::redactor::Redactor;
+use crate::redactor::{Counts, Redactor};
 use crate::stage::redact::mark::{Key, SHORTEST_KEY};
 use crate::stage::redact::names::{LONGEST, Names};
 use kube_audit_text::suggest::nearest;
@@ -97,44 +97,32 @@ impl Settings {
 
     /// Reads the words of `Redact`: a base, `on` or `off`, and redactors with their modes.
     pub fn parse(words: &str) -> Result<Settings, SettingsError> {
+        let words = words.to_ascii_lowercase();
+        let words = || words.split(',').map(str::trim_ascii);
         let mut settings = Settings::default();
-        let mut base = None;
-        let mut seen = Vec::new();
-        let words: Vec<String> = words
-            .split(',')
-            .map(|word| word.trim().to_ascii_lowercase())
-            .collect();
-        for word in &words {
-            let mode = match word.as_str() {
-                "on" => Mode::On,
-                "off" => Mode::Off,
-                _ => continue,
-            };
-            if base.replace(mode).is_some() {
-                return Err(SettingsError::TwoBases);
-            }
-        }
-        if base == Some(Mode::Off) {
+        let mut bases = words().filter(|word| matches!(*word, "on" | "off"));
+        if bases.next() == Some("off") {
             settings = Settings::off();
         }
-        for word in &words {
-            if matches!(word.as_str(), "on" | "off") {
-                continue;
-            }
+        if bases.next().is_some() {
+            return Err(SettingsError::TwoBases);
+        }
+        let mut seen = Counts::default();
+        for word in words().filter(|word| !matches!(*word, "on" | "off")) {
             if word.is_empty() {
                 return Err(SettingsError::EmptyWord);
             }
             let (name, mode) = match word.split_once('=') {
-                Some((name, mode)) => (name.trim(), Some(mode.trim())),
-                None => (word.as_str(), None),
+                Some((name, mode)) => (name.trim_ascii(), Some(mode.trim_ascii())),
+                None => (word, None),
             };
             let redactor = Redactor::from_name(name)
                 .filter(|redactor| !redactor.modes().is_empty())
                 .ok_or_else(|| SettingsError::unknown(name))?;
-            if seen.contains(&redactor) {
+            if seen.of(redactor) > 0 {
                 return Err(SettingsError::Twice(redactor.name()));
             }
-            seen.push(redactor);
+            seen.add(redactor, 1);
             settings.set(redactor, mode)?;
         }
         Ok(settings)
@@ -160,10 +148,11 @@ impl Settings {
 
     /// Adds the names of `Redact_Names`, separated by commas or blanks.
     pub fn add_names(&mut self, names: &str) -> Result<(), SettingsError> {
-        let names = names.split([',', ' ', '\t', '\n']);
+        let is_between = |byte: &u8| matches!(byte, b',' | b' ' | b'\t' | b'\n');
+        let names = names.as_bytes().split(is_between);
         for name in names.filter(|name| !name.is_empty()) {
-            if !self.names.add(name.as_bytes()) {
-                return Err(SettingsError::Name(name.into()));
+            if !self.names.add(name) {
+                return Err(SettingsError::Name(String::from_utf8_lossy(name).into()));
             }
         }
         Ok(())
@@ -308,9 +297,9 @@ impl std::fmt::Display for Place {
 impl Place {
     /// Reads `RESOURCE POINTER`.
     pub fn parse(text: &str) -> Result<Place, SettingsError> {
-        let mut words = text.split_whitespace();
+        let mut words = text.split_ascii_whitespace();
         let (Some(resource), Some(path), None) = (words.next(), words.next(), words.next()) else {
-            return Err(SettingsError::NotAPlace(text.trim().into()));
+            return Err(SettingsError::NotAPlace(text.trim_ascii().into()));
         };
         Ok(Place {
             resource: ResourcePattern::parse(resource)?,
@@ -319,9 +308,11 @@ impl Place {
     }
 
     /// Reads several places with `;` between them.
-    pub fn parse_list(text: &str) -> Result<Vec<Place>, SettingsError> {
-        let places = text.split(';').filter(|place| !place.trim().is_empty());
-        places.map(Place::parse).collect()
+    pub fn parse_list(text: &str) -> impl Iterator<Item = Result<Place, SettingsError>> {
+        let places = text
+            .split(';')
+            .filter(|place| !place.trim_ascii().is_empty());
+        places.map(Place::parse)
     }
 }
 
@@ -348,7 +339,7 @@ impl ResourcePattern {
         };
         let (name, subresource) = text.split_once('/').unwrap_or((text, ""));
         let (resource, group) = name.split_once('.').unwrap_or((name, ""));
-        if text.contains(|c: char| c.is_ascii_uppercase()) {
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(error("resources are written in lower case, in the plural"));
         }
         if resource == "core" || group == "core" || is_version(group) {
@@ -356,18 +347,22 @@ impl ResourcePattern {
                 "a resource is written without version, one of the core group without group",
             ));
         }
-        let is_plain = |text: &str, others: &[char]| {
-            text.chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || others.contains(&c))
+        let is_plain = |text: &str, others: &[u8]| {
+            text.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || others.contains(&byte)
+            })
         };
-        let begins_well = resource.starts_with(|c: char| c.is_ascii_lowercase());
+        let begins_well = resource
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_lowercase());
         let is_well_formed = begins_well
-            && is_plain(resource, &['-'])
-            && is_plain(group, &['-', '.'])
-            && (subresource == "*" || is_plain(subresource, &[]))
+            && is_plain(resource, b"-")
+            && is_plain(group, b"-.")
+            && (subresource == "*" || is_plain(subresource, b""))
             && (text.len() == resource.len()
                 || !group.is_empty()
-                || !subresource.is_empty() && !name.contains('.'));
+                || !subresource.is_empty() && name.len() == resource.len());
         if !is_well_formed {
             return Err(error(
                 "write `pods`, `deployments.apps`, `pods/status`, `*` or `event`",
@@ -383,17 +378,19 @@ impl ResourcePattern {
 
 /// True for `v1`, `v2beta1`.
 fn is_version(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let Some(number) = text.strip_prefix('v') else {
+    let Some(rest) = text.strip_prefix('v').and_then(after_digits) else {
         return false;
     };
-    let parts = number
-        .split_once("alpha")
-        .or_else(|| number.split_once("beta"));
-    match parts {
-        Some((major, minor)) => digits(major) && digits(minor),
-        None => digits(number),
-    }
+    let minor = rest
+        .strip_prefix("alpha")
+        .or_else(|| rest.strip_prefix("beta"));
+    rest.is_empty() || minor.and_then(after_digits) == Some("")
+}
+
+/// The text after the digits that it begins with.
+fn after_digits(text: &str) -> Option<&str> {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    (rest.len() < text.len()).then_some(rest)
 }
 
 /// The reason why settings of the redaction are refused.
@@ -470,7 +467,14 @@ impl SettingsError {
 }
 
 fn listed(words: impl Iterator<Item = &'static str>) -> String {
-    words.collect::<Vec<_>>().join(", ")
+    let mut list = String::new();
+    for word in words {
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str(word);
+    }
+    list
 }
 
 #[cfg(test)]
@@ -539,7 +543,12 @@ mod tests {
             }
         );
         assert_eq!(place.to_string(), "pods.x.io/status /spec/*/a");
-        assert_eq!(Place::parse_list("* /a; event /b;").unwrap().len(), 2);
+        assert_eq!(
+            Place::parse_list("* /a; event /b;")
+                .filter_map(Result::ok)
+                .count(),
+            2
+        );
         for (text, shown) in [
             ("pods spec.pin", "`/spec/pin`"),
             ("configmaps.v1 /data/x", "configmaps"),

@@ -127,11 +127,11 @@ impl Redaction {
 
     #[inline(never)]
     fn hints_of_path<'a>(&self, doc: AnyDoc<'a>, event: Event<'_, 'a>, left: &Left<'_>) -> Hints {
-        let is_of_api = left.members.iter().any(|member| {
+        let has_resource = left.members.iter().any(|member| {
             let raw = doc.bytes().get(member.value..member.end);
-            member.field == Field::RequestUri && uri::may_be_of_api(raw.unwrap_or_default())
+            member.field == Field::RequestUri && uri::may_have_resource(raw.unwrap_or_default())
         });
-        if !is_of_api {
+        if !has_resource {
             return Hints::default();
         }
         let requested = event.requested();

@@ -600,7 +600,9 @@ fn settings_of(options: &serde_json::Map<String, Value>) -> Result<Settings, Set
     let text = |key: &str| options.get(key).and_then(Value::as_str);
     let mut settings = Settings::parse(text("Redact").unwrap_or("on"))?;
     let places = |key: &str| -> Result<Vec<Place>, SettingsError> {
-        let mut places = Place::parse_list(text(&format!("{key}s")).unwrap_or_default())?;
+        let several = format!("{key}s");
+        let several = Place::parse_list(text(&several).unwrap_or_default());
+        let mut places = several.collect::<Result<Vec<Place>, SettingsError>>()?;
         for line in options
             .get(key)
             .and_then(Value::as_array)

@@ -26,10 +26,16 @@ enum Query {
     Other,
 }
 
-/// False if the raw text of a URI is known not to be a path of the API: `/healthz`.
-pub(super) fn may_be_of_api(raw: &[u8]) -> bool {
+/// False if the raw text of a URI is known not to name a resource of the API: `/healthz`,
+/// `/apis/apps/v1`.
+pub(super) fn may_have_resource(raw: &[u8]) -> bool {
     let path = raw.strip_prefix(b"\"").unwrap_or(raw);
-    !matches!(path, [b'/', first, ..] if first.is_ascii_lowercase() && *first != b'a')
+    let path = path
+        .get(..run(path, 0, |byte| byte != b'?'))
+        .unwrap_or(path);
+    let slashes = path.iter().filter(|byte| **byte == b'/').count();
+    let least = if path.starts_with(b"/apis/") { 4 } else { 3 };
+    slashes >= least || path.iter().any(|byte| matches!(byte, b'%' | b'\\'))
 }
 
 /// True for subresources whose URIs are read in a way of their own.

@@ -128,6 +128,9 @@ pub(super) enum Findings<'r> {
     Any(bool),
 }
 
+/// Collects the parts of a text that are to be hidden.
+type Collect<'c> = &'c mut dyn FnMut(&[u8], &Settings, &mut Spans);
+
 /// A walk through parts of one document.
 pub(super) struct Walk<'r, 'a> {
     /// The settings of the redaction.
@@ -330,15 +333,15 @@ impl<'r, 'a> Walk<'r, 'a> {
                 }
             }
             Role::Document(document) => self.document(at, end, text, document)?,
-            Role::Lines(redactor) => self.parts(at, text, |text, settings, spans| {
+            Role::Lines(redactor) => self.parts(at, text, &mut |text, settings, spans| {
                 lines::hide(text, &settings.names, redactor, spans);
             }),
             Role::Message { is_classed, field } => self.message(at, text, is_classed, field)?,
-            Role::Script(redactor) => self.parts(at, text, |text, settings, spans| {
+            Role::Script(redactor) => self.parts(at, text, &mut |text, settings, spans| {
                 words::script(text, &settings.names, redactor, spans);
             }),
             Role::Word => self.word(at, text),
-            Role::LastSegment => self.parts(at, text, |text, _, spans| {
+            Role::LastSegment => self.parts(at, text, &mut |text, _, spans| {
                 let last = memchr::memrchr(b'/', text).map_or(0, |slash| slash.saturating_add(1));
                 let name = text.get(last..).unwrap_or_default();
                 if !name.starts_with(b"sha256~") {
@@ -353,7 +356,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     /// Hides what the net catches in a string.
     pub(super) fn catch(&mut self, at: usize, text: Text<'a>) {
         if self.settings.is_on(Redactor::Net) {
-            self.parts(at, text, |text, _, spans| net::catch(text, spans));
+            self.parts(at, text, &mut |text, _, spans| net::catch(text, spans));
         }
     }
 
@@ -368,7 +371,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             Some(field) => self.doc.string(field)?,
             None => None,
         };
-        self.parts_after(at, text, field, |text, settings, spans| {
+        self.parts_after(at, text, field, &mut |text, settings, spans| {
             message::hide(text, is_classed, settings, spans);
         });
         Ok(())
@@ -380,7 +383,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             .stack
             .last()
             .map_or_else(Command::new, |frame| frame.command);
-        self.parts(at, text, |text, settings, spans| {
+        self.parts(at, text, &mut |text, settings, spans| {
             let mode = settings.mode(Redactor::Args);
             command.word(text, mode, &settings.names, Redactor::Args, spans);
         });
@@ -390,12 +393,7 @@ impl<'r, 'a> Walk<'r, 'a> {
     }
 
     /// Hides parts of a string, which `collect` finds in its value.
-    pub(super) fn parts(
-        &mut self,
-        at: usize,
-        text: Text<'a>,
-        collect: impl FnOnce(&[u8], &Settings, &mut Spans),
-    ) {
+    pub(super) fn parts(&mut self, at: usize, text: Text<'a>, collect: Collect<'_>) {
         self.parts_after(at, text, None, collect);
     }
 
@@ -406,7 +404,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         at: usize,
         text: Text<'a>,
         field: Option<Text<'a>>,
-        collect: impl FnOnce(&[u8], &Settings, &mut Spans),
+        collect: Collect<'_>,
     ) {
         let Level { plain, spans, .. } = &mut *self.level;
         spans.clear();
