@@ -240,7 +240,11 @@ mod tests {
         );
         check(
             &[("Machine_Audit_Slim", "on")],
-            &["`Machine_Audit_Slim`", "`Machine_Audit`", "records or events"],
+            &[
+                "`Machine_Audit_Slim`",
+                "`Machine_Audit`",
+                "records or events",
+            ],
         );
         check(
             &[("Policy", "base64url:?")],
