@@ -33,22 +33,20 @@ fn vectors() -> Vec<Value> {
 /// Records of vectors, each as a file of its own that is tailed under a tag of its own; a
 /// line is a record as JSON.
 fn tailed(vectors: &[Value]) -> Pipeline {
-    let mut pipeline = Pipeline::new().json_parser();
+    let options = [
+        ("path", "{dir}/*.input"),
+        ("tag_regex", r"(?<id>[^/]+)\.input$"),
+        ("tag", "<id>"),
+        ("read_from_head", "on"),
+        ("buffer_chunk_size", "512k"),
+        ("buffer_max_size", "1M"),
+    ];
+    let mut pipeline = Pipeline::new().json_parser().input("tail", &options);
     for vector in vectors {
         let id = vector["id"].as_str().unwrap();
         let records = vector["records"].as_array().unwrap();
         let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
-        let path = format!("{{dir}}/{id}.input");
-        let options = [
-            ("path", path.as_str()),
-            ("tag", id),
-            ("read_from_head", "on"),
-            ("buffer_chunk_size", "512k"),
-            ("buffer_max_size", "1M"),
-        ];
-        pipeline = pipeline
-            .file(&format!("{id}.input"), &lines)
-            .input("tail", &options);
+        pipeline = pipeline.file(&format!("{id}.input"), &lines);
     }
     pipeline
 }
@@ -119,6 +117,11 @@ fn vectors_by_tail() {
 #[test]
 fn vectors_by_forward() {
     in_each(OLDEST, |host| {
+        // 2.2.3 and 4.0.0 hand each record to the filters by itself: an event that begins with
+        // another record than those of a system call comes out in parts.
+        if host.version > (2, 0, 0) && host.version < (5, 0, 0) {
+            return;
+        }
         for (exclude, vectors) in by_condition(vectors()) {
             let port = port::reserve().to_string();
             let listen = [("listen", "127.0.0.1"), ("port", port.as_str())];

@@ -175,6 +175,71 @@ fn replay_without_policy_and_redaction_changes_nothing() {
     assert!(output.stderr.is_empty());
 }
 
+/// A program that starts, and a record of the kernel without a system call.
+const MACHINE: &str = concat!(
+    "type=SYSCALL msg=audit(1700000000.123:7): arch=c000003e syscall=59 a0=1 exe=\"/usr/bin/id\" key=\"k\"\n",
+    "type=EXECVE msg=audit(1700000000.123:7): argc=1 a0=\"id\"\n",
+    "type=AVC msg=audit(1700000000.124:8): apparmor=\"DENIED\" pid=1\n",
+    "type=PROCTITLE msg=audit(1700000000.123:7): proctitle=\"id\"\n",
+    "type=PROCTITLE msg=audit(1700000000.124:8): proctitle=\"x\"\n",
+    "no audit record\n",
+);
+
+#[test]
+fn replay_and_explain_read_machine_audit_logs() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.log");
+    fs::write(&file, MACHINE).unwrap();
+    let file = file.to_str().unwrap();
+    let output = tool(&["replay", "--machine-audit", "events", file]);
+    let said = events(&output.stdout);
+    assert_eq!(said.len(), 2);
+    assert_eq!(
+        (&said[0]["argv"], &said[0]["a0"]),
+        (&json!(["id"]), &json!("1"))
+    );
+    assert_eq!(said[1]["types"], json!(["AVC", "PROCTITLE"]));
+    assert!(text(&output.stdout).ends_with("no audit record\n"));
+    let summary = text(&output.stderr);
+    assert!(
+        summary.contains("machine audit records: 5, machine audit events kept: 2"),
+        "{summary}"
+    );
+
+    let slim = [
+        "replay",
+        "-q",
+        "--machine-audit=events",
+        "--machine-audit-slim",
+        "--output=record",
+        file,
+    ];
+    let said = events(&tool(&slim).stdout);
+    assert_eq!(
+        (said[0].get("a0"), &said[0]["SYSCALL"]),
+        (None, &json!("execve"))
+    );
+    refused(
+        &["replay", "--machine-audit", "some", file],
+        2,
+        &["keep, records, events"],
+    );
+
+    let output = tool(&["explain", "--machine-audit", "--format", "json", file]);
+    let said = events(&output.stdout);
+    assert_eq!(
+        said[0]["role"],
+        "waits for the other records of its system call"
+    );
+    assert_eq!(said[3]["event"]["proctitle"], "id");
+    assert_eq!(output.status.code(), Some(1), "the last line is no event");
+    let said = text(&tool(&["explain", "--machine-audit", file]).stdout);
+    assert!(
+        said.contains("audit.log:1: SYSCALL of event 1700000000.123:7, in the form of auditd"),
+        "{said}"
+    );
+}
+
 #[test]
 fn replay_redacts_and_explain_says_what_and_why() {
     let directory = tempfile::tempdir().unwrap();

@@ -235,6 +235,18 @@ mod tests {
             &["`Policy_Preset` is `minimul`", "minimal"],
         );
         check(
+            &[("Machine_Audit", "all")],
+            &["`Machine_Audit` is `all`", "keep, records, events"],
+        );
+        check(
+            &[("Machine_Audit_Slim", "on")],
+            &[
+                "`Machine_Audit_Slim`",
+                "`Machine_Audit`",
+                "records or events",
+            ],
+        );
+        check(
             &[("Policy", "base64url:?")],
             &["`Policy` is `base64url:…`", "base64url"],
         );
