@@ -62,6 +62,8 @@ pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
                 Some(detect) => explain_detections(line, &detect.detector, |found| {
                     answers.detections.push(found);
                 }),
+                // Only Linux audit records are asked about.
+                None if compiled.is_none() => Err(NotEvaluated::NoEvent),
                 None => Ok(()),
             }
         });
