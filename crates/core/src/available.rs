@@ -26,6 +26,11 @@ macro_rules! available {
 }
 
 available! {
+    /// Proof that this build has detections: the feature `detections`.
+    DetectionsAvailable, "detections"
+}
+
+available! {
     /// Proof that this build has redaction: the feature `redaction`.
     RedactionAvailable, "redaction"
 }

@@ -1,5 +1,6 @@
 //! The options of detections.
 
+use crate::available::DetectionsAvailable;
 use crate::stage::detect::{
     DetectSettings, Detections, Detector, DetectorSettings, IgnoredActors, LabelFormat, LabelShape,
     LongRunning, Selection, SelectionError, Severity,
@@ -14,6 +15,7 @@ use super::table::{self, OptionDef};
 /// The options of detections that are on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DetectOptions {
+    available: DetectionsAvailable,
     /// The value of `Detect`.
     enabled: String,
     selection: Selection,
@@ -88,7 +90,11 @@ impl DetectOptions {
         if selection.is_empty() {
             return Ok(None);
         }
+        let Some(available) = DetectionsAvailable::proof() else {
+            return Err(enabled.rejected(SelectionError::Absent));
+        };
         let options = DetectOptions {
+            available,
             enabled: enabled.into_value(),
             selection,
             detector,
@@ -258,5 +264,27 @@ mod tests {
         assert!(error.contains("unknown detection `mine`"), "{error}");
         let file = Detections::parse("x", b"{detections: [{id: mine, verbs: [get]}]}").unwrap();
         assert_eq!(options.compile(&file).unwrap().detections().len(), 1);
+    }
+}
+
+#[cfg(all(test, not(feature = "detections")))]
+mod absent {
+    use crate::options::{CommonOptions, Options};
+
+    fn read(value: &str) -> Result<(), String> {
+        let properties = vec![("Detect".to_owned(), value.to_owned())];
+        Options::filter(&properties)
+            .and_then(|options| CommonOptions::read(&options))
+            .map(|options| assert!(options.detect.is_none()))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_build_without_detections_refuses_them() {
+        assert_eq!(read("off"), Ok(()));
+        let error = read("medium").unwrap_err();
+        for part in ["`Detect` is `medium`", "without detections", "`Detect off`"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{Detector, Labels, Severity};
+use crate::available::DetectionsAvailable;
 use crate::doc::Doc;
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::msgpack::write_array_head;
@@ -14,6 +15,8 @@ use crate::stats::{DetectionStats, Stats, count};
 
 /// The stage: detections, and what is done with what they find.
 pub struct Detect {
+    /// Without detections there is no such stage.
+    _available: DetectionsAvailable,
     detector: Arc<Detector>,
     settings: DetectSettings,
     /// Places of the detections' counters; `None` for those that have none.
@@ -79,6 +82,7 @@ impl Detect {
         });
         stats.detections.extend(counters);
         let mut detect = Detect {
+            _available: detector.available,
             detector: Arc::clone(&detector),
             settings,
             counters: Vec::new(),

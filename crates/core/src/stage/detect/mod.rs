@@ -36,6 +36,7 @@ mod tests;
 
 use std::borrow::Cow;
 
+use crate::available::DetectionsAvailable;
 pub use catalog::{BUILTINS, Builtin};
 pub use coverage::{BlindSpot, Missed};
 pub use explain::{Explanation, Verdict};
@@ -131,6 +132,12 @@ pub enum SelectionError {
         /// The id that was most likely meant.
         nearest: Option<String>,
     },
+    /// This build has no detections.
+    #[error(
+        "this library was built without detections: load the full one, `libkube_audit.so` built \
+         with its default features, or set `Detect off`"
+    )]
+    Absent,
     /// Everything is taken out again.
     #[error("it enables no detection: set `off` for none, `on` for all")]
     Nothing,
@@ -152,6 +159,7 @@ type CaseSet = u64;
 /// Enabled detections, compiled. Immutable; share it in an `Arc`.
 #[derive(Debug)]
 pub struct Detector {
+    available: DetectionsAvailable,
     /// All of them, in the order of labels: severity, then the table, then the file.
     detections: Vec<Detection>,
     /// Places of own ones, which may fire for any request.
@@ -307,6 +315,7 @@ impl Detector {
         file: &Detections,
         settings: DetectorSettings,
     ) -> Result<Detector, SelectionError> {
+        let available = DetectionsAvailable::proof().ok_or(SelectionError::Absent)?;
         let own = file.own.iter().map(|own| own.id.as_str());
         let ids = BUILTINS.iter().map(|builtin| builtin.id).chain(own);
         if let Some(id) = selection
@@ -320,6 +329,7 @@ impl Detector {
             });
         }
         let mut detector = Detector {
+            available,
             detections: Vec::new(),
             own: Vec::new(),
             index: Index::new(),
