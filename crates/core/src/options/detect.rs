@@ -266,25 +266,3 @@ mod tests {
         assert_eq!(options.compile(&file).unwrap().detections().len(), 1);
     }
 }
-
-#[cfg(all(test, not(feature = "detections")))]
-mod absent {
-    use crate::options::{CommonOptions, Options};
-
-    fn read(value: &str) -> Result<(), String> {
-        let properties = vec![("Detect".to_owned(), value.to_owned())];
-        Options::filter(&properties)
-            .and_then(|options| CommonOptions::read(&options))
-            .map(|options| assert!(options.detect.is_none()))
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_build_without_detections_refuses_them() {
-        assert_eq!(read("off"), Ok(()));
-        let error = read("medium").unwrap_err();
-        for part in ["`Detect` is `medium`", "without detections", "`Detect off`"] {
-            assert!(error.contains(part), "{error}");
-        }
-    }
-}

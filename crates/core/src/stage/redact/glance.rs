@@ -516,12 +516,14 @@ fn has_value(text: &[u8], key: &[u8]) -> bool {
 
 /// True for a text that begins with a value in which there is nothing to be hidden.
 fn is_nothing(value: &[u8]) -> bool {
-    match value {
-        [b'"', b'"', ..] | [b'{', b'}', ..] | [b'[', b']', ..] => true,
-        [b'0', b',' | b'}' | b']', ..] => true,
-        [b't' | b'f' | b'n', ..] => true,
-        _ => false,
-    }
+    matches!(
+        value,
+        [b'"', b'"', ..]
+            | [b'{', b'}', ..]
+            | [b'[', b']', ..]
+            | [b'0', b',' | b'}' | b']', ..]
+            | [b't' | b'f' | b'n', ..]
+    )
 }
 
 /// True for the digits of escapes that Go's encoder writes: control characters, `<`, `>`,
