@@ -40,11 +40,20 @@ machineconfigs machineconfiguration.openshift.io /spec/config/passwd/users/*/pas
 #[derive(Clone, Debug)]
 pub(super) struct Catalogue {
     entries: Vec<Entry>,
+    /// A bit for the length and first letter of each resource.
+    known: u64,
+}
+
+/// The bit of a resource: others may have the same.
+fn bit_of(resource: &[u8]) -> u64 {
+    let first = resource.first().copied().unwrap_or_default();
+    let length = u32::try_from(resource.len()).unwrap_or_default();
+    1u64.rotate_left(u32::from(first) ^ length.rotate_left(2))
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
-    resources: &'static str,
+    resources: Vec<&'static [u8]>,
     group: &'static str,
     path: Path,
     content: Content,
@@ -53,8 +62,9 @@ struct Entry {
 impl Entry {
     fn parse(line: &'static str) -> Option<Entry> {
         let mut words = line.split(' ');
+        let resources = words.next()?.as_bytes();
         Some(Entry {
-            resources: words.next()?,
+            resources: resources.split(|byte| *byte == b',').collect(),
             group: words.next()?,
             path: Path::parse(words.next()?).ok()?,
             content: match words.next() {
@@ -65,27 +75,32 @@ impl Entry {
     }
 
     fn is_of(&self, resource: &[u8]) -> bool {
-        let mut resources = self.resources.split(',');
-        resources.any(|known| known.as_bytes() == resource)
+        self.resources.contains(&resource)
     }
 }
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Catalogue {
-            entries: CATALOGUE.lines().filter_map(Entry::parse).collect(),
-        }
+        let entries: Vec<Entry> = CATALOGUE.lines().filter_map(Entry::parse).collect();
+        let resources = entries.iter().flat_map(|entry| &entry.resources);
+        let known = resources.fold(0, |known, resource| known | bit_of(resource));
+        Catalogue { entries, known }
     }
 }
 
 impl Catalogue {
     /// True if a resource of this name may have places.
     pub(super) fn may_have(&self, resource: Text<'_>) -> bool {
-        resource.escaped || self.entries.iter().any(|entry| entry.is_of(resource.raw))
+        resource.escaped
+            || self.known & bit_of(resource.raw) != 0
+                && self.entries.iter().any(|entry| entry.is_of(resource.raw))
     }
 
     /// The places of one resource, if it has any.
     pub(super) fn places(&self, group: &[u8], resource: &[u8]) -> Option<Places<'_>> {
+        if self.known & bit_of(resource) == 0 {
+            return None;
+        }
         let is_it = |entry: &Entry| entry.group.as_bytes() == group && entry.is_of(resource);
         let first = self.entries.iter().position(is_it)?;
         let rest = self.entries.get(first..)?;

@@ -115,22 +115,21 @@ pub(super) fn edit(
         mark.clear();
         written.clear();
         match hide.content {
-            Content::Text | Content::Base64 => {
-                let value = text_at(doc, &hide.at);
-                if hide.content == Content::Text {
-                    write_mark(key, &value, &mut mark);
-                } else {
-                    write_mark_of_base64(key, &value, &mut mark);
-                }
+            Content::Text => {
+                write_mark(key, || text_at(doc, &hide.at), &mut mark);
+                doc.write_text(&mark, &mut written);
+            }
+            Content::Base64 => {
+                write_mark_of_base64(key, || text_at(doc, &hide.at), &mut mark);
                 doc.write_text(&mark, &mut written);
             }
             Content::Part(text) => {
-                let value = part_at(doc, hide.at.clone());
-                if value.is_empty() || is_mark(&value) {
+                let raw = doc.bytes().get(hide.at.clone()).unwrap_or_default();
+                if raw.is_empty() || is_mark(raw) {
                     continue;
                 }
                 // A mark needs no escapes.
-                write_mark(key, &value, &mut mark);
+                write_mark(key, || part_at(doc, hide.at.clone()), &mut mark);
                 edits.replace_part(text, hide.at.clone(), Cause::Redact, |out| {
                     out.extend_from_slice(&mark);
                 });

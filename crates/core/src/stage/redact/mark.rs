@@ -1,5 +1,7 @@
 //! The mark that is put in the place of a secret.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -69,21 +71,38 @@ pub(super) fn is_mark(text: &[u8]) -> bool {
     }
 }
 
-/// Appends the mark of a value.
-pub(super) fn write_mark(key: Option<&Key>, value: &[u8], out: &mut Vec<u8>) {
+/// Appends the mark of a value, which is only asked for with a key.
+pub(super) fn write_mark<'v>(
+    key: Option<&Key>,
+    value: impl FnOnce() -> Cow<'v, [u8]>,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(MARK);
-    let Some(key) = key else { return };
-    for byte in key.digest(value).iter().take(DIGITS / 2) {
-        out.extend_from_slice(&hex_digits(*byte));
+    if let Some(key) = key {
+        write_digest(key, &value(), out);
     }
 }
 
 /// Appends the mark of a value that is written in base64; where it cannot be decoded, of
 /// the text.
-pub(super) fn write_mark_of_base64(key: Option<&Key>, value: &[u8], out: &mut Vec<u8>) {
-    match key.map(|_| STANDARD.decode(value)) {
-        Some(Ok(decoded)) => write_mark(key, &decoded, out),
-        _ => write_mark(key, value, out),
+pub(super) fn write_mark_of_base64<'v>(
+    key: Option<&Key>,
+    value: impl FnOnce() -> Cow<'v, [u8]>,
+    out: &mut Vec<u8>,
+) {
+    write_mark(
+        key,
+        || {
+            let text = value();
+            STANDARD.decode(&text).map_or(text, Cow::Owned)
+        },
+        out,
+    );
+}
+
+fn write_digest(key: &Key, value: &[u8], out: &mut Vec<u8>) {
+    for byte in key.digest(value).iter().take(DIGITS / 2) {
+        out.extend_from_slice(&hex_digits(*byte));
     }
 }
 
@@ -94,7 +113,7 @@ mod tests {
     fn mark(key: Option<&str>, value: &str) -> String {
         let key = key.map(|key| Key::new(key.as_bytes()).unwrap());
         let mut out = Vec::new();
-        write_mark(key.as_ref(), value.as_bytes(), &mut out);
+        write_mark(key.as_ref(), || value.as_bytes().into(), &mut out);
         assert!(is_mark(&out));
         String::from_utf8(out).unwrap()
     }
@@ -117,7 +136,8 @@ mod tests {
         assert_eq!(mark(Some(key), "a"), mark(Some(key), "a"));
         assert_ne!(mark(Some(key), "a"), mark(Some(key), "b"));
         let mut out = Vec::new();
-        write_mark_of_base64(Key::new(key.as_bytes()).as_ref(), b"YQ==", &mut out);
+        let key_of_text = Key::new(key.as_bytes());
+        write_mark_of_base64(key_of_text.as_ref(), || b"YQ=="[..].into(), &mut out);
         assert_eq!(out, mark(Some(key), "a").as_bytes());
         assert!(Key::new(b"short").is_none());
     }

@@ -19,25 +19,22 @@ const SHORTEST_REPEATED: usize = 4;
 
 /// False if a `responseStatus` has nothing that a message hides, as a quick look at its
 /// raw text tells: there is a colon before whatever is hidden, but for the piece of a body
-/// that is not an object. The net is not part of it.
+/// that is not an object. The net and escaped letters are not part of it.
 pub(super) fn may_hide(raw: &[u8], is_classed: bool) -> bool {
-    let is_sign = || {
-        memchr::memchr2_iter(b':', b'\\', raw).any(|at| {
-            let before = raw.get(..at).unwrap_or_default();
-            match (before, from(raw, at)) {
-                // Escaped letters could be any.
-                (_, [b'\\', b'u', b'0', b'0', ..]) => true,
-                (_, [b'\\', ..]) => false,
-                // `Invalid value: `, `valueUnstructured{Value:`
-                ([.., b'a', b'l', b'u', b'e'], _) => true,
-                ([.., b'F', b'o', b'r', b'b', b'i', b'd', b'd', b'e', b'n'], _) => true,
-                (_, [_, b'[', ..]) => holds(raw, b"user-assertion"),
-                ([.., b'r', b'e', b'q', b'u', b'e', b's', b't'], _) => is_classed,
-                _ => false,
+    let is_sign = |at| {
+        let before = raw.get(..at).unwrap_or_default();
+        match (before, from(raw, at)) {
+            // `Invalid value: `, `valueUnstructured{Value:`
+            ([.., b'a', b'l', b'u', b'e'], _) => true,
+            ([.., b'b', b'i', b'd', b'd', b'e', b'n'], [_, b' ', ..]) => {
+                before.ends_with(b"Forbidden")
             }
-        })
+            (_, [_, b'[', ..]) => holds(raw, b"user-assertion"),
+            ([.., b'q', b'u', b'e', b's', b't'], [_, b' ', ..]) => is_classed,
+            _ => false,
+        }
     };
-    holds(raw, b"unrecognized (") || is_sign()
+    holds(raw, b"unrecognized (") || memchr::memchr_iter(b':', raw).any(is_sign)
 }
 
 /// Collects the secrets in a message about a request; `is_classed` if its resource holds

@@ -58,7 +58,7 @@ use crate::stats;
 use catalogue::{Catalogue, Places};
 use hide::{Content, Hide};
 use places::Found;
-use roles::{Class, Role};
+use roles::{Body, Class, Role};
 use suspects::{Familiar, Suspects};
 use walk::{Document, Levels, Node, Of, Stop, Unreadable, Walk};
 
@@ -305,7 +305,8 @@ impl Finder {
             if !suspects.has(number) {
                 continue;
             }
-            let mut walk = Walk::new(settings, &target, doc, &mut self.hides, &mut self.levels);
+            let (hides, levels) = (&mut self.hides, &mut self.levels);
+            let mut walk = Walk::new(settings, &target, doc, member.end, hides, levels);
             let role = match member.field {
                 Field::RequestUri => {
                     hide_uri(&mut walk, member, &mut self.spare)?;
@@ -385,7 +386,8 @@ impl Finder {
     fn hide_found(&mut self, settings: &Settings, doc: AnyDoc<'_>) -> Result<(), Malformed> {
         let nothing = Target::default();
         for found in &self.found {
-            let mut walk = Walk::new(settings, &nothing, doc, &mut self.hides, &mut self.levels);
+            let (hides, levels) = (&mut self.hides, &mut self.levels);
+            let mut walk = Walk::new(settings, &nothing, doc, found.value, hides, levels);
             let leaves = Role::leaves(Redactor::Path);
             match walk.run(Node::Real(found.value), leaves, Class::None) {
                 Err(Stop::Malformed) => return Err(Malformed),
@@ -465,12 +467,10 @@ impl Walk<'_, '_> {
         let class = self.target.class();
         let is_request = member.field == Field::RequestObject;
         let role = match self.doc.kind(at)? {
-            Kind::Map => {
-                let is_patch = is_request
-                    && (self.target.verb == b"patch" || self.is_of_wrong_kind(at, class)?);
-                Role::Object { is_patch }
-            }
-            Kind::List => Role::Object { is_patch: true },
+            Kind::Map if !is_request => Role::Object(Body::Object),
+            Kind::Map if self.target.verb != b"patch" => Role::Object(Body::Request),
+            Kind::Map => Role::Object(Body::Patch),
+            Kind::List => Role::Object(Body::Patch),
             Kind::Text => Role::Document(Document {
                 redactor: class.whole().unwrap_or(Redactor::Net),
                 of: Of::SameObject(class),
@@ -488,21 +488,6 @@ impl Walk<'_, '_> {
             },
         };
         self.run(Node::Real(at), role, class)
-    }
-
-    /// True if a request about Secrets or ConfigMaps sends something of another kind.
-    fn is_of_wrong_kind(&self, at: usize, class: Class) -> Result<bool, Malformed> {
-        if class.whole().is_none() {
-            return Ok(false);
-        }
-        let kind = match self.member(at, b"kind")? {
-            Some(kind) => self.doc.string(kind)?,
-            None => None,
-        };
-        let kind = kind.map(|kind| kind.value()).unwrap_or_default();
-        let is_right =
-            kind.is_empty() || *kind == *b"DeleteOptions" || Class::of_kind(&kind) == class;
-        Ok(!is_right)
     }
 }
 

@@ -112,27 +112,39 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b'-' | b'_' | b'.' | b' ')
 }
 
-/// False for names that end in letters that no name of a secret ends in. Where separators
-/// are among the last letters, nothing is known.
-fn ends_plausibly(name: &[u8]) -> bool {
-    let last = match name {
-        [.., a, b, c, d] => [*a, *b, *c, *d],
-        [b, c, d] => [b'x', *b, *c, *d],
-        _ => return false,
-    };
-    match last.map(|byte| byte.to_ascii_lowercase()) {
-        [_, b'k', b'e', b'n' | b't' | b'y'] => true,
-        [_, b'r', b'e', b't' | b'r'] => true,
-        [b't', b'i', b'o', b'n'] | [b'j', b's', b'o', b'n'] | [_, b'd', b's', b'n'] => true,
-        [_, b'o', b'r', b'd'] | [_, b's' | b'p', b'w', b'd'] | [_, b'd', b'p', b'w'] => true,
-        [b'r', b'a', b's', b'e'] | [_, b'k', b'i', b'e'] => true,
-        [b't', b'u', b'r', b'e'] | [_, b'o', b'd', b'e'] => true,
-        [_, b'a', b'l', b's'] | [b'p', b'a', b's', b's'] => true,
-        [_, b'i', b'n', b'g'] | [_, b'f' | b's', b'i', b'g'] => true,
-        [b'd', b'a', b't', b'a'] | [_, b'u', b't', b'h'] => true,
-        [_, b'j', b'w', b't'] | [_, b'e', b'6', b'4'] => true,
-        letters => !letters.iter().all(u8::is_ascii_alphanumeric),
+/// The last two letters of names of secrets.
+const LAST_LETTERS: &[u8] = b"enonsneteyerrdwdseieredelsssngigtathpwwt64";
+
+/// A bit for each two letters, by their lowest five bits: more than are meant.
+static LAST: [u32; 32] = {
+    let mut last = [0; 32];
+    let mut at = 0;
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "evaluated at compile time: an error stops the build"
+    )]
+    while at < LAST_LETTERS.len() {
+        last[(LAST_LETTERS[at] & 31) as usize] |= 1 << (LAST_LETTERS[at + 1] & 31);
+        at += 2;
     }
+    last
+};
+
+/// False for names that end in letters that no name of a secret ends in. Where separators
+/// are the last letters, nothing is known.
+#[inline]
+fn ends_plausibly(name: &[u8]) -> bool {
+    let Some([before, last]) = name.last_chunk() else {
+        return false;
+    };
+    let bits = LAST
+        .get(usize::from(before & 31))
+        .copied()
+        .unwrap_or_default();
+    bits >> (last & 31) & 1 == 1
+        || !(before.is_ascii_alphanumeric() && last.is_ascii_alphanumeric())
 }
 
 /// The names that hold a secret: those of every installation, and the user's.
@@ -164,7 +176,7 @@ impl Names {
     }
 
     /// False if the last letters of a name tell that it is not that of a secret.
-    fn is_plausible(&self, name: &[u8]) -> bool {
+    pub fn is_plausible(&self, name: &[u8]) -> bool {
         self.has_more() || ends_plausibly(name)
     }
 

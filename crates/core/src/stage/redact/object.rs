@@ -1,7 +1,7 @@
 //! Objects of the API: what they are, by their kind, or without one by the resource.
 
 use crate::doc::{Kind, Malformed, Text};
-use crate::stage::redact::roles::{Class, Members, Role};
+use crate::stage::redact::roles::{Body, Class, Members, Role};
 use crate::stage::redact::walk::{Node, Stop, Walk};
 use crate::stage::redact::{Redactor, Settings};
 
@@ -131,7 +131,7 @@ impl Walk<'_, '_> {
     pub(super) fn role_of_object(
         &mut self,
         node: Node,
-        is_patch: bool,
+        body: Body,
         class: Class,
     ) -> Result<(Role, Class), Stop> {
         let facts = match node {
@@ -142,6 +142,15 @@ impl Walk<'_, '_> {
         let api_version = facts.api_version.map(|version| version.value());
         let api_version = api_version.unwrap_or_default();
         let is_core = api_version.is_empty() || *api_version == *b"v1";
+        let is_patch = match body {
+            Body::Object => false,
+            // A request about Secrets or ConfigMaps may send something of another kind.
+            Body::Request => {
+                let is_right = kind.is_empty() || *kind == *b"DeleteOptions";
+                class.whole().is_some() && !is_right && Class::of_kind(&kind) != class
+            }
+            Body::Patch => true,
+        };
         if *kind == *b"Status" && !is_patch {
             let is_classed = class.is_classed();
             return Ok((Role::Status { is_classed }, class));
@@ -218,7 +227,7 @@ impl Walk<'_, '_> {
                 .kind
                 .is_some_and(|kind| Class::of_kind(&kind.value()).whole().is_some());
         if is_object {
-            return self.role_of_object(node, false, Class::None);
+            return self.role_of_object(node, Body::Object, Class::None);
         }
         Ok((Role::Members(self.members(&facts, members)), class))
     }

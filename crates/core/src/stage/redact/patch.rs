@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::doc::{Kind, Malformed};
 use crate::stage::redact::hide::Content;
-use crate::stage::redact::roles::{Class, Members, Role};
+use crate::stage::redact::roles::{Body, Class, Members, Role};
 use crate::stage::redact::walk::{Node, Stop, Walk, is_index};
 use crate::stage::redact::words::{is_harmless, is_harmless_command};
 use crate::stage::redact::{Mode, Redactor};
@@ -32,7 +32,7 @@ impl Walk<'_, '_> {
         if paths == 0 {
             let role = match unknown {
                 // It is not an operation.
-                Role::Generic => Role::Object { is_patch: true },
+                Role::Generic => Role::Object(Body::Patch),
                 leaves => leaves,
             };
             return self.run(node, role, class);
@@ -102,13 +102,13 @@ impl Walk<'_, '_> {
         let is_map = self.doc.kind(value)? == Kind::Map;
         let first_is_index = self.steps().next().map(is_index);
         match first_is_index {
-            None if is_map => self.run(Node::Real(value), Role::Object { is_patch: true }, class),
+            None if is_map => self.run(Node::Real(value), Role::Object(Body::Patch), class),
             // No object is a list.
             None => self.run(Node::Real(value), unknown, class),
             Some(true) if unknown != Role::Generic => self.run(Node::Real(value), unknown, class),
             Some(true) => self.run(Node::Step(0), Role::Generic, class),
             Some(false) => {
-                self.run(Node::Step(0), Role::Object { is_patch: true }, class)?;
+                self.run(Node::Step(0), Role::Object(Body::Patch), class)?;
                 self.text_without_name(value)
             }
         }

@@ -72,6 +72,17 @@ impl Class {
     }
 }
 
+/// The source of an object, which decides how far the kind that it names is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// The API server, or an object around it: believed.
+    Object,
+    /// A request: believed if the kind is that of the resource.
+    Request,
+    /// A patch: not believed.
+    Patch,
+}
+
 /// The role of a value, which decides what is hidden in it; that of a container also
 /// decides the roles of its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +100,8 @@ pub(super) enum Role {
     Net,
     /// Any value, of which nothing is known.
     Generic,
-    /// An object of the API, or a JSON patch; the kind that a patch names is not reliable.
-    Object {
-        is_patch: bool,
-    },
+    /// An object of the API, or a JSON patch.
+    Object(Body),
     /// A map whose members are judged by their names.
     Members(Members),
     /// A map `spec` or `status` with a secret in it.
@@ -198,8 +207,8 @@ impl Walk<'_, '_> {
         class: Class,
     ) -> Result<(Role, Class), Stop> {
         Ok(match role {
-            Role::Object { .. } if !is_map => (Role::Patch, class),
-            Role::Object { is_patch } => self.role_of_object(node, is_patch, class)?,
+            Role::Object(_) if !is_map => (Role::Patch, class),
+            Role::Object(body) => self.role_of_object(node, body, class)?,
             Role::Generic if is_map => self.role_of_map(node, Members::default(), class)?,
             Role::Members(members) if is_map => self.role_of_map(node, members, class)?,
             Role::Members(_) => (Role::Generic, class),
@@ -331,10 +340,24 @@ impl Walk<'_, '_> {
 
     fn role_of_item(&self, node: Node, class: Class) -> Result<Role, Malformed> {
         Ok(match (self.kind(node)?, class.whole()) {
-            (Kind::Map, _) => Role::Object { is_patch: false },
+            (Kind::Map, Some(redactor))
+                if self.settings.is_on(redactor) && self.begins_with_metadata(node)? =>
+            {
+                Role::Whole(class)
+            }
+            (Kind::Map, _) => Role::Object(Body::Object),
             (_, Some(redactor)) if self.settings.is_on(redactor) => Role::leaves(redactor),
             _ => Role::Generic,
         })
+    }
+
+    /// True for the items of lists that name their kind: whoever writes kinds writes them first.
+    fn begins_with_metadata(&self, node: Node) -> Result<bool, Malformed> {
+        let Node::Real(at) = node else {
+            return Ok(false);
+        };
+        let first = self.doc.next_member(&mut self.doc.open_map(at)?)?;
+        Ok(first.is_some_and(|member| member.key.is(b"metadata")))
     }
 
     fn role_of_member(
@@ -392,7 +415,7 @@ impl Walk<'_, '_> {
             },
             Role::Row => match (key, kind) {
                 (b"cells", Kind::List) => Role::Cells,
-                (b"object", Kind::Map) => Role::Object { is_patch: false },
+                (b"object", Kind::Map) => Role::Object(Body::Object),
                 _ => Role::Skip,
             },
             Role::MetadataOnly => match (key, kind) {
@@ -400,7 +423,7 @@ impl Walk<'_, '_> {
                 _ => Role::Skip,
             },
             Role::Webhook => match (key, kind) {
-                (b"patch", Kind::List | Kind::Map) => Role::Object { is_patch: true },
+                (b"patch", Kind::List | Kind::Map) => Role::Object(Body::Patch),
                 _ => Role::Generic,
             },
             Role::User => match (key, kind) {

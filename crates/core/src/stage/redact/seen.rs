@@ -5,7 +5,7 @@
 const LONGEST: usize = 504;
 
 /// Texts that are remembered: a power of two.
-const PLACES: usize = 32;
+const PLACES: usize = 64;
 
 /// A table of texts; a new one takes the place of another.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ fn place_of(text: &[u8]) -> Option<usize> {
     let mixed = u64::from_le_bytes(*middle).rotate_left(21) ^ u64::from_le_bytes(*last);
     let length = u64::try_from(text.len()).ok()?;
     let hash = mixed.wrapping_add(length).wrapping_mul(SPREAD);
-    Some(usize::try_from(hash >> 59).ok()? % PLACES)
+    Some(usize::try_from(hash >> 58).ok()? % PLACES)
 }
 
 #[cfg(test)]

@@ -70,13 +70,14 @@ impl Redaction {
         event: Event<'_, 'a>,
         left: &Left<'_>,
     ) -> Suspects {
-        let hints = self.hints(doc, event, left);
+        let hints = self.hints(event);
         let mut suspects = Suspects::default();
+        let text = doc.bytes();
         for (number, member) in left.members.iter().enumerate() {
-            let raw = || {
-                let value = doc.bytes().get(member.value..member.end);
-                value.unwrap_or_default()
-            };
+            if !is_looked_into(member.field) {
+                continue;
+            }
+            let raw = || text.get(member.value..member.end).unwrap_or_default();
             let Redaction {
                 settings, familiar, ..
             } = self;
@@ -104,7 +105,7 @@ impl Redaction {
                     !cut::leaves_out(member.field, left.level)
                         && self.body_matters(doc, event, member, hints)
                 }
-                _ => continue,
+                _ => false,
             };
             if is_suspect {
                 suspects.add(number);
@@ -114,26 +115,20 @@ impl Redaction {
     }
 
     #[inline]
-    fn hints<'a>(&self, doc: AnyDoc<'a>, event: Event<'_, 'a>, left: &Left<'_>) -> Hints {
-        match event.resource() {
-            Some(resource) => Hints {
+    fn hints(&self, event: Event<'_, '_>) -> Hints {
+        match (event.resource(), event.request_uri()) {
+            (Some(resource), _) => Hints {
                 is_classed: may_be_classed(resource, event.subresource()),
                 names_may_be_tokens: resource.escaped || resource.raw.starts_with(b"oauth"),
                 is_special: uri::is_special(event.subresource()),
             },
-            None => self.hints_of_path(doc, event, left),
+            (None, Some(uri)) if uri::may_have_resource(uri.raw) => self.hints_of_path(event),
+            _ => Hints::default(),
         }
     }
 
-    #[inline(never)]
-    fn hints_of_path<'a>(&self, doc: AnyDoc<'a>, event: Event<'_, 'a>, left: &Left<'_>) -> Hints {
-        let has_resource = left.members.iter().any(|member| {
-            let raw = doc.bytes().get(member.value..member.end);
-            member.field == Field::RequestUri && uri::may_have_resource(raw.unwrap_or_default())
-        });
-        if !has_resource {
-            return Hints::default();
-        }
+    #[cold]
+    fn hints_of_path(&self, event: Event<'_, '_>) -> Hints {
         let requested = event.requested();
         let target = Target::of(&requested, &self.catalogue);
         Hints {
@@ -156,7 +151,11 @@ impl Redaction {
         let extra = doc.bytes().get(value..end).unwrap_or_default();
         let look = |extra: &[u8]| {
             holds(extra, b"user-assertion")
-                || finder.levels.glance().may_hide(settings, doc, value, end)
+                || finder
+                    .levels
+                    .glance()
+                    .first(settings, doc, value..end)
+                    .is_some()
         };
         settings.names.has_more() || familiar.extras.look(extra, look)
     }
@@ -204,8 +203,29 @@ impl Redaction {
         if member.field == Field::ResponseObject && raw.starts_with(STATUS) {
             return message_matters(raw, hints);
         }
-        finder.levels.glance().may_hide(settings, doc, value, end)
+        finder
+            .levels
+            .glance()
+            .first(settings, doc, value..end)
+            .is_some()
     }
+}
+
+/// True for the members that a redactor may find something in.
+#[inline]
+fn is_looked_into(field: Field) -> bool {
+    matches!(
+        field,
+        Field::RequestUri
+            | Field::User
+            | Field::ImpersonatedUser
+            | Field::UserAgent
+            | Field::ObjectRef
+            | Field::ResponseStatus
+            | Field::RequestObject
+            | Field::ResponseObject
+            | Field::Annotations
+    )
 }
 
 /// True unless the resource is known to hold no secrets as such.
@@ -227,5 +247,5 @@ fn may_have_places(catalogue: &super::Catalogue, event: Event<'_, '_>) -> bool {
 }
 
 fn message_matters(status: &[u8], hints: Hints) -> bool {
-    message::may_hide(status, hints.is_classed) || glance::may_catch(status)
+    message::may_hide(status, hints.is_classed) || glance::may_catch_escaped(status)
 }

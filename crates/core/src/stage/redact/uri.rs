@@ -28,14 +28,14 @@ enum Query {
 
 /// False if the raw text of a URI is known not to name a resource of the API: `/healthz`,
 /// `/apis/apps/v1`.
-pub(super) fn may_have_resource(raw: &[u8]) -> bool {
-    let path = raw.strip_prefix(b"\"").unwrap_or(raw);
-    let path = path
-        .get(..run(path, 0, |byte| byte != b'?'))
-        .unwrap_or(path);
-    let slashes = path.iter().filter(|byte| **byte == b'/').count();
+pub(super) fn may_have_resource(path: &[u8]) -> bool {
+    if matches!(path, [b'/', first, ..] if first.is_ascii_lowercase() && *first != b'a') {
+        return false;
+    }
+    let question = memchr::memchr(b'?', path).unwrap_or(path.len());
+    let path = path.get(..question).unwrap_or(path);
     let least = if path.starts_with(b"/apis/") { 4 } else { 3 };
-    slashes >= least || path.iter().any(|byte| matches!(byte, b'%' | b'\\'))
+    memchr::memchr_iter(b'/', path).count() >= least || memchr::memchr2(b'%', b'\\', path).is_some()
 }
 
 /// True for subresources whose URIs are read in a way of their own.

@@ -9,11 +9,11 @@ use std::ops::Range;
 
 use crate::doc::escape::unescape;
 use crate::doc::json::Json;
-use crate::doc::{AnyDoc, Container, Kind, Malformed, Text};
+use crate::doc::{AnyDoc, Container, Doc as _, Kind, Malformed, Text};
 use crate::stage::redact::glance::Glance;
 use crate::stage::redact::hide::{Content, Hide};
 use crate::stage::redact::mark::is_mark;
-use crate::stage::redact::roles::{Class, Role};
+use crate::stage::redact::roles::{Body, Class, Role};
 use crate::stage::redact::scalar::Scalar;
 use crate::stage::redact::scan::is_json;
 use crate::stage::redact::spans::{RawPlaces, Spans};
@@ -99,11 +99,20 @@ pub(super) struct Level {
     plain: Vec<u8>,
     spans: Spans,
     glance: Glance,
+    /// A place from which on nothing matters up to another one.
+    clear: Range<usize>,
 }
 
 /// The buffers of the walks through documents inside strings, the outermost first.
 #[derive(Debug)]
 pub(super) struct Levels([Level; DOCUMENTS + 1]);
+
+impl Level {
+    fn begin(&mut self) {
+        self.stack.clear();
+        self.clear = 0..0;
+    }
+}
 
 impl Levels {
     /// The buffers of quick looks.
@@ -139,6 +148,8 @@ pub(super) struct Walk<'r, 'a> {
     pub target: &'r Target<'r>,
     /// The document.
     pub doc: AnyDoc<'a>,
+    /// The end of the part of the document that is walked through.
+    end: usize,
     findings: Findings<'r>,
     /// The buffers of this walk.
     pub level: &'r mut Level,
@@ -153,15 +164,17 @@ impl<'r, 'a> Walk<'r, 'a> {
         settings: &'r Settings,
         target: &'r Target<'r>,
         doc: AnyDoc<'a>,
+        end: usize,
         hides: &'r mut Vec<Hide>,
         levels: &'r mut Levels,
     ) -> Walk<'r, 'a> {
         let [level, deeper @ ..] = &mut levels.0;
-        level.stack.clear();
+        level.begin();
         Walk {
             settings,
             target,
             doc,
+            end,
             findings: Findings::Collect(hides),
             level,
             deeper,
@@ -231,11 +244,9 @@ impl<'r, 'a> Walk<'r, 'a> {
             (Role::Generic | Role::Metadata, Node::Real(at))
                 if matches!(doc.kind(at)?, Kind::Map | Kind::List) =>
             {
-                let end = doc.end(at)?;
-                if self.prunes(at, end) {
-                    self.passed(end);
-                } else {
-                    self.enter(node, role, class)?;
+                match self.pruned(at)? {
+                    Some(end) => self.passed(end),
+                    None => self.enter(node, role, class)?,
                 }
             }
             _ => self.enter(node, role, class)?,
@@ -243,12 +254,34 @@ impl<'r, 'a> Walk<'r, 'a> {
         Ok(())
     }
 
-    /// True if a container holds nothing that a rule for names and texts hides, as a quick
-    /// look tells.
-    fn prunes(&mut self, at: usize, end: usize) -> bool {
-        let by_names = self.target.places.is_none() && !self.settings.names.has_more();
-        let glance = &mut self.level.glance;
-        by_names && !glance.may_hide(self.settings, self.doc, at, end)
+    /// The end of a container, if it holds nothing that a rule for names and texts hides, as
+    /// a quick look tells.
+    fn pruned(&mut self, at: usize) -> Result<Option<usize>, Malformed> {
+        if self.target.places.is_some() || self.settings.names.has_more() {
+            return Ok(None);
+        }
+        // Of a Secret, there is much that need not be looked at.
+        let is_whole = self
+            .level
+            .stack
+            .last()
+            .is_some_and(|frame| frame.class.whole().is_some());
+        let Level { glance, clear, .. } = &mut *self.level;
+        let text = match self.doc {
+            AnyDoc::Json(Json(text)) if !is_whole => text,
+            doc => {
+                let end = doc.end(at)?;
+                let matters = glance.first(self.settings, doc, at..end).is_some();
+                return Ok((!matters).then_some(end));
+            }
+        };
+        if at < clear.start || at >= clear.end {
+            // The look goes on to what matters next, so that nothing is looked at twice.
+            let next = glance.first(self.settings, self.doc, at..self.end);
+            *clear = at..next.unwrap_or(self.end);
+        }
+        let before = Json(text.get(..clear.end).unwrap_or(text));
+        Ok(before.end(at).ok())
     }
 
     fn close(&mut self) -> Result<(), Stop> {
@@ -289,7 +322,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         if self.level.stack.len() >= DEEPEST {
             return Err(Stop::Deep);
         }
-        let is_root = matches!(role, Role::Object { .. });
+        let is_root = matches!(role, Role::Object(_));
         let (role, class) = self.role_of_container(node, is_map, role, class)?;
         self.level.stack.push(Frame {
             cursor,
@@ -504,7 +537,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         let Some((level, deeper)) = self.deeper.split_first_mut() else {
             return Verdict::Secret;
         };
-        level.stack.clear();
+        level.begin();
         let nowhere = Target::default();
         let (target, class) = match document.of {
             Of::SameObject(class) => (self.target, class),
@@ -514,6 +547,7 @@ impl<'r, 'a> Walk<'r, 'a> {
             settings: self.settings,
             target,
             doc: Json(json).into(),
+            end: json.len(),
             findings: Findings::Any(false),
             level,
             deeper,
@@ -617,7 +651,7 @@ impl Document {
         if self.is_webhook {
             Role::Webhook
         } else {
-            Role::Object { is_patch: true }
+            Role::Object(Body::Patch)
         }
     }
 }
