@@ -296,7 +296,7 @@ pub static SERIES: [Series<Stats>; 22] = [
     ),
     Series::counter(
         "records_unreadable_total",
-        "Records that are not a pair of time and map; dropped under a policy.",
+        "Records that are not a pair of time and map; dropped under a policy or redaction.",
         "records that are not a pair of time and map",
         |stats: &Stats| stats.unreadable,
     ),

@@ -172,9 +172,9 @@ impl Engine {
         let message = format!(
             "{malformed} records look like audit events but cannot be parsed, {unreadable} are not \
              a pair of time and map{} ({} since the last such line)",
-            match self.watch {
-                Some(_) => " and were dropped, because a policy is in force",
-                None => "",
+            match self.pipeline.drops_what_is_no_record() {
+                true => " and were dropped, because nothing passes unjudged here",
+                false => "",
             },
             trouble.saturating_sub(self.logged)
         );

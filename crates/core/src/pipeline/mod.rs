@@ -97,6 +97,12 @@ impl Pipeline {
         self.writer.stages.redact.as_ref()
     }
 
+    /// True if records that are not a pair of time and map are dropped: nothing passes
+    /// unjudged under a policy or redaction.
+    pub fn drops_what_is_no_record(&self) -> bool {
+        self.writer.on_no_record() == OnOther::Drop
+    }
+
     /// Makes detections look at every event. To be called once, before the first chunk.
     pub fn set_detect(&mut self, detector: Arc<Detector>, settings: DetectSettings) {
         self.writer.set_detect(detector, settings);

@@ -480,7 +480,7 @@ impl Writer {
 
     /// The outcome for what is not a record. Under a policy or redaction nothing passes
     /// unjudged.
-    fn on_no_record(&self) -> OnOther {
+    pub(super) fn on_no_record(&self) -> OnOther {
         match (&self.stages.decide.ruleset, self.on_unreadable()) {
             (None, OnUnreadable::Keep) => self.settings.non_audit,
             _ => OnOther::Drop,

@@ -55,7 +55,9 @@ fn redact<'a, D: Doc<'a>>(redaction: &mut Redaction, doc: D) -> Vec<u8> {
 }
 
 fn redact_line(settings: &Settings, line: &str) -> String {
-    let mut redaction = Redaction::new(settings.clone()).unwrap();
+    let Some(mut redaction) = Redaction::new(settings.clone()) else {
+        return line.to_owned();
+    };
     let out = redact(&mut redaction, Json(line.as_bytes()));
     String::from_utf8(out).unwrap()
 }
@@ -64,7 +66,9 @@ fn redact_line(settings: &Settings, line: &str) -> String {
 fn redact_msgpack(settings: &Settings, line: &str) -> String {
     let mut msgpack = Vec::new();
     convert::json_to_msgpack(Json(line.as_bytes()), 0, &mut msgpack).unwrap();
-    let mut redaction = Redaction::new(settings.clone()).unwrap();
+    let Some(mut redaction) = Redaction::new(settings.clone()) else {
+        return line.to_owned();
+    };
     let out = redact(&mut redaction, Msgpack(&msgpack));
     let mut json = Vec::new();
     convert::msgpack_to_json(Msgpack(&out), 0, &mut json).unwrap();
