@@ -5,7 +5,7 @@ use super::write::{Place, Writer};
 use crate::chunk::Sink;
 
 #[derive(Default)]
-pub(super) struct Machine;
+pub(super) struct Machine {}
 
 impl Machine {
     pub(super) fn record(

@@ -121,7 +121,6 @@ static LAST: [u32; 32] = {
     let mut at = 0;
     #[expect(
         clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
         clippy::as_conversions,
         reason = "evaluated at compile time: an error stops the build"
     )]
