@@ -1,4 +1,4 @@
-//! The filter and the output of kube-audit, independent of any host's ABI.
+//! The input, the filter and the output of kube-audit, independent of any host's ABI.
 //!
 //! The host's side (`src/ffi` of the root package) hands over [`Properties`] and a
 //! [`Log`], turns a [`Verdict`] or a [`Flushed`] into the host's code, and each
@@ -34,6 +34,8 @@ mod delivery;
 mod detect_watch;
 mod engine;
 mod filter;
+#[cfg(feature = "input")]
+mod input;
 mod log;
 mod metrics;
 #[cfg(feature = "output")]
@@ -45,6 +47,8 @@ mod test;
 mod text_watch;
 
 pub use filter::Filter;
+#[cfg(feature = "input")]
+pub use input::{ChunkList, Collected, Ingest, Input, InputSettings, Refused, Storage};
 pub use kube_audit_core::options::{HostSettings, HostTls, OptionError, Patterns, Properties};
 pub use kube_audit_core::stage::Pattern;
 #[cfg(feature = "output")]
