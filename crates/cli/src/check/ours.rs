@@ -22,6 +22,7 @@ pub(super) fn all(pipeline: &Pipeline, findings: &mut Findings<'_>) {
         match section.kind {
             Kind::Filter | Kind::Processor => options(SectionKind::Filter, section, findings),
             Kind::Output => options(SectionKind::Output, section, findings),
+            Kind::Input => options(SectionKind::Input, section, findings),
             _ => continue,
         }
         if !pipeline.loads_plugins() && !pipeline.includes {
@@ -97,10 +98,10 @@ fn options(kind: SectionKind, section: &Section, findings: &mut Findings<'_>) {
                 findings.push(at, Code::BadOption, "", line);
             }
         }
-        // A filter's options do not need each other: without this one the others can be judged.
+        // Options of filters and inputs do not need each other: without this one the others can be judged.
         match guilty {
             Some(index)
-                if kind == SectionKind::Filter
+                if kind != SectionKind::Output
                     || !certain && found.is_some_and(|property| !is_receiver(property)) =>
             {
                 unsure.push(known.remove(index));

@@ -1,7 +1,7 @@
 //! What an instance would say of its options when it starts, without starting it.
 
 use kube_audit_core::options::{
-    CommonOptions, OptionError, Options, PolicySource, Properties, SectionKind, TextSource, table,
+    CommonOptions, InputOptions, OptionError, Options, PolicySource, Properties, SectionKind, TextSource, table,
 };
 use kube_audit_core::policy::{Policy, Syntax};
 use kube_audit_core::stage::detect::Detections;
@@ -23,6 +23,10 @@ pub(super) fn check(kind: SectionKind, properties: &Properties) -> Result<Checke
     options.check_host_values()?;
     let mut remarks = match kind {
         SectionKind::Output => ForwardOptions::check(&options)?,
+        SectionKind::Input => {
+            InputOptions::read(&options)?;
+            Vec::new()
+        }
         SectionKind::Filter | SectionKind::Node => Vec::new(),
     };
     let common = CommonOptions::read(&options)?;

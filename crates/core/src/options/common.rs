@@ -1,4 +1,4 @@
-//! The options that filter and output have in common.
+//! The options that input, filter and output have in common.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::policy::PolicySource;
 use super::read::Options;
 use super::table;
 
-/// The options that filter and output have in common.
+/// The options that input, filter and output have in common.
 #[derive(Debug)]
 pub struct CommonOptions {
     /// Source of the policy; `None` without one.

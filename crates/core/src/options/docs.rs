@@ -15,7 +15,8 @@ invalid value; the error names the option and the fix. `kube-audit check FILE` f
 without a start, and also what Fluent Bit hides from plugins: a `Port` that is not a number is
 port 24224 to it.
 
-TIME is a whole number with `ms`, `s`, `m` or `h`; without a unit it is in seconds. Flags are
+SIZE is a number of bytes, or of units `k`, `M` and `G`: powers of 1,000, as in Fluent Bit's
+own options. TIME is a whole number with `ms`, `s`, `m` or `h`; without a unit it is in seconds. Flags are
 `on`, `true`, `yes`, or `off`, `false`, `no`. `${NAME}` is replaced by an environment variable;
 Fluent Bit replaces one that is not set by nothing, and an empty value is refused.
 ";
@@ -48,6 +49,9 @@ fn markdown() -> String {
     let is_ours = |def: &OptionDef| def.owner == Owner::Plugin;
     let is_in = |def: &OptionDef, section| def.is_in(section);
     let filter = |def: &OptionDef| is_ours(def) && is_in(def, SectionKind::Filter);
+    let input = |def: &OptionDef| {
+        is_ours(def) && is_in(def, SectionKind::Input) && !is_in(def, SectionKind::Filter)
+    };
     let output = |def: &OptionDef| {
         is_ours(def) && is_in(def, SectionKind::Output) && !is_in(def, SectionKind::Filter)
     };
@@ -56,12 +60,19 @@ fn markdown() -> String {
     let node = |def: &OptionDef| is_in(def, SectionKind::Node);
     chapter(
         &mut text,
-        "Filter and output",
+        "Input, filter and output",
         "HTML entities that KKP's templates make of quotes (`&#34;`) and the like are undone in \
          `Policy`, `Policy_Env`, `Records`, `Regex`, `Exclude`, `Redact_Path(s)` and \
          `Redact_Keep(s)`; in `Redact_Key`, `Shared_Key`, `Username` and `Password` if the whole \
          value is escaped.",
         filter,
+    );
+    chapter(
+        &mut text,
+        "Input alone",
+        "See [input.md](input.md) for when to use it, and for what `Acknowledge` means with each \
+         output.",
+        input,
     );
     chapter(
         &mut text,

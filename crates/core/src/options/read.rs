@@ -179,6 +179,11 @@ fn words(text: &str) -> Option<Vec<String>> {
 }
 
 impl<'p> Options<'p> {
+    /// The options of an input.
+    pub fn input(properties: &'p Properties) -> Result<Options<'p>, OptionError> {
+        Options::section(SectionKind::Input, properties)
+    }
+
     /// The options of a filter.
     pub fn filter(properties: &'p Properties) -> Result<Options<'p>, OptionError> {
         Options::section(SectionKind::Filter, properties)
@@ -396,6 +401,24 @@ impl<'p> Options<'p> {
         self.one(def)?.map(read).transpose()
     }
 
+    /// The value of an option that is a number of bytes, within the limits of its row.
+    pub fn size(&self, def: &OptionDef) -> Result<Option<usize>, OptionError> {
+        let limits = match &def.value {
+            Value::Size(limits) => limits.clone(),
+            _ => 0..=usize::MAX,
+        };
+        let read = |given: Given<'_>| {
+            let size = as_size(&given).filter(|size| limits.contains(size));
+            size.ok_or_else(|| {
+                let (least, most) = (limits.start(), limits.end());
+                given.invalid(format!(
+                    "use a number of bytes from {least} to {most}, such as `512k` or `8M`"
+                ))
+            })
+        };
+        self.one(def)?.map(read).transpose()
+    }
+
     /// The values of an option that is `KEY VALUE` and may repeat.
     pub fn pairs(&self, def: &OptionDef) -> Result<Vec<Pair>, OptionError> {
         self.all(def)?.iter().map(Given::pair).collect()
@@ -444,6 +467,23 @@ fn as_flag(text: &str) -> Option<bool> {
     }
 }
 
+/// `512k`, `8M`, `1G`, and the same with a `B`.
+fn as_size(text: &str) -> Option<usize> {
+    let text = text.strip_suffix(['b', 'B']).unwrap_or(text);
+    let (number, unit) = match text.strip_suffix(|c: char| c.is_ascii_alphabetic()) {
+        Some(number) => (number, text.strip_prefix(number)?),
+        None => (text, ""),
+    };
+    let unit = match unit {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "m" | "M" => 1_000_000,
+        "g" | "G" => 1_000_000_000,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit)
+}
+
 /// A time as Fluent Bit writes it: `500ms`, `30s`, `5m`, `1h`, or seconds. Never zero.
 fn as_duration(text: &str) -> Option<Duration> {
     let end = text.find(|c: char| !c.is_ascii_digit());
@@ -473,6 +513,26 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect()
+    }
+
+    #[test]
+    fn sizes_have_units_of_a_thousand() {
+        for (text, size) in [
+            ("1", Some(1)),
+            ("512k", Some(512_000)),
+            ("8M", Some(8_000_000)),
+            ("8MB", Some(8_000_000)),
+            ("1g", Some(1_000_000_000)),
+            ("8 M", None),
+            ("8Mi", None),
+            ("-1", None),
+            ("k", None),
+            ("", None),
+            ("99999999999999999999", None),
+            ("99999999999G", None),
+        ] {
+            assert_eq!(as_size(text), size, "{text}");
+        }
     }
 
     #[test]

@@ -19,11 +19,14 @@ use kube_audit_text::suggest::nearest;
 
 use super::choice::words;
 use super::error::{OptionError, Problem, printable};
+use super::acknowledge::Acknowledge;
 use super::on_panic::OnPanic;
 
 /// The kinds of sections that have options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SectionKind {
+    /// An input.
+    Input,
     /// A filter, or the same as a processor.
     Filter,
     /// An output.
@@ -36,6 +39,7 @@ impl SectionKind {
     /// The name in messages, with its article.
     pub const fn name(self) -> &'static str {
         match self {
+            SectionKind::Input => "an input",
             SectionKind::Filter => "a filter",
             SectionKind::Output => "an output",
             SectionKind::Node => "a node",
@@ -97,6 +101,9 @@ pub enum Value {
     DurationOrOff,
     /// A whole number within limits.
     Number(RangeInclusive<usize>),
+    /// A number of bytes such as `512k`, `8M` or `1G`, within limits. Units are powers of
+    /// 1,000, as they are in Fluent Bit's own options.
+    Size(RangeInclusive<usize>),
     /// Anything else, and its shape.
     Text(&'static str),
 }
@@ -110,6 +117,7 @@ impl Value {
             Value::Duration => "TIME".to_owned(),
             Value::DurationOrOff => "TIME | off".to_owned(),
             Value::Number(limits) => format!("{} to {}", limits.start(), limits.end()),
+            Value::Size(_) => "SIZE".to_owned(),
             Value::Text(shape) => (*shape).to_owned(),
         }
     }
@@ -233,11 +241,14 @@ macro_rules! options {
 }
 
 use Entities::{Undo, UndoIfEscaped};
-use SectionKind::{Filter, Node, Output};
-use Value::{Choice, Duration, DurationOrOff, Flag, Number, Text};
+use SectionKind::{Filter, Input, Node, Output};
+use Value::{Choice, Duration, DurationOrOff, Flag, Number, Size, Text};
 
+/// Sections that apply the stages.
+const STAGES: &[SectionKind] = &[Filter, Output, Input];
 const BOTH: &[SectionKind] = &[Filter, Output];
-const FILTER: &[SectionKind] = &[Filter];
+const CHUNKS: &[SectionKind] = &[Filter, Input];
+const INPUT: &[SectionKind] = &[Input];
 const OUTPUT: &[SectionKind] = &[Output];
 const RECEIVER: &[SectionKind] = &[Output, Node];
 const NODE: &[SectionKind] = &[Node];
@@ -247,73 +258,73 @@ options! {
 
     /// A policy that comes with the plugin: those of KKP, `gce` and `giantswarm`.
     /// A section has one policy at most; without one nothing is filtered.
-    POLICY_PRESET = OptionDef::new("Policy_Preset", BOTH, Choice(|| Preset::ALL.map(Preset::name).to_vec()));
+    POLICY_PRESET = OptionDef::new("Policy_Preset", STAGES, Choice(|| Preset::ALL.map(Preset::name).to_vec()));
     /// A policy in a YAML or JSON file of at most 8 MiB.
-    POLICY_FILE = OptionDef::new("Policy_File", BOTH, Text("PATH"));
+    POLICY_FILE = OptionDef::new("Policy_File", STAGES, Text("PATH"));
     /// An environment variable that holds the policy: as `Policy` takes it.
-    POLICY_ENV = OptionDef::new("Policy_Env", BOTH, Text("VARIABLE"));
+    POLICY_ENV = OptionDef::new("Policy_Env", STAGES, Text("VARIABLE"));
     /// The policy itself, as JSON or in YAML's flow style; `apiVersion` may be left out.
-    POLICY = OptionDef::new("Policy", BOTH, Text("TEXT | base64url:TEXT")).may_hold_secret().entities(Undo);
+    POLICY = OptionDef::new("Policy", STAGES, Text("TEXT | base64url:TEXT")).may_hold_secret().entities(Undo);
     /// Time between two looks at `Policy_File` and `Detect_File`; a change is taken when two
     /// looks find the same file.
-    POLICY_RELOAD = OptionDef::new("Policy_Reload", BOTH, DurationOrOff).default("30s");
+    POLICY_RELOAD = OptionDef::new("Policy_Reload", STAGES, DurationOrOff).default("30s");
 
     // Reading and writing records.
 
     /// Shape of records on the way in. `map`: the record is the event; `json`: a key holds the
     /// event's text; `cri`: a key holds a line of a container runtime; `auto`: found out for
     /// each record.
-    FORMAT = OptionDef::new("Format", BOTH, Choice(words::<Format>)).default("auto");
+    FORMAT = OptionDef::new("Format", STAGES, Choice(words::<Format>)).default("auto");
     /// The key that holds the event's text.
-    LOG_KEY = OptionDef::new("Log_Key", BOTH, Text("KEY")).default("`log`, then `message`");
+    LOG_KEY = OptionDef::new("Log_Key", STAGES, Text("KEY")).default("`log`, then `message`");
     /// Shape of records on the way out. `map`: the event's fields become the record's; `json`: the
     /// event becomes text under `log`; `keep`: as it came.
-    OUTPUT_SHAPE = OptionDef::new("Output_Shape", BOTH, Choice(words::<OutputShape>)).default("keep");
+    OUTPUT_SHAPE = OptionDef::new("Output_Shape", STAGES, Choice(words::<OutputShape>)).default("keep");
     /// Source of a record's time: the event's `stageTimestamp` or
     /// `requestReceivedTimestamp`, or `keep`.
-    EVENT_TIME = OptionDef::new("Event_Time", BOTH, Choice(words::<EventTimeSource>)).default("keep");
+    EVENT_TIME = OptionDef::new("Event_Time", STAGES, Choice(words::<EventTimeSource>)).default("keep");
     /// Fate of records that hold no audit event.
-    NON_AUDIT = OptionDef::new("Non_Audit", BOTH, Choice(words::<OnOther>)).default("keep");
+    NON_AUDIT = OptionDef::new("Non_Audit", STAGES, Choice(words::<OnOther>)).default("keep");
     /// Fate of records that look like an audit event and cannot be read.
-    ON_ERROR = OptionDef::new("On_Error", BOTH, Choice(words::<OnOther>)).default("keep");
+    ON_ERROR = OptionDef::new("On_Error", STAGES, Choice(words::<OnOther>)).default("keep");
 
     // Machine audit logs.
 
     /// Linux audit records (auditd, the kernel's log, journald). `keep`: they are records
     /// without an audit event; `records`: each is an event; `events`: those of one event become
     /// one. See `machine-audit.md`.
-    MACHINE_AUDIT = OptionDef::new("Machine_Audit", BOTH, Choice(words::<MachineAudit>)).default("keep");
+    MACHINE_AUDIT = OptionDef::new("Machine_Audit", STAGES, Choice(words::<MachineAudit>)).default("keep");
     /// Leaves out what Linux audit events say twice: of a program that starts, two fifths of its bytes.
-    MACHINE_AUDIT_SLIM = OptionDef::new("Machine_Audit_Slim", BOTH, Flag).default("off");
+    MACHINE_AUDIT_SLIM = OptionDef::new("Machine_Audit_Slim", STAGES, Flag).default("off");
 
-    /// Fate of a filter's chunk after an internal error of the plugin (a panic). An
-    /// output asks Fluent Bit to hand the chunk over again.
-    ON_PANIC = OptionDef::new("On_Panic", FILTER, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy or redaction, else `keep`");
+    /// Fate of a filter's chunk, or of an input's line, after an internal error of the plugin
+    /// (a panic). An output asks Fluent Bit to hand the chunk over again.
+    ON_PANIC = OptionDef::new("On_Panic", CHUNKS, Choice(words::<Option<OnPanic>>)).default("`drop` with a policy or redaction, else `keep`");
 
     // Redaction.
 
     /// What is redacted, separated by commas: `on` or `off` for all redactors, and single
     /// ones with their modes (`env=named, configmap=off`; `off, secret, token`). The
     /// redactors are those of `docs/redaction.md`.
-    REDACT = OptionDef::new("Redact", BOTH, Text("on | off | NAME | NAME=MODE, …")).default("`on`");
+    REDACT = OptionDef::new("Redact", STAGES, Text("on | off | NAME | NAME=MODE, …")).default("`on`");
     /// A place whose values are redacted too: `databases.example.net /spec/users/*/code`.
     /// RESOURCE is `plural.group/subresource` as in kubectl, `*` for any, or `event`; POINTER
     /// is a JSON pointer in which `*` is any one member or item and `**` any number of them.
-    REDACT_PATH = OptionDef::new("Redact_Path", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    REDACT_PATH = OptionDef::new("Redact_Path", STAGES, Text("RESOURCE POINTER")).repeats().entities(Undo);
     /// Several of `Redact_Path` in one value.
-    REDACT_PATHS = OptionDef::new("Redact_Paths", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    REDACT_PATHS = OptionDef::new("Redact_Paths", STAGES, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
     /// A place that stays as it came, whatever a redactor says.
-    REDACT_KEEP = OptionDef::new("Redact_Keep", BOTH, Text("RESOURCE POINTER")).repeats().entities(Undo);
+    REDACT_KEEP = OptionDef::new("Redact_Keep", STAGES, Text("RESOURCE POINTER")).repeats().entities(Undo);
     /// Several of `Redact_Keep` in one value.
-    REDACT_KEEPS = OptionDef::new("Redact_Keeps", BOTH, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
+    REDACT_KEEPS = OptionDef::new("Redact_Keeps", STAGES, Text("RESOURCE POINTER; RESOURCE POINTER…")).repeats().entities(Undo);
     /// More names of members, variables, flags and parameters that hold a secret.
-    REDACT_NAMES = OptionDef::new("Redact_Names", BOTH, Text("NAME, NAME…"));
+    REDACT_NAMES = OptionDef::new("Redact_Names", STAGES, Text("NAME, NAME…"));
     /// A key of at least 16 bytes that makes marks of equal values equal:
     /// `REDACTED` and 16 digits of an HMAC-SHA256.
-    REDACT_KEY = OptionDef::new("Redact_Key", BOTH, Text("TEXT")).secret().entities(UndoIfEscaped);
+    REDACT_KEY = OptionDef::new("Redact_Key", STAGES, Text("TEXT")).secret().entities(UndoIfEscaped);
     /// What is done with text that looks like an audit event and cannot be read. `cut`: it
     /// ends before the first body; `On_Error drop` drops it all the same.
-    REDACT_UNREADABLE = OptionDef::new("Redact_Unreadable", BOTH, Choice(words::<OnUnreadable>)).default("cut");
+    REDACT_UNREADABLE = OptionDef::new("Redact_Unreadable", STAGES, Choice(words::<OnUnreadable>)).default("cut");
 
     // Selection.
 
@@ -321,9 +332,9 @@ options! {
     /// (`verb`, `$user['username']`) or of the record (`log`); without it, or with `*`, the
     /// pattern is looked for anywhere in the event, and one with blanks needs the `*`. Patterns
     /// are those of Fluent Bit's `grep` filter. They see the event before the policy cuts it.
-    REGEX = OptionDef::new("Regex", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
+    REGEX = OptionDef::new("Regex", STAGES, Text("[KEY] PATTERN")).repeats().entities(Undo);
     /// Drops events and records that match any `Exclude`; otherwise like `Regex`.
-    EXCLUDE = OptionDef::new("Exclude", BOTH, Text("[KEY] PATTERN")).repeats().entities(Undo);
+    EXCLUDE = OptionDef::new("Exclude", STAGES, Text("[KEY] PATTERN")).repeats().entities(Undo);
 
     // Detections.
 
@@ -331,44 +342,63 @@ options! {
     /// detections, a severity (low, medium, high, critical) for those of it and above, ids.
     /// `-ID` and `-SEVERITY` take out. Words are separated by commas or blanks and count from
     /// left to right: `medium,secret-read,-bulk-delete`. See `detections.md`.
-    DETECT = OptionDef::new("Detect", BOTH, Text("off | on | SEVERITY | ID | -ID, …")).default("off");
+    DETECT = OptionDef::new("Detect", STAGES, Text("off | on | SEVERITY | ID | -ID, …")).default("off");
     /// A YAML or JSON file with own detections, other severities and exceptions. It is read
     /// again when it changes; a bad one leaves the last good one in force.
-    DETECT_FILE = OptionDef::new("Detect_File", BOTH, Text("PATH"));
+    DETECT_FILE = OptionDef::new("Detect_File", STAGES, Text("PATH"));
     /// An environment variable that holds the same: as `Detect_Rules` takes it.
-    DETECT_ENV = OptionDef::new("Detect_Env", BOTH, Text("VARIABLE"));
+    DETECT_ENV = OptionDef::new("Detect_Env", STAGES, Text("VARIABLE"));
     /// The same itself, as JSON or in YAML's flow style.
-    DETECT_RULES = OptionDef::new("Detect_Rules", BOTH, Text("TEXT | base64url:TEXT")).entities(Undo);
+    DETECT_RULES = OptionDef::new("Detect_Rules", STAGES, Text("TEXT | base64url:TEXT")).entities(Undo);
     /// Users whose requests get no label, unless they impersonate somebody.
-    DETECT_IGNORE_USERS = OptionDef::new("Detect_Ignore_Users", BOTH, Text("NAME, NAME…"));
+    DETECT_IGNORE_USERS = OptionDef::new("Detect_Ignore_Users", STAGES, Text("NAME, NAME…"));
     /// Groups whose members' requests get no label, unless they impersonate somebody. The
     /// service accounts of a namespace are in `system:serviceaccounts:NAMESPACE`.
-    DETECT_IGNORE_GROUPS = OptionDef::new("Detect_Ignore_Groups", BOTH, Text("NAME, NAME…"));
+    DETECT_IGNORE_GROUPS = OptionDef::new("Detect_Ignore_Groups", STAGES, Text("NAME, NAME…"));
     /// The record's key for the ids of the detections. A record that has it keeps it.
-    DETECT_KEY = OptionDef::new("Detect_Key", BOTH, Text("KEY")).default("kube_audit_detections");
+    DETECT_KEY = OptionDef::new("Detect_Key", STAGES, Text("KEY")).default("kube_audit_detections");
     /// The record's key for the highest severity. A record that has it keeps it.
-    DETECT_SEVERITY_KEY = OptionDef::new("Detect_Severity_Key", BOTH, Text("KEY")).default("kube_audit_severity");
+    DETECT_SEVERITY_KEY = OptionDef::new("Detect_Severity_Key", STAGES, Text("KEY")).default("kube_audit_severity");
     /// Ids as an array, or as one text with commas for what does not look into arrays.
-    DETECT_SHAPE = OptionDef::new("Detect_Shape", BOTH, Choice(words::<LabelShape>)).default("array");
+    DETECT_SHAPE = OptionDef::new("Detect_Shape", STAGES, Choice(words::<LabelShape>)).default("array");
     /// Keeps events with such a label although the policy drops them, at level `Metadata`.
     /// `Regex` and `Exclude` still count.
-    DETECT_KEEP = OptionDef::new("Detect_Keep", BOTH, Choice(words::<Option<Severity>>)).default("off");
+    DETECT_KEEP = OptionDef::new("Detect_Keep", STAGES, Choice(words::<Option<Severity>>)).default("off");
     /// The event of a long-running request that is labelled: the first one with an outcome,
     /// or `complete` for servers that omit the stage `ResponseStarted`.
-    DETECT_STAGE = OptionDef::new("Detect_Stage", BOTH, Choice(words::<LongRunning>)).default("first");
+    DETECT_STAGE = OptionDef::new("Detect_Stage", STAGES, Choice(words::<LongRunning>)).default("first");
 
     // Enrichment.
 
     /// A key and value appended to each record; double quotes around a part with blanks.
-    RECORD = OptionDef::new("Record", BOTH, Text("KEY VALUE")).repeats();
+    RECORD = OptionDef::new("Record", STAGES, Text("KEY VALUE")).repeats();
     /// Several of `Record` in one value.
-    RECORDS = OptionDef::new("Records", BOTH, Text("KEY VALUE; KEY VALUE…")).repeats().entities(Undo);
+    RECORDS = OptionDef::new("Records", STAGES, Text("KEY VALUE; KEY VALUE…")).repeats().entities(Undo);
     /// A key that is removed from each record; a final `*` matches any rest.
-    REMOVE_KEY = OptionDef::new("Remove_key", BOTH, Text("KEY")).repeats();
+    REMOVE_KEY = OptionDef::new("Remove_key", STAGES, Text("KEY")).repeats();
     /// A key that stays, while all others are removed; not together with `Remove_key`.
-    ALLOWLIST_KEY = OptionDef::new("Allowlist_key", BOTH, Text("KEY")).alias("Whitelist_key").repeats();
+    ALLOWLIST_KEY = OptionDef::new("Allowlist_key", STAGES, Text("KEY")).alias("Whitelist_key").repeats();
     /// A key that gets a random UUID.
-    UUID_KEY = OptionDef::new("Uuid_key", BOTH, Text("KEY"));
+    UUID_KEY = OptionDef::new("Uuid_key", STAGES, Text("KEY"));
+
+    // Reading the log.
+
+    /// The log. Its rotated files are found by themselves: those of the API server, of the
+    /// kubelet and of logrotate, compressed by gzip or not.
+    PATH = OptionDef::new("Path", INPUT, Text("PATH")).default("`/var/log/kubernetes/audit/audit.log`");
+    /// The file that keeps the position in the log, or `off`.
+    DB = OptionDef::new("DB", INPUT, Text("PATH | off")).alias("Checkpoint").default("beside the log, `NAME.kube-audit.db`");
+    /// Time between two writes of that file.
+    CHECKPOINT_INTERVAL = OptionDef::new("Checkpoint_Interval", INPUT, Duration).default("1s");
+    /// Where a log without a position begins: at its oldest rotated file, or at its end.
+    READ_FROM_HEAD = OptionDef::new("Read_from_Head", INPUT, Flag).default("on");
+    /// When the position moves. `delivered`: all outputs are done with the records; `stored`:
+    /// Fluent Bit has them in its file system storage; `read`: at once, as `tail` does it.
+    ACKNOWLEDGE = OptionDef::new("Acknowledge", INPUT, Choice(words::<Acknowledge>)).default("delivered");
+    /// Bytes of records that may be under way; beyond that the log is not read on.
+    MAX_UNACKNOWLEDGED = OptionDef::new("Max_Unacknowledged", INPUT, Size(65_536..=1_000_000_000)).default("8M");
+    /// Bytes of the longest line; a longer one is left out, counted and told.
+    MAX_EVENT = OptionDef::new("Max_Event", INPUT, Size(65_536..=256_000_000)).default("16M");
 
     // Receivers.
 
@@ -404,9 +434,10 @@ options! {
 
     // Frames and delivery.
 
-    /// The tag under which records are sent, with `$TAG`, `$TAG[n]` and keys of the record
+    /// Of an input: the tag of its records, `kube_audit` if it is not set. Of an output: the
+    /// tag under which records are sent, with `$TAG`, `$TAG[n]` and keys of the record
     /// (`$key['inner']`). If it comes out empty, the record's own tag is used.
-    TAG = OptionDef::new("Tag", OUTPUT, Text("TEMPLATE")).default("the record's tag");
+    TAG = OptionDef::new("Tag", &[Output, Input], Text("TEMPLATE")).default("the record's tag");
     /// Sends times as whole seconds, for old receivers.
     TIME_AS_INTEGER = OptionDef::new("Time_as_Integer", OUTPUT, Flag).default("off");
     /// Sends the metadata of records too; Fluentd up to 1.19 loses such entries.
@@ -447,19 +478,19 @@ options! {
     // Fluent Bit's own.
 
     /// The plugin, `kube_audit`; the name of a node, for the log.
-    NAME = OptionDef::new("Name", &[Filter, Output, Node], Text("NAME")).of_host();
+    NAME = OptionDef::new("Name", &[Filter, Output, Input, Node], Text("NAME")).of_host();
     /// The tags of the records that the section gets; `*` matches anything.
     MATCH = OptionDef::new("Match", BOTH, Text("PATTERN")).of_host();
     /// Tags to match, as a regular expression.
     MATCH_REGEX = OptionDef::new("Match_Regex", BOTH, Text("PATTERN")).of_host();
     /// The name of the instance in log and metrics.
-    ALIAS = OptionDef::new("Alias", BOTH, Text("NAME")).of_host();
+    ALIAS = OptionDef::new("Alias", STAGES, Text("NAME")).of_host();
     /// The log level of the instance.
-    LOG_LEVEL = OptionDef::new("Log_Level", BOTH, Choice(|| vec!["off", "error", "warn", "warning", "info", "debug", "trace"])).default("the service's").of_host();
+    LOG_LEVEL = OptionDef::new("Log_Level", STAGES, Choice(|| vec!["off", "error", "warn", "warning", "info", "debug", "trace"])).default("the service's").of_host();
     /// Suppresses repeated log lines within that time; Fluent Bit 2.0.9 and later.
-    LOG_SUPPRESS_INTERVAL = OptionDef::new("Log_Suppress_Interval", BOTH, Text("TIME")).of_host();
+    LOG_SUPPRESS_INTERVAL = OptionDef::new("Log_Suppress_Interval", STAGES, Text("TIME")).of_host();
     /// `false` leaves the section out; Fluent Bit 2.1 and later.
-    ACTIVE = OptionDef::new("Active", BOTH, Text("on | off")).default("on").of_host();
+    ACTIVE = OptionDef::new("Active", STAGES, Text("on | off")).default("on").of_host();
     /// The records that a processor gets; Fluent Bit 4.0 and later.
     CONDITION = OptionDef::new("Condition", BOTH, Text("MAP")).of_host();
     /// The receiver's name or address.
@@ -474,10 +505,19 @@ options! {
     WORKERS = OptionDef::new("Workers", OUTPUT, Number(0..=1024)).default("0").of_host();
     /// The limit for chunks of this output in file system storage.
     STORAGE_TOTAL_LIMIT_SIZE = OptionDef::new("storage.total_limit_size", OUTPUT, Text("SIZE | off")).of_host();
+    /// Fluent Bit's place for the input's records: `memory`, or `filesystem`.
+    STORAGE_TYPE = OptionDef::new("storage.type", INPUT, Choice(|| vec!["memory", "filesystem", "memrb"])).default("memory").of_host();
+    /// The input pauses, and continues later, when its records in memory take more than that.
+    MEM_BUF_LIMIT = OptionDef::new("Mem_Buf_Limit", INPUT, Text("SIZE")).of_host();
+    /// Pauses the input when file system storage is full.
+    STORAGE_PAUSE = OptionDef::new("storage.pause_on_chunks_overlimit", INPUT, Flag).default("off").of_host();
+    /// Runs the input in a thread of its own; Fluent Bit 2.0 and later. Then `Acknowledge
+    /// delivered` is not possible.
+    THREADED = OptionDef::new("threaded", INPUT, Flag).default("off").of_host();
     /// Accepted, no effect: see `Connect_Timeout`, `Idle_Timeout`, `Rotate_After`.
     NET = OptionDef::new("net.*", OUTPUT, Text("…")).of_host();
     /// Accepted, no effect.
-    DEBUG = OptionDef::new("_debug.*", BOTH, Text("…")).of_host();
+    DEBUG = OptionDef::new("_debug.*", STAGES, Text("…")).of_host();
     /// Speaks TLS to the receiver.
     TLS = OptionDef::new("tls", RECEIVER, Flag).default("off").of_host();
     /// Verifies the receiver's certificate, its name included.
