@@ -99,6 +99,11 @@ impl Stats {
             .saturating_sub(self.excluded_events)
     }
 
+    /// True if no piece of an event waits for others.
+    pub fn nothing_withheld(&self) -> bool {
+        self.withheld == 0 && self.machine_held == 0
+    }
+
     /// The counters of a rule; `None` means no rule.
     pub fn rule(&mut self, rule: Option<u32>) -> Option<&mut RuleStats> {
         let last = self.rules.len().checked_sub(1)?;
@@ -215,7 +220,8 @@ impl<S> Series<S> {
         Series { labels, ..self }
     }
 
-    const fn gauge(self) -> Series<S> {
+    /// Makes a gauge of it.
+    pub const fn gauge(self) -> Series<S> {
         Series {
             kind: MetricKind::Gauge,
             ..self

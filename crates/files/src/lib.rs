@@ -27,6 +27,11 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+/// Flags to open a file with whose kind is not known yet: neither a FIFO nor a terminal may
+/// hold up the caller.
+#[expect(clippy::as_conversions, reason = "a few bits, in a constant")]
+pub const NONBLOCKING: i32 = OFlags::NONBLOCK.union(OFlags::NOCTTY).bits() as i32;
+
 /// A file that is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -72,7 +77,9 @@ impl FileState {
 
     fn from_metadata(metadata: &Metadata) -> io::Result<FileState> {
         if !metadata.is_file() {
-            return Err(refused(FileError::NotRegular(name(metadata.file_type()))));
+            return Err(refused(FileError::NotRegular(kind_of(
+                metadata.file_type(),
+            ))));
         }
         Ok(FileState {
             device: metadata.dev(),
@@ -98,11 +105,9 @@ impl RegularFile {
         let path = path.as_ref();
         // Before it is opened: that alone can have an effect on a device.
         FileState::of(path)?.fits(limit)?;
-        let nonblocking = OFlags::NONBLOCK | OFlags::NOCTTY;
-        let flags = i32::try_from(nonblocking.bits()).map_err(io::Error::other)?;
         let file = OpenOptions::new()
             .read(true)
-            .custom_flags(flags)
+            .custom_flags(NONBLOCKING)
             .open(path)?;
         // Something else may have taken its place meanwhile.
         let state = FileState::from_metadata(&file.metadata()?)?.fits(limit)?;
@@ -125,7 +130,8 @@ fn refused(error: FileError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
-fn name(kind: FileType) -> &'static str {
+/// A file's kind in words, with its article.
+pub fn kind_of(kind: FileType) -> &'static str {
     match kind {
         _ if kind.is_dir() => "a directory",
         _ if kind.is_fifo() => "a FIFO",

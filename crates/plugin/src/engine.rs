@@ -1,4 +1,4 @@
-//! The part that filter and output share: the pipeline, the policy and the detections that
+//! The part that input, filter and output share: the pipeline, the policy and the detections that
 //! it applies, and the log lines about records that cannot be read.
 
 use std::borrow::Cow;
@@ -12,6 +12,15 @@ use super::detect_watch::DetectWatch;
 use super::log::{Log, LogLevel, LogLimit};
 use super::policy_watch::PolicyWatch;
 use super::{Metric, MetricKind, OptionError, Patterns, metrics};
+
+/// What becomes of pieces and records that wait for others when an engine ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// They are lost with it.
+    Lost,
+    /// They are read again: the position in the log is in front of them.
+    ReadAgain,
+}
 
 /// Rewrites chunks by the policy in force.
 pub(crate) struct Engine {
@@ -130,8 +139,8 @@ impl Engine {
         }
     }
 
-    /// Logs the counts, and what is lost with the engine.
-    pub(crate) fn close(&self, log: &dyn Log) {
+    /// Logs the counts, and what becomes of what it withholds.
+    pub(crate) fn close(&self, unfinished: Unfinished, log: &dyn Log) {
         log.log(LogLevel::Info, &self.stats().summary());
         let redaction = self.pipeline.redaction();
         for (place, used) in redaction.iter().flat_map(|redaction| redaction.places()) {
@@ -144,17 +153,20 @@ impl Engine {
                 log.log(LogLevel::Warn, &message);
             }
         }
+        let (level, fate) = match unfinished {
+            Unfinished::Lost => (LogLevel::Error, "are lost"),
+            Unfinished::ReadAgain => (LogLevel::Info, "are read again at the next start"),
+        };
         let withheld = self.stats().withheld;
         if withheld > 0 {
             let message =
-                format!("{withheld} pieces of split lines whose last piece never came are lost");
-            log.log(LogLevel::Error, &message);
+                format!("{withheld} pieces of split lines whose last piece never came {fate}");
+            log.log(level, &message);
         }
         let held = self.stats().machine_held;
         if held > 0 {
-            let message =
-                format!("{held} Linux audit records whose event was not complete are lost");
-            log.log(LogLevel::Error, &message);
+            let message = format!("{held} Linux audit records whose event was not complete {fate}");
+            log.log(level, &message);
         }
     }
 

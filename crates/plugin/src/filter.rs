@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kube_audit_core::chunk::ChunkSink;
 use kube_audit_core::options::{CommonOptions, OnPanic, Options, table};
 
-use super::engine::Engine;
+use super::engine::{Engine, Unfinished};
 use super::panics::Panics;
 use super::{Log, Metric, Metrics, OptionError, Patterns, Properties, Verdict};
 
@@ -85,7 +85,7 @@ impl Filter {
 
     /// Logs what the instance did, and ends it.
     pub fn close(self) {
-        self.engine.close(&*self.log);
+        self.engine.close(Unfinished::Lost, &*self.log);
         self.panics.close(&*self.log);
     }
 }

@@ -15,7 +15,7 @@ use kube_audit_forward::options::ForwardOptions;
 
 use super::batches::batches;
 use super::delivery::{self, Delivery};
-use super::engine::Engine;
+use super::engine::{Engine, Unfinished};
 use super::metrics::visit_stats;
 use super::panics::Panics;
 use super::{Log, LogLevel, Metric, Metrics, OptionError, Patterns, Properties};
@@ -146,7 +146,7 @@ impl Output {
         self.engine
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .close(&*self.log);
+            .close(Unfinished::Lost, &*self.log);
         let delivered = summary(&delivery::SERIES, &self.events.delivery);
         let line = delivered.unwrap_or_else(|| "nothing was sent".to_owned());
         self.log.log(LogLevel::Info, &line);

@@ -42,4 +42,6 @@ mod simulation;
 
 pub use ledger::Ledger;
 pub use position::{Checkpoint, CheckpointError, Fingerprint, Position};
-pub use reader::{Counters, Lag, Notice, Reader, ReaderOptions, Start, Step, split_lines};
+pub use reader::{
+    Counters, Lag, Notice, Reader, ReaderOptions, Start, Step, last_event_time, split_lines,
+};

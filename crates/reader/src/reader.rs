@@ -922,3 +922,17 @@ pub fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         }
     })
 }
+
+/// The `stageTimestamp` of the last line that has one at its end, where the API server
+/// writes it, in front of the annotations.
+pub fn last_event_time(lines: &[u8]) -> Option<&str> {
+    const KEY: &[u8] = b"\"stageTimestamp\":\"";
+    /// As much as annotations after it may take.
+    const NEAR: usize = 16 << 10;
+    let near = lines.get(lines.len().saturating_sub(NEAR)..)?;
+    let at = memchr::memmem::rfind(near, KEY)?.saturating_add(KEY.len());
+    let rest = near.get(at..)?;
+    // `2026-11-20T08:00:00.123456Z` has 27 bytes.
+    let end = memchr::memchr(b'"', rest).filter(|end| *end <= 40)?;
+    std::str::from_utf8(rest.get(..end)?).ok()
+}

@@ -1,7 +1,8 @@
 //! What an instance would say of its options when it starts, without starting it.
 
 use kube_audit_core::options::{
-    CommonOptions, InputOptions, OptionError, Options, PolicySource, Properties, SectionKind, TextSource, table,
+    CommonOptions, InputOptions, OptionError, Options, PolicySource, Properties, SectionKind,
+    TextSource, table,
 };
 use kube_audit_core::policy::{Policy, Syntax};
 use kube_audit_core::stage::detect::Detections;

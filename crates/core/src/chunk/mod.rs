@@ -7,6 +7,6 @@ pub(crate) mod tag;
 pub use record::{EventTime, Record};
 pub use sink::{
     ChunkSink, EntryForm, EntryMetadata, EntrySink, EntryTime, LineForm, LineSink, Origin,
-    Original, Sink, write_line_record,
+    Original, Sink, write_line_record, write_record,
 };
 pub use tag::{TagError, TagTemplate};

@@ -359,13 +359,18 @@ impl Sink for LineSink {
 }
 
 /// Appends a line as the record `[time, {"log": line}]` that an input makes of it.
+/// The time is 0: the line tells its time itself, if it does.
 pub fn write_line_record(line: &[u8], out: &mut Vec<u8>) {
-    msgpack::write_array_head(out, 2);
-    // The line tells its time itself, if it does.
     let time = EventTime {
         seconds: 0,
         nanoseconds: 0,
     };
+    write_record(line, time, out);
+}
+
+/// Appends a line as the record `[time, {"log": line}]` of that time.
+pub fn write_record(line: &[u8], time: EventTime, out: &mut Vec<u8>) {
+    msgpack::write_array_head(out, 2);
     time.write(out);
     msgpack::write_map_head(out, 1);
     Msgpack::write_key(out, LINE_KEY);

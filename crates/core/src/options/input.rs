@@ -135,7 +135,11 @@ mod tests {
     #[test]
     fn wrong_values_say_what_would_be_right() {
         for (option, value, message) in [
-            ("Path", "/", "`Path` is `/`: it must end with the name of a file"),
+            (
+                "Path",
+                "/",
+                "`Path` is `/`: it must end with the name of a file",
+            ),
             ("Path", "/var/log/*.log", "name one log"),
             ("Acknowledge", "sent", "use one of delivered, stored, read"),
             ("Max_Event", "1k", "from 65536 to 256000000"),

@@ -17,9 +17,9 @@ use crate::policy::Preset;
 use crate::stage::detect::{LabelShape, LongRunning, Severity};
 use kube_audit_text::suggest::nearest;
 
+use super::acknowledge::Acknowledge;
 use super::choice::words;
 use super::error::{OptionError, Problem, printable};
-use super::acknowledge::Acknowledge;
 use super::on_panic::OnPanic;
 
 /// The kinds of sections that have options.

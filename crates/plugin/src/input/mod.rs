@@ -1,9 +1,38 @@
 //! One instance of the input.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod` | reads, applies the stages, hands on, moves the position |
+//! | `disk` | the file system with the log |
+//! | `checkpoint` | the file that keeps the position |
+//! | `stats` | counters of what is read |
+
+mod checkpoint;
+mod disk;
+mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Log, Metric, Metrics, OptionError, Patterns, Properties};
+use kube_audit_core::chunk::{ChunkSink, EventTime, write_record};
+use kube_audit_core::options::{Acknowledge, CommonOptions, InputOptions, OnPanic, Options, table};
+use kube_audit_core::stats::summary;
+use kube_audit_reader::{
+    Ledger, Notice, Position, Reader, ReaderOptions, Start, Step, last_event_time, split_lines,
+};
+
+use super::engine::{Engine, Unfinished};
+use super::log::LogLimit;
+use super::metrics::visit_series;
+use super::panics::Panics;
+use super::{Log, LogLevel, Metric, Metrics, OptionError, Patterns, Properties};
+
+use checkpoint::{Found, Saver};
+use disk::LogDirectory;
+use stats::InputStats;
 
 /// What the host says about an input instance at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,45 +89,534 @@ pub enum Collected {
 
 /// One `[INPUT] Name kube_audit` section at work.
 pub struct Input {
+    options: InputOptions,
+    /// The log's path as text.
+    name: String,
+    acknowledge: Acknowledge,
+    on_panic: OnPanic,
+    engine: Engine,
+    reader: Reader<LogDirectory>,
+    ledger: Ledger<Option<Mark>>,
+    /// The newest place before which nothing is withheld in the engine.
+    safe: Option<Mark>,
+    /// The place before which everything is done with, until it is written.
+    done: Option<Mark>,
+    saver: Option<Saver>,
+    /// The time of the last write of the position.
+    saved: Duration,
+    /// Lines that the reader gave and that are not all worked off.
+    work: Option<Work>,
+    /// Records that the host did not take.
+    refused: Option<Vec<u8>>,
+    /// Room for records, and for chunks of the host.
+    records: Vec<u8>,
+    held: Vec<usize>,
+    began: Instant,
+    /// The last time at which something was read, or there was nothing to read.
+    progress: Duration,
+    looked: Duration,
+    stats: InputStats,
+    panics: Panics,
+    limits: Limits,
     log: Arc<dyn Log>,
 }
+
+/// Limits of log lines of one kind each.
+#[derive(Default)]
+struct Limits {
+    loss: LogLimit,
+    stuck: LogLimit,
+    checkpoint: LogLimit,
+    zeros: LogLimit,
+}
+
+/// A place in the log, and the time of the last event before it as its line has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    position: Position,
+    event_time: String,
+}
+
+/// The state of lines in work. It outlives a panic, and says then what it was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// All lines at once.
+    All,
+    /// One line after the other, because all at once ended in a panic: the line that begins
+    /// there.
+    Line(usize),
+}
+
+/// Bytes to read at once, as many as the host takes for a chunk in few steps.
+const PIECE: usize = 512 << 10;
+
+/// Pieces before the host has its turn.
+const PIECES_AT_ONCE: usize = 4;
+
+/// Time without progress that is told.
+const STUCK: Duration = Duration::from_secs(60);
 
 impl Input {
     /// Time between two calls of [`collect`](Input::collect) in milliseconds.
     pub const INTERVAL_MS: u32 = 250;
 
-    /// Reads the options; an error here stops the start of Fluent Bit. `patterns` are the
-    /// host's regular expressions, `None` if it was built without them.
+    /// Reads the options, without reading the log or starting anything: for a check of a
+    /// section before the start.
+    pub fn check(
+        properties: &Properties,
+        patterns: Option<&dyn Patterns>,
+        log: &dyn Log,
+    ) -> Result<(), OptionError> {
+        let options = Options::input(properties)?;
+        InputOptions::read(&options)?;
+        Engine::new(CommonOptions::read(&options)?, patterns, log).map(|_| ())
+    }
+
+    /// Reads the options and the kept position; an error here stops the start of Fluent
+    /// Bit. `patterns` are the host's regular expressions, `None` if it was built without
+    /// them.
     pub fn new(
         properties: &Properties,
         settings: InputSettings,
         patterns: Option<&dyn Patterns>,
         log: Arc<dyn Log>,
     ) -> Result<Input, OptionError> {
-        let _ = (properties, settings, patterns);
-        Ok(Input { log })
+        let given = Options::input(properties)?;
+        let options = InputOptions::read(&given)?;
+        let common = CommonOptions::read(&given)?;
+        let acknowledge = acknowledge(&given, &options, settings, &*log)?;
+        let hides_nothing = common.policy.is_none() && common.redaction.hides_nothing();
+        let on_panic = options.on_panic.unwrap_or(match hides_nothing {
+            true => OnPanic::Keep,
+            false => OnPanic::Drop,
+        });
+        let engine = Engine::new(common, patterns, &*log)?;
+        let name = options.path.display().to_string();
+        let (saver, found) = kept(&options, &name, &*log)?;
+        let start = match options.from_head {
+            true => Start::Oldest,
+            false => Start::End,
+        };
+        let reading = ReaderOptions {
+            start,
+            longest_line: options.max_event,
+            piece: PIECE,
+        };
+        let disk = LogDirectory::new(options.path.clone());
+        let position = found.as_ref().map(|mark| mark.position);
+        Ok(Input {
+            name,
+            acknowledge,
+            on_panic,
+            engine,
+            reader: Reader::new(disk, reading, position),
+            ledger: Ledger::default(),
+            stats: InputStats {
+                event_time: found
+                    .as_ref()
+                    .map_or(String::new(), |mark| mark.event_time.clone()),
+                ..InputStats::default()
+            },
+            safe: found,
+            done: None,
+            saver,
+            saved: Duration::ZERO,
+            work: None,
+            refused: None,
+            records: Vec::new(),
+            held: Vec::new(),
+            began: Instant::now(),
+            progress: Duration::ZERO,
+            looked: Duration::ZERO,
+            panics: Panics::default(),
+            limits: Limits::default(),
+            options,
+            log,
+        })
     }
 
     /// Reads on, and appends what the stages leave.
     pub fn collect(&mut self, host: &mut dyn Ingest) -> Collected {
-        let _ = host;
+        let now = self.began.elapsed();
+        self.note_delivered(host);
+        let collected = self.read_on(host, now);
+        self.tell(now);
+        self.save(now);
+        collected
+    }
+
+    fn read_on(&mut self, host: &mut dyn Ingest, now: Duration) -> Collected {
+        if let Some(records) = self.refused.take()
+            && !self.hand_on(records, host)
+        {
+            return self.wait(now);
+        }
+        for _ in 0..PIECES_AT_ONCE {
+            if self.ledger.under_way() >= self.options.max_unacknowledged {
+                return self.wait(now);
+            }
+            if self.work.is_none() {
+                match self.reader.read(now) {
+                    Step::Wait => {
+                        self.progress = now;
+                        return Collected::Idle;
+                    }
+                    Step::More => continue,
+                    Step::Lines => self.work = Some(Work::All),
+                }
+            }
+            let records = self.work_off();
+            self.work = None;
+            self.progress = now;
+            if !self.hand_on(records, host) {
+                return self.wait(now);
+            }
+        }
+        Collected::More
+    }
+
+    /// Nothing can be handed on now. What happens to the log meanwhile is told all the same.
+    fn wait(&mut self, now: Duration) -> Collected {
+        if now.saturating_sub(self.looked) >= Duration::from_secs(1) {
+            self.looked = now;
+            self.reader.look();
+        }
         Collected::Idle
     }
 
-    /// Counts and logs a panic in [`collect`](Input::collect).
+    /// Makes records of the reader's lines, and gives what the stages leave of them.
+    fn work_off(&mut self) -> Vec<u8> {
+        let lines = self.reader.lines();
+        if let Some(time) = last_event_time(lines) {
+            self.stats.event_time.clear();
+            self.stats.event_time.push_str(time);
+        }
+        let time = wall_clock();
+        self.stats.seconds = u64::from(time.seconds);
+        if self.work == Some(Work::All) {
+            self.records.clear();
+            for line in split_lines(lines) {
+                push(line, time, &mut self.records, &mut self.stats);
+            }
+            return stages(&mut self.engine, &self.records, &*self.log);
+        }
+        // The last call ended in a panic; this finds the line that causes it.
+        let mut out = Vec::new();
+        while let Some(Work::Line(at)) = self.work
+            && let Some(rest) = lines.get(at..)
+            && !rest.is_empty()
+        {
+            let line = rest.split_inclusive(|byte| *byte == b'\n').next();
+            let line = line.unwrap_or_default();
+            self.records.clear();
+            for line in split_lines(line) {
+                push(line, time, &mut self.records, &mut self.stats);
+            }
+            out.extend(stages(&mut self.engine, &self.records, &*self.log));
+            self.work = Some(Work::Line(at.saturating_add(line.len())));
+        }
+        out
+    }
+
+    /// Appends records and takes note of the place after them; false if the host refuses.
+    fn hand_on(&mut self, records: Vec<u8>, host: &mut dyn Ingest) -> bool {
+        if !records.is_empty() && host.append(&records) == Err(Refused) {
+            self.refused = Some(records);
+            return false;
+        }
+        // What the engine withholds is lost with the process: it must be read again then.
+        if self.engine.stats().nothing_withheld()
+            && let Some(position) = self.reader.position()
+        {
+            self.safe = Some(Mark {
+                position,
+                event_time: self.stats.event_time.clone(),
+            });
+        }
+        let end = self.safe.clone();
+        let done = match self.acknowledge {
+            Acknowledge::Stored | Acknowledge::Read => Some(end),
+            Acknowledge::Delivered if records.is_empty() => self.ledger.nothing_to_hand_on(end),
+            Acknowledge::Delivered => {
+                self.held.clear();
+                host.chunks(&mut self.held);
+                self.ledger.handed_on(end, records.len(), &self.held)
+            }
+        };
+        self.done = done.flatten().or_else(|| self.done.take());
+        true
+    }
+
+    fn note_delivered(&mut self, host: &mut dyn Ingest) {
+        if self.acknowledge == Acknowledge::Delivered {
+            self.held.clear();
+            host.chunks(&mut self.held);
+            let done = self.ledger.look(&self.held).flatten();
+            self.done = done.or_else(|| self.done.take());
+        }
+        self.stats.unacknowledged = self.ledger.under_way();
+    }
+
+    /// Logs what happened to the log, and a stream that stands still.
+    fn tell(&mut self, now: Duration) {
+        self.stats.read = *self.reader.counters();
+        self.stats.lag = self.reader.lag();
+        self.stats.unacknowledged = self.ledger.under_way();
+        if let Some(mark) = &self.safe {
+            self.stats.position = mark.position.offset();
+        }
+        let last = match &*self.stats.event_time {
+            "" => String::new(),
+            time => format!("; the last event read is of {time}"),
+        };
+        for notice in self.reader.notices() {
+            let level = match &notice {
+                Notice::Reading { .. } => LogLevel::Info,
+                Notice::Unreadable { .. } => LogLevel::Warn,
+                _ => LogLevel::Error,
+            };
+            // All losses are counted; a log line for each could be many.
+            if !notice.is_loss() || self.limits.loss.allows() {
+                let last = if notice.is_loss() { &*last } else { "" };
+                self.log.log(level, &format!("{notice}{last}"));
+            }
+        }
+        if self.stats.zeros > self.stats.zeros_told && self.limits.zeros.allows() {
+            self.stats.zeros_told = self.stats.zeros;
+            let line = format!(
+                "{} zero bytes in front of lines are left out: {} was cut while its writer went \
+                 on at the old place, or the machine stopped while it was written",
+                self.stats.zeros, self.name
+            );
+            self.log.log(LogLevel::Warn, &line);
+        }
+        let still = now.saturating_sub(self.progress);
+        if still >= STUCK && self.limits.stuck.allows() {
+            let line = format!(
+                "nothing was read for {} s, and {} bytes in {} more files are waiting: the \
+                 outputs have not delivered {} bytes (`Max_Unacknowledged` is {}), or Fluent Bit \
+                 has paused the input",
+                still.as_secs(),
+                self.stats.lag.bytes,
+                self.stats.lag.files,
+                self.stats.unacknowledged,
+                self.options.max_unacknowledged,
+            );
+            self.log.log(LogLevel::Warn, &line);
+        }
+    }
+
+    /// Writes the position if it is time to.
+    fn save(&mut self, now: Duration) {
+        let Some(saver) = &self.saver else {
+            return;
+        };
+        if let Some(error) = saver.error()
+            && self.limits.checkpoint.allows()
+        {
+            let line = format!(
+                "the position cannot be kept in {} ({error}): a restart would begin at the last \
+                 one that was; set `DB` to a path that can be written",
+                saver.path().display()
+            );
+            self.log.log(LogLevel::Error, &line);
+        }
+        if now.saturating_sub(self.saved) >= self.options.checkpoint_interval
+            && let Some(mark) = self.done.take()
+        {
+            self.saved = now;
+            saver.save(&self.name, mark.position, &mark.event_time);
+        }
+    }
+
+    /// Counts and logs a panic in [`collect`](Input::collect). The next call takes the
+    /// lines one by one; one that panics alone is dropped or passes as it is, by `On_Panic`.
     pub fn panicked(&mut self, panic: &dyn Display) {
-        let _ = panic;
+        let (next, consequence) = match self.work {
+            Some(Work::All) => (Work::Line(0), "the lines in work are taken one by one"),
+            Some(Work::Line(at)) => {
+                let rest = self.reader.lines().get(at..).unwrap_or_default();
+                let line = rest.split_inclusive(|byte| *byte == b'\n').next();
+                let line = line.unwrap_or_default();
+                let next = Work::Line(at.saturating_add(line.len()));
+                match self.on_panic {
+                    OnPanic::Drop => {
+                        self.stats.dropped_lines = self.stats.dropped_lines.saturating_add(1);
+                        (next, "a line is dropped (`On_Panic drop`)")
+                    }
+                    OnPanic::Keep => {
+                        let mut kept = self.refused.take().unwrap_or_default();
+                        for line in split_lines(line) {
+                            push(line, wall_clock(), &mut kept, &mut self.stats);
+                        }
+                        self.refused = Some(kept);
+                        (next, "a line passes as it is (`On_Panic keep`)")
+                    }
+                }
+            }
+            None => {
+                self.panics.report(panic, "nothing is lost", &*self.log);
+                return;
+            }
+        };
+        self.work = Some(next);
+        self.panics.report(panic, consequence, &*self.log);
     }
 
     /// Takes note of what the outputs have done since the last call, logs what the
     /// instance did, and ends it. `host` is `None` if its list is gone already.
-    pub fn close(self, host: Option<&mut dyn Ingest>) {
-        let _ = (host, self.log);
+    pub fn close(mut self, host: Option<&mut dyn Ingest>) {
+        if let Some(host) = host {
+            self.note_delivered(host);
+        }
+        let now = self.began.elapsed();
+        self.tell(now);
+        if let Some(saver) = self.saver.take() {
+            if let Some(mark) = self.done.take() {
+                saver.save(&self.name, mark.position, &mark.event_time);
+            }
+            let path = saver.path().display().to_string();
+            if let Some(error) = saver.end() {
+                let line = format!("the position cannot be kept in {path} ({error})");
+                self.log.log(LogLevel::Error, &line);
+            }
+        }
+        self.engine.close(Unfinished::ReadAgain, &*self.log);
+        let read = summary(&stats::SERIES, &self.stats);
+        let line = read.unwrap_or_else(|| "nothing was read".to_owned());
+        self.log.log(LogLevel::Info, &line);
+        self.panics.close(&*self.log);
     }
+}
+
+/// Appends a line as a record. Zero bytes in front of it were never written by anybody.
+fn push(line: &[u8], time: EventTime, records: &mut Vec<u8>, stats: &mut InputStats) {
+    let zeros = line.iter().take_while(|byte| **byte == 0).count();
+    let line = line.get(zeros..).unwrap_or_default();
+    stats.zeros = stats
+        .zeros
+        .saturating_add(u64::try_from(zeros).unwrap_or(0));
+    if !line.is_empty() {
+        stats.lines = stats.lines.saturating_add(1);
+        write_record(line, time, records);
+    }
+}
+
+/// What the stages leave of records.
+fn stages(engine: &mut Engine, records: &[u8], log: &dyn Log) -> Vec<u8> {
+    let mut sink = ChunkSink::new(records, records.len());
+    // All records are of our own making.
+    let _ = engine.chunk(TAG, records, &mut sink, log);
+    sink.finish().unwrap_or_else(|| records.to_vec())
+}
+
+/// The key under which split lines of this log are put together.
+const TAG: &[u8] = b"";
+
+fn wall_clock() -> EventTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    EventTime {
+        seconds: u32::try_from(since.as_secs()).unwrap_or(u32::MAX),
+        nanoseconds: since.subsec_nanos(),
+    }
+}
+
+/// When the position moves, as far as the host lets it be known.
+fn acknowledge(
+    given: &Options<'_>,
+    options: &InputOptions,
+    settings: InputSettings,
+    log: &dyn Log,
+) -> Result<Acknowledge, OptionError> {
+    let wanted = options.acknowledge.unwrap_or_default();
+    match (wanted, settings) {
+        (
+            Acknowledge::Stored,
+            InputSettings {
+                storage: Storage::Memory,
+                ..
+            },
+        ) => match given.one(table::ACKNOWLEDGE)? {
+            Some(given) => Err(given.requires(table::STORAGE_TYPE, "set it to filesystem")),
+            None => Ok(Acknowledge::Read),
+        },
+        (
+            Acknowledge::Delivered,
+            InputSettings {
+                storage,
+                chunks: ChunkList::OtherThread,
+            },
+        ) => {
+            let (instead, word, loss) = match storage {
+                Storage::Filesystem => (Acknowledge::Stored, "stored", "nothing"),
+                Storage::Memory => (
+                    Acknowledge::Read,
+                    "read",
+                    "what is in memory is lost if the process ends",
+                ),
+            };
+            let line = format!(
+                "`Acknowledge delivered` is not possible with `threaded on`; `{word}` is used \
+                 instead: {loss}"
+            );
+            log.log(LogLevel::Warn, &line);
+            Ok(instead)
+        }
+        _ => Ok(wanted),
+    }
+}
+
+/// Finds the kept position, and gets ready to keep later ones.
+fn kept(
+    options: &InputOptions,
+    name: &str,
+    log: &dyn Log,
+) -> Result<(Option<Saver>, Option<Mark>), OptionError> {
+    let Some(path) = &options.checkpoint else {
+        let line = "`DB off`: the position is not kept, and each start begins anew";
+        log.log(LogLevel::Warn, line);
+        return Ok((None, None));
+    };
+    let begins = match options.from_head {
+        true => "the oldest rotated file",
+        false => "the end of the log",
+    };
+    let mark = match checkpoint::find(path, name)? {
+        Found::None => {
+            let line = format!(
+                "no position is kept in {}: {begins} comes first",
+                path.display()
+            );
+            log.log(LogLevel::Info, &line);
+            None
+        }
+        Found::Position(found) => Some(Mark {
+            position: found.position,
+            event_time: found.event_time,
+        }),
+        Found::PutAside { to, error } => {
+            let line = format!(
+                "{} is not used ({error}) and is now {}: {begins} comes first, and what was \
+                 delivered before comes again",
+                path.display(),
+                to.display()
+            );
+            log.log(LogLevel::Error, &line);
+            None
+        }
+    };
+    let saver = Saver::start(path.clone()).map_err(|error| {
+        let expected = format!("the thread that writes it cannot be started ({error})");
+        OptionError::invalid(table::DB, &path.display().to_string(), expected)
+    })?;
+    Ok((Some(saver), mark))
 }
 
 impl Metrics for Input {
     fn metrics(&self, visit: &mut dyn FnMut(&Metric<'_>)) {
-        let _ = visit;
+        self.engine.metrics(visit);
+        visit_series(&stats::SERIES, &self.stats, visit);
+        self.panics.metrics(visit);
     }
 }
