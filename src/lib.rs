@@ -1,14 +1,14 @@
 //! Kubernetes audit logs made small, safe and traceable inside Fluent Bit.
 //!
-//! The shared object that Fluent Bit loads: an output (the Go-plugin ABI) and a filter
-//! (the native ABI), both named `kube_audit`. This package holds the host's ABI and all
+//! The shared object that Fluent Bit loads: an output (the Go-plugin ABI), a filter and an
+//! input (the native ABI), all named `kube_audit`. This package holds the host's ABI and all
 //! unsafe code, in `ffi`; the rest is in packages without unsafe code:
 //!
 //! | package | purpose |
 //! |---|---|
 //! | `kube_audit_core` | the engine: policies, events, rewriting; pure |
 //! | `kube_audit_forward` | the Forward protocol and its client |
-//! | `kube_audit_plugin` | filter and output, independent of the host's ABI |
+//! | `kube_audit_plugin` | filter, output and input, independent of the host's ABI |
 //! | `kube_audit_cli` | the tool `kube-audit` |
 
 // Nothing here may end the host with a panic, or go on with a number that wrapped. `as` is

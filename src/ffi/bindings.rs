@@ -10,6 +10,7 @@ pub const MK_EVENT_READ: i32 = 1;
 pub const MK_EVENT_NONE: i32 = 1;
 pub const FLB_FILTER_MODIFIED: i32 = 1;
 pub const FLB_FILTER_NOTOUCH: i32 = 2;
+pub const FLB_STORAGE_FS: i32 = 0;
 pub const FLB_ERROR: i32 = 0;
 pub const FLB_OK: i32 = 1;
 pub const FLB_RETRY: i32 = 2;
@@ -19,6 +20,7 @@ pub const FLB_IO_OPT_TLS: i32 = 4;
 pub const FLB_OUT_RETRY_DEFAULT: i32 = 1;
 pub const FLB_OUT_RETRY_NONE: i32 = 0;
 pub const FLB_OUT_RETRY_UNLIMITED: i32 = -1;
+pub type __time_t = ::std::os::raw::c_long;
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct cmt {
@@ -460,6 +462,647 @@ const _: () = {
     [
         "Offset of field: flb_filter_plugin_export::words",
     ][::std::mem::offset_of!(flb_filter_plugin_export, words) - 0usize];
+};
+pub type time_t = __time_t;
+pub type flb_input_call_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        ins: *mut flb_input_instance,
+        config: *mut flb_config,
+        data: *mut ::std::os::raw::c_void,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type flb_input_pause_fn = ::std::option::Option<
+    unsafe extern "C" fn(context: *mut ::std::os::raw::c_void, config: *mut flb_config),
+>;
+pub type flb_input_exit_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        context: *mut ::std::os::raw::c_void,
+        config: *mut flb_config,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type flb_input_get_property_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        key: *const ::std::os::raw::c_char,
+        ins: *mut flb_input_instance,
+    ) -> *const ::std::os::raw::c_char,
+>;
+pub type flb_input_set_property_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        ins: *mut flb_input_instance,
+        key: *const ::std::os::raw::c_char,
+        value: *const ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type flb_input_name_fn = ::std::option::Option<
+    unsafe extern "C" fn(ins: *mut flb_input_instance) -> *const ::std::os::raw::c_char,
+>;
+pub type flb_input_set_context_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        ins: *mut flb_input_instance,
+        context: *mut ::std::os::raw::c_void,
+    ),
+>;
+pub type flb_input_get_cmt_instance_fn = ::std::option::Option<
+    unsafe extern "C" fn(ins: *mut flb_input_instance) -> *mut ::std::os::raw::c_void,
+>;
+pub type flb_input_set_collector_time_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        ins: *mut flb_input_instance,
+        callback: flb_input_call_fn,
+        seconds: time_t,
+        nanoseconds: ::std::os::raw::c_long,
+        config: *mut flb_config,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type flb_input_set_collector_event_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        ins: *mut flb_input_instance,
+        callback: flb_input_call_fn,
+        fd: ::std::os::raw::c_int,
+        config: *mut flb_config,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type flb_input_collector_pause_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        collector: ::std::os::raw::c_int,
+        ins: *mut flb_input_instance,
+    ) -> ::std::os::raw::c_int,
+>;
+pub type flb_input_append_fn = ::std::option::Option<
+    unsafe extern "C" fn(
+        ins: *mut flb_input_instance,
+        tag: *const ::std::os::raw::c_char,
+        tag_len: usize,
+        records: *const ::std::os::raw::c_void,
+        size: usize,
+    ) -> ::std::os::raw::c_int,
+>;
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_input_plugin_v1_9_0 {
+    pub flags_and_event_type: u64,
+    pub name: *const ::std::os::raw::c_char,
+    pub description: *const ::std::os::raw::c_char,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub cb_init: flb_input_call_fn,
+    pub cb_pre_run: flb_input_call_fn,
+    pub cb_collect: flb_input_call_fn,
+    pub cb_flush_buf: *mut ::std::os::raw::c_void,
+    pub cb_flush_end: *mut ::std::os::raw::c_void,
+    pub cb_pause: flb_input_pause_fn,
+    pub cb_resume: flb_input_pause_fn,
+    pub cb_ingest: *mut ::std::os::raw::c_void,
+    pub cb_exit: flb_input_exit_fn,
+    pub instance: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of flb_input_plugin_v1_9_0",
+    ][::std::mem::size_of::<flb_input_plugin_v1_9_0>() - 128usize];
+    [
+        "Alignment of flb_input_plugin_v1_9_0",
+    ][::std::mem::align_of::<flb_input_plugin_v1_9_0>() - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::flags_and_event_type",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, flags_and_event_type) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::name",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, name) - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::description",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, description) - 16usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::config_map",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, config_map) - 24usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_init",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_init) - 32usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_pre_run",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_pre_run) - 40usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_collect",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_collect) - 48usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_flush_buf",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_flush_buf) - 56usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_flush_end",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_flush_end) - 64usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_pause",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_pause) - 72usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_resume",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_resume) - 80usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_ingest",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_ingest) - 88usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::cb_exit",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, cb_exit) - 96usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::instance",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, instance) - 104usize];
+    [
+        "Offset of field: flb_input_plugin_v1_9_0::_head",
+    ][::std::mem::offset_of!(flb_input_plugin_v1_9_0, _head) - 112usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_input_plugin_v2_0_0 {
+    pub type_: u64,
+    pub proxy: *mut ::std::os::raw::c_void,
+    pub flags: u64,
+    pub name: *const ::std::os::raw::c_char,
+    pub description: *const ::std::os::raw::c_char,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub cb_init: flb_input_call_fn,
+    pub cb_pre_run: flb_input_call_fn,
+    pub cb_collect: flb_input_call_fn,
+    pub cb_flush_buf: *mut ::std::os::raw::c_void,
+    pub cb_flush_end: *mut ::std::os::raw::c_void,
+    pub cb_pause: flb_input_pause_fn,
+    pub cb_resume: flb_input_pause_fn,
+    pub cb_ingest: *mut ::std::os::raw::c_void,
+    pub cb_exit: flb_input_exit_fn,
+    pub instance: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of flb_input_plugin_v2_0_0",
+    ][::std::mem::size_of::<flb_input_plugin_v2_0_0>() - 144usize];
+    [
+        "Alignment of flb_input_plugin_v2_0_0",
+    ][::std::mem::align_of::<flb_input_plugin_v2_0_0>() - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::type_",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, type_) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::proxy",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, proxy) - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::flags",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, flags) - 16usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::name",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, name) - 24usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::description",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, description) - 32usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::config_map",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, config_map) - 40usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_init",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_init) - 48usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_pre_run",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_pre_run) - 56usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_collect",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_collect) - 64usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_flush_buf",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_flush_buf) - 72usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_flush_end",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_flush_end) - 80usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_pause",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_pause) - 88usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_resume",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_resume) - 96usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_ingest",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_ingest) - 104usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::cb_exit",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, cb_exit) - 112usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::instance",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, instance) - 120usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_0::_head",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_0, _head) - 128usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_input_plugin_v2_0_7 {
+    pub type_: u64,
+    pub proxy: *mut ::std::os::raw::c_void,
+    pub flags: u64,
+    pub name: *const ::std::os::raw::c_char,
+    pub description: *const ::std::os::raw::c_char,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub cb_init: flb_input_call_fn,
+    pub cb_pre_run: flb_input_call_fn,
+    pub cb_collect: flb_input_call_fn,
+    pub cb_flush_buf: *mut ::std::os::raw::c_void,
+    pub cb_flush_end: *mut ::std::os::raw::c_void,
+    pub cb_pause: flb_input_pause_fn,
+    pub cb_resume: flb_input_pause_fn,
+    pub cb_ingest: *mut ::std::os::raw::c_void,
+    pub cb_exit: flb_input_exit_fn,
+    pub cb_destroy: *mut ::std::os::raw::c_void,
+    pub instance: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of flb_input_plugin_v2_0_7",
+    ][::std::mem::size_of::<flb_input_plugin_v2_0_7>() - 152usize];
+    [
+        "Alignment of flb_input_plugin_v2_0_7",
+    ][::std::mem::align_of::<flb_input_plugin_v2_0_7>() - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::type_",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, type_) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::proxy",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, proxy) - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::flags",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, flags) - 16usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::name",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, name) - 24usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::description",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, description) - 32usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::config_map",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, config_map) - 40usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_init",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_init) - 48usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_pre_run",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_pre_run) - 56usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_collect",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_collect) - 64usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_flush_buf",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_flush_buf) - 72usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_flush_end",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_flush_end) - 80usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_pause",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_pause) - 88usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_resume",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_resume) - 96usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_ingest",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_ingest) - 104usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_exit",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_exit) - 112usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::cb_destroy",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, cb_destroy) - 120usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::instance",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, instance) - 128usize];
+    [
+        "Offset of field: flb_input_plugin_v2_0_7::_head",
+    ][::std::mem::offset_of!(flb_input_plugin_v2_0_7, _head) - 136usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_input_plugin_v3_2_0 {
+    pub type_: u64,
+    pub proxy: *mut ::std::os::raw::c_void,
+    pub flags: u64,
+    pub name: *const ::std::os::raw::c_char,
+    pub description: *const ::std::os::raw::c_char,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub cb_init: flb_input_call_fn,
+    pub cb_pre_run: flb_input_call_fn,
+    pub cb_collect: flb_input_call_fn,
+    pub cb_notification: flb_input_call_fn,
+    pub cb_flush_buf: *mut ::std::os::raw::c_void,
+    pub cb_flush_end: *mut ::std::os::raw::c_void,
+    pub cb_pause: flb_input_pause_fn,
+    pub cb_resume: flb_input_pause_fn,
+    pub cb_ingest: *mut ::std::os::raw::c_void,
+    pub cb_exit: flb_input_exit_fn,
+    pub cb_destroy: *mut ::std::os::raw::c_void,
+    pub instance: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of flb_input_plugin_v3_2_0",
+    ][::std::mem::size_of::<flb_input_plugin_v3_2_0>() - 160usize];
+    [
+        "Alignment of flb_input_plugin_v3_2_0",
+    ][::std::mem::align_of::<flb_input_plugin_v3_2_0>() - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::type_",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, type_) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::proxy",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, proxy) - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::flags",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, flags) - 16usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::name",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, name) - 24usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::description",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, description) - 32usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::config_map",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, config_map) - 40usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_init",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_init) - 48usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_pre_run",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_pre_run) - 56usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_collect",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_collect) - 64usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_notification",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_notification) - 72usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_flush_buf",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_flush_buf) - 80usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_flush_end",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_flush_end) - 88usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_pause",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_pause) - 96usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_resume",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_resume) - 104usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_ingest",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_ingest) - 112usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_exit",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_exit) - 120usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::cb_destroy",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, cb_destroy) - 128usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::instance",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, instance) - 136usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_0::_head",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_0, _head) - 144usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_input_plugin_v3_2_3 {
+    pub type_: u64,
+    pub proxy: *mut ::std::os::raw::c_void,
+    pub flags: u64,
+    pub name: *const ::std::os::raw::c_char,
+    pub description: *const ::std::os::raw::c_char,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub cb_init: flb_input_call_fn,
+    pub cb_pre_run: flb_input_call_fn,
+    pub cb_collect: flb_input_call_fn,
+    pub cb_notification: flb_input_call_fn,
+    pub cb_flush_buf: *mut ::std::os::raw::c_void,
+    pub cb_flush_end: *mut ::std::os::raw::c_void,
+    pub cb_pause: flb_input_pause_fn,
+    pub cb_resume: flb_input_pause_fn,
+    pub cb_ingest: *mut ::std::os::raw::c_void,
+    pub cb_exit: flb_input_exit_fn,
+    pub cb_destroy: *mut ::std::os::raw::c_void,
+    pub test_formatter: [*mut ::std::os::raw::c_void; 6usize],
+    pub instance: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of flb_input_plugin_v3_2_3",
+    ][::std::mem::size_of::<flb_input_plugin_v3_2_3>() - 208usize];
+    [
+        "Alignment of flb_input_plugin_v3_2_3",
+    ][::std::mem::align_of::<flb_input_plugin_v3_2_3>() - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::type_",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, type_) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::proxy",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, proxy) - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::flags",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, flags) - 16usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::name",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, name) - 24usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::description",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, description) - 32usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::config_map",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, config_map) - 40usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_init",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_init) - 48usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_pre_run",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_pre_run) - 56usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_collect",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_collect) - 64usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_notification",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_notification) - 72usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_flush_buf",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_flush_buf) - 80usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_flush_end",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_flush_end) - 88usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_pause",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_pause) - 96usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_resume",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_resume) - 104usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_ingest",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_ingest) - 112usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_exit",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_exit) - 120usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::cb_destroy",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, cb_destroy) - 128usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::test_formatter",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, test_formatter) - 136usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::instance",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, instance) - 184usize];
+    [
+        "Offset of field: flb_input_plugin_v3_2_3::_head",
+    ][::std::mem::offset_of!(flb_input_plugin_v3_2_3, _head) - 192usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct flb_input_plugin_v5_1_0 {
+    pub type_: u64,
+    pub proxy: *mut ::std::os::raw::c_void,
+    pub flags: u64,
+    pub name: *const ::std::os::raw::c_char,
+    pub description: *const ::std::os::raw::c_char,
+    pub config_map: *mut ::std::os::raw::c_void,
+    pub cb_init: flb_input_call_fn,
+    pub cb_pre_run: flb_input_call_fn,
+    pub cb_collect: flb_input_call_fn,
+    pub cb_notification: flb_input_call_fn,
+    pub cb_flush_buf: *mut ::std::os::raw::c_void,
+    pub cb_flush_end: *mut ::std::os::raw::c_void,
+    pub cb_pause: flb_input_pause_fn,
+    pub cb_resume: flb_input_pause_fn,
+    pub cb_pause_checked: *mut ::std::os::raw::c_void,
+    pub cb_resume_checked: *mut ::std::os::raw::c_void,
+    pub cb_ingest: *mut ::std::os::raw::c_void,
+    pub cb_pre_exit: *mut ::std::os::raw::c_void,
+    pub cb_exit: flb_input_exit_fn,
+    pub cb_destroy: *mut ::std::os::raw::c_void,
+    pub test_formatter: [*mut ::std::os::raw::c_void; 6usize],
+    pub instance: *mut ::std::os::raw::c_void,
+    pub _head: mk_list,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of flb_input_plugin_v5_1_0",
+    ][::std::mem::size_of::<flb_input_plugin_v5_1_0>() - 232usize];
+    [
+        "Alignment of flb_input_plugin_v5_1_0",
+    ][::std::mem::align_of::<flb_input_plugin_v5_1_0>() - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::type_",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, type_) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::proxy",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, proxy) - 8usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::flags",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, flags) - 16usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::name",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, name) - 24usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::description",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, description) - 32usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::config_map",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, config_map) - 40usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_init",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_init) - 48usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_pre_run",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_pre_run) - 56usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_collect",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_collect) - 64usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_notification",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_notification) - 72usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_flush_buf",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_flush_buf) - 80usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_flush_end",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_flush_end) - 88usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_pause",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_pause) - 96usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_resume",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_resume) - 104usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_pause_checked",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_pause_checked) - 112usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_resume_checked",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_resume_checked) - 120usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_ingest",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_ingest) - 128usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_pre_exit",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_pre_exit) - 136usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_exit",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_exit) - 144usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::cb_destroy",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, cb_destroy) - 152usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::test_formatter",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, test_formatter) - 160usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::instance",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, instance) - 208usize];
+    [
+        "Offset of field: flb_input_plugin_v5_1_0::_head",
+    ][::std::mem::offset_of!(flb_input_plugin_v5_1_0, _head) - 216usize];
+};
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub union flb_input_plugin_export {
+    pub v1_9_0: flb_input_plugin_v1_9_0,
+    pub v2_0_0: flb_input_plugin_v2_0_0,
+    pub v2_0_7: flb_input_plugin_v2_0_7,
+    pub v3_2_0: flb_input_plugin_v3_2_0,
+    pub v3_2_3: flb_input_plugin_v3_2_3,
+    pub v5_1_0: flb_input_plugin_v5_1_0,
+    pub words: [u64; 64usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of flb_input_plugin_export",
+    ][::std::mem::size_of::<flb_input_plugin_export>() - 512usize];
+    [
+        "Alignment of flb_input_plugin_export",
+    ][::std::mem::align_of::<flb_input_plugin_export>() - 8usize];
+    [
+        "Offset of field: flb_input_plugin_export::v1_9_0",
+    ][::std::mem::offset_of!(flb_input_plugin_export, v1_9_0) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_export::v2_0_0",
+    ][::std::mem::offset_of!(flb_input_plugin_export, v2_0_0) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_export::v2_0_7",
+    ][::std::mem::offset_of!(flb_input_plugin_export, v2_0_7) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_export::v3_2_0",
+    ][::std::mem::offset_of!(flb_input_plugin_export, v3_2_0) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_export::v3_2_3",
+    ][::std::mem::offset_of!(flb_input_plugin_export, v3_2_3) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_export::v5_1_0",
+    ][::std::mem::offset_of!(flb_input_plugin_export, v5_1_0) - 0usize];
+    [
+        "Offset of field: flb_input_plugin_export::words",
+    ][::std::mem::offset_of!(flb_input_plugin_export, words) - 0usize];
 };
 pub type flb_output_get_property_fn = ::std::option::Option<
     unsafe extern "C" fn(

@@ -15,6 +15,11 @@ use once_cell::sync::OnceCell;
 use super::bindings as abi;
 use kube_audit_plugin::Patterns;
 
+#[cfg(feature = "input")]
+mod input;
+#[cfg(feature = "input")]
+pub(super) use input::{InputApi, InputPluginLayout};
+
 /// A released version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(pub u16, pub u16, pub u16);
@@ -142,6 +147,9 @@ pub(super) struct Host {
     pub filter: FilterApi,
     /// Functions for outputs.
     pub output: OutputApi,
+    /// Functions for inputs, or why there is no input in this host.
+    #[cfg(feature = "input")]
+    pub input: Result<InputApi, Refusal>,
     /// Functions for metrics, from 2.0.0 on, unless it was built without them.
     pub metrics: Option<MetricsApi>,
     /// Regular expressions, unless the host was built without them.
@@ -257,15 +265,8 @@ fn probe() -> Result<Host, Refusal> {
     }
 
     let filter_plugin = FilterPluginLayout::of(version);
-    let (builtin, found) = builtin_filter_size()?;
-    if found != filter_plugin.size() {
-        return Err(Refusal::PluginSize {
-            version,
-            symbol: lossy(builtin),
-            found,
-            expected: filter_plugin.size(),
-        });
-    }
+    let name_at = std::mem::offset_of!(abi::flb_filter_plugin_v1_9_0, name);
+    confirm_size(version, &BUILTIN_FILTERS, filter_plugin.size(), name_at)?;
     for (name, since) in MARKERS {
         if symbol(name).is_null() == (version >= since) {
             return Err(Refusal::Marker {
@@ -283,6 +284,8 @@ fn probe() -> Result<Host, Refusal> {
         log_print,
         filter,
         output,
+        #[cfg(feature = "input")]
+        input: InputApi::probe(version),
         metrics: shows_metrics.then(|| metrics().ok()).flatten(),
         regex: regex().ok(),
     })
@@ -333,29 +336,42 @@ fn reported_version(metrics: &str) -> Option<&str> {
     Some(version)
 }
 
-/// Name and size of one of the host's own filter plugin objects.
-fn builtin_filter_size() -> Result<(&'static CStr, u64), Refusal> {
-    const BUILTIN: [(&CStr, &CStr); 2] = [
-        (c"filter_stdout_plugin", c"stdout"),
-        (c"filter_grep_plugin", c"grep"),
-    ];
-    for (name, plugin) in BUILTIN {
+/// Filters that the host has built in: the symbol of the plugin object, and its name.
+const BUILTIN_FILTERS: [(&CStr, &CStr); 2] = [
+    (c"filter_stdout_plugin", c"stdout"),
+    (c"filter_grep_plugin", c"grep"),
+];
+
+/// Compares the size of one of the host's own plugin objects, which has its name at
+/// `name_at`, with that of the version's layout.
+fn confirm_size(
+    version: Version,
+    builtin: &[(&CStr, &CStr)],
+    expected: u64,
+    name_at: usize,
+) -> Result<(), Refusal> {
+    for (name, plugin) in builtin {
         let object = symbol(name);
-        let Some(size) = symbol_size(object) else {
+        let Some(found) = symbol_size(object) else {
             continue;
         };
-        if size < FilterPluginLayout::V1_9_0.size() {
-            continue;
+        if found != expected {
+            return Err(Refusal::PluginSize {
+                version,
+                symbol: lossy(name),
+                found,
+                expected,
+            });
         }
-        let object: *const abi::flb_filter_plugin_v1_9_0 = object.cast();
-        // SAFETY: the symbol's size covers the part of the object that is read.
-        let found = unsafe { (*object).name };
-        // SAFETY: the name is null or a string constant of the host in every layout.
+        let place: *const *const c_char = object.wrapping_byte_add(name_at).cast();
+        // SAFETY: within the object, which has the size of the layout.
+        let found = unsafe { place.read() };
+        // SAFETY: the name is null or a string constant of the host.
         if unsafe { optional(found) } == Some(plugin) {
-            return Ok((name, size));
+            return Ok(());
         }
     }
-    Err(missing(BUILTIN[0].0))
+    Err(missing(builtin.first().map_or(c"", |(name, _)| name)))
 }
 
 /// An exported symbol of the process, or null.

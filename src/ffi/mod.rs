@@ -5,7 +5,7 @@
 //! | `bindings` | types and signatures, made from `include/` |
 //! | `host` | the version of this Fluent Bit, and its functions |
 //! | `instance` | offsets in the host's instances; reading a section out of them |
-//! | `filter`, `output` | the two plugins: entry points called by the host |
+//! | `filter`, `output`, `input` | the three plugins: entry points called by the host |
 //! | `engine` | the host's event loop, and flushes that wait in its coroutines |
 //! | `regex` | the host's regular expressions |
 //! | `metrics` | an instance's metrics among the host's own |
@@ -37,6 +37,8 @@ mod guard;
 mod handles;
 mod heap;
 mod host;
+#[cfg(feature = "input")]
+mod input;
 mod instance;
 mod log;
 mod metrics;
@@ -68,15 +70,17 @@ mod bindings {
 use std::ffi::{CStr, c_void};
 use std::fmt;
 
-/// The name of the filter and of the output.
+/// The name of each plugin.
 const NAME: &CStr = c"kube_audit";
 
-/// The description of both in `fluent-bit --help`.
+/// The description of each in `fluent-bit --help`.
 const DESCRIPTION: &CStr = c"Kubernetes audit logs by policy";
 
-/// One of the library's two plugins.
+/// One of the library's plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PluginKind {
+    #[cfg(feature = "input")]
+    Input,
     Filter,
     Output,
 }
@@ -85,6 +89,8 @@ impl PluginKind {
     /// The host's word for it, in log lines and in names of metrics.
     const fn word(self) -> &'static CStr {
         match self {
+            #[cfg(feature = "input")]
+            PluginKind::Input => c"input",
             PluginKind::Filter => c"filter",
             PluginKind::Output => c"output",
         }

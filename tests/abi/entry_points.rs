@@ -21,23 +21,24 @@ const MOST_STACK: usize = 16 * 1024;
 const NO_EVENTS: &str =
     r#"{"apiVersion":"audit.k8s.io/v1","kind":"Policy","rules":[{"level":"None"}]}"#;
 
-fn drive(host: &CHost, commands: &str) -> Ran {
+pub fn drive(host: &CHost, commands: &str) -> Ran {
     let installed = Installed::new(SecondName::Symlink);
     drive_installed(host, &installed, commands)
 }
 
 /// Every output gets a receiver, which is not there: nobody listens on port 1. So
 /// flushes end when their time is over.
-fn drive_installed(host: &CHost, installed: &Installed, commands: &str) -> Ran {
+pub fn drive_installed(host: &CHost, installed: &Installed, commands: &str) -> Ran {
     let receiver = "prop Endpoint 127.0.0.1:1 prop Flush_Wait 50ms";
     let commands = &commands.replace(" output ", &format!(" {receiver} output "));
-    let (output, filter) = (installed.output(), installed.filter());
+    let (output, filter, input) = (installed.output(), installed.filter(), installed.input());
     let events = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/events.jsonl");
     host.run(
         commands,
         &[
             ("output", &output),
             ("filter", &filter),
+            ("input", &input),
             ("events", &events),
             ("none", Path::new(NO_EVENTS)),
         ],
@@ -45,13 +46,13 @@ fn drive_installed(host: &CHost, installed: &Installed, commands: &str) -> Ran {
 }
 
 #[track_caller]
-fn assert_has(text: &str, part: &str) {
+pub fn assert_has(text: &str, part: &str) {
     assert!(text.contains(part), "no {part:?} in:\n{text}");
 }
 
 /// The results without what depends on the compiler; the stack is checked.
 #[track_caller]
-fn results(ran: &Ran) -> Vec<&str> {
+pub fn results(ran: &Ran) -> Vec<&str> {
     assert_eq!(ran.status, Some(0), "{}\n{}", ran.stdout, ran.log);
     let (stacks, results): (Vec<&str>, Vec<&str>) = ran
         .stdout
@@ -69,7 +70,7 @@ fn results(ran: &Ran) -> Vec<&str> {
 
 /// The results are these, each up to where the expected one ends.
 #[track_caller]
-fn assert_results(ran: &Ran, expected: &[&str]) {
+pub fn assert_results(ran: &Ran, expected: &[&str]) {
     let results = results(ran);
     let alike = |(result, expected): (&&str, &&str)| result.starts_with(expected);
     let same = results.len() == expected.len() && results.iter().zip(expected).all(alike);
@@ -174,17 +175,18 @@ fn results_are_blocks_of_the_host_s_malloc() {
 }
 
 #[test]
-fn one_file_under_two_names_or_two_files() {
+fn one_file_under_three_names_or_three_files() {
     for second_name in [SecondName::Symlink, SecondName::HardLink, SecondName::Copy] {
         for commands in [
-            "load {output} load {filter} filter f output o stop f stop o",
-            "load {filter} load {output} filter f output o stop o stop f",
+            "load {output} load {filter} load {input} filter f output o input i stop i stop f stop o",
+            "load {input} load {filter} load {output} input i filter f output o stop o stop f stop i",
         ] {
             let installed = Installed::new(second_name);
             let ran = drive_installed(&CHost::of("4.0.0"), &installed, commands);
             assert_has(&ran.stdout, "filter f: pre_run 0, init 0");
+            assert_has(&ran.stdout, "input i: init 0");
             assert_has(&ran.stdout, "output o: init 1");
-            assert_eq!(results(&ran).len(), 6, "{second_name:?}");
+            assert_eq!(results(&ran).len(), 9, "{second_name:?}");
         }
     }
 }

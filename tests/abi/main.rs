@@ -2,4 +2,5 @@
 //! and the file itself.
 
 mod entry_points;
+mod inputs;
 mod library_file;

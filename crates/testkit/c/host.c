@@ -7,19 +7,25 @@
  *   -DHOST_SAYS='"4.0.0"'                          what it claims to be
  *   -DHOST_MOVES_PROPERTIES=8                      a build with other layouts
  *   -DHOST_MOVES_METRICS=8                         the same behind the properties
+ *   -DHOST_GROWS_INPUTS=8                          larger input plugin objects
  *   -DHOST_WITHOUT_REGEX                           a build without regular expressions
  *
  * Its arguments are commands, done one after the other:
- *   load PATH           load a filter or an output, chosen by the file's name
+ *   load PATH           load a filter, an input or an output, chosen by the file's name
  *   prop KEY VALUE      an option for the next instance
  *   filter NAME         start a filter under that alias, from the options so far;
  *                       `-` starts one without alias, as all processors are
  *   output NAME         start an output likewise
+ *   input NAME          start an input likewise
  *   check NAME          what a hot reload asks of a filter before it stops the old one
  *   lines FILE          chunk: one record {"log": LINE} per line, "-" is stdin
  *   chunk FILE          chunk: the bytes of the file
  *   run NAME            give the chunk to an instance; a filter may replace it
  *   print               the chunk as one JSON text per record
+ *   tick NAME           call the collectors of an input: once for its interval, and then
+ *                       while its descriptor is readable; what it appends is the chunk
+ *   pause NAME          pause an input; `resume NAME` likewise
+ *   deliver NAME        end the chunks of an input
  *   stop NAME           end an instance
  *   nulls               call every entry point with null and unknown pointers,
  *                       and the live instances with null data
@@ -33,6 +39,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +65,9 @@
 #ifndef HOST_MOVES_METRICS
 #define HOST_MOVES_METRICS 0
 #endif
+#ifndef HOST_GROWS_INPUTS
+#define HOST_GROWS_INPUTS 0
+#endif
 
 /* ---- layouts of this version ---- */
 
@@ -67,6 +77,20 @@ typedef struct flb_filter_plugin_v3_2_0 filter_plugin;
 typedef struct flb_filter_plugin_v2_2_0 filter_plugin;
 #else
 typedef struct flb_filter_plugin_v1_9_0 filter_plugin;
+#endif
+
+#if HOST_SINCE(5, 1, 0)
+typedef struct flb_input_plugin_v5_1_0 input_plugin;
+#elif HOST_SINCE(3, 2, 3)
+typedef struct flb_input_plugin_v3_2_3 input_plugin;
+#elif HOST_SINCE(3, 2, 0)
+typedef struct flb_input_plugin_v3_2_0 input_plugin;
+#elif HOST_SINCE(2, 0, 7)
+typedef struct flb_input_plugin_v2_0_7 input_plugin;
+#elif HOST_SINCE(2, 0, 0)
+typedef struct flb_input_plugin_v2_0_0 input_plugin;
+#else
+typedef struct flb_input_plugin_v1_9_0 input_plugin;
 #endif
 
 /*
@@ -172,6 +196,85 @@ typedef struct {
     void *tls;
     struct mk_list properties;
 } output_layout;
+
+typedef struct {
+    unsigned char event[72];
+#if HOST_SINCE(2, 1, 0)
+    void *processor;
+#elif !HOST_SINCE(2, 0, 1)
+    int event_type;
+#endif
+    int flags;
+    int id;
+#if HOST_SINCE(2, 0, 0)
+    void *chunk_trace_ctxt;
+    pthread_mutex_t chunk_trace_lock;
+#endif
+    int log_level;
+#if HOST_SINCE(2, 1, 0)
+    int log_suppress_interval;
+#endif
+    int channel[2];
+    int runs_in_coroutine;
+    char name[32];
+    char *alias;
+#if HOST_SINCE(3, 2, 3)
+    int test_mode;
+#endif
+    void *context;
+    int ch_events[2];
+    void *plugin;
+    char *tag;
+    int tag_len;
+#if HOST_SINCE(2, 1, 2) || (HOST_SINCE(2, 0, 13) && !HOST_SINCE(2, 1, 0))
+    int tag_default;
+#endif
+#if HOST_SINCE(5, 1, 0)
+    int telemetry_metrics_logs_tag_records;
+#endif
+    int routable;
+    int storage_pause_on_chunks_overlimit;
+    unsigned char host[48];
+    void *storage;
+    int storage_type;
+    size_t mem_chunks_size;
+    size_t mp_total_buf_size;
+    size_t mem_buf_limit;
+    int mem_buf_status;
+    int storage_buf_status;
+    void *data;
+    void *config_map;
+    struct mk_list _head;
+    struct mk_list routes_direct;
+    struct mk_list routes;
+    struct mk_list properties;
+    struct mk_list collectors;
+    struct mk_list chunks;
+    struct mk_list chunks_up;
+    struct mk_list chunks_down;
+    struct mk_list tasks;
+    int input_coro_id;
+    struct mk_list input_coro_list;
+    struct mk_list input_coro_list_destroy;
+    void *metrics;
+#if HOST_SINCE(3, 2, 3)
+    void *test_formatter[6];
+#endif
+#if HOST_SINCE(2, 0, 0)
+    int is_threaded;
+    void *thi;
+    void *rb;
+#endif
+#if HOST_SINCE(4, 1, 0)
+    size_t ring_buffer_size;
+    uint8_t ring_buffer_window;
+#endif
+#if HOST_SINCE(2, 0, 0)
+    struct mk_list upstreams;
+    struct mk_list downstreams;
+#endif
+    struct cmt *cmt;
+} input_layout;
 
 /* The number of workers comes much later; the fields between change with every release. */
 #if HOST_SINCE(5, 1, 0)
@@ -283,14 +386,27 @@ static const char *property_get(struct mk_list *head, const char *key)
 
 /* ---- instances: room for any layout, plus what moves ---- */
 
+/* A callback at an interval, or while a descriptor is readable. */
+struct collector {
+    flb_input_call_fn *callback;
+    int fd;
+    long interval_ms;
+    int is_in_loop;
+};
+
+enum { COLLECTORS = 2 };
+
 struct instance {
     union {
         filter_layout filter;
         output_layout output;
+        input_layout input;
         unsigned char room[1200];
     } is;
-    enum { FILTER, OUTPUT } kind;
+    enum { FILTER, OUTPUT, INPUT } kind;
     struct flb_plugin_proxy_context proxy;
+    struct collector collectors[COLLECTORS];
+    int collector_count;
     struct cmt *cmt;
     struct instance *next;
 };
@@ -305,9 +421,20 @@ static struct mk_list *output_properties(output_layout *ins)
     return (struct mk_list *) ((char *) &ins->properties + HOST_MOVES_PROPERTIES);
 }
 
+static struct mk_list *input_properties(input_layout *ins)
+{
+    return (struct mk_list *) ((char *) &ins->properties + HOST_MOVES_PROPERTIES);
+}
+
 static int *output_workers(output_layout *ins)
 {
     return (int *) ((char *) ins + TP_WORKERS);
+}
+
+/* Metrics that move do so alone: what is before them stays. */
+static struct cmt **input_metrics(input_layout *ins)
+{
+    return (struct cmt **) ((char *) &ins->cmt + HOST_MOVES_METRICS);
 }
 
 static struct cmt **filter_metrics(filter_layout *ins)
@@ -325,6 +452,10 @@ static struct flb_config **filter_config(filter_layout *ins)
 /* Built-in plugins: the plugin asks for their size. */
 filter_plugin filter_stdout_plugin = {.name = "stdout"};
 filter_plugin filter_grep_plugin = {.name = "grep"};
+struct {
+    input_plugin plugin;
+    unsigned char more[HOST_GROWS_INPUTS];
+} in_dummy_plugin = {.plugin = {.name = "dummy"}};
 
 struct series {
     char name[128];
@@ -709,6 +840,7 @@ typedef int flush_fn(void *context, const void *data, size_t size, char *tag);
 typedef int exit_fn(void *context);
 
 static filter_plugin filter;
+static input_plugin input;
 static struct {
     struct proxy_def def;
     init_fn *init;
@@ -746,6 +878,11 @@ static void load(const char *path)
     }
     if (strncmp(file, "flb-", 4) == 0) {
         snprintf(name, sizeof(name), "%.*s_plugin", (int) (length - 7), file + 4);
+        if (strncmp(name, "in_", 3) == 0) {
+            memcpy(&input, entry_point(library, name), sizeof(input));
+            printf("load: input %s\n", input.name);
+            return;
+        }
         memcpy(&filter, entry_point(library, name), sizeof(filter));
         printf("load: filter %s\n", filter.name);
         return;
@@ -776,6 +913,164 @@ static void load(const char *path)
 /* Options come before the kind is known, so they wait as pairs. */
 static struct mk_list options = {&options, &options};
 
+/* ---- inputs ---- */
+
+flb_input_get_property_fn flb_input_get_property;
+flb_input_set_property_fn flb_input_set_property;
+flb_input_name_fn flb_input_name;
+flb_input_set_context_fn flb_input_set_context;
+flb_input_set_collector_time_fn flb_input_set_collector_time;
+flb_input_set_collector_event_fn flb_input_set_collector_event;
+flb_input_collector_pause_fn flb_input_collector_pause;
+
+const char *flb_input_get_property(const char *key, struct flb_input_instance *ins)
+{
+    return property_get(input_properties((input_layout *) ins), key);
+}
+
+const char *flb_input_name(struct flb_input_instance *opaque)
+{
+    input_layout *ins = (input_layout *) opaque;
+
+    return ins->alias != NULL ? ins->alias : ins->name;
+}
+
+void flb_input_set_context(struct flb_input_instance *ins, void *context)
+{
+    ((input_layout *) ins)->context = context;
+}
+
+int flb_input_set_property(struct flb_input_instance *opaque, const char *key, const char *value)
+{
+    input_layout *ins = (input_layout *) opaque;
+
+    if (strcasecmp(key, "tag") == 0) {
+        ins->tag = copy(value);
+        ins->tag_len = (int) strlen(value);
+    }
+    else if (strcasecmp(key, "log_level") == 0) {
+        ins->log_level = log_level(value);
+    }
+    else if (strcasecmp(key, "mem_buf_limit") == 0) {
+        ins->mem_buf_limit = (size_t) atol(value);
+    }
+    else if (strcasecmp(key, "storage.type") == 0) {
+        ins->storage_type = strcasecmp(value, "filesystem") == 0 ? FLB_STORAGE_FS : 1;
+    }
+#if HOST_SINCE(2, 0, 0)
+    else if (strcasecmp(key, "threaded") == 0) {
+        ins->is_threaded = is_on(value);
+    }
+#endif
+    else {
+        property_add(input_properties(ins), key, value);
+    }
+    return 0;
+}
+
+static int collector_add(struct flb_input_instance *opaque, struct collector collector)
+{
+    struct instance *ins = (struct instance *) opaque;
+
+    if (ins->collector_count == COLLECTORS) {
+        die("too many collectors");
+    }
+    collector.is_in_loop = 1;
+    ins->collectors[ins->collector_count] = collector;
+    return ins->collector_count++;
+}
+
+int flb_input_set_collector_time(struct flb_input_instance *ins, flb_input_call_fn *callback,
+                                 time_t seconds, long nanoseconds, struct flb_config *config)
+{
+    struct collector collector = {callback, -1, seconds * 1000 + nanoseconds / 1000000, 0};
+
+    if (config != THE_CONFIG) {
+        die("a collector of another configuration");
+    }
+    return collector_add(ins, collector);
+}
+
+int flb_input_set_collector_event(struct flb_input_instance *ins, flb_input_call_fn *callback,
+                                  int fd, struct flb_config *config)
+{
+    struct collector collector = {callback, fd, 0, 0};
+
+    if (config != THE_CONFIG) {
+        die("a collector of another configuration");
+    }
+    return collector_add(ins, collector);
+}
+
+int flb_input_collector_pause(int collector, struct flb_input_instance *ins)
+{
+    ((struct instance *) ins)->collectors[collector].is_in_loop = 0;
+    return 0;
+}
+
+/* The beginning of a chunk of the host; each append makes one here. */
+struct input_chunk {
+    int event_type;
+    struct mk_list _head;
+    size_t size;
+};
+
+static int append(struct flb_input_instance *opaque, const char *tag, const void *records,
+                  size_t size)
+{
+    input_layout *ins = (input_layout *) opaque;
+    struct input_chunk *made;
+
+    if (ins->mem_buf_status || size == 0 || tag != NULL) {
+        return -1;
+    }
+    chunk.data = realloc(chunk.data, chunk.size + size);
+    memcpy(chunk.data + chunk.size, records, size);
+    chunk.size += size;
+    made = zeroed(sizeof(*made));
+    made->size = size;
+    list_add(&made->_head, &ins->chunks);
+    ins->mem_chunks_size += size;
+    if (ins->mem_buf_limit > 0 && ins->mem_chunks_size >= ins->mem_buf_limit) {
+        ins->mem_buf_status = 1;
+        input.cb_pause(ins->context, THE_CONFIG);
+    }
+    return 0;
+}
+
+#if HOST_SINCE(2, 0, 0)
+flb_input_append_fn flb_input_log_append;
+flb_input_get_cmt_instance_fn flb_input_get_cmt_instance;
+void flb_input_chunk_append_raw(void);
+
+int flb_input_log_append(struct flb_input_instance *ins, const char *tag, size_t tag_len,
+                         const void *records, size_t size)
+{
+    (void) tag_len;
+    return append(ins, tag, records, size);
+}
+
+void *flb_input_get_cmt_instance(struct flb_input_instance *ins)
+{
+    return *input_metrics((input_layout *) ins);
+}
+
+/* Takes other arguments than before. */
+void flb_input_chunk_append_raw(void)
+{
+    die("flb_input_chunk_append_raw was called");
+}
+#else
+flb_input_append_fn flb_input_chunk_append_raw;
+
+int flb_input_chunk_append_raw(struct flb_input_instance *ins, const char *tag, size_t tag_len,
+                               const void *records, size_t size)
+{
+    (void) tag_len;
+    return append(ins, tag, records, size);
+}
+#endif
+
 static struct instance *instance_start(const char *alias, int kind)
 {
     struct instance *ins = zeroed(sizeof(*ins));
@@ -791,6 +1086,15 @@ static struct instance *instance_start(const char *alias, int kind)
         *filter_metrics(&ins->is.filter) = ins->cmt;
         *filter_config(&ins->is.filter) = THE_CONFIG;
     }
+    else if (kind == INPUT) {
+        list_init(input_properties(&ins->is.input));
+        list_init(&ins->is.input.chunks);
+        snprintf(ins->is.input.name, sizeof(ins->is.input.name), "kube_audit.0");
+        ins->is.input.alias = strcmp(alias, "-") == 0 ? NULL : copy(alias);
+        ins->is.input.log_level = FLB_LOG_INFO;
+        ins->is.input.storage_type = 1;
+        *input_metrics(&ins->is.input) = ins->cmt;
+    }
     else {
         list_init(output_properties(&ins->is.output));
         snprintf(ins->is.output.name, sizeof(ins->is.output.name), "kube_audit.0");
@@ -803,7 +1107,10 @@ static struct instance *instance_start(const char *alias, int kind)
     for (node = options.next; node != &options; node = node->next) {
         struct flb_kv *kv = (struct flb_kv *) ((char *) node - offsetof(struct flb_kv, _head));
 
-        if (kind == OUTPUT) {
+        if (kind == INPUT) {
+            flb_input_set_property((struct flb_input_instance *) ins, kv->key, kv->val);
+        }
+        else if (kind == OUTPUT) {
             flb_output_set_property((struct flb_output_instance *) ins, kv->key, kv->val);
         }
         else if (strcasecmp(kv->key, "log_level") == 0) {
@@ -869,6 +1176,29 @@ static void output_start(const char *name)
     }
 }
 
+static void input_start(const char *name)
+{
+    struct instance *ins = instance_start(name, INPUT);
+    input_layout *layout = &ins->is.input;
+    int started;
+
+    if (layout->tag == NULL) {
+        flb_input_set_property((struct flb_input_instance *) ins, "tag", layout->name);
+    }
+    starting = 1;
+    started = input.cb_init((struct flb_input_instance *) ins, THE_CONFIG, NULL);
+    starting = 0;
+    printf("input %s: init %d, tag %s, every %ld ms\n", name, started, layout->tag,
+           ins->collectors[0].interval_ms);
+    if (started == 0) {
+        if (ins->collector_count != COLLECTORS || ins->collectors[1].fd < 0) {
+            die("other collectors than a timer and a descriptor");
+        }
+        ins->next = instances;
+        instances = ins;
+    }
+}
+
 static struct instance **find(const char *name)
 {
     struct instance **at;
@@ -876,7 +1206,9 @@ static struct instance **find(const char *name)
     for (at = &instances; *at != NULL; at = &(*at)->next) {
         struct instance *ins = *at;
 
-        const char *alias = ins->kind == FILTER ? ins->is.filter.alias : ins->is.output.alias;
+        const char *alias = ins->kind == FILTER  ? ins->is.filter.alias
+                            : ins->kind == INPUT ? ins->is.input.alias
+                                                 : ins->is.output.alias;
 
         if (strcmp(alias == NULL ? "-" : alias, name) == 0) {
             return at;
@@ -1095,6 +1427,60 @@ static void run(const char *name)
     printf("stack: %zu of %d bytes\n", used, STACK);
 }
 
+/* Calls the collectors of an input, as often as the loop would at once. */
+static void tick(const char *name)
+{
+    enum { MOST = 1000 };
+    struct instance *ins = *find(name);
+    size_t before = chunk.size;
+    struct mk_list *node;
+    int chunks = 0;
+    int calls = 0;
+    int i;
+
+    if (ins->kind != INPUT) {
+        die("%s is no input", name);
+    }
+    for (i = 0; i < COLLECTORS; i++) {
+        struct collector *collector = &ins->collectors[i];
+        struct pollfd fd = {.fd = collector->fd, .events = POLLIN};
+
+        while (collector->is_in_loop && calls < MOST) {
+            if (collector->fd >= 0 && poll(&fd, 1, 0) == 0) {
+                break;
+            }
+            collector->callback((struct flb_input_instance *) ins, THE_CONFIG,
+                                ins->is.input.context);
+            calls++;
+            if (collector->fd < 0) {
+                break;
+            }
+        }
+    }
+    for (node = ins->is.input.chunks.next; node != &ins->is.input.chunks; node = node->next) {
+        chunks++;
+    }
+    printf("tick %s: %d calls, %zu bytes, %d chunks\n", name, calls, chunk.size - before, chunks);
+}
+
+/* Pauses an input, or lets it go on. */
+static void pause_input(const char *name, int is_paused)
+{
+    struct instance *ins = *find(name);
+
+    ins->is.input.mem_buf_status = is_paused;
+    (is_paused ? input.cb_pause : input.cb_resume)(ins->is.input.context, THE_CONFIG);
+}
+
+/* All outputs are done with the chunks of an input. */
+static void deliver(const char *name)
+{
+    struct instance *ins = *find(name);
+
+    list_init(&ins->is.input.chunks);
+    ins->is.input.mem_chunks_size = 0;
+}
+
 static void stop(const char *name)
 {
     struct instance **at = find(name);
@@ -1103,6 +1489,12 @@ static void stop(const char *name)
     *at = ins->next;
     if (ins->kind == OUTPUT) {
         printf("stop %s: %d\n", name, output.exit(ins->proxy.remote_context));
+    }
+    else if (ins->kind == INPUT) {
+        printf("stop %s: %d\n", name, input.cb_exit(ins->is.input.context, THE_CONFIG));
+        if (ins->collectors[1].is_in_loop) {
+            die("a closed descriptor is in the loop");
+        }
     }
     else if (ins->is.filter.context != NULL) {
         printf("stop %s: %d\n", name, filter.cb_exit(ins->is.filter.context, NULL));
@@ -1144,6 +1536,10 @@ static void nulls(void)
                    filter.cb_filter(data, 1, tag, 1, NULL, NULL, NULL, NULL,
                                     ins->is.filter.context, NULL));
         }
+        else if (ins->kind == INPUT) {
+            printf("live input: %d %d\n", ins->collectors[0].callback(NULL, NULL, NULL),
+                   ins->collectors[0].callback(NULL, NULL, unknown));
+        }
         else {
             printf("live output: %d\n", output.flush(ins->proxy.remote_context, NULL, 0, NULL));
         }
@@ -1158,6 +1554,12 @@ static void nulls(void)
                filter.cb_filter(data, 1, tag, 1, &out, &size, NULL, NULL, unknown, NULL),
                filter.cb_filter(data, 1, tag, -1, &out, &size, NULL, NULL, NULL, NULL));
         printf("exit: %d %d\n", filter.cb_exit(NULL, NULL), filter.cb_exit(unknown, NULL));
+    }
+    if (input.name != NULL) {
+        input.cb_pause(NULL, NULL);
+        input.cb_resume(unknown, NULL);
+        printf("input: %d %d %d\n", input.cb_init(NULL, NULL, NULL), input.cb_exit(NULL, NULL),
+               input.cb_exit(unknown, NULL));
     }
     if (output.init != NULL) {
         struct flbgo_output_plugin plugin = {0};
@@ -1443,6 +1845,21 @@ int main(int argc, char **argv)
         }
         else if (strcmp(command, "output") == 0) {
             output_start(next(&word));
+        }
+        else if (strcmp(command, "input") == 0) {
+            input_start(next(&word));
+        }
+        else if (strcmp(command, "tick") == 0) {
+            tick(next(&word));
+        }
+        else if (strcmp(command, "pause") == 0) {
+            pause_input(next(&word), 1);
+        }
+        else if (strcmp(command, "resume") == 0) {
+            pause_input(next(&word), 0);
+        }
+        else if (strcmp(command, "deliver") == 0) {
+            deliver(next(&word));
         }
         else if (strcmp(command, "check") == 0) {
             const char *name = next(&word);

@@ -52,6 +52,12 @@ impl CHost {
         self
     }
 
+    /// Its input plugin objects have that many bytes more.
+    pub fn grows_inputs(mut self, bytes: usize) -> CHost {
+        self.flags.push(format!("-DHOST_GROWS_INPUTS={bytes}"));
+        self
+    }
+
     /// It was built without regular expressions.
     pub fn without_regex(mut self) -> CHost {
         self.flags.push("-DHOST_WITHOUT_REGEX".to_owned());

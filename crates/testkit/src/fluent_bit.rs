@@ -137,8 +137,9 @@ impl FluentBit {
         let config = pipeline.write(directory.path(), &installed);
         host.arg("-c").arg(config).args(&pipeline.arguments);
         if pipeline.load == Load::CommandLine {
-            host.arg("-e").arg(installed.output());
-            host.arg("-e").arg(installed.filter());
+            for library in pipeline.libraries(&installed) {
+                host.arg("-e").arg(library);
+            }
         }
         let log = File::create(directory.path().join("log")).expect("log");
         let child = host
@@ -353,16 +354,29 @@ impl Pipeline {
             Syntax::Yaml => "fluent-bit.yaml",
         });
         fs::write(&config, text.replace("{dir}", directory_name)).expect("configuration");
-        let plugins = format!(
-            "[PLUGINS]\n    Path {}\n    Path {}\n",
-            installed.output().display(),
-            installed.filter().display()
-        );
+        let mut plugins = String::from("[PLUGINS]\n");
+        for library in self.libraries(installed) {
+            let _ = writeln!(plugins, "    Path {}", library.display());
+        }
         fs::write(directory.join("plugins.conf"), plugins).expect("plugins file");
         for (name, content) in &self.files {
             fs::write(directory.join(name), content).expect("file");
         }
         config
+    }
+
+    /// The names of the library that the host is to load: that of the input only where one
+    /// is wanted, as not every library has it.
+    fn libraries(&self, installed: &Installed) -> Vec<PathBuf> {
+        let is_ours = |section: &Section| {
+            section
+                .options
+                .first()
+                .is_some_and(|(_, name)| name == "kube_audit")
+        };
+        let mut libraries = vec![installed.output(), installed.filter()];
+        libraries.extend(self.inputs.iter().any(is_ours).then(|| installed.input()));
+        libraries
     }
 
     fn service_options(&self) -> Options {
@@ -409,7 +423,7 @@ impl Pipeline {
         }
         if self.load == Load::Yaml {
             let _ = writeln!(text, "plugins:");
-            for path in [installed.output(), installed.filter()] {
+            for path in self.libraries(installed) {
                 let _ = writeln!(text, "  - {}", path.display());
             }
         }

@@ -77,7 +77,7 @@ fn target_directory() -> PathBuf {
     target.map_or_else(|| root().join("target"), Path::to_path_buf)
 }
 
-/// How the library gets the filter's file name.
+/// How the library gets the file names of filter and input.
 #[derive(Clone, Copy, Debug)]
 pub enum SecondName {
     /// A symbolic link.
@@ -88,7 +88,7 @@ pub enum SecondName {
     Copy,
 }
 
-/// A directory with the library under both names.
+/// A directory with the library under its three names.
 pub struct Installed {
     directory: tempfile::TempDir,
 }
@@ -105,13 +105,14 @@ impl Installed {
         let directory = tempfile::tempdir_in(beside).expect("temporary directory");
         let installed = Installed { directory };
         fs::hard_link(library, installed.output()).expect("link");
-        let filter = installed.filter();
-        match second_name {
-            SecondName::Symlink => symlink("libkube_audit.so", filter),
-            SecondName::HardLink => fs::hard_link(library, filter),
-            SecondName::Copy => fs::copy(library, filter).map(drop),
+        for name in [installed.filter(), installed.input()] {
+            match second_name {
+                SecondName::Symlink => symlink("libkube_audit.so", name),
+                SecondName::HardLink => fs::hard_link(library, name),
+                SecondName::Copy => fs::copy(library, name).map(drop),
+            }
+            .expect("second name");
         }
-        .expect("second name");
         installed
     }
 
@@ -123,5 +124,10 @@ impl Installed {
     /// The name that makes it a filter.
     pub fn filter(&self) -> PathBuf {
         self.directory.path().join("flb-filter_kube_audit.so")
+    }
+
+    /// The name that makes it an input.
+    pub fn input(&self) -> PathBuf {
+        self.directory.path().join("flb-in_kube_audit.so")
     }
 }

@@ -6,6 +6,8 @@
 //! anything is used.
 
 mod filter;
+#[cfg(feature = "input")]
+mod input;
 mod output;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -19,6 +21,8 @@ use kube_audit_plugin::Properties;
 
 use filter::filters_of;
 pub(super) use filter::{filter_metrics, filter_name, read_filter};
+#[cfg(feature = "input")]
+pub(super) use input::{InputSection, Tag, chunks_of, input_name, read_input};
 pub(super) use output::{OutputSection, RetryLimit, output_name, outputs_beside, read_output};
 
 /// The part that every section has.
@@ -180,8 +184,8 @@ unsafe fn items(head: *const abi::mk_list) -> Option<Vec<abi::flb_kv>> {
 /// # Safety
 /// `head` may be read as a list head; a pointer in it that looks like one is one.
 unsafe fn nodes(head: *const abi::mk_list) -> Option<Vec<*const abi::mk_list>> {
-    /// Far more than any list has that is read here.
-    const MOST: usize = 65_536;
+    /// Far more than any list has that is read here, a list of chunks included.
+    const MOST: usize = 1 << 24;
 
     let mut nodes = Vec::new();
     let mut node = head;
