@@ -58,3 +58,21 @@ fn filter(options: &[(&str, &str)], log: &Arc<Lines>, patterns: PanickingOnce) -
     let log: Arc<Lines> = Arc::clone(log);
     Filter::new(&properties, Some(&patterns), log).unwrap()
 }
+
+/// Regular expressions that panic where they find this text, and find everything else.
+#[derive(Clone)]
+pub struct PanickingAt(pub &'static str);
+
+impl Patterns for PanickingAt {
+    fn compile(&self, _: &str) -> Option<Box<dyn Pattern>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+impl Pattern for PanickingAt {
+    fn is_in(&self, text: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(text);
+        assert!(!text.contains(self.0), "no way");
+        true
+    }
+}

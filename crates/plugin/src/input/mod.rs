@@ -106,6 +106,8 @@ pub struct Input {
     saved: Duration,
     /// Lines that the reader gave and that are not all worked off.
     work: Option<Work>,
+    /// What was left of lines that were taken one by one, until all of them are.
+    rescued: Vec<u8>,
     /// Records that the host did not take.
     refused: Option<Vec<u8>>,
     /// Room for records, and for chunks of the host.
@@ -222,6 +224,7 @@ impl Input {
             saver,
             saved: Duration::ZERO,
             work: None,
+            rescued: Vec::new(),
             refused: None,
             records: Vec::new(),
             held: Vec::new(),
@@ -301,7 +304,6 @@ impl Input {
             return stages(&mut self.engine, &self.records, &*self.log);
         }
         // The last call ended in a panic; this finds the line that causes it.
-        let mut out = Vec::new();
         while let Some(Work::Line(at)) = self.work
             && let Some(rest) = lines.get(at..)
             && !rest.is_empty()
@@ -312,10 +314,11 @@ impl Input {
             for line in split_lines(line) {
                 push(line, time, &mut self.records, &mut self.stats);
             }
-            out.extend(stages(&mut self.engine, &self.records, &*self.log));
+            let left = stages(&mut self.engine, &self.records, &*self.log);
+            self.rescued.extend(left);
             self.work = Some(Work::Line(at.saturating_add(line.len())));
         }
-        out
+        std::mem::take(&mut self.rescued)
     }
 
     /// Appends records and takes note of the place after them; false if the host refuses.
@@ -445,11 +448,9 @@ impl Input {
                         (next, "a line is dropped (`On_Panic drop`)")
                     }
                     OnPanic::Keep => {
-                        let mut kept = self.refused.take().unwrap_or_default();
                         for line in split_lines(line) {
-                            push(line, wall_clock(), &mut kept, &mut self.stats);
+                            push(line, wall_clock(), &mut self.rescued, &mut self.stats);
                         }
-                        self.refused = Some(kept);
                         (next, "a line passes as it is (`On_Panic keep`)")
                     }
                 }
