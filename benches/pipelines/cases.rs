@@ -2,7 +2,7 @@
 
 use kube_audit_testkit::fluent_bit::{Load, Pipeline};
 
-/// What a pipeline does with the log. All filters and outputs of this plugin have the
+/// What a pipeline does with the log. All inputs, filters and outputs of this plugin have the
 /// policy `giantswarm` and add one `Record`, except where a name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
@@ -18,6 +18,12 @@ pub enum Case {
     Output,
     /// The same with gzip.
     OutputGzip,
+    /// The input, which does all.
+    Input,
+    /// The input, which does all, and the output with acknowledgements.
+    InputOutput,
+    /// The same with gzip.
+    InputOutputGzip,
     /// The Lua script and `out_forward` with acknowledgements.
     LuaForward,
     /// The same with gzip.
@@ -74,15 +80,19 @@ const PARSERS: &str = "[PARSER]\n    Name json\n    Format json\n";
 
 impl Case {
     /// Those whose use of CPU is compared; the floor comes first.
-    pub const CPU: [Case; 8] = [
+    pub const CPU: [Case; 12] = [
         Case::Floor,
         Case::Modifier,
         Case::Lua,
         Case::Filter,
         Case::Output,
         Case::OutputGzip,
+        Case::Input,
+        Case::InputOutput,
+        Case::InputOutputGzip,
         Case::LuaForward,
         Case::LuaForwardGzip,
+        Case::ForwardAlone,
     ];
 
     /// For tables.
@@ -94,6 +104,9 @@ impl Case {
             Case::Filter => "**kube_audit filter** → `null`",
             Case::Output => "**kube_audit output**, acks",
             Case::OutputGzip => "**kube_audit output**, acks, gzip",
+            Case::Input => "**kube_audit input** → `null`",
+            Case::InputOutput => "**kube_audit input** → **kube_audit output**, acks to the disk",
+            Case::InputOutputGzip => "the same, gzip",
             Case::LuaForward => "JSON parser, Lua → `forward`, acks",
             Case::LuaForwardGzip => "JSON parser, Lua → `forward`, acks, gzip",
             Case::OutputAlone => "kube_audit output without policy",
@@ -128,12 +141,32 @@ impl Case {
             Case::Filter => tail(&[]).filter(&policy).output("null", &[]),
             Case::Output => with_policy(&receiver, tail(&[])),
             Case::OutputGzip => with_policy(&gzip, tail(&[])),
+            Case::Input => self.input(log, &policy).output("null", &[]),
+            Case::InputOutput => self.input(log, &policy).output("kube_audit", &receiver),
+            Case::InputOutputGzip => self.input(log, &policy).output("kube_audit", &gzip),
             Case::LuaForward => lua().output("forward", &acks),
             Case::LuaForwardGzip => lua().output("forward", &gzip),
             Case::OutputAlone => tail(&[]).output("kube_audit", &receiver),
             Case::ForwardAlone => tail(&[]).output("forward", &acks),
             Case::ForwardAloneGzip => tail(&[]).output("forward", &gzip),
         }
+    }
+
+    /// True if the input reads the log, which never ends by itself.
+    pub fn has_input(self) -> bool {
+        matches!(
+            self,
+            Case::Input | Case::InputOutput | Case::InputOutputGzip
+        )
+    }
+
+    fn input(self, log: &str, policy: &[(&str, &str)]) -> Pipeline {
+        let own = [("path", log), ("db", "{dir}/position")];
+        Pipeline::new()
+            .load(Load::PluginsFile)
+            .service("grace", "30")
+            .service("log_level", "error")
+            .input("kube_audit", &[&own[..], policy].concat())
     }
 
     fn tail(self, log: &str, reading: Reading, more: &[(&str, &str)]) -> Pipeline {

@@ -143,7 +143,11 @@ impl Bench {
     /// Runs a case on the usual log until it ends by itself.
     fn run(&self, host: &FluentBit, case: Case, port: u16) -> Usage {
         let log = self.logs.path("usual.log");
-        self.begin(host, case, &log, Reading::Whole, port).wait()
+        let process = self.begin(host, case, &log, Reading::Whole, port);
+        if case.has_input() {
+            process.stop_at(self.logs.bytes);
+        }
+        process.wait()
     }
 
     fn begin(

@@ -4,6 +4,8 @@
 use std::fs::{self, File};
 use std::mem::MaybeUninit;
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use kube_audit_testkit::fluent_bit::{FluentBit, Pipeline};
 use kube_audit_testkit::library::Installed;
@@ -57,6 +59,21 @@ impl Process {
             .spawn()
             .expect("host starts");
         Process { child, directory }
+    }
+
+    /// Asks it to end once its input has kept that position in `{dir}/position`: then all
+    /// before it is delivered.
+    pub fn stop_at(&self, offset: u64) {
+        let position = self.directory.path().join("position");
+        let end = format!("\"offset\":{offset},");
+        let is_there = || fs::read_to_string(&position).is_ok_and(|text| text.contains(&end));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !is_there() {
+            assert!(Instant::now() < deadline, "not at byte {offset}");
+            sleep(Duration::from_millis(20));
+        }
+        // SAFETY: a signal to a child that was not waited for.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
     }
 
     /// Waits until it ends, as it should.

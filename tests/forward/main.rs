@@ -15,6 +15,8 @@ mod fluent_bit;
 mod handshake;
 mod host;
 mod host_chaos;
+#[cfg(feature = "input")]
+mod input_chaos;
 mod nodes;
 mod npm;
 mod outage;

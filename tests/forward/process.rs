@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread::spawn;
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
 
 /// A running program and the lines that it printed.
 pub struct Process {
@@ -33,6 +34,22 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Asks it to end, and waits until it has; then it is killed.
+    pub fn terminate(mut self, patience: Duration) {
+        self.signal("TERM");
+        let deadline = Instant::now() + patience;
+        while self.child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn lines(&self) -> Vec<String> {
