@@ -17,6 +17,8 @@ use kube_audit_plugin::Patterns;
 
 #[cfg(feature = "input")]
 mod input;
+#[cfg(all(feature = "input", test))]
+pub(super) use input::TRACE_SIZE;
 #[cfg(feature = "input")]
 pub(super) use input::{InputApi, InputPluginLayout};
 

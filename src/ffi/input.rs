@@ -41,8 +41,6 @@ static NAMES: Names = Names::new();
 struct Live {
     work: Mutex<Work>,
     pipeline: Pipeline,
-    /// The host takes no records.
-    is_paused: AtomicBool,
     signal: Signal,
     /// The host's numbers of the two collectors.
     collectors: [c_int; 2],
@@ -63,11 +61,11 @@ impl Live {
     fn collect(&self) {
         self.signal.clear();
         let Work { input, metrics } = &mut *self.work();
-        let collected = input.collect(&mut self.host());
+        let collected = input.collect(&mut &self.pipeline);
         if let Some(metrics) = metrics {
             metrics.set(input);
         }
-        if collected == Collected::More && !self.is_paused.load(Ordering::SeqCst) {
+        if collected == Collected::More && !self.pipeline.is_paused.load(Ordering::SeqCst) {
             self.signal.raise();
         }
     }
@@ -77,34 +75,30 @@ impl Live {
     }
 
     fn pause(&self) {
-        self.is_paused.store(true, Ordering::SeqCst);
+        self.pipeline.is_paused.store(true, Ordering::SeqCst);
     }
 
     fn resume(&self) {
-        self.is_paused.store(false, Ordering::SeqCst);
+        self.pipeline.is_paused.store(false, Ordering::SeqCst);
         self.signal.raise();
-    }
-
-    fn host(&self) -> Appending<'_> {
-        Appending {
-            pipeline: &self.pipeline,
-            is_paused: &self.is_paused,
-        }
     }
 
     /// Ends the input, while the host still has its chunks.
     fn close(self) {
-        // The host would take the signal's descriptor out of its loop after it is closed.
-        for collector in self.collectors {
+        let Live {
+            work,
+            pipeline,
+            signal,
+            collectors,
+        } = self;
+        for collector in collectors {
             // SAFETY: the instance ends only after this, on this thread.
-            unsafe { (self.pipeline.api.collector_pause)(collector, self.pipeline.ins.as_ptr()) };
+            unsafe { (pipeline.api.collector_pause)(collector, pipeline.ins.as_ptr()) };
         }
-        let work = self.work.into_inner();
-        let work = work.unwrap_or_else(PoisonError::into_inner);
-        work.input.close(Some(&mut Appending {
-            pipeline: &self.pipeline,
-            is_paused: &self.is_paused,
-        }));
+        // Its descriptor is out of the host's loop now.
+        drop(signal);
+        let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        work.input.close(Some(&mut &pipeline));
     }
 }
 
@@ -114,6 +108,8 @@ struct Pipeline {
     version: Version,
     ins: NonNull<abi::flb_input_instance>,
     chunks: ChunkList,
+    /// The host takes no records.
+    is_paused: AtomicBool,
 }
 
 // SAFETY: the pointer is given back to the host's functions only, from callbacks of its
@@ -122,32 +118,27 @@ unsafe impl Send for Pipeline {}
 // SAFETY: as above.
 unsafe impl Sync for Pipeline {}
 
-/// The host's pipeline during one call for an instance, on the instance's thread.
-struct Appending<'a> {
-    pipeline: &'a Pipeline,
-    is_paused: &'a AtomicBool,
-}
-
-impl Ingest for Appending<'_> {
+/// Used in callbacks of the instance only, on its thread.
+impl Ingest for &Pipeline {
     fn append(&mut self, records: &[u8]) -> Result<(), Refused> {
         if self.is_paused.load(Ordering::SeqCst) {
             return Err(Refused);
         }
-        let Pipeline { api, ins, .. } = self.pipeline;
         let (data, size) = (records.as_ptr().cast(), records.len());
         // SAFETY: this is a callback of the live instance, on its thread; the host copies
         // the records, and takes its own tag.
-        match unsafe { (api.append)(ins.as_ptr(), ptr::null(), 0, data, size) } {
+        match unsafe { (self.api.append)(self.ins.as_ptr(), ptr::null(), 0, data, size) } {
             0 => Ok(()),
             _ => Err(Refused),
         }
     }
 
     fn chunks(&mut self, held: &mut Vec<usize>) {
-        let Pipeline { version, ins, .. } = *self.pipeline;
-        match self.pipeline.chunks {
+        match self.chunks {
             // SAFETY: as above, and the instance's thread is the engine's.
-            ChunkList::Known => unsafe { chunks_of(version, ins.as_ptr(), held) },
+            ChunkList::Known => unsafe {
+                chunks_of(self.version, self.api, self.ins.as_ptr(), held);
+            },
             ChunkList::OtherThread => held.clear(),
         }
     }
@@ -429,7 +420,6 @@ unsafe extern "C" fn init(
         let live = Live {
             work: Mutex::new(Work { input, metrics }),
             pipeline,
-            is_paused: AtomicBool::new(false),
             signal,
             collectors,
         };
@@ -489,12 +479,12 @@ unsafe fn start(
     }
     let signal = Signal::new().map_err(StartError::Signal)?;
     signal.raise();
-    let (ins_, descriptor) = (ins.as_ptr(), signal.0.as_raw_fd());
+    let (instance, descriptor) = (ins.as_ptr(), signal.0.as_raw_fd());
     // SAFETY: the caller guarantees instance and configuration.
     let timer =
-        unsafe { (api.set_collector_time)(ins_, Some(collect), SECONDS, NANOSECONDS, config) };
+        unsafe { (api.set_collector_time)(instance, Some(collect), SECONDS, NANOSECONDS, config) };
     // SAFETY: as above; the exit takes the descriptor out of the loop before it closes it.
-    let event = unsafe { (api.set_collector_event)(ins_, Some(collect), descriptor, config) };
+    let event = unsafe { (api.set_collector_event)(instance, Some(collect), descriptor, config) };
     if timer < 0 || event < 0 {
         return Err(StartError::Collector);
     }
@@ -503,6 +493,7 @@ unsafe fn start(
         version: host.version,
         ins,
         chunks: settings.chunks,
+        is_paused: AtomicBool::new(false),
     };
     Ok((input, pipeline, signal, [timer, event]))
 }

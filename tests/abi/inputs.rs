@@ -24,7 +24,7 @@ fn every_version_is_served() {
                 "load: input kube_audit",
                 "input i: init 0, tag kube_audit, every 250 ms",
                 "input j: init 0, tag mine, every 250 ms",
-                // At its interval, and at once after the start.
+                // At once after the start, and at its interval.
                 "tick i: 2 calls, 0 bytes, 0 chunks",
                 "tick i: 1 calls, 0 bytes, 0 chunks",
                 "tick j: 2 calls, 0 bytes, 0 chunks",
@@ -34,6 +34,18 @@ fn every_version_is_served() {
         );
         let line = format!("[input:kube_audit:i] started by Fluent Bit {version}");
         assert_has(&ran.log, &line);
+    }
+}
+
+#[test]
+fn a_host_without_the_tracing_of_chunks_is_served() {
+    // In 2.0.0 itself its fields are followed by a gap, and it is refused.
+    for (version, served) in [("2.0.0", -1), ("2.0.1", 0), ("2.2.3", 0), ("5.1.1", 0)] {
+        let ran = drive(
+            &CHost::of(version).without_chunk_trace(),
+            "load {input} prop a b input i",
+        );
+        assert_has(&ran.stdout, &format!("input i: init {served}, "));
     }
 }
 

@@ -7,6 +7,7 @@ mod beside_forward;
 mod check_agrees;
 mod delivery;
 mod detections;
+mod input;
 mod lifecycle;
 mod machine;
 mod metrics;

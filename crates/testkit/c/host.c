@@ -8,6 +8,7 @@
  *   -DHOST_MOVES_PROPERTIES=8                      a build with other layouts
  *   -DHOST_MOVES_METRICS=8                         the same behind the properties
  *   -DHOST_GROWS_INPUTS=8                          larger input plugin objects
+ *   -DHOST_WITHOUT_CHUNK_TRACE                     a build that cannot trace chunks
  *   -DHOST_WITHOUT_REGEX                           a build without regular expressions
  *
  * Its arguments are commands, done one after the other:
@@ -22,8 +23,8 @@
  *   chunk FILE          chunk: the bytes of the file
  *   run NAME            give the chunk to an instance; a filter may replace it
  *   print               the chunk as one JSON text per record
- *   tick NAME           call the collectors of an input: once for its interval, and then
- *                       while its descriptor is readable; what it appends is the chunk
+ *   tick NAME           call the collectors of an input: while its descriptor is readable,
+ *                       and then once for its interval; what it appends is the chunk
  *   pause NAME          pause an input; `resume NAME` likewise
  *   deliver NAME        end the chunks of an input
  *   stop NAME           end an instance
@@ -67,6 +68,12 @@
 #endif
 #ifndef HOST_GROWS_INPUTS
 #define HOST_GROWS_INPUTS 0
+#endif
+
+#if HOST_SINCE(2, 0, 0) && !defined(HOST_WITHOUT_CHUNK_TRACE)
+#define HOST_TRACES_CHUNKS 1
+#else
+#define HOST_TRACES_CHUNKS 0
 #endif
 
 /* ---- layouts of this version ---- */
@@ -206,7 +213,7 @@ typedef struct {
 #endif
     int flags;
     int id;
-#if HOST_SINCE(2, 0, 0)
+#if HOST_TRACES_CHUNKS
     void *chunk_trace_ctxt;
     pthread_mutex_t chunk_trace_lock;
 #endif
@@ -803,6 +810,9 @@ int flb_output_set_property(struct flb_output_instance *opaque, const char *key,
     void name(void) {}
 #if HOST_SINCE(1, 9, 3)
 MARKER(flb_ra_update_kv_pair)
+#endif
+#if HOST_TRACES_CHUNKS
+MARKER(flb_chunk_trace_do_input)
 #endif
 #if HOST_SINCE(2, 0, 9)
 MARKER(flb_log_cache_create)
@@ -1441,7 +1451,7 @@ static void tick(const char *name)
     if (ins->kind != INPUT) {
         die("%s is no input", name);
     }
-    for (i = 0; i < COLLECTORS; i++) {
+    for (i = COLLECTORS - 1; i >= 0; i--) {
         struct collector *collector = &ins->collectors[i];
         struct pollfd fd = {.fd = collector->fd, .events = POLLIN};
 

@@ -58,6 +58,12 @@ impl CHost {
         self
     }
 
+    /// It was built without the tracing of chunks.
+    pub fn without_chunk_trace(mut self) -> CHost {
+        self.flags.push("-DHOST_WITHOUT_CHUNK_TRACE".to_owned());
+        self
+    }
+
     /// It was built without regular expressions.
     pub fn without_regex(mut self) -> CHost {
         self.flags.push("-DHOST_WITHOUT_REGEX".to_owned());

@@ -67,10 +67,17 @@ impl InputPluginLayout {
     }
 }
 
+/// Bytes of the fields for tracing chunks, a pointer and a lock, whose size depends on the
+/// processor.
+pub(crate) const TRACE_SIZE: usize = size_of::<*const ()>() + size_of::<libc::pthread_mutex_t>();
+
 /// The host's functions for inputs.
 pub(crate) struct InputApi {
     /// The layout of the input plugin object that the host copies.
     pub plugin: InputPluginLayout,
+    /// [`TRACE_SIZE`] where instances have those fields: from 2.0.0 on, unless the host was
+    /// built without them. 0 where they have not.
+    pub trace_size: usize,
     pub get_property: Function<abi::flb_input_get_property_fn>,
     pub set_property: Function<abi::flb_input_set_property_fn>,
     pub name: Function<abi::flb_input_name_fn>,
@@ -96,8 +103,10 @@ impl InputApi {
         let plugin = InputPluginLayout::of(version);
         confirm_size(version, &BUILTIN, plugin.size(), plugin.name())?;
         let since_2 = version >= Version(2, 0, 0);
+        let traces = !symbol(c"flb_chunk_trace_do_input").is_null();
         Ok(InputApi {
             plugin,
+            trace_size: if traces { TRACE_SIZE } else { 0 },
             get_property: function!(c"flb_input_get_property": abi::flb_input_get_property_fn),
             set_property: function!(c"flb_input_set_property": abi::flb_input_set_property_fn),
             name: function!(c"flb_input_name": abi::flb_input_name_fn),

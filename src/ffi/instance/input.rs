@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
 use super::{CommonLayout, Field, Section, SectionError, at, layout_of, nodes};
+use crate::ffi::NAME;
 use crate::ffi::bindings as abi;
 use crate::ffi::host::{InputApi, Version, lossy, optional};
 use kube_audit_plugin::{ChunkList, InputSettings, Storage};
@@ -40,13 +41,15 @@ struct InputLayout {
     metrics: Option<Field<*mut abi::cmt>>,
 }
 
-/// The layouts, newest first, with the first version that has each.
+/// The layouts, newest first, with the first version that has each, less the fields for
+/// tracing chunks: those are before all others here from 2.0.0 on, see
+/// [`InputApi::trace_size`].
 const LAYOUTS: [(Version, InputLayout); 7] = [
     (Version(5, 1, 0), V5_1_0),
     (
         Version(4, 1, 0),
         InputLayout {
-            metrics: Some(behind_lock(640)),
+            metrics: Some(at(632)),
             ..V3_2_3
         },
     ),
@@ -73,79 +76,93 @@ const V1_9_0: InputLayout = InputLayout {
 
 const V2_0_0: InputLayout = InputLayout {
     common: CommonLayout {
-        log_level: behind_lock(96),
-        name: behind_lock(112),
-        alias: behind_lock(144),
-        properties: behind_lock(360),
+        log_level: at(88),
+        name: at(104),
+        alias: at(136),
+        properties: at(352),
     },
-    tag: behind_lock(176),
-    storage_type: behind_lock(256),
-    chunks: behind_lock(392),
-    is_threaded: Some(behind_lock(504)),
-    metrics: Some(behind_lock(560)),
+    tag: at(168),
+    storage_type: at(248),
+    chunks: at(384),
+    is_threaded: Some(at(496)),
+    metrics: Some(at(552)),
 };
 
 const V2_0_1: InputLayout = InputLayout {
     common: CommonLayout {
-        log_level: behind_lock(88),
-        name: behind_lock(104),
-        alias: behind_lock(136),
-        properties: behind_lock(352),
+        log_level: at(80),
+        name: at(96),
+        alias: at(128),
+        properties: at(344),
     },
-    tag: behind_lock(168),
-    storage_type: behind_lock(248),
-    chunks: behind_lock(384),
-    is_threaded: Some(behind_lock(496)),
-    metrics: Some(behind_lock(552)),
+    tag: at(160),
+    storage_type: at(240),
+    chunks: at(376),
+    is_threaded: Some(at(488)),
+    metrics: Some(at(544)),
 };
 
 const V2_1_0: InputLayout = InputLayout {
     common: CommonLayout {
-        log_level: behind_lock(96),
-        name: behind_lock(116),
-        alias: behind_lock(152),
-        properties: behind_lock(368),
+        log_level: at(88),
+        name: at(108),
+        alias: at(144),
+        properties: at(360),
     },
-    tag: behind_lock(184),
-    storage_type: behind_lock(264),
-    chunks: behind_lock(400),
-    is_threaded: Some(behind_lock(512)),
-    metrics: Some(behind_lock(568)),
+    tag: at(176),
+    storage_type: at(256),
+    chunks: at(392),
+    is_threaded: Some(at(504)),
+    metrics: Some(at(560)),
 };
 
 const V3_2_3: InputLayout = InputLayout {
     common: CommonLayout {
-        properties: behind_lock(376),
+        properties: at(368),
         ..V2_1_0.common
     },
-    tag: behind_lock(192),
-    storage_type: behind_lock(272),
-    chunks: behind_lock(408),
-    is_threaded: Some(behind_lock(568)),
-    metrics: Some(behind_lock(624)),
+    tag: at(184),
+    storage_type: at(264),
+    chunks: at(400),
+    is_threaded: Some(at(560)),
+    metrics: Some(at(616)),
 };
 
 const V5_1_0: InputLayout = InputLayout {
     common: CommonLayout {
-        properties: behind_lock(384),
+        properties: at(376),
         ..V2_1_0.common
     },
-    tag: behind_lock(192),
-    storage_type: behind_lock(280),
-    chunks: behind_lock(416),
-    is_threaded: Some(behind_lock(576)),
-    metrics: Some(behind_lock(648)),
+    tag: at(184),
+    storage_type: at(272),
+    chunks: at(408),
+    is_threaded: Some(at(568)),
+    metrics: Some(at(640)),
 };
 
-/// A field behind `chunk_trace_lock`, whose size depends on the processor, as if that had
-/// none.
-const fn behind_lock<T>(offset: usize) -> Field<T> {
-    at(offset.wrapping_add(size_of::<libc::pthread_mutex_t>()))
-}
-
 impl InputLayout {
-    fn of(version: Version) -> InputLayout {
-        layout_of(&LAYOUTS, version, V1_9_0)
+    fn of(version: Version, trace: usize) -> InputLayout {
+        let InputLayout {
+            common,
+            tag,
+            storage_type,
+            chunks,
+            is_threaded,
+            metrics,
+        } = layout_of(&LAYOUTS, version, V1_9_0);
+        InputLayout {
+            common: CommonLayout {
+                log_level: common.log_level.behind(trace),
+                name: common.name.behind(trace),
+                alias: common.alias.behind(trace),
+                properties: common.properties.behind(trace),
+            },
+            tag: tag.behind(trace),
+            storage_type: storage_type.behind(trace),
+            chunks: chunks.behind(trace),
+            is_threaded: is_threaded.map(|field| field.behind(trace)),
+            metrics: metrics.map(|field| field.behind(trace)),
+        }
     }
 }
 
@@ -176,10 +193,18 @@ pub(crate) unsafe fn read_input(
     let name = unsafe { (api.name)(ins) };
     // SAFETY: key and instance are valid, and nothing is changed.
     let get = |key: &CStr| unsafe { (api.get_property)(key.as_ptr(), ins) };
-    let layout = InputLayout::of(version);
+    let layout = InputLayout::of(version, api.trace_size);
     // SAFETY: the caller vouches for the instance.
     let section = unsafe { layout.common.read(version, ins.cast(), name, get) }?;
 
+    // An alias confirms its own place alone; the name is that of the plugin with a number.
+    // SAFETY: within the instance.
+    let own_name = unsafe { layout.common.name.read(ins.cast()) }.map(|byte| byte as u8);
+    let own_name = CStr::from_bytes_until_nul(&own_name).unwrap_or_default();
+    let number = own_name.to_bytes().strip_prefix(NAME.to_bytes());
+    if !number.is_some_and(|number| number.starts_with(b".")) {
+        return Err(misplaced("name"));
+    }
     // Name and properties are confirmed, and tag and storage lie between them. The list of
     // chunks is the second one after the properties, and an instance starts without any.
     // SAFETY: within the instance.
@@ -212,9 +237,6 @@ pub(crate) unsafe fn read_input(
     let tag = unsafe { layout.tag.read(ins.cast()) };
     // SAFETY: null or a NUL-terminated string of the instance.
     let tag = unsafe { optional(tag) };
-    let own_name = layout.common.name.place(ins.cast());
-    // SAFETY: a NUL-terminated string of the instance.
-    let own_name = unsafe { CStr::from_ptr(own_name.cast()) };
     Ok(InputSection {
         section,
         settings: InputSettings { storage, chunks },
@@ -233,10 +255,12 @@ pub(crate) unsafe fn read_input(
 /// confirmed, and this is the engine's thread.
 pub(crate) unsafe fn chunks_of(
     version: Version,
+    api: &InputApi,
     ins: *const abi::flb_input_instance,
     held: &mut Vec<usize>,
 ) {
-    let list = InputLayout::of(version).chunks.place(ins.cast());
+    let layout = InputLayout::of(version, api.trace_size);
+    let list = layout.chunks.place(ins.cast());
     // SAFETY: the list's head, which no other thread changes; each node is part of a chunk.
     if let Some(nodes) = unsafe { nodes(list) } {
         held.clear();
@@ -248,11 +272,16 @@ pub(crate) unsafe fn chunks_of(
 mod tests {
     use super::super::tests::compare_with_every_release;
     use super::*;
+    use crate::ffi::host::TRACE_SIZE;
 
     #[test]
     fn offsets_are_those_of_every_release() {
         compare_with_every_release("flb_input_instance", &["is_threaded"], |version| {
-            let layout = InputLayout::of(version);
+            let trace = match version >= Version(2, 0, 0) {
+                true => TRACE_SIZE,
+                false => 0,
+            };
+            let layout = InputLayout::of(version, trace);
             let mut offsets = layout.common.offsets();
             offsets.extend([
                 ("tag", layout.tag.offset),

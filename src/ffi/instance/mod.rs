@@ -75,6 +75,12 @@ const fn at<T>(offset: usize) -> Field<T> {
 }
 
 impl<T: Copy> Field<T> {
+    /// The same field that many bytes further on.
+    #[cfg(feature = "input")]
+    const fn behind(self, bytes: usize) -> Field<T> {
+        at(self.offset.wrapping_add(bytes))
+    }
+
     /// The field's address.
     fn place(self, instance: *const c_void) -> *const T {
         instance.wrapping_byte_add(self.offset).cast()

@@ -226,7 +226,8 @@ pub(crate) unsafe fn outputs_beside(
     let is_ours = |ins: &*mut abi::flb_output_instance| {
         // SAFETY: the list of outputs has their instances.
         let name = unsafe { layout.common.name.read(ins.cast_const().cast()) };
-        let name = name.map(|byte| byte.cast_unsigned());
+        // A `c_char` has a sign on some processors only.
+        let name = name.map(|byte| byte as u8);
         let name = name.strip_prefix(NAME.to_bytes());
         name.is_some_and(|number| number.starts_with(b"."))
     };
