@@ -71,6 +71,27 @@ fn each_configuration_works_as_shipped() {
         }
         aggregator.stop();
 
+        // The input: the same events, and its position is kept once they are acknowledged.
+        let aggregator = start("aggregator.conf");
+        aggregator.wait_for("listener", |aggregator| {
+            aggregator.log().contains("listening on")
+        });
+        let input = start("input.conf");
+        aggregator.wait_for("records", |aggregator| aggregator.records().len() >= 11);
+        let position = image.path("var/lib/fluent-bit/audit.db");
+        input.wait_for("a position", |_| position.exists());
+        input.stop();
+        let again = start("input.conf");
+        again.wait_for("the kept position", |again| {
+            again.log().contains("reading audit.log from byte")
+        });
+        again.stop();
+        let records = aggregator.records();
+        assert_eq!(records.len(), 11, "{}", host.name());
+        assert!(records.iter().all(|record| record["cluster"] == "c-1"));
+        assert!(!has_secret(&events(&records)));
+        aggregator.stop();
+
         // Policy file: leases, probes, watches of controllers and RequestReceived go.
         let filter = start("filter.conf");
         filter.wait_for("records", |filter| filter.records().len() >= 6);

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use kube_audit_core::chunk::Sink;
+use kube_audit_core::chunk::{ChunkSink, Sink};
 use kube_audit_core::options::CommonOptions;
 use kube_audit_core::pipeline::Pipeline;
 use kube_audit_core::stats::Stats;
@@ -110,6 +110,22 @@ impl Engine {
             detect.report_undecided(self.pipeline.stats(), log);
         }
         result
+    }
+
+    /// Rewrites the records of a chunk to another chunk, of about `capacity` bytes; `None` if
+    /// it stays as it is. What could not be read was counted and reported.
+    // Once for all callers: what it consists of is the largest part of the library.
+    #[inline(never)]
+    pub(crate) fn rewrite(
+        &mut self,
+        tag: &[u8],
+        chunk: &[u8],
+        capacity: usize,
+        log: &dyn Log,
+    ) -> Option<Vec<u8>> {
+        let mut sink = ChunkSink::new(chunk, capacity);
+        let _ = self.chunk(tag, chunk, &mut sink, log);
+        sink.finish()
     }
 
     /// Gives the sink the pieces of split lines that are withheld under a tag.

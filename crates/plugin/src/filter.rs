@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use kube_audit_core::chunk::ChunkSink;
 use kube_audit_core::options::{CommonOptions, OnPanic, Options, table};
 
 use super::engine::{Engine, Unfinished};
@@ -51,10 +50,8 @@ impl Filter {
         // Twice the last growth, because chunks differ; at most as much again, because
         // pieces of split lines that came back tell nothing about the next chunk.
         let growth = chunk.len().min(self.growth.saturating_mul(2));
-        let mut sink = ChunkSink::new(chunk, chunk.len().saturating_add(growth));
-        // The engine has counted and reported what it could not read.
-        let _ = self.engine.chunk(tag, chunk, &mut sink, &*self.log);
-        match sink.finish() {
+        let capacity = chunk.len().saturating_add(growth);
+        match self.engine.rewrite(tag, chunk, capacity, &*self.log) {
             None => Verdict::Untouched,
             Some(changed) => {
                 self.growth = changed.len().saturating_sub(chunk.len());

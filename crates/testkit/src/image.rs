@@ -37,7 +37,7 @@ pub fn shipped() -> PathBuf {
     root().join("fluent-bit-conf")
 }
 
-/// The image: the host's program, the plugin under both names, the shipped
+/// The image: the host's program, the plugin under its three names, the shipped
 /// configuration, and an audit log.
 pub struct Image {
     root: tempfile::TempDir,
@@ -69,11 +69,10 @@ impl Image {
         fs::copy(host.program(), image.path("fluent-bit/bin/fluent-bit")).unwrap();
         let library = image.path("fluent-bit/plugins/libkube_audit.so");
         fs::copy(library::library(), library).unwrap();
-        symlink(
-            "libkube_audit.so",
-            image.path("fluent-bit/plugins/flb-filter_kube_audit.so"),
-        )
-        .unwrap();
+        for name in ["flb-filter_kube_audit.so", "flb-in_kube_audit.so"] {
+            let link = image.path(&format!("fluent-bit/plugins/{name}"));
+            symlink("libkube_audit.so", link).unwrap();
+        }
         copy_folder(&shipped(), &image.path("fluent-bit/etc"));
         fs::copy(
             shipped().join("sample/audit.log"),

@@ -17,7 +17,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kube_audit_core::chunk::{ChunkSink, EventTime, write_record};
+use kube_audit_core::chunk::{EventTime, write_record};
 use kube_audit_core::options::{Acknowledge, CommonOptions, InputOptions, OnPanic, Options, table};
 use kube_audit_core::stats::summary;
 use kube_audit_reader::{
@@ -505,10 +505,8 @@ fn push(line: &[u8], time: EventTime, records: &mut Vec<u8>, stats: &mut InputSt
 
 /// What the stages leave of records.
 fn stages(engine: &mut Engine, records: &[u8], log: &dyn Log) -> Vec<u8> {
-    let mut sink = ChunkSink::new(records, records.len());
-    // All records are of our own making.
-    let _ = engine.chunk(TAG, records, &mut sink, log);
-    sink.finish().unwrap_or_else(|| records.to_vec())
+    let changed = engine.rewrite(TAG, records, records.len(), log);
+    changed.unwrap_or_else(|| records.to_vec())
 }
 
 /// The key under which split lines of this log are put together.

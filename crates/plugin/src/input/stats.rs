@@ -130,3 +130,32 @@ impl InputStats {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube_audit_core::stats::{MARKDOWN_HEAD, markdown_rows};
+
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let table = [MARKDOWN_HEAD, &markdown_rows(&SERIES)].concat();
+        assert!(
+            page.contains(&table),
+            "docs/metrics.md should contain\n{table}"
+        );
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_newest_event() {
+        let mut stats = InputStats {
+            seconds: 1_800_000_000,
+            ..InputStats::default()
+        };
+        assert_eq!(stats.age(), 0);
+        stats.event_time = "2027-01-15T07:59:30.5Z".to_owned();
+        assert_eq!(stats.age(), 30);
+    }
+}
