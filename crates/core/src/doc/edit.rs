@@ -272,6 +272,29 @@ impl Edits {
         }
     }
 
+    /// Asks for all that others ask for, of the same document.
+    #[inline]
+    pub fn add(&mut self, others: &Edits) {
+        if !others.requests.is_empty() {
+            self.add_all(others);
+        }
+    }
+
+    #[cold]
+    fn add_all(&mut self, others: &Edits) {
+        let texts = self.text.len();
+        self.text.extend_from_slice(&others.text);
+        for request in &others.requests {
+            let (from, to) = request.text;
+            let request = Request {
+                text: (texts.saturating_add(from), texts.saturating_add(to)),
+                order: self.next_order(),
+                ..*request
+            };
+            self.requests.push(request);
+        }
+    }
+
     #[inline]
     fn request(
         &mut self,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::input::FieldPath;
 use crate::pipeline::{MachineAudit, Settings};
 use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
 
@@ -34,7 +35,7 @@ impl CommonOptions {
     pub fn read(options: &Options<'_>) -> Result<CommonOptions, OptionError> {
         let settings = Settings {
             format: options.choice(table::FORMAT)?,
-            log_key: options.text(table::LOG_KEY)?,
+            log_key: log_key(options)?,
             output_shape: options.choice(table::OUTPUT_SHAPE)?,
             non_audit: options.choice(table::NON_AUDIT)?,
             on_error: options.choice(table::ON_ERROR)?,
@@ -57,6 +58,21 @@ impl CommonOptions {
             redaction: super::redact::read(options)?,
             settings,
         })
+    }
+}
+
+/// Reads the place of the event: a key, or a path that begins with `$`.
+fn log_key(options: &Options<'_>) -> Result<Option<FieldPath>, OptionError> {
+    let Some(given) = options.one(table::LOG_KEY)? else {
+        return Ok(None);
+    };
+    match FieldPath::parse(&given) {
+        Some(path) => Ok(Some(path)),
+        None if given.starts_with('$') => {
+            let expected = "a path is `$key` or `$key['name'][0]`";
+            Err(given.invalid(expected))
+        }
+        None => Ok(Some(FieldPath::key(&given))),
     }
 }
 

@@ -264,8 +264,9 @@ options! {
     /// event's text; `cri`: a key holds a line of a container runtime; `auto`: found out for
     /// each record.
     FORMAT = OptionDef::new("Format", BOTH, Choice(words::<Format>)).default("auto");
-    /// The key that holds the event's text.
-    LOG_KEY = OptionDef::new("Log_Key", BOTH, Text("KEY")).default("`log`, then `message`");
+    /// The place of the event in a record: a key, or a path such as `$properties['log']`; what
+    /// is there may be text or a map. Events under other keys of the record are judged as well.
+    LOG_KEY = OptionDef::new("Log_Key", BOTH, Text("KEY | $PATH")).entities(Undo).default("`log`, then `message`");
     /// Shape of records on the way out. `map`: the event's fields become the record's; `json`: the
     /// event becomes text under `log`; `keep`: as it came.
     OUTPUT_SHAPE = OptionDef::new("Output_Shape", BOTH, Choice(words::<OutputShape>)).default("keep");

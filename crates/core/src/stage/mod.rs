@@ -28,7 +28,8 @@ pub(crate) mod select;
 
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine, explain_detections};
-pub use select::{Condition, Effect, FieldPath, Pattern, Place};
+pub use crate::input::FieldPath;
+pub use select::{Condition, Effect, Pattern, Place};
 
 use crate::doc::edit::Edits;
 use crate::doc::msgpack::Msgpack;

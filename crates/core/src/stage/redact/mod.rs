@@ -172,6 +172,12 @@ impl Redaction {
         self.settings.paths.iter().zip(uses)
     }
 
+    /// Exchanges the counts of uses for others. Uses of places that are not in these are not
+    /// counted.
+    pub(crate) fn swap_uses(&mut self, uses: &mut Vec<PlaceUse>) {
+        std::mem::swap(&mut self.finder.uses, uses);
+    }
+
     /// Asks for the edits that hide the secrets in the part of an event that its level
     /// leaves, and that count them in an annotation.
     #[inline]
