@@ -6,6 +6,8 @@ use kube_audit_core::stage::redact;
 use kube_audit_testkit::fluent_bit::{Finished, OLDEST, Pipeline, in_each};
 use serde_json::Value;
 
+use crate::pipelines::forwarded;
+
 /// A Secret, a command, a failed patch, an event with nothing secret in it, and a cut one.
 const LINES: &str = concat!(
     r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"1","stage":"ResponseComplete","requestURI":"/api/v1/secrets","verb":"create","objectRef":{"resource":"secrets","apiVersion":"v1"},"requestObject":{"kind":"Secret","apiVersion":"v1","data":{"a":"bm90LWEtc2VjcmV0","n":7}}}"#,
@@ -60,6 +62,88 @@ fn secrets_are_hidden_by_default_in_text_and_in_maps() {
         assert_eq!(*first, serde_json::json!({"a": "REDACTED", "n": 0}));
         let mark = &out[0]["annotations"]["kube-audit/redacted"];
         assert_eq!(mark, "secret=2");
+    });
+}
+
+/// Hosts' own ways to have an event twice in a record, and a `Log_Key` for each.
+fn doubled() -> Vec<(Pipeline, &'static [(&'static str, &'static str)])> {
+    const TAG: &str = concat!(
+        "kube.var.log.containers.kube-apiserver-a_kube-system_kube-apiserver-",
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.log"
+    );
+    let merged = |more: &[(&str, &str)]| {
+        let mut options = vec![("dummy_meta", "on"), ("merge_log", "on")];
+        options.extend(more);
+        let input = Pipeline::new().lines(TAG, LINES);
+        input.host_filter("kubernetes", &options)
+    };
+    let parsed = Pipeline::new()
+        .lines("audit", LINES)
+        .service("parsers_file", "{dir}/parsers.conf")
+        .file("parsers.conf", "[PARSER]\n    Name json\n    Format json\n")
+        .host_filter(
+            "parser",
+            &[
+                ("key_name", "log"),
+                ("parser", "json"),
+                ("reserve_data", "on"),
+                ("preserve_key", "on"),
+            ],
+        );
+    let nested = Pipeline::new().lines("audit", LINES).host_filter(
+        "nest",
+        &[
+            ("operation", "nest"),
+            ("wildcard", "log"),
+            ("nest_under", "properties"),
+        ],
+    );
+    let key = ("merge_log_key", "log_processed");
+    vec![
+        (merged(&[]), &[]),
+        (merged(&[("keep_log", "off")]), &[]),
+        (merged(&[key]), &[]),
+        (merged(&[key]), &[("log_key", "log_processed")]),
+        (merged(&[key, ("keep_log", "off")]), &[("log_key", "log_processed")]),
+        (merged(&[key, ("keep_log", "off")]), &[("log_key", "log")]),
+        (parsed, &[]),
+        (nested, &[("log_key", "$properties['log']")]),
+    ]
+}
+
+#[test]
+fn every_copy_of_an_event_is_judged_by_the_filter() {
+    in_each(OLDEST, |host| {
+        for (number, (pipeline, options)) in doubled().into_iter().enumerate() {
+            let redacted = pipeline.clone().filter(options).file_output("out");
+            let finished = host.run(&redacted);
+            assert_eq!(records(&finished).len(), 5, "{number}");
+            finished.assert_log("events redacted: 3");
+
+            let mut metadata = options.to_vec();
+            metadata.extend([("policy_preset", "metadata"), ("redact", "off")]);
+            let cut = pipeline.filter(&metadata).file_output("out");
+            let finished = host.run(&cut);
+            finished.assert_clean();
+            let out = finished.records("out");
+            let whole: Vec<&Value> = out
+                .iter()
+                .filter(|record| !record.to_string().contains("not-a-secret"))
+                .collect();
+            // Without redaction, messages, commands and what cannot be read stay.
+            assert_eq!((out.len(), whole.len()), (5, 2), "{number}: {out:?}");
+            assert!(!whole[0].to_string().contains("requestObject"), "{whole:?}");
+        }
+    });
+}
+
+#[test]
+fn every_copy_of_an_event_is_judged_by_the_output() {
+    in_each(OLDEST, |host| {
+        for (pipeline, options) in doubled() {
+            let received = forwarded(host, pipeline, options, 5);
+            assert_eq!(records(&received).len(), 5);
+        }
     });
 }
 

@@ -625,6 +625,17 @@ impl Plan<'_> {
         changes.map(Request::size_change).sum()
     }
 
+    /// Appends a range of the document with the edits that lie in it.
+    pub fn apply_within(&self, document: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
+        let within = |splice: &&Splice| range.start <= splice.start && splice.end <= range.end;
+        let first = self.splices.iter().position(|splice| within(&splice));
+        let first = first.unwrap_or(self.splices.len());
+        let splices = self.splices.get(first..).unwrap_or_default();
+        let count = splices.iter().take_while(within).count();
+        let splices = splices.get(..count).unwrap_or_default();
+        Plan { splices, ..*self }.apply(document, range, out);
+    }
+
     /// Appends a range of the document, in which all edits lie, with the edits.
     pub fn apply(&self, document: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
         let mut from = range.start;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::input::FieldPath;
 use crate::pipeline::{MachineAudit, Settings};
-use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
+use crate::stage::{Enrichment, KeyPattern, KeyRule, redact, shrink};
 
 use super::conditions::ConditionOption;
 use super::detect::DetectOptions;
@@ -26,6 +26,8 @@ pub struct CommonOptions {
     pub conditions: Vec<ConditionOption>,
     /// Hiding of secrets.
     pub redaction: redact::Settings,
+    /// Limits of what events may be.
+    pub shrink: shrink::Settings,
     /// Reading and writing of records.
     pub settings: Settings,
 }
@@ -56,6 +58,7 @@ impl CommonOptions {
                 .duration_or_off(table::POLICY_RELOAD, Duration::from_secs(30))?,
             conditions: ConditionOption::read(options)?,
             redaction: super::redact::read(options)?,
+            shrink: super::shrink::read(options)?,
             settings,
         })
     }

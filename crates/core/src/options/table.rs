@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use crate::pipeline::{EventTimeSource, Format, MachineAudit, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
 use crate::stage::detect::{LabelShape, LongRunning, Severity};
+use crate::stage::shrink::Bodies;
 use kube_audit_text::suggest::nearest;
 
 use super::choice::words;
@@ -315,6 +316,17 @@ options! {
     /// What is done with text that looks like an audit event and cannot be read. `cut`: it
     /// ends before the first body; `On_Error drop` drops it all the same.
     REDACT_UNREADABLE = OptionDef::new("Redact_Unreadable", BOTH, Choice(words::<OnUnreadable>)).default("cut");
+
+    // Size.
+
+    /// Most bytes of an event as JSON: `64KiB`, `10k`, or a sink by name: `aks` (16 KiB),
+    /// `cloudwatch`, `loki` (256 KiB), `splunk` (10,000). A larger one loses managed fields,
+    /// the response body, the request body, then the ends of strings beyond 1,024 bytes;
+    /// attributes stay. See `redaction.md`.
+    MAX_EVENT_SIZE = OptionDef::new("Max_Event_Size", BOTH, Text("SIZE | aks | cloudwatch | loki | splunk | off")).default("off");
+    /// Bodies as they are, as text with JSON in it, for stores that limit the number of
+    /// fields, or left out.
+    BODIES = OptionDef::new("Bodies", BOTH, Choice(words::<Bodies>)).default("keep");
 
     // Selection.
 
@@ -635,7 +647,7 @@ mod tests {
             (
                 Filter,
                 "Frobnicate",
-                "unknown option `Frobnicate`: known options are Allowlist_key, Detect,",
+                "unknown option `Frobnicate`: known options are Allowlist_key, Bodies,",
             ),
         ] {
             let error = lookup(section, name).unwrap_err().to_string();

@@ -24,6 +24,7 @@ use crate::stage::Condition;
 use crate::stage::detect::{DetectSettings, Detector};
 use crate::stage::enrich::Enrich;
 use crate::stage::redact::{self, Redaction};
+use crate::stage::shrink::{self, Shrink};
 use crate::stats::{self, Stats};
 
 pub use settings::{
@@ -92,6 +93,11 @@ impl Pipeline {
     pub fn set_redaction(&mut self, settings: Option<redact::Settings>) {
         self.writer.stages.redact = settings.and_then(Redaction::new);
         self.outline_views();
+    }
+
+    /// Makes events fit; the default settings leave them as they are.
+    pub fn set_shrink(&mut self, settings: shrink::Settings) {
+        self.writer.stages.shrink = Shrink::new(settings);
     }
 
     /// The redaction, unless it is off.
@@ -331,5 +337,7 @@ impl Pipeline {
 mod copies_tests;
 #[cfg(test)]
 mod redaction_tests;
+#[cfg(test)]
+mod shrink_tests;
 #[cfg(test)]
 mod tests;
