@@ -104,7 +104,10 @@ fn doubled() -> Vec<(Pipeline, &'static [(&'static str, &'static str)])> {
         (merged(&[("keep_log", "off")]), &[]),
         (merged(&[key]), &[]),
         (merged(&[key]), &[("log_key", "log_processed")]),
-        (merged(&[key, ("keep_log", "off")]), &[("log_key", "log_processed")]),
+        (
+            merged(&[key, ("keep_log", "off")]),
+            &[("log_key", "log_processed")],
+        ),
         (merged(&[key, ("keep_log", "off")]), &[("log_key", "log")]),
         (parsed, &[]),
         (nested, &[("log_key", "$properties['log']")]),
@@ -172,6 +175,54 @@ fn redaction_can_be_off() {
         let out = finished.records("out");
         let lines: Vec<&str> = out.iter().filter_map(|r| r["log"].as_str()).collect();
         assert_eq!(lines, LINES.lines().collect::<Vec<_>>(), "{}", host.name());
+    });
+}
+
+#[test]
+fn events_that_are_too_large_are_shrunk() {
+    let body = |kind: &str| {
+        format!(
+            r#"{{"kind":"{kind}","spec":{{"text":"{}"}}}}"#,
+            "x".repeat(6000)
+        )
+    };
+    let line = format!(
+        r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"RequestResponse","auditID":"1","stage":"ResponseComplete","requestURI":"/apis/e/v1/t","verb":"update","objectRef":{{"resource":"t","apiGroup":"e","apiVersion":"v1"}},"requestObject":{},"responseObject":{}}}"#,
+        body("Request"),
+        body("Response")
+    ) + "\n";
+    let options = [("max_event_size", "splunk")];
+    let judge = |record: &Value, is_text: bool| {
+        let event: Value = match is_text {
+            true => serde_json::from_str(record["log"].as_str().unwrap()).unwrap(),
+            false => record.clone(),
+        };
+        assert_eq!(event["annotations"]["audit.k8s.io/truncated"], "true");
+        let said = event["annotations"]["kube-audit/shrunk"].as_str().unwrap();
+        assert!(said.starts_with("responseObject=60"), "{said}");
+        assert!(event.get("responseObject").is_none(), "{event}");
+        assert_eq!(event["requestObject"]["kind"], "Request");
+    };
+    in_each(OLDEST, |host| {
+        let text = Pipeline::new().lines("audit", &line);
+        let finished = host.run(&text.clone().filter(&options).file_output("out"));
+        finished.assert_clean();
+        finished.assert_log("events shrunk: 1");
+        judge(&finished.records("out")[0], true);
+        let map = Pipeline::new().lines("audit", &line).json_parser();
+        let finished = host.run(&map.filter(&options).file_output("out"));
+        finished.assert_clean();
+        judge(&finished.records("out")[0], false);
+        let received = forwarded(host, text.clone(), &options, 1);
+        judge(&received.records("out")[0], true);
+
+        let small = [("max_event_size", "1KiB"), ("bodies", "drop")];
+        let long = line.replace("/apis/e/v1/t", &"/u".repeat(1000));
+        let long = Pipeline::new().lines("audit", &long).filter(&small);
+        let finished = host.run(&long.file_output("out"));
+        finished.assert_log("1 events are larger than `Max_Event_Size`");
+        finished.assert_log("events larger than Max_Event_Size: 1");
+        assert_eq!(finished.records("out").len(), 1);
     });
 }
 

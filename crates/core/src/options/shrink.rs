@@ -102,9 +102,20 @@ mod tests {
 
     #[test]
     fn wrong_values_say_what_would_be_right() {
-        for text in ["16", "1000", "64x", "k", "-1", "99999999999999999999k", "graylog"] {
+        for text in [
+            "16",
+            "1000",
+            "64x",
+            "k",
+            "-1",
+            "99999999999999999999k",
+            "graylog",
+        ] {
             let error = read_one("max_event_size", text).unwrap_err();
-            assert!(error.contains(&format!("`Max_Event_Size` is `{text}`")), "{error}");
+            assert!(
+                error.contains(&format!("`Max_Event_Size` is `{text}`")),
+                "{error}"
+            );
             assert!(error.contains("64KiB") && error.contains("loki"), "{error}");
         }
         let error = read_one("Bodies", "text").unwrap_err();

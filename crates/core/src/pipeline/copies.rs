@@ -12,8 +12,8 @@ use crate::doc::json::Json;
 use crate::doc::msgpack::Msgpack;
 use crate::doc::{Doc, Kind, Malformed, Text};
 use crate::event::kube::{Event, Field, MapView, Member, Scratch};
-use crate::input::{FieldPath, Slot};
 use crate::input::recognise::{Carrier, Content, Line, Prefixes};
+use crate::input::{FieldPath, Slot};
 use crate::stage::detect::Labels;
 use crate::stage::redact::{Redaction, unreadable};
 use crate::stage::{Flow, Job};
@@ -453,7 +453,12 @@ fn held(place: &Place<'_>, spot: &Spot<'_>, scratch: &mut Scratch) -> Held {
             Err(Malformed) => Held::Malformed,
         },
         Spot::Text(line) => {
-            match Held::of(&Content::of_text(line.text, line.prefix, &mut view, scratch)) {
+            match Held::of(&Content::of_text(
+                line.text,
+                line.prefix,
+                &mut view,
+                scratch,
+            )) {
                 // Text of other programs stays, unless it is the rest of an event.
                 Held::Malformed if !unreadable::looks_like_event(line.text) => Held::Other,
                 Held::Other

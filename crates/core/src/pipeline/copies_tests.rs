@@ -195,7 +195,10 @@ fn an_event_in_a_map_takes_any_shape() {
         });
         let out = &run(&mut pipeline, &record)[0];
         let found = out.pointer(place).and_then(Value::as_str);
-        assert!(found.is_some_and(|text| text.contains("id-secrets")), "{out}");
+        assert!(
+            found.is_some_and(|text| text.contains("id-secrets")),
+            "{out}"
+        );
         assert_eq!(out["category"], "c");
         assert_eq!(out["properties"]["pod"], "p");
     }
@@ -218,7 +221,10 @@ fn of_events_that_differ_each_is_judged_by_itself() {
         assert_eq!(out.len(), 1, "{shown}");
         assert!(shown.contains("id-secrets"), "{shown}");
         let left = out[0].to_string();
-        assert!(!left.contains("id-pods") && !left.contains(SECRET), "{left}");
+        assert!(
+            !left.contains("id-pods") && !left.contains(SECRET),
+            "{left}"
+        );
         let stats = pipeline.stats();
         assert_eq!((stats.events, stats.dropped, stats.kept()), (2, 1, 1));
     }
@@ -243,7 +249,10 @@ fn detections_and_places_count_an_event_once() {
     redaction.paths.push(place);
     pipeline.set_redaction(Some(redaction));
     let event = event("secrets");
-    let out = run(&mut pipeline, &with(&event, json!({"log": event.to_string()})));
+    let out = run(
+        &mut pipeline,
+        &with(&event, json!({"log": event.to_string()})),
+    );
     let hits: u64 = pipeline.stats().detections.iter().map(|d| d.hits).sum();
     let labels = out[0]["kube_audit_detections"].as_array();
     assert_eq!(labels.map_or(0, Vec::len) as u64, hits, "{out:?}");
@@ -271,8 +280,14 @@ fn a_copy_that_cannot_be_read_is_cut() {
         let mut pipeline = by_redaction(Settings::default());
         let out = run(&mut pipeline, &record);
         let shown = format!("{out:?}");
-        assert!(!shown.contains(SECRET) && shown.contains("id-secrets"), "{shown}");
-        assert_eq!((pipeline.stats().events, pipeline.stats().malformed), (1, 1));
+        assert!(
+            !shown.contains(SECRET) && shown.contains("id-secrets"),
+            "{shown}"
+        );
+        assert_eq!(
+            (pipeline.stats().events, pipeline.stats().malformed),
+            (1, 1)
+        );
         for (on_unreadable, on_error, stays) in [
             (OnUnreadable::Keep, OnOther::Keep, true),
             (OnUnreadable::Drop, OnOther::Keep, false),

@@ -96,7 +96,12 @@ fn what_matters_least_goes_first() {
             ),
             (
                 5000,
-                &["managedFields", "responseObject", "requestObject", "strings"],
+                &[
+                    "managedFields",
+                    "responseObject",
+                    "requestObject",
+                    "strings",
+                ],
             ),
         ] {
             let mut pipeline = pipeline(settings(limit));
@@ -143,7 +148,10 @@ fn attributes_never_go() {
     assert_eq!(out["user"]["groups"], event["user"]["groups"]);
     assert_eq!(out["user"]["extra"]["k"][0].as_str().unwrap().len(), 1024);
     let message = out["responseStatus"]["message"].as_str().unwrap();
-    assert!(message.ends_with("é\"...") || message.ends_with("é..."), "{message}");
+    assert!(
+        message.ends_with("é\"...") || message.ends_with("é..."),
+        "{message}"
+    );
     let stats = pipeline.stats();
     assert_eq!((stats.shrunk, stats.oversize), (1, 1));
 }

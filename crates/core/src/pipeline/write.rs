@@ -889,7 +889,12 @@ fn finish<'a, D: Doc<'a>>(
 
 /// Counts an event that is kept, by its plan.
 #[inline]
-pub(super) fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision>, plan: Plan<'_>) {
+pub(super) fn count_kept(
+    stats: &mut Stats,
+    event: Event<'_, '_>,
+    decision: Option<Decision>,
+    plan: Plan<'_>,
+) {
     if plan.has(Cause::Level) || plan.has(Cause::ManagedFields) {
         let managed = plan.bytes(Cause::ManagedFields).removed;
         stats::count(&mut stats.stripped);

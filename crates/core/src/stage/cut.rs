@@ -162,9 +162,16 @@ impl ObjectParts {
                 (b"object", Kind::Map) => parts.object = Some(value),
                 (b"items", Kind::List) => parts.items = Some(value),
                 (b"rows", Kind::List) => parts.rows = Some(value),
-                (b"kind", Kind::Text) => table_kind = doc.value(value)?.0.unwrap_or_default().is(b"Table"),
+                (b"kind", Kind::Text) => {
+                    table_kind = doc.value(value)?.0.unwrap_or_default().is(b"Table")
+                }
                 (b"apiVersion", Kind::Text) => {
-                    table_version = doc.value(value)?.0.unwrap_or_default().value().starts_with(b"meta.k8s.io/");
+                    table_version = doc
+                        .value(value)?
+                        .0
+                        .unwrap_or_default()
+                        .value()
+                        .starts_with(b"meta.k8s.io/");
                 }
                 _ => {}
             }

@@ -29,9 +29,9 @@ pub mod redact;
 pub(crate) mod select;
 pub mod shrink;
 
+pub use crate::input::FieldPath;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine, explain_detections};
-pub use crate::input::FieldPath;
 pub use select::{Condition, Effect, Pattern, Place};
 
 use std::sync::Arc;

@@ -438,9 +438,17 @@ fn whole_letters(raw: &[u8], escaped: bool) -> usize {
 /// as one.
 fn escape_length(text: &[u8]) -> usize {
     match text {
-        [b'\\', b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B', _, _, b'\\', b'u', ..] => {
-            12
-        }
+        [
+            b'\\',
+            b'u',
+            b'd' | b'D',
+            b'8' | b'9' | b'a' | b'b' | b'A' | b'B',
+            _,
+            _,
+            b'\\',
+            b'u',
+            ..,
+        ] => 12,
         [b'\\', b'u', ..] => 6,
         _ => 2,
     }
