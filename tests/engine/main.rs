@@ -10,3 +10,4 @@ mod policy_oracle;
 mod policy_robustness;
 mod policy_vectors;
 mod recorded_events;
+mod redaction;

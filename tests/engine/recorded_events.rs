@@ -13,7 +13,7 @@ use flate2::read::GzDecoder;
 use kube_audit_core::chunk::{LineSink, write_line_record};
 use kube_audit_core::pipeline::{Pipeline, Settings};
 use kube_audit_core::policy::{Policy, Ruleset, Stage, Syntax};
-use kube_audit_core::stage::{Cuts, evaluate, examine};
+use kube_audit_core::stage::{Cuts, Stages, evaluate, examine};
 use kube_audit_testkit::judge::ground_truth;
 use serde_json::{Value, json};
 
@@ -156,10 +156,8 @@ fn events_are_left_as_the_server_leaves_them() {
                     .map(|line| &outputs[line]);
                 assert_eq!(got.as_ref(), want, "policy {id}, event {input}");
                 let mut cuts = Vec::new();
-                examine(input.as_bytes(), &ruleset, &mut None, |_, _, cut| {
-                    cuts.push(cut)
-                })
-                .unwrap();
+                let mut stages = Stages::of_policy(&ruleset);
+                examine(input.as_bytes(), &mut stages, |_, _, cut| cuts.push(cut)).unwrap();
                 let left = cuts[0].as_ref().map(|cuts| cuts.bytes_out);
                 assert_eq!(left, out.len().checked_sub(1), "policy {id}, event {input}");
                 if let (Some(cuts), Some(got)) = (&cuts[0], got) {

@@ -62,7 +62,7 @@ fn fixture(name: &str) -> String {
 
 /// Runs a pipeline whose output forwards to another host of the same version,
 /// and returns what arrived there, as the receiver wrote it to its file `out`.
-fn forwarded(
+pub(crate) fn forwarded(
     host: &FluentBit,
     pipeline: Pipeline,
     options: &[(&str, &str)],

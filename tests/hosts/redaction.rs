@@ -6,6 +6,8 @@ use kube_audit_core::stage::redact;
 use kube_audit_testkit::fluent_bit::{Finished, OLDEST, Pipeline, in_each};
 use serde_json::Value;
 
+use crate::pipelines::forwarded;
+
 /// A Secret, a command, a failed patch, an event with nothing secret in it, and a cut one.
 const LINES: &str = concat!(
     r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Request","auditID":"1","stage":"ResponseComplete","requestURI":"/api/v1/secrets","verb":"create","objectRef":{"resource":"secrets","apiVersion":"v1"},"requestObject":{"kind":"Secret","apiVersion":"v1","data":{"a":"bm90LWEtc2VjcmV0","n":7}}}"#,
@@ -63,6 +65,91 @@ fn secrets_are_hidden_by_default_in_text_and_in_maps() {
     });
 }
 
+/// Hosts' own ways to have an event twice in a record, and a `Log_Key` for each.
+fn doubled() -> Vec<(Pipeline, &'static [(&'static str, &'static str)])> {
+    const TAG: &str = concat!(
+        "kube.var.log.containers.kube-apiserver-a_kube-system_kube-apiserver-",
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.log"
+    );
+    let merged = |more: &[(&str, &str)]| {
+        let mut options = vec![("dummy_meta", "on"), ("merge_log", "on")];
+        options.extend(more);
+        let input = Pipeline::new().lines(TAG, LINES);
+        input.host_filter("kubernetes", &options)
+    };
+    let parsed = Pipeline::new()
+        .lines("audit", LINES)
+        .service("parsers_file", "{dir}/parsers.conf")
+        .file("parsers.conf", "[PARSER]\n    Name json\n    Format json\n")
+        .host_filter(
+            "parser",
+            &[
+                ("key_name", "log"),
+                ("parser", "json"),
+                ("reserve_data", "on"),
+                ("preserve_key", "on"),
+            ],
+        );
+    let nested = Pipeline::new().lines("audit", LINES).host_filter(
+        "nest",
+        &[
+            ("operation", "nest"),
+            ("wildcard", "log"),
+            ("nest_under", "properties"),
+        ],
+    );
+    let key = ("merge_log_key", "log_processed");
+    vec![
+        (merged(&[]), &[]),
+        (merged(&[("keep_log", "off")]), &[]),
+        (merged(&[key]), &[]),
+        (merged(&[key]), &[("log_key", "log_processed")]),
+        (
+            merged(&[key, ("keep_log", "off")]),
+            &[("log_key", "log_processed")],
+        ),
+        (merged(&[key, ("keep_log", "off")]), &[("log_key", "log")]),
+        (parsed, &[]),
+        (nested, &[("log_key", "$properties['log']")]),
+    ]
+}
+
+#[test]
+fn every_copy_of_an_event_is_judged_by_the_filter() {
+    in_each(OLDEST, |host| {
+        for (number, (pipeline, options)) in doubled().into_iter().enumerate() {
+            let redacted = pipeline.clone().filter(options).file_output("out");
+            let finished = host.run(&redacted);
+            assert_eq!(records(&finished).len(), 5, "{number}");
+            finished.assert_log("events redacted: 3");
+
+            let mut metadata = options.to_vec();
+            metadata.extend([("policy_preset", "metadata"), ("redact", "off")]);
+            let cut = pipeline.filter(&metadata).file_output("out");
+            let finished = host.run(&cut);
+            finished.assert_clean();
+            let out = finished.records("out");
+            let whole: Vec<&Value> = out
+                .iter()
+                .filter(|record| !record.to_string().contains("not-a-secret"))
+                .collect();
+            // Without redaction, messages, commands and what cannot be read stay.
+            assert_eq!((out.len(), whole.len()), (5, 2), "{number}: {out:?}");
+            assert!(!whole[0].to_string().contains("requestObject"), "{whole:?}");
+        }
+    });
+}
+
+#[test]
+fn every_copy_of_an_event_is_judged_by_the_output() {
+    in_each(OLDEST, |host| {
+        for (pipeline, options) in doubled() {
+            let received = forwarded(host, pipeline, options, 5);
+            assert_eq!(records(&received).len(), 5);
+        }
+    });
+}
+
 #[test]
 fn a_second_filter_changes_nothing() {
     in_each(OLDEST, |host| {
@@ -88,6 +175,54 @@ fn redaction_can_be_off() {
         let out = finished.records("out");
         let lines: Vec<&str> = out.iter().filter_map(|r| r["log"].as_str()).collect();
         assert_eq!(lines, LINES.lines().collect::<Vec<_>>(), "{}", host.name());
+    });
+}
+
+#[test]
+fn events_that_are_too_large_are_shrunk() {
+    let body = |kind: &str| {
+        format!(
+            r#"{{"kind":"{kind}","spec":{{"text":"{}"}}}}"#,
+            "x".repeat(6000)
+        )
+    };
+    let line = format!(
+        r#"{{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"RequestResponse","auditID":"1","stage":"ResponseComplete","requestURI":"/apis/e/v1/t","verb":"update","objectRef":{{"resource":"t","apiGroup":"e","apiVersion":"v1"}},"requestObject":{},"responseObject":{}}}"#,
+        body("Request"),
+        body("Response")
+    ) + "\n";
+    let options = [("max_event_size", "splunk")];
+    let judge = |record: &Value, is_text: bool| {
+        let event: Value = match is_text {
+            true => serde_json::from_str(record["log"].as_str().unwrap()).unwrap(),
+            false => record.clone(),
+        };
+        assert_eq!(event["annotations"]["audit.k8s.io/truncated"], "true");
+        let said = event["annotations"]["kube-audit/shrunk"].as_str().unwrap();
+        assert!(said.starts_with("responseObject=60"), "{said}");
+        assert!(event.get("responseObject").is_none(), "{event}");
+        assert_eq!(event["requestObject"]["kind"], "Request");
+    };
+    in_each(OLDEST, |host| {
+        let text = Pipeline::new().lines("audit", &line);
+        let finished = host.run(&text.clone().filter(&options).file_output("out"));
+        finished.assert_clean();
+        finished.assert_log("events shrunk: 1");
+        judge(&finished.records("out")[0], true);
+        let map = Pipeline::new().lines("audit", &line).json_parser();
+        let finished = host.run(&map.filter(&options).file_output("out"));
+        finished.assert_clean();
+        judge(&finished.records("out")[0], false);
+        let received = forwarded(host, text.clone(), &options, 1);
+        judge(&received.records("out")[0], true);
+
+        let small = [("max_event_size", "1KiB"), ("bodies", "drop")];
+        let long = line.replace("/apis/e/v1/t", &"/u".repeat(1000));
+        let long = Pipeline::new().lines("audit", &long).filter(&small);
+        let finished = host.run(&long.file_output("out"));
+        finished.assert_log("1 events are larger than `Max_Event_Size`");
+        finished.assert_log("events larger than Max_Event_Size: 1");
+        assert_eq!(finished.records("out").len(), 1);
     });
 }
 

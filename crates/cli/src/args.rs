@@ -110,7 +110,7 @@ pub(crate) struct Explain {
     pub events: Events,
 }
 
-/// What is redacted: options of the filter.
+/// What is redacted and left out: options of the filter.
 #[derive(Args, Debug)]
 pub(crate) struct RedactionArgs {
     /// Redactors to turn on or off, as with the filter's option `Redact`.
@@ -131,6 +131,12 @@ pub(crate) struct RedactionArgs {
     /// What to do with text that cannot be read: cut, keep or drop.
     #[arg(long, value_name = "WORD")]
     redact_unreadable: Option<String>,
+    /// Most bytes of an event, or the name of a sink, as with `Max_Event_Size`.
+    #[arg(long, value_name = "SIZE")]
+    max_event_size: Option<String>,
+    /// The form of bodies, as with `Bodies`: keep, json or drop.
+    #[arg(long, value_name = "WORD")]
+    bodies: Option<String>,
 }
 
 impl RedactionArgs {
@@ -141,6 +147,8 @@ impl RedactionArgs {
             ("Redact_Names", self.redact_names),
             ("Redact_Key", self.redact_key),
             ("Redact_Unreadable", self.redact_unreadable),
+            ("Max_Event_Size", self.max_event_size),
+            ("Bodies", self.bodies),
         ];
         let often = [
             ("Redact_Path", self.redact_path),

@@ -9,7 +9,10 @@ use kube_audit_core::policy::{
     Attributes, GroupResources, Level, Parsed, Resource, Rule, Ruleset, Selector, Stage, Target,
 };
 use kube_audit_core::stage::redact::{Finding, Redaction};
-use kube_audit_core::stage::{Cuts, Evaluation, NotEvaluated, detect, examine, explain_detections};
+use kube_audit_core::stage::shrink::{Loss, Shrink};
+use kube_audit_core::stage::{
+    Cuts, Evaluation, NotEvaluated, Stages, detect, examine, explain_detections,
+};
 
 use super::args::{Events, Explain, Format};
 use super::detect::{words as answer_words, write_text};
@@ -32,12 +35,15 @@ pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
         _ => policy.choice(),
     };
     let policy = policy.as_ref().map(Choice::load).transpose()?;
-    let compiled = policy.as_ref().map(|policy| {
+    let mut compiled = policy.as_ref().map(|policy| {
         let ruleset = Arc::new(Ruleset::compile(&policy.policy));
-        (policy, ruleset)
+        (policy, Stages::of_policy(&ruleset))
     });
     let options = filter_options(&redaction.properties())?;
-    let mut redaction = Redaction::new(options.redaction);
+    if let Some((_, stages)) = &mut compiled {
+        stages.redact = Redaction::new(options.redaction);
+        stages.shrink = Shrink::new(options.shrink);
+    }
     let mut out = Output::open(&out)?;
     let mut exit = Exit::Done;
     input::for_each_line(&files, |place, line| {
@@ -47,16 +53,11 @@ pub(crate) fn run(arguments: Explain) -> Result<Exit, Failure> {
         let mut answers = Answers::default();
         let result = of_record(line, |line| {
             answers = Answers::default();
-            if let Some((policy, ruleset)) = &compiled {
-                examine(
-                    line,
-                    ruleset,
-                    &mut redaction,
-                    |evaluation, attributes, cuts| {
-                        let explanation = Explanation::new(policy, evaluation, attributes, cuts);
-                        answers.explanations.push(explanation);
-                    },
-                )?;
+            if let Some((policy, stages)) = &mut compiled {
+                examine(line, stages, |evaluation, attributes, cuts| {
+                    let explanation = Explanation::new(policy, evaluation, attributes, cuts);
+                    answers.explanations.push(explanation);
+                })?;
             }
             match &detect {
                 Some(detect) => explain_detections(line, &detect.detector, |found| {
@@ -255,6 +256,13 @@ impl Explanation {
                 redactor.reason()
             );
         }
+        for (loss, bytes) in self.shrunk() {
+            *out += &format!("  shrunk: {} ({bytes} bytes)\n", loss.name());
+        }
+    }
+
+    fn shrunk(&self) -> &[(Loss, usize)] {
+        self.cuts.as_ref().map_or(&[], |cuts| &cuts.shrunk)
     }
 
     fn redacted(&self) -> &[Finding] {
@@ -338,6 +346,10 @@ impl Explanation {
                 "pointer": finding.pointer,
                 "redactor": finding.redactor.name(),
                 "reason": finding.redactor.reason(),
+            })).collect::<Vec<_>>(),
+            "shrunk": self.shrunk().iter().map(|(loss, bytes)| json!({
+                "part": loss.name(),
+                "bytes": bytes,
             })).collect::<Vec<_>>(),
             "bytesIn": self.cuts.as_ref().map(|cuts| cuts.bytes_in),
             "bytesOut": self.cuts.as_ref().map(|cuts| cuts.bytes_out),

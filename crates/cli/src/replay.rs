@@ -61,6 +61,7 @@ pub(crate) fn run(arguments: Replay) -> Result<Exit, Failure> {
     // No option here asks for a UUID.
     let mut pipeline = Pipeline::new(options.settings, ruleset, || [0; 16]);
     pipeline.set_redaction(Some(options.redaction));
+    pipeline.set_shrink(options.shrink);
     if let Some(detect) = detect {
         pipeline.set_detect(detect.detector, detect.options.settings);
     }

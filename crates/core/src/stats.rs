@@ -33,6 +33,10 @@ pub struct Stats {
     pub redacted: u64,
     /// Values that were redacted, by redactor.
     pub values_redacted: Counts,
+    /// Events kept that lost something because of their size or of `Bodies`.
+    pub shrunk: u64,
+    /// Events kept that are larger than allowed.
+    pub oversize: u64,
     /// Records that hold no audit event.
     pub non_audit: u64,
     /// Records that look like an audit event and cannot be read.
@@ -236,7 +240,7 @@ const MACHINE: &str =
     "Linux audit events: kept, excluded by a pattern, or ends of events that came alone.";
 
 /// All counters of a pipeline, in the order in which they are shown.
-pub static SERIES: [Series<Stats>; 22] = [
+pub static SERIES: [Series<Stats>; 24] = [
     Series::counter("records_total", "Log records read.", "records", |stats| {
         stats.records
     }),
@@ -281,6 +285,18 @@ pub static SERIES: [Series<Stats>; 22] = [
         "Audit events kept in which something was redacted.",
         "events redacted",
         |stats| stats.redacted,
+    ),
+    Series::counter(
+        "events_shrunk_total",
+        "Audit events kept that lost something because of Max_Event_Size or Bodies.",
+        "events shrunk",
+        |stats| stats.shrunk,
+    ),
+    Series::counter(
+        "events_oversize_total",
+        "Audit events kept that are larger than Max_Event_Size all the same.",
+        "events larger than Max_Event_Size",
+        |stats| stats.oversize,
     ),
     Series::counter(
         "records_non_audit_total",

@@ -32,6 +32,9 @@ pub(crate) struct Engine {
     /// Bad records that were logged, and when the next line may follow.
     logged: u64,
     limit: LogLimit,
+    /// The same of events that are too large.
+    oversize_logged: u64,
+    oversize_limit: LogLimit,
 }
 
 impl Engine {
@@ -73,6 +76,7 @@ impl Engine {
         let places = options.redaction.paths.iter();
         let places = places.map(ToString::to_string).collect();
         pipeline.set_redaction(Some(options.redaction));
+        pipeline.set_shrink(options.shrink);
         let detect = detect.map(|(watch, detector)| {
             pipeline.set_detect(detector, watch.settings());
             watch
@@ -84,6 +88,8 @@ impl Engine {
             detect,
             logged: 0,
             limit: LogLimit::default(),
+            oversize_logged: 0,
+            oversize_limit: LogLimit::default(),
         })
     }
 
@@ -106,6 +112,7 @@ impl Engine {
         }
         let result = self.pipeline.chunk(tag, chunk, sink);
         self.report_trouble(log);
+        self.report_oversize(log);
         if let Some(detect) = &mut self.detect {
             detect.report_undecided(self.pipeline.stats(), log);
         }
@@ -184,6 +191,21 @@ impl Engine {
             let message = format!("{held} Linux audit records whose event was not complete {fate}");
             log.log(level, &message);
         }
+    }
+
+    /// Logs that there are events too large: at once, and then once a minute at most.
+    fn report_oversize(&mut self, log: &dyn Log) {
+        let oversize = self.pipeline.stats().oversize;
+        if oversize == self.oversize_logged || !self.oversize_limit.allows() {
+            return;
+        }
+        let message = format!(
+            "{oversize} events are larger than `Max_Event_Size` even without their bodies, and \
+             were passed on: raise it, or the limit of the sink ({} since the last such line)",
+            oversize.saturating_sub(self.oversize_logged)
+        );
+        log.log(LogLevel::Warn, &message);
+        self.oversize_logged = oversize;
     }
 
     /// Logs that there are bad records: at once, and then once a minute at most.

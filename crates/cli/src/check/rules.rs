@@ -18,6 +18,7 @@ pub(super) fn check(pipeline: &Pipeline, findings: &mut Findings<'_>) {
     grep_keys(pipeline, findings);
     inside_log(pipeline, findings);
     parsers(pipeline, findings);
+    webhooks(pipeline, findings);
     retries(pipeline, findings);
     backlogs(pipeline, findings);
     service_keys(pipeline, findings);
@@ -268,6 +269,25 @@ fn grep_keys(pipeline: &Pipeline, findings: &mut Findings<'_>) {
             );
             findings.push(property.value_at, Code::GrepWithoutKey, "", message);
         }
+    }
+}
+
+/// Finds inputs for the audit webhook of an API server.
+fn webhooks(pipeline: &Pipeline, findings: &mut Findings<'_>) {
+    if !pipeline
+        .sections
+        .iter()
+        .any(|section| section.is(ours::NAME))
+    {
+        return;
+    }
+    for input in pipeline.of(Kind::Input).filter(|input| input.is("http")) {
+        let message = "if this takes the audit webhook of an API server: up to 1.36 it loses a whole \
+                       batch of events with each patch that is no JSON (an apply as YAML or CBOR) \
+                       and is logged at Request or above; let its policy log `patch` at Metadata, \
+                       or read its log file instead";
+        let at = input.get("name").map_or(input.at, |name| name.value_at);
+        findings.push(at, Code::WebhookLosesBatches, "", message);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::doc::edit::{Cause, Edits};
+use crate::doc::edit::{Cause, Edits, Plan};
 use crate::doc::json::Json;
 use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{AnyDoc, Container, Doc, Kind, Malformed, Member, Text};
@@ -104,21 +104,32 @@ impl<'a> AnyDoc<'a> {
         }
     }
 
-    /// Appends a map with one member, whose value is written already.
-    pub(crate) fn write_map(self, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    /// Appends a map with members whose values are written already.
+    pub(crate) fn write_map(self, members: &[(&[u8], Vec<u8>)], out: &mut Vec<u8>) {
         match self {
             AnyDoc::Json(_) => {
-                out.push(b'{');
-                Json::write_key(out, key);
-                out.extend_from_slice(value);
+                let mut before = b'{';
+                for (key, value) in members {
+                    out.push(before);
+                    Json::write_key(out, key);
+                    out.extend_from_slice(value);
+                    before = b',';
+                }
                 out.push(b'}');
             }
             AnyDoc::Msgpack(_) => {
-                msgpack::write_map_head(out, 1);
-                Msgpack::write_key(out, key);
-                out.extend_from_slice(value);
+                msgpack::write_map_head(out, members.len());
+                for (key, value) in members {
+                    Msgpack::write_key(out, key);
+                    out.extend_from_slice(value);
+                }
             }
         }
+    }
+
+    /// Makes a plan of the edits asked for.
+    pub(crate) fn settle(self, edits: &mut Edits) -> Plan<'_> {
+        either!(self, doc => edits.settle(doc))
     }
 
     /// Asks for a member at the end of a map, whose value is written already.

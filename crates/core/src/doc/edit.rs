@@ -272,6 +272,29 @@ impl Edits {
         }
     }
 
+    /// Asks for all that others ask for, of the same document.
+    #[inline]
+    pub fn add(&mut self, others: &Edits) {
+        if !others.requests.is_empty() {
+            self.add_all(others);
+        }
+    }
+
+    #[cold]
+    fn add_all(&mut self, others: &Edits) {
+        let texts = self.text.len();
+        self.text.extend_from_slice(&others.text);
+        for request in &others.requests {
+            let (from, to) = request.text;
+            let request = Request {
+                text: (texts.saturating_add(from), texts.saturating_add(to)),
+                order: self.next_order(),
+                ..*request
+            };
+            self.requests.push(request);
+        }
+    }
+
     #[inline]
     fn request(
         &mut self,
@@ -600,6 +623,17 @@ impl Plan<'_> {
                 && matches!(request.kind, RequestKind::Remove | RequestKind::Append)
         });
         changes.map(Request::size_change).sum()
+    }
+
+    /// Appends a range of the document with the edits that lie in it.
+    pub fn apply_within(&self, document: &[u8], range: Range<usize>, out: &mut Vec<u8>) {
+        let within = |splice: &&Splice| range.start <= splice.start && splice.end <= range.end;
+        let first = self.splices.iter().position(|splice| within(&splice));
+        let first = first.unwrap_or(self.splices.len());
+        let splices = self.splices.get(first..).unwrap_or_default();
+        let count = splices.iter().take_while(within).count();
+        let splices = splices.get(..count).unwrap_or_default();
+        Plan { splices, ..*self }.apply(document, range, out);
     }
 
     /// Appends a range of the document, in which all edits lie, with the edits.

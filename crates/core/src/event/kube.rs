@@ -445,6 +445,11 @@ impl<'v, 'a> Event<'v, 'a> {
             .and_then(|stage| Stage::from_name(&stage.value()))
     }
 
+    /// `stage` as it stands, if the event has one.
+    pub fn stage_name(&self) -> Option<Text<'a>> {
+        self.text(Field::Stage)
+    }
+
     /// `auditID`, if the event has one.
     pub fn audit_id(&self) -> Option<Text<'a>> {
         self.text(Field::AuditId)

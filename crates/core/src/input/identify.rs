@@ -24,12 +24,18 @@ fn find(entry: &[u8]) -> Result<Option<String>, Malformed> {
     let mut map = doc.open_map(body)?;
     while let Some(member) = doc.next_member(&mut map)? {
         map.next = doc.end(member.value)?;
-        if doc.kind(member.value)? != Kind::Text {
-            continue;
-        }
-        let line = doc.text(member.value)?.0.raw;
         let mut view = MapView::default();
-        let content = Content::of_text(line, Prefix::read(line), &mut view, &mut scratch);
+        let content = match doc.kind(member.value)? {
+            Kind::Text => {
+                let line = doc.text(member.value)?.0.raw;
+                Content::of_text(line, Prefix::read(line), &mut view, &mut scratch)
+            }
+            Kind::Map => {
+                view.read(doc, member.value, &mut scratch)?;
+                Content::of_map(doc, &view)
+            }
+            _ => continue,
+        };
         if let Content::Event(event) = content
             && let Some(id) = event.audit_id()
         {
@@ -47,9 +53,15 @@ mod tests {
     fn events_as_maps_and_as_texts() {
         let text = br#"{"level":"Request","auditID":"a-1","stage":"Panic"}"#;
         let text = [&[b'\xd9', text.len() as u8][..], text].concat();
-        let cases: [(&[&[u8]], Option<&str>); 5] = [
+        let cases: [(&[&[u8]], Option<&str>); 6] = [
             (
                 &[b"\x92\x01\x83\xa5level\xa7Request\xa7auditID\xa3a-1\xa5stage\xa5Panic"],
+                Some("a-1"),
+            ),
+            (
+                &[
+                    b"\x92\x01\x82\xa1m\x80\xa1n\x83\xa5level\xa7Request\xa7auditID\xa3a-1\xa5stage\xa5Panic",
+                ],
                 Some("a-1"),
             ),
             (

@@ -3,7 +3,10 @@
 
 pub(crate) mod assemble;
 pub(crate) mod cri;
+mod field_path;
 mod identify;
 pub(crate) mod recognise;
 
+pub use field_path::FieldPath;
+pub(crate) use field_path::Slot;
 pub use identify::audit_id;

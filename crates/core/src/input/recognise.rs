@@ -8,12 +8,15 @@ use crate::doc::msgpack::Msgpack;
 use crate::doc::{Doc, Kind, Malformed, Text};
 use crate::event::kube::{Event, MapView, Member, Recognised, Scratch};
 use crate::input::cri::Prefix;
+use crate::input::{FieldPath, Slot};
 
 /// The part of a record that holds its events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Carrier<'a> {
     /// The record's map is the event, or a list of events.
     Map,
+    /// A map in the record is.
+    Inner(Slot),
     /// A text of the record holds them as JSON.
     Text(&'a Line<'a>),
 }
@@ -21,8 +24,8 @@ pub(crate) enum Carrier<'a> {
 /// The text of a record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
-    /// The member of the record that it is the value of.
-    pub member: Member,
+    /// The place of the record that it is the value of.
+    pub slot: Slot,
     /// The text.
     pub text: &'a [u8],
     /// The prefix of a container runtime, if there is one.
@@ -41,17 +44,21 @@ pub(crate) enum LinePlace {
 }
 
 impl<'a> Line<'a> {
-    /// Finds the text in a record's map: under `key`, or by default under `log`, then
-    /// `message`. With `Prefixes::Read`, a container runtime's prefix is split off.
+    /// Finds the text in a record's map, which begins at `map`: at `key`, or by default under
+    /// `log`, then `message`. With `Prefixes::Read`, a container runtime's prefix is split off.
     #[inline(always)]
     pub(crate) fn find(
         doc: Msgpack<'a>,
+        map: usize,
         members: &[Member],
-        key: Option<&str>,
+        key: Option<&FieldPath>,
         prefixes: Prefixes,
     ) -> Option<Line<'a>> {
         let (member, text) = match key {
-            Some(key) => text_member(doc, members, key.as_bytes()),
+            Some(key) => {
+                let slot = key.find(doc, map, members).ok()??;
+                return Line::at(doc, slot, prefixes);
+            }
             None => {
                 let log = text_member(doc, members, b"log");
                 match log {
@@ -62,16 +69,27 @@ impl<'a> Line<'a> {
                 }
             }
         }?;
+        let slot = Slot { owner: map, member };
+        Some(Line::new(slot, text.raw, prefixes))
+    }
+
+    /// The text at a place of a record, if there is one.
+    pub(crate) fn at(doc: Msgpack<'a>, slot: Slot, prefixes: Prefixes) -> Option<Line<'a>> {
+        let text = doc.text_or_bin(slot.member.value).ok()?;
+        Some(Line::new(slot, text.raw, prefixes))
+    }
+
+    fn new(slot: Slot, text: &'a [u8], prefixes: Prefixes) -> Line<'a> {
         let prefix = match prefixes {
-            Prefixes::Read => Prefix::read(text.raw),
+            Prefixes::Read => Prefix::read(text),
             Prefixes::Ignore => None,
         };
-        Some(Line {
-            member,
-            text: text.raw,
+        Line {
+            slot,
+            text,
             prefix,
             place: LinePlace::InRecord,
-        })
+        }
     }
 
     /// The prefix, and the text after it.
@@ -154,6 +172,8 @@ pub(crate) enum Content<'v, 'a> {
 pub(crate) struct EventList<'a> {
     /// `apiVersion` of the list, which is that of its items.
     pub version: Option<Text<'a>>,
+    /// Start of the list of its items.
+    pub at: usize,
     /// The ranges of its items.
     pub items: Vec<Range<usize>>,
 }
@@ -164,9 +184,10 @@ impl<'v, 'a> Content<'v, 'a> {
     pub(crate) fn of_map<D: Doc<'a>>(doc: D, view: &'v MapView<'a>) -> Content<'v, 'a> {
         match view.recognise() {
             Recognised::Event(event) => Content::Event(event),
-            Recognised::EventList(items) => match list_items(doc, items) {
+            Recognised::EventList(list) => match list_items(doc, list) {
                 Ok(items) => Content::List(EventList {
                     version: view.api_version(),
+                    at: list,
                     items,
                 }),
                 Err(Malformed) => Content::Malformed,

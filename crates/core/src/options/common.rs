@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::input::FieldPath;
 use crate::pipeline::{MachineAudit, Settings};
-use crate::stage::{Enrichment, KeyPattern, KeyRule, redact};
+use crate::stage::{Enrichment, KeyPattern, KeyRule, redact, shrink};
 
 use super::conditions::ConditionOption;
 use super::detect::DetectOptions;
@@ -25,6 +26,8 @@ pub struct CommonOptions {
     pub conditions: Vec<ConditionOption>,
     /// Hiding of secrets.
     pub redaction: redact::Settings,
+    /// Limits of what events may be.
+    pub shrink: shrink::Settings,
     /// Reading and writing of records.
     pub settings: Settings,
 }
@@ -34,7 +37,7 @@ impl CommonOptions {
     pub fn read(options: &Options<'_>) -> Result<CommonOptions, OptionError> {
         let settings = Settings {
             format: options.choice(table::FORMAT)?,
-            log_key: options.text(table::LOG_KEY)?,
+            log_key: log_key(options)?,
             output_shape: options.choice(table::OUTPUT_SHAPE)?,
             non_audit: options.choice(table::NON_AUDIT)?,
             on_error: options.choice(table::ON_ERROR)?,
@@ -55,8 +58,24 @@ impl CommonOptions {
                 .duration_or_off(table::POLICY_RELOAD, Duration::from_secs(30))?,
             conditions: ConditionOption::read(options)?,
             redaction: super::redact::read(options)?,
+            shrink: super::shrink::read(options)?,
             settings,
         })
+    }
+}
+
+/// Reads the place of the event: a key, or a path that begins with `$`.
+fn log_key(options: &Options<'_>) -> Result<Option<FieldPath>, OptionError> {
+    let Some(given) = options.one(table::LOG_KEY)? else {
+        return Ok(None);
+    };
+    match FieldPath::parse(&given) {
+        Some(path) => Ok(Some(path)),
+        None if given.starts_with('$') => {
+            let expected = "a path is `$key` or `$key['name'][0]`";
+            Err(given.invalid(expected))
+        }
+        None => Ok(Some(FieldPath::key(&given))),
     }
 }
 

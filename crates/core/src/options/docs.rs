@@ -15,8 +15,8 @@ invalid value; the error names the option and the fix. `kube-audit check FILE` f
 without a start, and also what Fluent Bit hides from plugins: a `Port` that is not a number is
 port 24224 to it.
 
-SIZE is a number of bytes, or of units `k`, `M` and `G`: powers of 1,000, as in Fluent Bit's
-own options. TIME is a whole number with `ms`, `s`, `m` or `h`; without a unit it is in seconds. Flags are
+SIZE is a number of bytes, or of units: `k`, `M` and `G` are powers of 1,000, as in Fluent Bit's
+own options, `KiB`, `MiB` and `GiB` powers of 1,024. TIME is a whole number with `ms`, `s`, `m` or `h`; without a unit it is in seconds. Flags are
 `on`, `true`, `yes`, or `off`, `false`, `no`. `${NAME}` is replaced by an environment variable;
 Fluent Bit replaces one that is not set by nothing, and an empty value is refused.
 ";

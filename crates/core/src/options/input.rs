@@ -143,7 +143,7 @@ mod tests {
             ("Path", "/var/log/*.log", "name one log"),
             ("Acknowledge", "sent", "use one of delivered, stored, read"),
             ("Max_Event", "1k", "from 65536 to 256000000"),
-            ("Max_Unacknowledged", "8 MB", "such as `512k` or `8M`"),
+            ("Max_Unacknowledged", "8 Mb/s", "such as `512k` or `8M`"),
             ("Read_from_Head", "yep", "`Read_from_Head` is `yep`"),
             ("Endpoint", "a", "`Endpoint` is not an option of an input"),
             ("Pth", "a", "did you mean `Path`?"),

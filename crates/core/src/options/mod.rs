@@ -30,6 +30,7 @@ mod on_panic;
 mod policy;
 mod read;
 mod redact;
+mod shrink;
 mod source;
 pub mod table;
 

@@ -467,18 +467,19 @@ fn as_flag(text: &str) -> Option<bool> {
     }
 }
 
-/// `512k`, `8M`, `1G`, and the same with a `B`.
-fn as_size(text: &str) -> Option<usize> {
-    let text = text.strip_suffix(['b', 'B']).unwrap_or(text);
-    let (number, unit) = match text.strip_suffix(|c: char| c.is_ascii_alphabetic()) {
-        Some(number) => (number, text.strip_prefix(number)?),
-        None => (text, ""),
-    };
-    let unit = match unit {
-        "" => 1,
-        "k" | "K" => 1_000,
-        "m" | "M" => 1_000_000,
-        "g" | "G" => 1_000_000_000,
+/// A number of bytes with a unit. `k`, `M` and `G` are powers of 1,000, as they are to Fluent
+/// Bit; `Ki`, `Mi` and `Gi` are powers of 1,024. A `B` may follow.
+pub(super) fn as_size(text: &str) -> Option<usize> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit: usize = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "ki" | "kib" => 1 << 10,
+        "m" | "mb" => 1_000_000,
+        "mi" | "mib" => 1 << 20,
+        "g" | "gb" => 1_000_000_000,
+        "gi" | "gib" => 1 << 30,
         _ => return None,
     };
     number.parse::<usize>().ok()?.checked_mul(unit)
@@ -516,15 +517,16 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_units_of_a_thousand() {
+    fn sizes_have_units() {
         for (text, size) in [
             ("1", Some(1)),
             ("512k", Some(512_000)),
             ("8M", Some(8_000_000)),
             ("8MB", Some(8_000_000)),
             ("1g", Some(1_000_000_000)),
-            ("8 M", None),
-            ("8Mi", None),
+            ("8 M", Some(8_000_000)),
+            ("8Mi", Some(8 << 20)),
+            ("8x", None),
             ("-1", None),
             ("k", None),
             ("", None),

@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use crate::pipeline::{EventTimeSource, Format, MachineAudit, OnOther, OnUnreadable, OutputShape};
 use crate::policy::Preset;
 use crate::stage::detect::{LabelShape, LongRunning, Severity};
+use crate::stage::shrink::Bodies;
 use kube_audit_text::suggest::nearest;
 
 use super::acknowledge::Acknowledge;
@@ -101,8 +102,7 @@ pub enum Value {
     DurationOrOff,
     /// A whole number within limits.
     Number(RangeInclusive<usize>),
-    /// A number of bytes such as `512k`, `8M` or `1G`, within limits. Units are powers of
-    /// 1,000, as they are in Fluent Bit's own options.
+    /// A number of bytes within limits, with a unit such as those of `512k`, `8M` and `64KiB`.
     Size(RangeInclusive<usize>),
     /// Anything else, and its shape.
     Text(&'static str),
@@ -275,8 +275,9 @@ options! {
     /// event's text; `cri`: a key holds a line of a container runtime; `auto`: found out for
     /// each record.
     FORMAT = OptionDef::new("Format", STAGES, Choice(words::<Format>)).default("auto");
-    /// The key that holds the event's text.
-    LOG_KEY = OptionDef::new("Log_Key", STAGES, Text("KEY")).default("`log`, then `message`");
+    /// The place of the event in a record: a key, or a path such as `$properties['log']`; what
+    /// is there may be text or a map. Events under other keys of the record are judged as well.
+    LOG_KEY = OptionDef::new("Log_Key", STAGES, Text("KEY | $PATH")).entities(Undo).default("`log`, then `message`");
     /// Shape of records on the way out. `map`: the event's fields become the record's; `json`: the
     /// event becomes text under `log`; `keep`: as it came.
     OUTPUT_SHAPE = OptionDef::new("Output_Shape", STAGES, Choice(words::<OutputShape>)).default("keep");
@@ -325,6 +326,17 @@ options! {
     /// What is done with text that looks like an audit event and cannot be read. `cut`: it
     /// ends before the first body; `On_Error drop` drops it all the same.
     REDACT_UNREADABLE = OptionDef::new("Redact_Unreadable", STAGES, Choice(words::<OnUnreadable>)).default("cut");
+
+    // Size.
+
+    /// Most bytes of an event as JSON: `64KiB`, `10k`, or a sink by name: `aks` (16 KiB),
+    /// `cloudwatch`, `loki` (256 KiB), `splunk` (10,000). A larger one loses managed fields,
+    /// the response body, the request body, then the ends of strings beyond 1,024 bytes;
+    /// attributes stay. See `redaction.md`.
+    MAX_EVENT_SIZE = OptionDef::new("Max_Event_Size", STAGES, Text("SIZE | aks | cloudwatch | loki | splunk | off")).default("off");
+    /// Bodies as they are, as text with JSON in it, for stores that limit the number of
+    /// fields, or left out.
+    BODIES = OptionDef::new("Bodies", STAGES, Choice(words::<Bodies>)).default("keep");
 
     // Selection.
 
@@ -674,7 +686,7 @@ mod tests {
             (
                 Filter,
                 "Frobnicate",
-                "unknown option `Frobnicate`: known options are Allowlist_key, Detect,",
+                "unknown option `Frobnicate`: known options are Allowlist_key, Bodies,",
             ),
         ] {
             let error = lookup(section, name).unwrap_err().to_string();

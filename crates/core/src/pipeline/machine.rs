@@ -14,6 +14,7 @@ use crate::doc::json::Json;
 use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{Doc, Malformed};
 use crate::event::kube::{MapView, Member, Scratch};
+use crate::input::FieldPath;
 use crate::input::recognise::Carrier;
 use crate::stage::select::{Subject, Whole};
 use crate::stats;
@@ -122,7 +123,7 @@ impl Machine {
 /// Finds the audit record among the members of a record, and the member with its text.
 fn find<'p>(place: &Place<'p>, writer: &Writer) -> Option<(Found<'p>, Member)> {
     let doc = Msgpack(place.original.bytes);
-    let key = writer.settings.log_key.as_deref().map(str::as_bytes);
+    let key = writer.settings.log_key.as_ref().map(FieldPath::first);
     let mut source = Source::new(key);
     for (number, member) in place.members.iter().enumerate() {
         let name = doc.key(member.start).ok()?.raw;
@@ -253,12 +254,12 @@ impl Event {
         is_journal: bool,
         writer: &mut Writer,
     ) -> Result<(), Malformed> {
-        let key = writer.settings.log_key.as_deref().unwrap_or("log");
-        let others = others(place, text, is_journal, &|name| name == key.as_bytes());
+        let key = writer.settings.text_key();
+        let others = others(place, text, is_journal, &|name| name == key);
         let built = &mut writer.built;
         built.clear();
         msgpack::write_map_head(&mut built.body, others.len().saturating_add(1));
-        Msgpack::write_key(&mut built.body, key.as_bytes());
+        Msgpack::write_key(&mut built.body, key);
         Msgpack::write_text(&mut built.body, &self.json);
         append(place, &others, &mut built.body);
         Ok(())

@@ -1,5 +1,6 @@
 //! The one way of a record: from the chunk through recognition and stages to the sink.
 
+mod copies;
 #[cfg(feature = "machine")]
 mod machine;
 #[cfg(not(feature = "machine"))]
@@ -23,12 +24,14 @@ use crate::stage::Condition;
 use crate::stage::detect::{DetectSettings, Detector};
 use crate::stage::enrich::Enrich;
 use crate::stage::redact::{self, Redaction};
+use crate::stage::shrink::{self, Shrink};
 use crate::stats::{self, Stats};
 
 pub use settings::{
     EventTimeSource, Format, MachineAudit, OnOther, OnUnreadable, OutputShape, Settings,
 };
 
+use copies::{Buffers, Spot};
 use machine::Machine;
 use write::{Joined, Place, Writer};
 
@@ -90,6 +93,11 @@ impl Pipeline {
     pub fn set_redaction(&mut self, settings: Option<redact::Settings>) {
         self.writer.stages.redact = settings.and_then(Redaction::new);
         self.outline_views();
+    }
+
+    /// Makes events fit; the default settings leave them as they are.
+    pub fn set_shrink(&mut self, settings: shrink::Settings) {
+        self.writer.stages.shrink = Shrink::new(settings);
     }
 
     /// The redaction, unless it is off.
@@ -234,11 +242,16 @@ impl Pipeline {
             members: &scratch.members,
             carrier: Carrier::Map,
         };
-        if matches!(format, Format::Auto | Format::Map) {
-            let content = Content::of_map(doc, &map);
-            if !matches!(content, Content::Other) {
-                return writer.content(&place, doc, content, scratch, item, sink);
+        let content = Content::of_map(doc, &map);
+        let is_event = !matches!(content, Content::Other);
+        if is_event && matches!(format, Format::Auto | Format::Map) {
+            if copies::may_exist(doc, &scratch.members, is_event, None) {
+                let buffers = Buffers { part: text, item };
+                let expected = Some(Spot::Map);
+                writer.several(&place, scratch, expected, Prefixes::Read, buffers, sink);
+                return;
             }
+            return writer.content(&place, doc, content, scratch, item, sink);
         }
         if writer.settings.machine_audit != MachineAudit::Keep {
             let tag = match take {
@@ -250,12 +263,23 @@ impl Pipeline {
             }
         }
         let prefixes = match format {
-            Format::Map => return writer.other(&place, sink),
             Format::Json => Prefixes::Ignore,
-            Format::Auto | Format::Cri => Prefixes::Read,
+            Format::Auto | Format::Cri | Format::Map => Prefixes::Read,
         };
-        let key = writer.settings.log_key.as_deref();
-        let Some(line) = Line::find(doc, &scratch.members, key, prefixes) else {
+        let key = writer.settings.log_key.as_ref();
+        let line = match format {
+            Format::Map => None,
+            _ => Line::find(doc, map.at, &scratch.members, key, prefixes),
+        };
+        if is_event || copies::may_exist(doc, &scratch.members, is_event, line.as_ref()) {
+            let buffers = Buffers { part: text, item };
+            let inner = || copies::inner(doc, map.at, &scratch.members, key?);
+            let expected = line.map(Spot::Text).or_else(inner);
+            if writer.several(&place, scratch, expected, prefixes, buffers, sink) {
+                return;
+            }
+        }
+        let Some(line) = line else {
             return writer.other(&place, sink);
         };
         if matches!(take, Take::Remains) && writer.remains(&place, &line, sink) {
@@ -310,6 +334,10 @@ impl Pipeline {
 }
 
 #[cfg(test)]
+mod copies_tests;
+#[cfg(test)]
 mod redaction_tests;
+#[cfg(test)]
+mod shrink_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Settings of a pipeline, as options give them.
 
+use crate::input::FieldPath;
 use crate::stage::Enrichment;
 
 /// Forms in which records are read and written.
@@ -7,8 +8,8 @@ use crate::stage::Enrichment;
 pub struct Settings {
     /// The form of the input.
     pub format: Format,
-    /// The key that holds the event's text; by default `log`, then `message`.
-    pub log_key: Option<String>,
+    /// The place of the event in the record; by default `log`, then `message`.
+    pub log_key: Option<FieldPath>,
     /// The form of the output.
     pub output_shape: OutputShape,
     /// Records that hold no audit event.
@@ -25,6 +26,13 @@ pub struct Settings {
     pub machine_audit_slim: bool,
     /// Keys that are added and removed.
     pub enrichment: Enrichment,
+}
+
+impl Settings {
+    /// The key for an event that is written as JSON text.
+    pub(super) fn text_key(&self) -> &[u8] {
+        self.log_key.as_ref().map_or(b"log", FieldPath::last)
+    }
 }
 
 /// The form of the input.

@@ -11,6 +11,7 @@ use crate::doc::json::Json;
 use crate::doc::msgpack::{self, Msgpack};
 use crate::doc::{AnyDoc, Doc, Malformed};
 use crate::event::kube::{Event, Field, MapView, Member, Scratch};
+use crate::input::Slot;
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
 use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
@@ -28,11 +29,13 @@ pub(super) struct Writer {
     pub stats: Stats,
     enrich: Enrich,
     /// Edits of the event.
-    event_edits: Edits,
+    pub event_edits: Edits,
     /// Edits of the record around the event, or of a body that was built.
     pub record_edits: Edits,
+    /// Edits of the record's other copies of the event.
+    pub copy_edits: Edits,
     /// Labels of the event that is being written; none at any other time.
-    labels: Labels,
+    pub labels: Labels,
     pub built: Built,
 }
 
@@ -95,6 +98,7 @@ impl Writer {
             enrich,
             event_edits: Edits::default(),
             record_edits: Edits::default(),
+            copy_edits: Edits::default(),
             labels: Labels::default(),
             built: Built::default(),
         }
@@ -248,7 +252,9 @@ impl Writer {
             scratch,
             record: match place.carrier {
                 Carrier::Map => None,
-                Carrier::Text(_) => Some((Msgpack(place.original.bytes), place.members)),
+                Carrier::Inner(_) | Carrier::Text(_) => {
+                    Some((Msgpack(place.original.bytes), place.members))
+                }
             },
             decision: None,
             edits: &mut self.event_edits,
@@ -271,6 +277,9 @@ impl Writer {
                 };
                 let (enrich, stats) = (&mut self.enrich, &mut self.stats);
                 let edits = &mut self.event_edits;
+                if extent == Extent::Whole {
+                    edits.add(&self.copy_edits);
+                }
                 let written = Written {
                     time,
                     extent,
@@ -279,13 +288,26 @@ impl Writer {
                 finish(enrich, stats, place, body, edits, written, sink)?;
             }
             (Carrier::Map, OutputShape::Json) => {
+                if extent == Extent::Whole {
+                    self.event_edits.add(&self.copy_edits);
+                }
                 self.event_edits.settle(doc);
                 self.fold(doc, event)?;
                 self.write_built(place, time, sink)?;
             }
+            (Carrier::Inner(slot), shape) => {
+                self.event_edits.settle(doc);
+                if shape == OutputShape::Map {
+                    self.unfold(place, slot, doc, event)?;
+                    self.write_built(place, time, sink)?;
+                } else {
+                    self.replace_inner(slot, doc, event)?;
+                    self.write_record(place, time, extent, sink)?;
+                }
+            }
             (Carrier::Text(line), OutputShape::Map) => {
                 self.event_edits.settle(doc);
-                self.unfold(place, line, doc, event)?;
+                self.unfold(place, line.slot, doc, event)?;
                 self.write_built(place, time, sink)?;
             }
             (Carrier::Text(line), shape) => {
@@ -303,47 +325,89 @@ impl Writer {
         Ok(())
     }
 
-    /// Builds a body that holds an event as JSON text.
-    fn fold<'a, D: Doc<'a>>(&mut self, doc: D, event: Event<'_, 'a>) -> Result<(), Malformed> {
-        let built = &mut self.built;
-        built.clear();
-        self.event_edits
-            .plan()
-            .apply(doc.bytes(), event.range(), &mut built.event);
-        convert::msgpack_to_json(Msgpack(&built.event), 0, &mut built.converted)?;
-        let key = self.settings.log_key.as_deref().unwrap_or("log");
-        msgpack::write_map_head(&mut built.body, 1);
-        Msgpack::write_key(&mut built.body, key.as_bytes());
-        Msgpack::write_text(&mut built.body, &built.converted);
-        Ok(())
-    }
-
-    /// Builds a body from an event that is JSON text, and the other members of the record.
-    fn unfold<'a, D: Doc<'a>>(
+    /// Builds the event as it is left by the stages, and as JSON text.
+    fn build_text<'a, D: Doc<'a>>(
         &mut self,
-        place: &Place<'_>,
-        line: &Line<'_>,
         doc: D,
         event: Event<'_, 'a>,
     ) -> Result<(), Malformed> {
         let built = &mut self.built;
         built.clear();
-        self.event_edits
-            .plan()
-            .apply(doc.bytes(), event.range(), &mut built.event);
-        convert::json_to_msgpack(Json(&built.event), 0, &mut built.converted)?;
-        let map = Msgpack(&built.converted).open_map(0)?;
-        let others = || {
-            let members = place.members.iter();
-            members.filter(|member| member.start != line.member.start)
-        };
-        let count = map.count.saturating_add(others().count());
+        let plan = self.event_edits.plan();
+        plan.apply(doc.bytes(), event.range(), &mut built.event);
+        convert::msgpack_to_json(Msgpack(&built.event), 0, &mut built.converted)
+    }
+
+    /// Builds a body that holds an event as JSON text.
+    fn fold<'a, D: Doc<'a>>(&mut self, doc: D, event: Event<'_, 'a>) -> Result<(), Malformed> {
+        self.build_text(doc, event)?;
+        let built = &mut self.built;
+        msgpack::write_map_head(&mut built.body, 1);
+        Msgpack::write_key(&mut built.body, self.settings.text_key());
+        Msgpack::write_text(&mut built.body, &built.converted);
+        Ok(())
+    }
+
+    /// Builds a body from the event at a place of the record, and the other members of the
+    /// record.
+    fn unfold<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        slot: Slot,
+        doc: D,
+        event: Event<'_, 'a>,
+    ) -> Result<(), Malformed> {
+        let built = &mut self.built;
+        built.clear();
+        let plan = self.event_edits.plan();
+        if D::HAS_SIZES {
+            plan.apply(doc.bytes(), event.range(), &mut built.converted);
+        } else {
+            plan.apply(doc.bytes(), event.range(), &mut built.event);
+            convert::json_to_msgpack(Json(&built.event), 0, &mut built.converted)?;
+        }
+        let record = Msgpack(place.original.bytes);
+        let edits = &mut self.record_edits;
+        edits.clear();
+        edits.add(&self.copy_edits);
+        let own = slot.member.start..slot.member.end;
+        edits.remove_member(slot.owner, own, Cause::Shape);
+        built.event.clear();
+        let range = place.map.at..place.map.end;
+        let plan = edits.settle(record);
+        plan.apply(record.bytes(), range, &mut built.event);
+        let event = Msgpack(&built.converted).open_map(0)?;
+        let others = Msgpack(&built.event).open_map(0)?;
+        let count = event.count.saturating_add(others.count);
         msgpack::write_map_head(&mut built.body, count);
-        let own = built.converted.get(map.next..).unwrap_or_default();
-        built.body.extend_from_slice(own);
-        for member in others() {
-            let member = place.original.bytes.get(member.start..member.end);
-            built.body.extend_from_slice(member.unwrap_or_default());
+        for (members, from) in [(&built.converted, event.next), (&built.event, others.next)] {
+            let members = members.get(from..).unwrap_or_default();
+            built.body.extend_from_slice(members);
+        }
+        Ok(())
+    }
+
+    /// Asks for the edit of the record that makes a map in it the event as planned, in its
+    /// shape.
+    fn replace_inner<'a, D: Doc<'a>>(
+        &mut self,
+        slot: Slot,
+        doc: D,
+        event: Event<'_, 'a>,
+    ) -> Result<(), Malformed> {
+        self.record_edits.clear();
+        let value = slot.member.value..slot.member.end;
+        if self.settings.output_shape == OutputShape::Json {
+            self.build_text(doc, event)?;
+            let text = &self.built.converted;
+            let edits = &mut self.record_edits;
+            edits.replace_value(value, Cause::Shape, |out| Msgpack::write_text(out, text));
+        } else if !self.event_edits.plan().is_empty() || value != event.range() {
+            let plan = self.event_edits.plan();
+            let edits = &mut self.record_edits;
+            edits.replace_value(value, Cause::Shape, |out| {
+                plan.apply(doc.bytes(), event.range(), out);
+            });
         }
         Ok(())
     }
@@ -396,6 +460,7 @@ impl Writer {
         };
         let (enrich, stats) = (&mut self.enrich, &mut self.stats);
         let edits = &mut self.record_edits;
+        edits.add(&self.copy_edits);
         let written = Written {
             time,
             extent,
@@ -425,9 +490,16 @@ impl Writer {
         let done = match place.carrier {
             Carrier::Text(line) => {
                 self.record_edits.clear();
-                let value = line.member.value..line.member.end;
+                let value = line.slot.member.value..line.slot.member.end;
                 self.record_edits
                     .replace_value(value, Cause::Shape, |out| Msgpack::write_text(out, bytes));
+                self.write_record(place, None, Extent::Item, sink)
+            }
+            Carrier::Inner(slot) => {
+                self.record_edits.clear();
+                let value = slot.member.value..slot.member.end;
+                self.record_edits
+                    .replace_value(value, Cause::Shape, |out| out.extend_from_slice(bytes));
                 self.write_record(place, None, Extent::Item, sink)
             }
             Carrier::Map => {
@@ -506,6 +578,11 @@ impl Writer {
                 }
                 Carrier::Text(_) => self.pass(OnOther::Keep, place, sink),
                 Carrier::Map => self.hide_members(place, sink),
+                Carrier::Inner(slot) => {
+                    self.record_edits.clear();
+                    hide_value(slot.member, &mut self.record_edits);
+                    self.write_hidden(place, sink);
+                }
             },
         }
     }
@@ -541,7 +618,7 @@ impl Writer {
     }
 
     /// The outcome for text that cannot be read. Without redaction nothing is hidden.
-    fn on_unreadable(&self) -> OnUnreadable {
+    pub(super) fn on_unreadable(&self) -> OnUnreadable {
         match (self.settings.on_error, &self.stages.redact) {
             (OnOther::Drop, _) => OnUnreadable::Drop,
             (OnOther::Keep, Some(_)) => self.settings.on_unreadable,
@@ -590,7 +667,7 @@ impl Writer {
             return sink.leave_out(place.original);
         }
         self.record_edits.clear();
-        let member = line.member.value..line.member.end;
+        let member = line.slot.member.value..line.slot.member.end;
         self.record_edits
             .replace_value(member, Cause::Redact, |out| {
                 Msgpack::write_text(out, &value);
@@ -615,12 +692,14 @@ impl Writer {
                     | Field::Items
             );
             if may_hold_secrets {
-                self.record_edits
-                    .replace_value(member.value..member.end, Cause::Redact, |out| {
-                        Msgpack::write_text(out, MARK);
-                    });
+                hide_value(*member, &mut self.record_edits);
             }
         }
+        self.write_hidden(place, sink);
+    }
+
+    /// Writes the record with marks in place of what cannot be read.
+    fn write_hidden(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         if let Err(Malformed) = self.write_record(place, None, Extent::Whole, sink) {
             sink.leave_out(place.original);
         }
@@ -633,8 +712,9 @@ impl Writer {
         }
         if !self.stages.select.conditions.is_empty() {
             let doc = Msgpack(original.bytes);
-            let key = self.settings.log_key.as_deref();
-            let whole = match Line::find(doc, place.members, key, Prefixes::Ignore) {
+            let key = self.settings.log_key.as_ref();
+            let line = Line::find(doc, place.map.at, place.members, key, Prefixes::Ignore);
+            let whole = match line {
                 Some(line) => Whole::Text(line.text),
                 None => Whole::Value(doc.into(), place.map.at),
             };
@@ -666,6 +746,13 @@ impl Writer {
         }?;
         EventTime::parse(&text.value())
     }
+}
+
+/// Asks for a mark in place of a value of the record.
+pub(super) fn hide_value(member: Member, edits: &mut Edits) {
+    edits.replace_value(member.value..member.end, Cause::Redact, |out| {
+        Msgpack::write_text(out, MARK);
+    });
 }
 
 impl Built {
@@ -715,7 +802,7 @@ fn embed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits)
 fn embed_changed(line: &Line<'_>, kept: Surroundings, plan: Plan<'_>, edits: &mut Edits) {
     let Surroundings { front, within } = kept;
     let text = line.text;
-    let Member { value, end, .. } = line.member;
+    let Member { value, end, .. } = line.slot.member;
     if line.place == LinePlace::Assembled {
         edits.replace_value(value..end, Cause::Shape, |out| {
             msgpack::write_str_head(out, front.saturating_add(plan.length_of(within.len())));
@@ -802,7 +889,12 @@ fn finish<'a, D: Doc<'a>>(
 
 /// Counts an event that is kept, by its plan.
 #[inline]
-fn count_kept(stats: &mut Stats, event: Event<'_, '_>, decision: Option<Decision>, plan: Plan<'_>) {
+pub(super) fn count_kept(
+    stats: &mut Stats,
+    event: Event<'_, '_>,
+    decision: Option<Decision>,
+    plan: Plan<'_>,
+) {
     if plan.has(Cause::Level) || plan.has(Cause::ManagedFields) {
         let managed = plan.bytes(Cause::ManagedFields).removed;
         stats::count(&mut stats.stripped);

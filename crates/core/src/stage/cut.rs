@@ -3,7 +3,7 @@
 use crate::policy::Level;
 
 use crate::doc::edit::{Cause, Edits};
-use crate::doc::{Doc, Kind, Malformed};
+use crate::doc::{AnyDoc, Doc, Kind, Malformed};
 use crate::event::kube::Field;
 use crate::stage::Job;
 
@@ -43,10 +43,10 @@ pub(crate) fn apply<'a, D: Doc<'a>>(job: &mut Job<'_, 'a, D>) -> Result<(), Malf
             }
             // The body of a patch is the patch itself, not an object.
             Field::RequestObject if decision.omit_managed_fields && !event.is_patch() => {
-                remove_managed_fields(*doc, member.value, edits)?;
+                remove_managed_fields((*doc).into(), member.value, Cause::ManagedFields, edits)?;
             }
             Field::ResponseObject if decision.omit_managed_fields => {
-                remove_managed_fields(*doc, member.value, edits)?;
+                remove_managed_fields((*doc).into(), member.value, Cause::ManagedFields, edits)?;
             }
             _ => {}
         }
@@ -106,29 +106,30 @@ fn remove_annotations<'a, D: Doc<'a>>(
 
 /// Removes `managedFields` from an object, the items of a list and the rows of a table:
 /// top level only, as the API server does.
-fn remove_managed_fields<'a, D: Doc<'a>>(
-    doc: D,
+pub(crate) fn remove_managed_fields(
+    doc: AnyDoc<'_>,
     at: usize,
+    cause: Cause,
     edits: &mut Edits,
 ) -> Result<(), Malformed> {
     let Some(parts) = ObjectParts::read(doc, at)? else {
         return Ok(());
     };
-    remove_from_metadata(doc, parts.metadata, edits)?;
+    remove_from_metadata(doc, parts.metadata, cause, edits)?;
     if let Some(items) = parts.items {
-        for_each(doc, items, |item| {
+        for_each(doc, items, &mut |item| {
             let item = ObjectParts::read(doc, item)?;
-            remove_from_metadata(doc, item.and_then(|item| item.metadata), edits)
+            remove_from_metadata(doc, item.and_then(|item| item.metadata), cause, edits)
         })?;
     }
     if let (Some(rows), true) = (parts.rows, parts.is_table) {
-        for_each(doc, rows, |row| {
+        for_each(doc, rows, &mut |row| {
             let object = ObjectParts::read(doc, row)?.and_then(|row| row.object);
             let Some(object) = object else {
                 return Ok(());
             };
             let object = ObjectParts::read(doc, object)?;
-            remove_from_metadata(doc, object.and_then(|object| object.metadata), edits)
+            remove_from_metadata(doc, object.and_then(|object| object.metadata), cause, edits)
         })?;
     }
     Ok(())
@@ -145,7 +146,7 @@ struct ObjectParts {
 }
 
 impl ObjectParts {
-    fn read<'a, D: Doc<'a>>(doc: D, at: usize) -> Result<Option<ObjectParts>, Malformed> {
+    fn read(doc: AnyDoc<'_>, at: usize) -> Result<Option<ObjectParts>, Malformed> {
         if doc.kind(at)? != Kind::Map {
             return Ok(None);
         }
@@ -161,9 +162,16 @@ impl ObjectParts {
                 (b"object", Kind::Map) => parts.object = Some(value),
                 (b"items", Kind::List) => parts.items = Some(value),
                 (b"rows", Kind::List) => parts.rows = Some(value),
-                (b"kind", Kind::Text) => table_kind = doc.text(value)?.0.is(b"Table"),
+                (b"kind", Kind::Text) => {
+                    table_kind = doc.value(value)?.0.unwrap_or_default().is(b"Table")
+                }
                 (b"apiVersion", Kind::Text) => {
-                    table_version = doc.text(value)?.0.value().starts_with(b"meta.k8s.io/");
+                    table_version = doc
+                        .value(value)?
+                        .0
+                        .unwrap_or_default()
+                        .value()
+                        .starts_with(b"meta.k8s.io/");
                 }
                 _ => {}
             }
@@ -173,10 +181,10 @@ impl ObjectParts {
     }
 }
 
-fn for_each<'a, D: Doc<'a>>(
-    doc: D,
+fn for_each(
+    doc: AnyDoc<'_>,
     at: usize,
-    mut each: impl FnMut(usize) -> Result<(), Malformed>,
+    each: &mut dyn FnMut(usize) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let mut list = doc.open_list(at)?;
     while let Some(item) = doc.next_item(&mut list)? {
@@ -186,9 +194,10 @@ fn for_each<'a, D: Doc<'a>>(
     Ok(())
 }
 
-fn remove_from_metadata<'a, D: Doc<'a>>(
-    doc: D,
+fn remove_from_metadata(
+    doc: AnyDoc<'_>,
     metadata: Option<usize>,
+    cause: Cause,
     edits: &mut Edits,
 ) -> Result<(), Malformed> {
     let Some(at) = metadata else { return Ok(()) };
@@ -196,7 +205,7 @@ fn remove_from_metadata<'a, D: Doc<'a>>(
     while let Some(member) = doc.next_member(&mut map)? {
         map.next = doc.end(member.value)?;
         if member.key.is(b"managedFields") {
-            edits.remove_member(at, member.start..map.next, Cause::ManagedFields);
+            edits.remove_member(at, member.start..map.next, cause);
         }
     }
     Ok(())

@@ -9,9 +9,9 @@ use crate::event::kube::{Event, Field, MapView, Scratch};
 use crate::input::cri::Prefix;
 use crate::input::recognise::Content;
 use crate::policy::{Attributes, Decision, Level, Ruleset, Stage};
-use crate::stage::decide::Decide;
 use crate::stage::detect::{Detector, Explanation, Labels};
-use crate::stage::redact::{Finding, Redaction};
+use crate::stage::redact::Finding;
+use crate::stage::shrink::Loss;
 use crate::stage::{Flow, Job, Stages};
 use crate::stats::Stats;
 
@@ -42,6 +42,8 @@ pub struct Cuts {
     pub managed_fields: usize,
     /// What is redacted.
     pub redacted: Vec<Finding>,
+    /// What goes because of the event's size, or of `Bodies`, and how many bytes.
+    pub shrunk: Vec<(Loss, usize)>,
     /// Bytes of the event as it was logged.
     pub bytes_in: usize,
     /// Bytes of what is left of it.
@@ -67,27 +69,18 @@ pub fn evaluate(
     ruleset: &Arc<Ruleset>,
     mut answer: impl FnMut(Evaluation),
 ) -> Result<(), NotEvaluated> {
-    examine(line, ruleset, &mut None, |evaluation, _, _| {
-        answer(evaluation)
-    })
+    let mut stages = Stages::of_policy(ruleset);
+    examine(line, &mut stages, |evaluation, _, _| answer(evaluation))
 }
 
-/// Like [`evaluate`], together with the request as the policy saw it, and with what is cut
-/// and redacted in each event that is kept.
+/// Like [`evaluate`], together with the request as the policy saw it, and with what stages
+/// take from each event that is kept.
 pub fn examine(
     line: &[u8],
-    ruleset: &Arc<Ruleset>,
-    redaction: &mut Option<Redaction>,
+    stages: &mut Stages,
     mut answer: impl FnMut(Evaluation, &Attributes<'_>, Option<Cuts>),
 ) -> Result<(), NotEvaluated> {
-    let mut stages = Stages {
-        decide: Decide {
-            ruleset: Some(Arc::clone(ruleset)),
-        },
-        redact: redaction.take(),
-        ..Stages::default()
-    };
-    let result = for_each_event(line, |event, scratch| {
+    for_each_event(line, |event, scratch| {
         let (mut edits, mut stats) = (Edits::default(), Stats::default());
         let mut labels = Labels::default();
         let mut job = Job {
@@ -121,13 +114,14 @@ pub fn examine(
         if let (Some(cuts), Some(redaction)) = (&mut cuts, &stages.redact) {
             cuts.redacted = redaction.findings(Json(line), event)?;
         }
+        if let (Some(cuts), Some(shrink)) = (&mut cuts, &stages.shrink) {
+            cuts.shrunk = shrink.losses().to_vec();
+        }
         event.attributes(line, scratch, |attributes| {
             answer(evaluation, attributes, cuts);
         });
         Ok(())
-    });
-    *redaction = stages.redact;
-    result
+    })
 }
 
 /// Explains for each event in a line which detections fire, and why near ones do not;

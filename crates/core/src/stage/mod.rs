@@ -9,6 +9,7 @@
 //! | select | `select` | drops what `Regex` and `Exclude` do not let through |
 //! | cut | `cut` | asks for what the level leaves out to be removed |
 //! | redact | [`redact`] | asks for the secrets in what is left to be hidden |
+//! | shrink | [`shrink`] | asks for what makes an event too large to be removed |
 //!
 //! The last stage, `enrich`, is about the record that the event ends up in, and is
 //! applied when that is written; so are the labels, which are put beside the event. Stages
@@ -23,24 +24,30 @@ pub(crate) mod decide;
 pub mod detect;
 pub(crate) mod enrich;
 pub(crate) mod explain;
+pub(crate) mod note;
 pub mod redact;
 pub(crate) mod select;
+pub mod shrink;
 
+pub use crate::input::FieldPath;
 pub use enrich::{Enrichment, KeyPattern, KeyRule};
 pub use explain::{Cuts, Evaluation, NotEvaluated, evaluate, examine, explain_detections};
-pub use select::{Condition, Effect, FieldPath, Pattern, Place};
+pub use select::{Condition, Effect, Pattern, Place};
+
+use std::sync::Arc;
 
 use crate::doc::edit::Edits;
 use crate::doc::msgpack::Msgpack;
 use crate::doc::{Doc, Malformed};
 use crate::event::kube::{Event, Member, Scratch};
-use crate::policy::Decision;
+use crate::policy::{Decision, Ruleset};
 use crate::stats::{self, Stats};
 
 use decide::Decide;
 use detect::{Detect, Labels};
 use redact::Redaction;
 use select::Select;
+use shrink::Shrink;
 
 /// An event on its way through the stages.
 pub struct Job<'j, 'a, D> {
@@ -91,9 +98,21 @@ pub struct Stages {
     pub select: Select,
     /// The redaction; `None` if it is off.
     pub redact: Option<Redaction>,
+    /// The shrink; `None` if events may have any size.
+    pub shrink: Option<Shrink>,
 }
 
 impl Stages {
+    /// The policy alone.
+    pub fn of_policy(ruleset: &Arc<Ruleset>) -> Stages {
+        Stages {
+            decide: Decide {
+                ruleset: Some(Arc::clone(ruleset)),
+            },
+            ..Stages::default()
+        }
+    }
+
     /// Takes an event through all stages, in order, and counts it.
     ///
     /// Detections see each event as it came, also one that the policy drops. One that a
@@ -113,8 +132,15 @@ impl Stages {
                     stats::count(&mut job.stats.kept_by_detection);
                 }
                 cut::apply(job)?;
+                let mut notes = Vec::new();
                 if let Some(redaction) = &mut self.redact {
-                    redaction.apply(job)?;
+                    redaction.apply(job, &mut notes)?;
+                }
+                if let Some(shrink) = &mut self.shrink {
+                    shrink.apply(job, &mut notes)?;
+                }
+                if !notes.is_empty() {
+                    note::write(job, &notes)?;
                 }
             }
             Flow::Drop(DroppedBy::Policy) => stats::count(&mut job.stats.dropped),

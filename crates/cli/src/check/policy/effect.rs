@@ -1,6 +1,6 @@
 //! The effect of a rule as a whole.
 
-use kube_audit_core::policy::{Level, Resource, Stage};
+use kube_audit_core::policy::{Level, Resource, Rule, Stage};
 use kube_audit_text::{Node, Value, shown};
 
 use super::probe::Probe;
@@ -14,6 +14,45 @@ pub(super) fn check(rule: &Checked<'_>, findings: &mut Findings<'_>) {
     cluster_scoped(rule, findings);
     names_of_created_objects(rule, findings);
     websockets(rule, findings);
+    patches(rule, findings);
+}
+
+/// Finds the first rule that makes an API server lose each event of some changes.
+fn patches(checked: &Checked<'_>, findings: &mut Findings<'_>) {
+    let omitted = checked.policy.omit_stages();
+    let is_for_patches = |rule: &Rule| {
+        let has_verb = rule.verbs.is_empty() || rule.verbs.iter().any(|verb| verb == "patch");
+        has_verb && (!rule.resources.is_empty() || rule.non_resource_urls.is_empty())
+    };
+    let is_for_all = |rule: &Rule| {
+        rule.users.is_empty()
+            && rule.user_groups.is_empty()
+            && rule.resources.is_empty()
+            && rule.namespaces.is_empty()
+    };
+    let keeps_some = !Stage::ALL.into_iter().all(|stage| omitted.contains(stage));
+    let mut rules = checked.policy.rules().iter();
+    // Behind a rule for all patches none comes to another one.
+    let first = rules.position(|rule| {
+        is_for_patches(rule) && (rule.level >= Level::Request || is_for_all(rule))
+    });
+    let is_this = checked.rule.level >= Level::Request && first == Some(checked.index);
+    if !omitted.contains(Stage::RequestReceived) || !keeps_some || !is_this {
+        return;
+    }
+    let message = format!(
+        "an API server up to 1.36 that logs by this policy loses the last event of a patch that is \
+         no JSON (an apply as YAML or CBOR) at level {}, and `RequestReceived` is omitted, so that \
+         nothing tells of the change: log `patch` at Metadata in a rule before this one, or keep \
+         that stage",
+        checked.rule.level.name()
+    );
+    findings.push(
+        checked.node.at,
+        Code::PolicyLosesPatches,
+        checked.path,
+        message,
+    );
 }
 
 /// Finds settings that change nothing, and rules that omit all stages.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::doc::edit::{Cause, Edits};
-use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
+use crate::doc::{AnyDoc, Doc, Kind, Text};
 use crate::redactor::{Counts, Redactor};
 use crate::stage::redact::mark::{Key, is_mark, write_mark, write_mark_of_base64};
 
@@ -40,7 +40,7 @@ pub(super) enum Content {
 impl Counts {
     /// Appends the counts as the annotation has them, with those of an `earlier` one if
     /// it is well-formed: `env=2,secret=3`.
-    fn write(&self, earlier: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn write(&self, earlier: &[u8], out: &mut Vec<u8>) {
         let earlier = std::str::from_utf8(earlier).ok().and_then(read_counts);
         let own = self
             .iter()
@@ -171,46 +171,6 @@ fn part_at<'a>(doc: AnyDoc<'a>, at: Range<usize>) -> Cow<'a, [u8]> {
 
 /// The annotation that counts the hidden values of an event.
 pub const ANNOTATION: &[u8] = b"kube-audit/redacted";
-
-/// Writes the counts into the annotations of an event. `annotations` is the place of its
-/// annotations, if it has any; `event` is its map.
-pub(super) fn annotate(
-    doc: AnyDoc<'_>,
-    event: Range<usize>,
-    annotations: Option<Range<usize>>,
-    counts: &Counts,
-    edits: &mut Edits,
-) -> Result<(), Malformed> {
-    let mut earlier = None;
-    if let Some(annotations) = &annotations {
-        let mut map = doc.open_map(annotations.start)?;
-        while let Some(member) = doc.next_member(&mut map)? {
-            let (text, end) = doc.value(member.value)?;
-            map.next = end;
-            if member.key.is(ANNOTATION) {
-                earlier = Some((member.value..end, text.unwrap_or_default().value()));
-            }
-        }
-    }
-    let (mut text, mut value) = (Vec::new(), Vec::new());
-    let before = earlier.as_ref().map_or(&[][..], |(_, text)| text);
-    counts.write(before, &mut text);
-    doc.write_text(&text, &mut value);
-    match (annotations, earlier) {
-        (_, Some((at, _))) => {
-            edits.replace_value(at, Cause::Redact, |out| out.extend_from_slice(&value));
-        }
-        (Some(annotations), None) => {
-            doc.append_member(annotations, ANNOTATION, &value, Cause::Redact, edits);
-        }
-        (None, None) => {
-            let mut map = Vec::new();
-            doc.write_map(ANNOTATION, &value, &mut map);
-            doc.append_member(event, b"annotations", &map, Cause::Redact, edits);
-        }
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests {

@@ -53,6 +53,7 @@ use crate::event::kube::{Event, Field, Member, Requested};
 use crate::policy::Level;
 use crate::stage::Job;
 use crate::stage::cut;
+use crate::stage::note::{Annotations, Note};
 use crate::stats;
 
 use catalogue::{Catalogue, Places};
@@ -172,10 +173,20 @@ impl Redaction {
         self.settings.paths.iter().zip(uses)
     }
 
+    /// Exchanges the counts of uses for others. Uses of places that are not in these are not
+    /// counted.
+    pub(crate) fn swap_uses(&mut self, uses: &mut Vec<PlaceUse>) {
+        std::mem::swap(&mut self.finder.uses, uses);
+    }
+
     /// Asks for the edits that hide the secrets in the part of an event that its level
-    /// leaves, and that count them in an annotation.
+    /// leaves, and for a note that counts them.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<(), Malformed> {
+    pub(crate) fn apply<'a, D: Doc<'a>>(
+        &mut self,
+        job: &mut Job<'_, 'a, D>,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Malformed> {
         let left = Left {
             members: &job.scratch.members,
             level: cut::level_left(job).unwrap_or(Level::RequestResponse),
@@ -186,7 +197,7 @@ impl Redaction {
         if suspects.is_empty() && !self.settings.has_places() {
             return Ok(());
         }
-        let counts = self.hide(doc, event, &left, suspects, job.edits)?;
+        let counts = self.hide(doc, event, &left, suspects, job.edits, notes)?;
         if !counts.is_empty() {
             stats::count(&mut job.stats.redacted);
             job.stats.values_redacted.add_all(&counts);
@@ -203,6 +214,7 @@ impl Redaction {
         left: &Left<'_>,
         suspects: Suspects,
         edits: &mut Edits,
+        notes: &mut Vec<Note>,
     ) -> Result<Counts, Malformed> {
         let Redaction {
             settings,
@@ -213,8 +225,12 @@ impl Redaction {
         finder.find(settings, catalogue, doc, event, left, suspects)?;
         let counts = hide::edit(doc, &finder.hides, settings.key.as_ref(), edits);
         if !counts.is_empty() {
-            let annotations = left.annotations(doc)?;
-            hide::annotate(doc, event.range(), annotations, &counts, edits)?;
+            let annotations = Annotations::find(doc, left.members, left.level)?;
+            let earlier = annotations.get(doc, ANNOTATION)?;
+            let earlier = earlier.as_ref().map_or(&[][..], |(_, text)| text);
+            let mut text = Vec::new();
+            counts.write(earlier, &mut text);
+            notes.push((ANNOTATION, text));
         }
         Ok(counts)
     }
@@ -233,24 +249,6 @@ impl<'j> Left<'j> {
         let level = self.level;
         let members = self.members.iter().enumerate();
         members.filter(move |(_, member)| !cut::leaves_out(member.field, level))
-    }
-
-    /// The place of the annotations, if any are left.
-    fn annotations(&self, doc: AnyDoc<'_>) -> Result<Option<Range<usize>>, Malformed> {
-        for member in self.members.iter().rev() {
-            if member.field != Field::Annotations || doc.kind(member.value)? != Kind::Map {
-                continue;
-            }
-            let mut map = doc.open_map(member.value)?;
-            let (mut stays, mut has_some) = (false, false);
-            while let Some(annotation) = doc.next_member(&mut map)? {
-                map.next = doc.end(annotation.value)?;
-                stays |= !cut::annotation_goes(&annotation.key.value(), self.level);
-                has_some = true;
-            }
-            return Ok((stays || !has_some).then_some(member.value..member.end));
-        }
-        Ok(None)
     }
 }
 

@@ -215,8 +215,31 @@ impl Names {
     /// True if a parameter of a URI holds a secret.
     pub fn is_secret_parameter(&self, name: &[u8]) -> bool {
         self.is_plausible(name)
+            && (self.has_more() || !is_parameter_of_api(name))
             && (is_parameter(Plain::of(name).whole()) || self.is_secret_name(name))
     }
+}
+
+/// True for the parameters of nearly all requests, which are no secrets.
+fn is_parameter_of_api(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"resourceVersion"
+            | b"timeoutSeconds"
+            | b"fieldManager"
+            | b"fieldValidation"
+            | b"allowWatchBookmarks"
+            | b"labelSelector"
+            | b"fieldSelector"
+            | b"resourceVersionMatch"
+            | b"sendInitialEvents"
+            | b"continue"
+            | b"timeout"
+            | b"watch"
+            | b"limit"
+            | b"dryRun"
+            | b"force"
+    )
 }
 
 /// True if a member of this name may hold the path of a file instead of a secret.

@@ -10,6 +10,7 @@ use crate::doc::json::Json;
 use crate::doc::msgpack::Msgpack;
 use crate::event::kube::{MapView, Recognised, Scratch};
 use crate::stage::detect::Labels;
+use crate::stage::note;
 use crate::stats::Stats;
 
 mod leaks;
@@ -33,7 +34,11 @@ fn redact<'a, D: Doc<'a>>(redaction: &mut Redaction, doc: D) -> Vec<u8> {
             stats: &mut stats,
             labels: &mut labels,
         };
-        redaction.apply(&mut job).unwrap();
+        let mut notes = Vec::new();
+        redaction.apply(&mut job, &mut notes).unwrap();
+        if !notes.is_empty() {
+            note::write(&mut job, &notes).unwrap();
+        }
     };
     match view.recognise() {
         Recognised::EventList(items) => {
