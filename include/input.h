@@ -8,6 +8,8 @@
 
 /* storage_type of an instance, set before cb_init: any other value is memory. */
 #define FLB_STORAGE_FS 0
+/* From 2.2.0 on: memory, of which the oldest chunks go when it is full. */
+#define FLB_STORAGE_MEMRB 10
 
 /*
  * cb_init, where 0 is success, -1 the only failure that all hosts know for an instance

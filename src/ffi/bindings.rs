@@ -11,6 +11,7 @@ pub const MK_EVENT_NONE: i32 = 1;
 pub const FLB_FILTER_MODIFIED: i32 = 1;
 pub const FLB_FILTER_NOTOUCH: i32 = 2;
 pub const FLB_STORAGE_FS: i32 = 0;
+pub const FLB_STORAGE_MEMRB: i32 = 10;
 pub const FLB_ERROR: i32 = 0;
 pub const FLB_OK: i32 = 1;
 pub const FLB_RETRY: i32 = 2;

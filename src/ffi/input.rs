@@ -23,6 +23,7 @@ use super::instance::{InputSection, SectionError, Tag, chunks_of, input_name, re
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::names::Names;
+use super::signals::without_signals;
 use super::{DESCRIPTION, NAME, PluginKind};
 use kube_audit_plugin::{ChunkList, Collected, Ingest, Input, OptionError, Refused};
 
@@ -139,7 +140,7 @@ impl Ingest for &Pipeline {
             ChunkList::Known => unsafe {
                 chunks_of(self.version, self.api, self.ins.as_ptr(), held);
             },
-            ChunkList::OtherThread => held.clear(),
+            ChunkList::OtherThread | ChunkList::Ring => held.clear(),
         }
     }
 }
@@ -468,7 +469,10 @@ unsafe fn start(
     } = unsafe { read_input(host.version, api, ins.as_ptr()) }?;
     log.set_level(section.log_level);
     log.start(host);
-    let input = Input::new(&section.properties, settings, host.patterns(), log.clone())?;
+    let input = without_signals(|| {
+        let patterns = host.patterns();
+        Input::new(&section.properties, settings, patterns, log.clone())
+    })?;
     // Outputs are matched with tags after this.
     if tag == Tag::Unset {
         // SAFETY: the caller guarantees the instance; the host copies the strings.

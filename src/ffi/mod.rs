@@ -9,6 +9,7 @@
 //! | `engine` | the host's event loop, and flushes that wait in its coroutines |
 //! | `regex` | the host's regular expressions |
 //! | `metrics` | an instance's metrics among the host's own |
+//! | `signals` | threads of the plugin take no signals |
 //! | `guard` | entry points catch panics |
 //! | `handles`, `names` | live instances: by the pointers that the host keeps, by name |
 //! | `log` | log lines, printed only where there is stack for it |
@@ -46,6 +47,8 @@ mod names;
 #[cfg(feature = "output")]
 mod output;
 mod regex;
+#[cfg(any(feature = "input", feature = "output"))]
+mod signals;
 
 /// Types and signatures of the host, made by `build.rs` from `include/`.
 mod bindings {

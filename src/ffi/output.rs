@@ -11,7 +11,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +25,7 @@ use super::instance::{
 use super::log::{InstanceLog, complain};
 use super::metrics::HostMetrics;
 use super::names::Names;
+use super::signals::without_signals;
 use super::{DESCRIPTION, NAME, PluginKind, lent};
 use kube_audit_plugin::{Call, Flushed, Log, LogLevel, OptionError, Output};
 
@@ -339,26 +339,6 @@ unsafe fn check(
         host.patterns(),
         log,
     )?)
-}
-
-/// Calls `body` with all signals blocked, so that threads started by it never
-/// take one. Signals are the host's: 2.1 even reloads inside its signal handler, and
-/// on a thread of the plugin would wait there for that thread to end.
-fn without_signals<T>(body: impl FnOnce() -> T) -> T {
-    let mut all = MaybeUninit::uninit();
-    let mut before = MaybeUninit::uninit();
-    // SAFETY: a place for a set.
-    unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: the set is filled, and `before` is a place for another one; the mask is that
-    // of this thread alone.
-    let changed =
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };
-    let result = body();
-    if changed == 0 {
-        // SAFETY: the mask was written by the call above, which succeeded.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
-    }
-    result
 }
 
 /// Sets `Retry_Limit no_limits` unless another value is configured: by default the host

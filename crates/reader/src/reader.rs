@@ -498,7 +498,7 @@ impl<D: Disk> Reader<D> {
             From::Start(Start::End) => match siblings.live() {
                 Some(live) => {
                     let end = live.entry.size;
-                    self.open(&siblings, last, end) && self.to_line_start()
+                    self.open(&siblings, last, end) && self.back_to_line_start()
                 }
                 None => {
                     self.from = From::NewFile;
@@ -598,7 +598,7 @@ impl<D: Disk> Reader<D> {
     }
 
     /// Goes back to the beginning of a line that is being written.
-    fn to_line_start(&mut self) -> bool {
+    fn back_to_line_start(&mut self) -> bool {
         let Some(current) = &mut self.current else {
             return false;
         };

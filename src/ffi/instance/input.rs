@@ -230,8 +230,9 @@ pub(crate) unsafe fn read_input(
         _ => Storage::Memory,
     };
     let chunks = match layout.is_threaded.map(number) {
-        None | Some(0) => ChunkList::Known,
-        Some(_) => ChunkList::OtherThread,
+        Some(threaded) if threaded != 0 => ChunkList::OtherThread,
+        _ if number(layout.storage_type) == abi::FLB_STORAGE_MEMRB => ChunkList::Ring,
+        _ => ChunkList::Known,
     };
     // SAFETY: the layout is confirmed.
     let tag = unsafe { layout.tag.read(ins.cast()) };

@@ -51,7 +51,9 @@ pub(super) fn read(options: &Options<'_>) -> Result<Settings, OptionError> {
 
 /// The size that a number with a unit, or the name of a sink, stands for.
 fn size(text: &str) -> Option<usize> {
-    let sink = SINKS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    let sink = SINKS
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(text));
     sink.map(|(_, size)| *size).or_else(|| as_size(text))
 }
 

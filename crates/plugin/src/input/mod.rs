@@ -58,8 +58,12 @@ pub enum ChunkList {
     /// They can.
     Known,
     /// They cannot: the instance runs in a thread of its own (`threaded on`), while the
-    /// list belongs to the engine's thread.
+    /// list belongs to the engine's thread. Records wait between the two, and are lost there
+    /// when the host ends or pauses the input.
     OtherThread,
+    /// They can, but that says nothing: the host drops the oldest ones when its memory for
+    /// them is full (`storage.type memrb`).
+    Ring,
 }
 
 /// The host takes no records now.
@@ -72,9 +76,10 @@ pub trait Ingest {
     /// appended if the host refuses, because it has paused the input or has no memory.
     fn append(&mut self, records: &[u8]) -> Result<(), Refused>;
 
-    /// Gives the chunks that the host still holds for the instance: numbers that differ
-    /// among live chunks, and that a later chunk may have again. A chunk that is gone was
-    /// delivered by all outputs, or given up by them.
+    /// Puts the chunks that the host still holds for the instance in the place of `held`:
+    /// numbers that differ among live chunks, and that a later chunk may have again. A chunk
+    /// that is gone was delivered by all outputs, or given up by them. If the list cannot be
+    /// read, `held` stays as it is.
     fn chunks(&mut self, held: &mut Vec<usize>);
 }
 
@@ -341,7 +346,6 @@ impl Input {
             Acknowledge::Stored | Acknowledge::Read => Some(end),
             Acknowledge::Delivered if records.is_empty() => self.ledger.nothing_to_hand_on(end),
             Acknowledge::Delivered => {
-                self.held.clear();
                 host.chunks(&mut self.held);
                 self.ledger.handed_on(end, records.len(), &self.held)
             }
@@ -352,7 +356,6 @@ impl Input {
 
     fn note_delivered(&mut self, host: &mut dyn Ingest) {
         if self.acknowledge == Acknowledge::Delivered {
-            self.held.clear();
             host.chunks(&mut self.held);
             let done = self.ledger.look(&self.held).flatten();
             self.done = done.or_else(|| self.done.take());
@@ -529,41 +532,24 @@ fn acknowledge(
     log: &dyn Log,
 ) -> Result<Acknowledge, OptionError> {
     let wanted = options.acknowledge.unwrap_or_default();
-    match (wanted, settings) {
-        (
-            Acknowledge::Stored,
-            InputSettings {
-                storage: Storage::Memory,
-                ..
-            },
-        ) => match given.one(table::ACKNOWLEDGE)? {
-            Some(given) => Err(given.requires(table::STORAGE_TYPE, "set it to filesystem")),
-            None => Ok(Acknowledge::Read),
-        },
-        (
-            Acknowledge::Delivered,
-            InputSettings {
-                storage,
-                chunks: ChunkList::OtherThread,
-            },
-        ) => {
-            let (instead, word, loss) = match storage {
-                Storage::Filesystem => (Acknowledge::Stored, "stored", "nothing"),
-                Storage::Memory => (
-                    Acknowledge::Read,
-                    "read",
-                    "what is in memory is lost if the process ends",
-                ),
-            };
-            let line = format!(
-                "`Acknowledge delivered` is not possible with `threaded on`; `{word}` is used \
-                 instead: {loss}"
-            );
-            log.log(LogLevel::Warn, &line);
-            Ok(instead)
-        }
-        _ => Ok(wanted),
+    if let (Acknowledge::Stored, Storage::Memory) = (wanted, settings.storage)
+        && let Some(given) = given.one(table::ACKNOWLEDGE)?
+    {
+        return Err(given.requires(table::STORAGE_TYPE, "set it to filesystem"));
     }
+    let cause = match settings.chunks {
+        ChunkList::Known => return Ok(wanted),
+        ChunkList::OtherThread => "threaded on",
+        ChunkList::Ring => "storage.type memrb",
+    };
+    if wanted != Acknowledge::Read {
+        let line = format!(
+            "with `{cause}` Fluent Bit does not tell what becomes of records: `Acknowledge read` is \
+             used, and what is in memory is lost if the process ends"
+        );
+        log.log(LogLevel::Warn, &line);
+    }
+    Ok(Acknowledge::Read)
 }
 
 /// Finds the kept position, and gets ready to keep later ones.

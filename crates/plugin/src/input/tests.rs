@@ -34,6 +34,7 @@ impl Ingest for Host {
     }
 
     fn chunks(&mut self, held: &mut Vec<usize>) {
+        held.clear();
         held.extend(self.chunks.iter().map(|(number, _)| *number));
     }
 }
@@ -384,12 +385,19 @@ fn what_the_host_cannot_tell_is_said_at_the_start() {
             scene.logged(),
         )
     };
-    let threaded = settings(Storage::Memory, ChunkList::OtherThread);
-    let (acknowledge, _, log) = start(&[], threaded);
-    assert_eq!(acknowledge, Some(Acknowledge::Read));
-    assert!(log.contains("`read` is used instead"), "{log}");
-    let threaded = settings(Storage::Filesystem, ChunkList::OtherThread);
-    assert_eq!(start(&[], threaded).0, Some(Acknowledge::Stored));
+    for (chunks, cause) in [
+        (ChunkList::OtherThread, "`threaded on`"),
+        (ChunkList::Ring, "`storage.type memrb`"),
+    ] {
+        for storage in [Storage::Memory, Storage::Filesystem] {
+            let (acknowledge, _, log) = start(&[], settings(storage, chunks));
+            assert_eq!(acknowledge, Some(Acknowledge::Read));
+            assert!(
+                log.contains(cause) && log.contains("`Acknowledge read` is used"),
+                "{log}"
+            );
+        }
+    }
     let (_, error, _) = start(&[("acknowledge", "stored")], SETTINGS);
     let error = error.unwrap();
     assert!(
