@@ -245,13 +245,15 @@ impl Pipeline {
         let content = Content::of_map(doc, &map);
         let is_event = !matches!(content, Content::Other);
         if is_event && matches!(format, Format::Auto | Format::Map) {
-            if copies::may_exist(doc, &scratch.members, is_event, None) {
-                let buffers = Buffers { part: text, item };
+            if copies::may_exist(doc.0, &scratch.members, is_event, None) {
+                let mut buffers = Buffers { part: text, item };
                 let expected = Some(Spot::Map);
-                writer.several(&place, scratch, expected, Prefixes::Read, buffers, sink);
-                return;
+                let spot = writer.several(&place, scratch, expected, Prefixes::Read, &mut buffers);
+                let spot = spot.unwrap_or(Spot::Map);
+                writer.write_spot(&place, scratch, &spot, buffers, sink);
+                return writer.copy_edits.clear();
             }
-            return writer.content(&place, doc, content, scratch, item, sink);
+            return writer.map(&place, content, scratch, item, sink);
         }
         if writer.settings.machine_audit != MachineAudit::Keep {
             let tag = match take {
@@ -271,12 +273,14 @@ impl Pipeline {
             Format::Map => None,
             _ => Line::find(doc, map.at, &scratch.members, key, prefixes),
         };
-        if is_event || copies::may_exist(doc, &scratch.members, is_event, line.as_ref()) {
-            let buffers = Buffers { part: text, item };
+        if is_event || copies::may_exist(doc.0, &scratch.members, is_event, line.as_ref()) {
+            let mut buffers = Buffers { part: text, item };
             let inner = || copies::inner(doc, map.at, &scratch.members, key?);
             let expected = line.map(Spot::Text).or_else(inner);
-            if writer.several(&place, scratch, expected, prefixes, buffers, sink) {
-                return;
+            let spot = writer.several(&place, scratch, expected, prefixes, &mut buffers);
+            if let Some(spot) = spot {
+                writer.write_spot(&place, scratch, &spot, buffers, sink);
+                return writer.copy_edits.clear();
             }
         }
         let Some(line) = line else {

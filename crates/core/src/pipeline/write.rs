@@ -13,6 +13,7 @@ use crate::doc::{AnyDoc, Doc, Malformed};
 use crate::event::kube::{Event, Field, MapView, Member, Scratch};
 use crate::input::Slot;
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
+use crate::pipeline::copies;
 use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
 use crate::stage::detect::{Detect, DetectSettings, Detector, Labels};
@@ -170,6 +171,20 @@ impl Writer {
         Joined::Events
     }
 
+    /// Handles what a map of the record holds.
+    #[inline(never)]
+    pub(super) fn map(
+        &mut self,
+        place: &Place<'_>,
+        content: Content<'_, '_>,
+        scratch: &Scratch,
+        item: &mut Scratch,
+        sink: &mut impl Sink,
+    ) {
+        let doc = Msgpack(place.original.bytes);
+        self.content(place, doc, content, scratch, item, sink);
+    }
+
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
     #[inline(always)]
@@ -266,6 +281,10 @@ impl Writer {
         if let Flow::Drop(_) = flow {
             sink.leave_out(place.original);
             return Ok(());
+        }
+        let is_record = matches!(place.carrier, Carrier::Map) && extent == Extent::Whole;
+        if !is_record && copies::may_exist(doc.bytes(), &scratch.members, true, None) {
+            self.judge_members(place, doc.into(), event, &scratch.members)?;
         }
         let time = self.event_time(event);
         match (place.carrier, self.settings.output_shape) {
@@ -527,7 +546,7 @@ impl Writer {
     fn no_event(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
         if let Carrier::Text(line) = place.carrier
             && self.stages.redact.is_some()
-            && unreadable::is_rest_of_event(line.text, line.prefix.map(|prefix| prefix.piece))
+            && is_rest_of_event(line)
             && self.remains(place, line, sink)
         {
             return;
@@ -746,6 +765,12 @@ impl Writer {
         }?;
         EventTime::parse(&text.value())
     }
+}
+
+/// True for text that is not an event, and may be the rest of one.
+pub(super) fn is_rest_of_event(line: &Line<'_>) -> bool {
+    let (_, text) = line.split();
+    unreadable::is_rest_of_event(text, line.prefix.map(|prefix| prefix.piece))
 }
 
 /// Asks for a mark in place of a value of the record.
