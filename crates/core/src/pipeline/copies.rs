@@ -274,7 +274,7 @@ impl Writer {
         record: &Scratch,
         spot: &Spot<'_>,
         buffers: Buffers<'_>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         let Buffers { part, item } = buffers;
         let doc = Msgpack(place.original.bytes);

@@ -147,7 +147,7 @@ impl Pipeline {
     /// Processes the records of a chunk. A value that is not a record is passed over. If
     /// bytes are not even a value, `Err` is their position: the records before them are
     /// done, and the rest is left to the sink unless it might hold what a policy hides.
-    pub fn chunk(&mut self, tag: &[u8], chunk: &[u8], sink: &mut impl Sink) -> Result<(), usize> {
+    pub fn chunk(&mut self, tag: &[u8], chunk: &[u8], sink: &mut dyn Sink) -> Result<(), usize> {
         let mut at = 0;
         let mut result = Ok(());
         while at < chunk.len() {
@@ -181,7 +181,7 @@ impl Pipeline {
 
     /// Gives back what is withheld under a tag: pieces of split events, and records of
     /// machine audit events.
-    pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
+    pub fn release(&mut self, tag: &[u8], sink: &mut dyn Sink) {
         for pieces in self.assembly.release(tag) {
             self.give_back(&pieces, Take::Remains, sink);
         }
@@ -197,7 +197,7 @@ impl Pipeline {
     }
 
     /// Takes each of the records. They were counted when they came.
-    fn give_back(&mut self, pieces: &Pieces, take: Take<'_>, sink: &mut impl Sink) {
+    fn give_back(&mut self, pieces: &Pieces, take: Take<'_>, sink: &mut dyn Sink) {
         let mut at = 0;
         while let Ok(record) = Record::read(&pieces.records, at) {
             at = record.end;
@@ -217,7 +217,7 @@ impl Pipeline {
         original: Original<'_>,
         time: EventTime,
         take: Take<'_>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         let Pipeline {
             assembly,

@@ -135,7 +135,7 @@ impl Writer {
         line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         let mut view = MapView::default();
         let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
@@ -154,7 +154,7 @@ impl Writer {
         line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Joined {
         let mut view = MapView::default();
         let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
@@ -179,7 +179,7 @@ impl Writer {
         content: Content<'_, '_>,
         scratch: &Scratch,
         item: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         let doc = Msgpack(place.original.bytes);
         self.content(place, doc, content, scratch, item, sink);
@@ -195,7 +195,7 @@ impl Writer {
         content: Content<'_, 'a>,
         scratch: &Scratch,
         item: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         match content {
             Content::Event(event) => {
@@ -218,7 +218,7 @@ impl Writer {
         doc: D,
         list: EventList<'a>,
         scratch: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         sink.leave_out(place.original);
         for range in list.items {
@@ -243,7 +243,7 @@ impl Writer {
         event: Event<'_, 'a>,
         scratch: &Scratch,
         extent: Extent,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         let done = self.staged(place, doc, event, scratch, extent, sink);
         // What is written next may not be an event.
@@ -258,7 +258,7 @@ impl Writer {
         event: Event<'_, 'a>,
         scratch: &Scratch,
         extent: Extent,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         self.event_edits.clear();
         let mut job = Job {
@@ -436,7 +436,7 @@ impl Writer {
         &mut self,
         place: &Place<'_>,
         time: Option<EventTime>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         let Writer {
             stages,
@@ -470,7 +470,7 @@ impl Writer {
         place: &Place<'_>,
         time: Option<EventTime>,
         extent: Extent,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         let body = Body {
             doc: Msgpack(place.original.bytes),
@@ -495,7 +495,7 @@ impl Writer {
         place: &Place<'_>,
         doc: D,
         item: Range<usize>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         stats::count(&mut self.stats.malformed);
         if self.settings.on_error == OnOther::Drop {
@@ -528,13 +528,15 @@ impl Writer {
             }
         };
         if let Err(Malformed) = done {
-            sink.write(place.original, None, |out| out.extend_from_slice(bytes));
+            sink.write(place.original, None, &mut |out| {
+                out.extend_from_slice(bytes)
+            });
         }
     }
 
     /// Handles a record that is not a pair of time and map.
     #[cold]
-    pub(super) fn unreadable(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+    pub(super) fn unreadable(&mut self, original: Original<'_>, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.unreadable);
         match self.on_no_record() {
             OnOther::Keep => sink.keep(original),
@@ -543,7 +545,7 @@ impl Writer {
     }
 
     /// Handles text or a map that is not an event, unless it is the rest of one.
-    fn no_event(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    fn no_event(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         if let Carrier::Text(line) = place.carrier
             && self.stages.redact.is_some()
             && is_rest_of_event(line)
@@ -556,7 +558,7 @@ impl Writer {
 
     /// Handles the end of a chunk that is not even msgpack.
     #[cold]
-    pub(super) fn rest(&mut self, chunk: &[u8], at: usize, sink: &mut impl Sink) {
+    pub(super) fn rest(&mut self, chunk: &[u8], at: usize, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.unreadable);
         if self.on_no_record() == OnOther::Drop {
             let record = Record::unreadable_up_to(at, chunk.len());
@@ -579,14 +581,14 @@ impl Writer {
     }
 
     /// Handles a record that holds no audit event.
-    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.non_audit);
         self.pass(self.settings.non_audit, place, sink);
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
     #[cold]
-    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.malformed);
         match self.on_unreadable() {
             OnUnreadable::Keep => self.pass(OnOther::Keep, place, sink),
@@ -613,7 +615,7 @@ impl Writer {
         &mut self,
         place: &Place<'_>,
         line: &Line<'_>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> bool {
         let outcome = self.on_unreadable();
         if outcome == OnUnreadable::Keep {
@@ -646,7 +648,7 @@ impl Writer {
     }
 
     /// Judges the events in a text that can be read, and cuts the others.
-    fn salvage(&mut self, place: &Place<'_>, line: &Line<'_>, sink: &mut impl Sink) {
+    fn salvage(&mut self, place: &Place<'_>, line: &Line<'_>, sink: &mut dyn Sink) {
         let front = line.prefix.map_or(0, |prefix| prefix.length);
         let text = line.text.get(front..).unwrap_or_default();
         let doc = Json(line.text);
@@ -677,7 +679,7 @@ impl Writer {
         &mut self,
         place: &Place<'_>,
         line: &Line<'_>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
         text: impl FnOnce(&mut Vec<u8>),
     ) {
         let mut value = Vec::new();
@@ -698,7 +700,7 @@ impl Writer {
     }
 
     /// Hides what may hold secrets in a map that cannot be read as an event.
-    fn hide_members(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    fn hide_members(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         self.record_edits.clear();
         for member in place.members {
             let may_hold_secrets = matches!(
@@ -718,13 +720,13 @@ impl Writer {
     }
 
     /// Writes the record with marks in place of what cannot be read.
-    fn write_hidden(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    fn write_hidden(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         if let Err(Malformed) = self.write_record(place, None, Extent::Whole, sink) {
             sink.leave_out(place.original);
         }
     }
 
-    fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut impl Sink) {
+    fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut dyn Sink) {
         let original = place.original;
         if outcome == OnOther::Drop {
             return sink.leave_out(original);
@@ -879,7 +881,7 @@ fn finish<'a, D: Doc<'a>>(
     body: Body<'_, 'a, D>,
     edits: &mut Edits,
     written: Written<'_>,
-    sink: &mut impl Sink,
+    sink: &mut dyn Sink,
 ) -> Result<(), Malformed> {
     let Body { doc, map, members } = body;
     let Written {
@@ -905,8 +907,8 @@ fn finish<'a, D: Doc<'a>>(
     } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
         sink.keep(place.original);
     } else {
-        sink.write(place.original, time, |out| {
-            plan.apply(doc.bytes(), range, out);
+        sink.write(place.original, time, &mut |out| {
+            plan.apply(doc.bytes(), range.clone(), out);
         });
     }
     Ok(())
