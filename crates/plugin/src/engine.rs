@@ -99,7 +99,7 @@ impl Engine {
         &mut self,
         tag: &[u8],
         chunk: &[u8],
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
         log: &dyn Log,
     ) -> Result<(), usize> {
         if let Some(ruleset) = self.watch.as_mut().and_then(|watch| watch.changed(log)) {
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// Gives the sink the pieces of split lines that are withheld under a tag.
-    pub(crate) fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
+    pub(crate) fn release(&mut self, tag: &[u8], sink: &mut dyn Sink) {
         self.pipeline.release(tag, sink);
     }
 

@@ -59,7 +59,7 @@ pub trait Sink {
         &mut self,
         original: Original<'_>,
         time: Option<EventTime>,
-        body: impl FnOnce(&mut Vec<u8>),
+        body: &mut dyn FnMut(&mut Vec<u8>),
     );
 }
 
@@ -146,7 +146,7 @@ impl Sink for ChunkSink<'_> {
         &mut self,
         original: Original<'_>,
         time: Option<EventTime>,
-        body: impl FnOnce(&mut Vec<u8>),
+        body: &mut dyn FnMut(&mut Vec<u8>),
     ) {
         self.change(original);
         let Original { bytes, record, .. } = original;
@@ -225,7 +225,9 @@ impl Sink for EntrySink {
     fn begin(&mut self, _: &Record) {}
 
     fn keep(&mut self, original: Original<'_>) {
-        self.write(original, None, |out| out.extend_from_slice(original.body()));
+        self.write(original, None, &mut |out| {
+            out.extend_from_slice(original.body())
+        });
     }
 
     fn leave_out(&mut self, _: Original<'_>) {}
@@ -234,7 +236,7 @@ impl Sink for EntrySink {
         &mut self,
         original: Original<'_>,
         time: Option<EventTime>,
-        body: impl FnOnce(&mut Vec<u8>),
+        body: &mut dyn FnMut(&mut Vec<u8>),
     ) {
         let Original { bytes, record, .. } = original;
         let own = match record.kind {
@@ -349,7 +351,7 @@ impl Sink for LineSink {
 
     fn leave_out(&mut self, _: Original<'_>) {}
 
-    fn write(&mut self, _: Original<'_>, _: Option<EventTime>, body: impl FnOnce(&mut Vec<u8>)) {
+    fn write(&mut self, _: Original<'_>, _: Option<EventTime>, body: &mut dyn FnMut(&mut Vec<u8>)) {
         let mut written = std::mem::take(&mut self.body);
         written.clear();
         body(&mut written);

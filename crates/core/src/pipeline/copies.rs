@@ -10,8 +10,9 @@ use crate::chunk::Sink;
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::json::Json;
 use crate::doc::msgpack::Msgpack;
-use crate::doc::{Doc, Kind, Malformed, Text};
+use crate::doc::{AnyDoc, Doc, Kind, Malformed, Text};
 use crate::event::kube::{Event, Field, MapView, Member, Scratch};
+use crate::input::cri::Prefix;
 use crate::input::recognise::{Carrier, Content, Line, Prefixes};
 use crate::input::{FieldPath, Slot};
 use crate::stage::detect::Labels;
@@ -20,7 +21,7 @@ use crate::stage::{Flow, Job};
 use crate::stats::{self, Stats};
 
 use super::settings::OnUnreadable;
-use super::write::{Place, Writer, count_kept, hide_value};
+use super::write::{Place, Writer, count_kept, hide_value, is_rest_of_event};
 
 /// Length of the shortest event, as a map with three members.
 const SHORTEST: usize = 27;
@@ -52,16 +53,30 @@ enum Held {
 impl Held {
     fn of(content: &Content<'_, '_>) -> Held {
         match content {
-            Content::Event(event) => {
-                let value = |text: Option<Text<'_>>| {
-                    text.map_or(Vec::new(), |text| text.value().into_owned())
-                };
-                Held::Event([value(event.audit_id()), value(event.stage_name())])
-            }
+            Content::Event(event) => Held::of_event(*event),
             Content::List(_) => Held::List,
             Content::Malformed => Held::Malformed,
             Content::Other => Held::Other,
         }
+    }
+
+    fn of_event(event: Event<'_, '_>) -> Held {
+        let value =
+            |text: Option<Text<'_>>| text.map_or(Vec::new(), |text| text.value().into_owned());
+        Held::Event([value(event.audit_id()), value(event.stage_name())])
+    }
+
+    fn of_map<'a, D: Doc<'a>>(doc: D, at: usize, scratch: &mut Scratch) -> Held {
+        let mut view = MapView::default();
+        match view.read(doc, at, scratch) {
+            Ok(()) => Held::of(&Content::of_map(doc, &view)),
+            Err(Malformed) => Held::Malformed,
+        }
+    }
+
+    fn of_text(text: &[u8], prefix: Option<Prefix>, scratch: &mut Scratch) -> Held {
+        let mut view = MapView::default();
+        Held::of(&Content::of_text(text, prefix, &mut view, scratch))
     }
 
     fn has_events(&self) -> bool {
@@ -78,6 +93,16 @@ enum Counted {
     Elsewhere,
 }
 
+impl Counted {
+    /// The share of what is `held` beside the event that is counted.
+    fn of(held: &Held, event: Option<&Held>) -> Counted {
+        match event == Some(held) {
+            true => Counted::Elsewhere,
+            false => Counted::Itself,
+        }
+    }
+}
+
 /// The buffers of a record with several events.
 pub(super) struct Buffers<'b> {
     /// For maps and texts in the record.
@@ -86,11 +111,11 @@ pub(super) struct Buffers<'b> {
     pub item: &'b mut Scratch,
 }
 
-/// True if a record may hold an event outside of `expected`. Of a record that is an event, the
-/// fields are no events of their own.
+/// True if a map may hold an event outside of `expected`, a place in it. Of a map that is an
+/// event, the fields are no events of their own.
 #[inline]
 pub(super) fn may_exist(
-    doc: Msgpack<'_>,
+    bytes: &[u8],
     members: &[Member],
     is_event: bool,
     expected: Option<&Line<'_>>,
@@ -99,19 +124,25 @@ pub(super) fn may_exist(
         (member.field == Field::Other || !is_event)
             && member.end.saturating_sub(member.value) > SHORTEST
             && expected.is_none_or(|line| line.slot.member.start != member.start)
-            && may_hold_event(doc, member, expected)
+            && may_hold_event(bytes, member, expected)
     })
 }
 
 /// True if a member may hold an event outside of `expected`.
 #[inline(never)]
-fn may_hold_event(doc: Msgpack<'_>, member: &Member, expected: Option<&Line<'_>>) -> bool {
+fn may_hold_event(bytes: &[u8], member: &Member, expected: Option<&Line<'_>>) -> bool {
     let within = |range: &Range<usize>| member.value < range.start && range.end <= member.end;
     let expected = expected.map(|line| line.slot.member.start..line.slot.member.end);
     let hole = expected.filter(within).unwrap_or(member.end..member.end);
     [member.value..hole.start, hole.end..member.end]
         .into_iter()
-        .any(|part| unreadable::looks_like_event(doc.0.get(part).unwrap_or_default()))
+        .any(|part| unreadable::looks_like_event(bytes.get(part).unwrap_or_default()))
+}
+
+/// The members of an event that may hold one as well.
+fn holders<'m>(bytes: &'m [u8], members: &'m [Member]) -> impl Iterator<Item = &'m Member> {
+    let others = members.iter().filter(|member| member.field == Field::Other);
+    others.filter(|member| may_hold_event(bytes, member, None))
 }
 
 /// The map in a record at the path of `Log_Key`.
@@ -153,7 +184,7 @@ fn spots<'p>(
     let beside = siblings.into_iter().flat_map(|owner| slots_of(doc, owner));
     for slot in at_top.chain(beside) {
         let is_expected = expected_slot.is_some_and(|own| own.member.start == slot.member.start);
-        if is_expected || !may_hold_event(doc, &slot.member, None) {
+        if is_expected || !may_hold_event(doc.0, &slot.member, None) {
             continue;
         }
         if doc.kind(slot.member.value) == Ok(Kind::Map) {
@@ -188,35 +219,33 @@ fn slots_of(doc: Msgpack<'_>, owner: usize) -> Vec<Slot> {
 }
 
 impl Writer {
-    /// Judges a record that may hold several events; false if it holds none. The event is
-    /// expected at `expected`, and is what the first of the places holds in which there is one.
+    /// Judges a record that may hold several events, and returns the place of the one that it
+    /// is about: the first in which there is one. It is expected at `expected`. The edits of
+    /// the others are left in `copy_edits`.
     #[cold]
     #[inline(never)]
-    pub(super) fn several(
+    pub(super) fn several<'p>(
         &mut self,
-        place: &Place<'_>,
+        place: &Place<'p>,
         record: &Scratch,
-        expected: Option<Spot<'_>>,
+        expected: Option<Spot<'p>>,
         prefixes: Prefixes,
-        buffers: Buffers<'_>,
-        sink: &mut impl Sink,
-    ) -> bool {
-        let Buffers { part, item } = buffers;
+        buffers: &mut Buffers<'_>,
+    ) -> Option<Spot<'p>> {
         let doc = Msgpack(place.original.bytes);
         let is_event = !matches!(Content::of_map(doc, place.map), Content::Other);
         let spots = spots(place, is_event, expected, prefixes);
-        let held: Vec<Held> = spots.iter().map(|spot| held(place, spot, part)).collect();
+        let held = |spot| held(place, spot, buffers.part);
+        let held: Vec<Held> = spots.iter().map(held).collect();
         let first = held.iter().position(Held::has_events);
         let malformed = || held.iter().position(|held| *held == Held::Malformed);
-        let Some(mut first) = first.or_else(malformed) else {
-            return false;
-        };
+        let mut first = first.or_else(malformed)?;
         // Of events that differ, one that stays keeps the record.
         let all = || spots.iter().zip(&held).enumerate();
         let is_another = |other: &Held| held.get(first).is_some_and(|held| held != other);
         if held.iter().filter(|held| held.has_events()).any(is_another) {
             for (number, (spot, _)) in all().filter(|(_, (_, held))| held.has_events()) {
-                let stays = self.judge(place, record, spot, Counted::Elsewhere, (part, item));
+                let stays = self.judge(place, record, spot, Counted::Elsewhere, buffers);
                 self.copy_edits.clear();
                 if stays {
                     first = number;
@@ -228,30 +257,26 @@ impl Writer {
             if number == first || *other == Held::Other {
                 continue;
             }
-            let counted = match held.get(first) == Some(other) {
-                true => Counted::Elsewhere,
-                false => Counted::Itself,
-            };
-            if !self.judge(place, record, spot, counted, (part, item)) {
+            let counted = Counted::of(other, held.get(first));
+            if !self.judge(place, record, spot, counted, buffers) {
                 self.remove(place, spot);
             }
         }
-        if let Some(spot) = spots.get(first) {
-            self.write_spot(place, record, spot, (part, item), sink);
-        }
-        self.copy_edits.clear();
-        true
+        spots.get(first).copied()
     }
 
-    /// Handles the event of a record with several.
-    fn write_spot(
+    /// Handles the event that a record with several is about.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn write_spot(
         &mut self,
         place: &Place<'_>,
         record: &Scratch,
         spot: &Spot<'_>,
-        (part, item): (&mut Scratch, &mut Scratch),
-        sink: &mut impl Sink,
+        buffers: Buffers<'_>,
+        sink: &mut dyn Sink,
     ) {
+        let Buffers { part, item } = buffers;
         let doc = Msgpack(place.original.bytes);
         let mut view = MapView::default();
         let (carrier, content, scratch) = match spot {
@@ -266,7 +291,7 @@ impl Writer {
             }
         };
         let place = Place { carrier, ..*place };
-        self.content(&place, doc, content, scratch, item, sink);
+        self.map(&place, content, scratch, item, sink);
     }
 
     /// Judges what a spot holds: its edits are added to those of the record's copies. False if
@@ -277,24 +302,22 @@ impl Writer {
         record: &Scratch,
         spot: &Spot<'_>,
         counted: Counted,
-        (part, item): (&mut Scratch, &mut Scratch),
+        buffers: &mut Buffers<'_>,
     ) -> bool {
         let doc = Msgpack(place.original.bytes);
-        let mut view = MapView::default();
         let mut edits = Edits::default();
         let judged = match spot {
             Spot::Map => {
                 let content = Content::of_map(doc, place.map);
-                self.judge_content(place, doc, content, (record, item), counted, &mut edits)
+                let views = (record, &mut *buffers.item);
+                self.judge_content(place, doc, content, views, counted, &mut edits)
             }
-            Spot::Inner(slot) => view.read(doc, slot.member.value, part).and_then(|()| {
-                let content = Content::of_map(doc, &view);
-                self.judge_content(place, doc, content, (part, item), counted, &mut edits)
-            }),
+            Spot::Inner(slot) => {
+                self.judge_map(place, doc, slot.member.value, counted, buffers, &mut edits)
+            }
             Spot::Text(line) => {
-                let content = Content::of_text(line.text, line.prefix, &mut view, part);
-                let doc = Json(line.text);
-                self.judge_content(place, doc, content, (part, item), counted, &mut edits)
+                let (text, prefix) = (line.text, line.prefix);
+                self.judge_text(place, text, prefix, counted, buffers, &mut edits)
             }
         };
         match (judged, spot) {
@@ -308,6 +331,39 @@ impl Writer {
             }
         }
         judged == Ok(true)
+    }
+
+    /// Judges the event, or the list, that a map is.
+    fn judge_map<'a, D: Doc<'a>>(
+        &mut self,
+        place: &Place<'_>,
+        doc: D,
+        at: usize,
+        counted: Counted,
+        buffers: &mut Buffers<'_>,
+        edits: &mut Edits,
+    ) -> Result<bool, Malformed> {
+        let Buffers { part, item } = buffers;
+        let mut view = MapView::default();
+        view.read(doc, at, part)?;
+        let content = Content::of_map(doc, &view);
+        self.judge_content(place, doc, content, (part, item), counted, edits)
+    }
+
+    /// Judges the event, or the list, that a text holds.
+    fn judge_text(
+        &mut self,
+        place: &Place<'_>,
+        text: &[u8],
+        prefix: Option<Prefix>,
+        counted: Counted,
+        buffers: &mut Buffers<'_>,
+        edits: &mut Edits,
+    ) -> Result<bool, Malformed> {
+        let Buffers { part, item } = buffers;
+        let mut view = MapView::default();
+        let content = Content::of_text(text, prefix, &mut view, part);
+        self.judge_content(place, Json(text), content, (part, item), counted, edits)
     }
 
     /// Judges an event or the items of a list; false if none stays.
@@ -375,6 +431,10 @@ impl Writer {
         };
         let flow = self.stages.apply(&mut job);
         let decision = job.decision;
+        // A copy in a copy tells nothing more.
+        for member in holders(doc.bytes(), &scratch.members) {
+            own.remove_member(event.start(), member.start..member.end, Cause::Shape);
+        }
         count_elsewhere(&mut self.stages.redact);
         if flow? != Flow::Continue {
             return Ok(false);
@@ -385,6 +445,79 @@ impl Writer {
         }
         edits.add(&own);
         Ok(true)
+    }
+
+    /// Judges the events that an event holds in members that are none of its fields; `event`
+    /// is where it begins.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn judge_members(
+        &mut self,
+        place: &Place<'_>,
+        doc: AnyDoc<'_>,
+        event: Event<'_, '_>,
+        members: &[Member],
+    ) -> Result<(), Malformed> {
+        let own = Held::of_event(event);
+        let (mut part, mut item) = (Scratch::default(), Scratch::default());
+        let buffers = &mut Buffers {
+            part: &mut part,
+            item: &mut item,
+        };
+        for member in holders(doc.bytes(), members) {
+            let mut edits = Edits::default();
+            let at = member.value;
+            let mut written = None;
+            let judged = match (doc.string(at)?, doc) {
+                (Some(text), _) => {
+                    let text = text.value();
+                    let prefix = Prefix::read(&text);
+                    let held = Held::of_text(&text, prefix, buffers.part);
+                    if held == Held::Other {
+                        continue;
+                    }
+                    let counted = Counted::of(&held, Some(&own));
+                    let judged =
+                        self.judge_text(place, &text, prefix, counted, buffers, &mut edits);
+                    let plan = edits.settle(Json(&text));
+                    if !plan.is_empty() {
+                        let mut left = Vec::new();
+                        plan.apply(&text, 0..text.len(), &mut left);
+                        doc.write_text(&left, written.insert(Vec::new()));
+                    }
+                    judged
+                }
+                (None, _) if doc.kind(at)? != Kind::Map => continue,
+                (None, AnyDoc::Json(doc)) => {
+                    let held = Held::of_map(doc, at, buffers.part);
+                    if held == Held::Other {
+                        continue;
+                    }
+                    let counted = Counted::of(&held, Some(&own));
+                    self.judge_map(place, doc, at, counted, buffers, &mut edits)
+                }
+                (None, AnyDoc::Msgpack(doc)) => {
+                    let held = Held::of_map(doc, at, buffers.part);
+                    if held == Held::Other {
+                        continue;
+                    }
+                    let counted = Counted::of(&held, Some(&own));
+                    self.judge_map(place, doc, at, counted, buffers, &mut edits)
+                }
+            };
+            let of_event = &mut self.event_edits;
+            if judged != Ok(true) {
+                let member = member.start..member.end;
+                of_event.remove_member(event.start(), member, Cause::Shape);
+            } else if let Some(written) = written {
+                of_event.replace_value(at..member.end, Cause::Shape, |out| {
+                    out.extend_from_slice(&written);
+                });
+            } else {
+                of_event.add(&edits);
+            }
+        }
+        Ok(())
     }
 
     /// Handles a copy that cannot be read; false if it goes.
@@ -445,32 +578,14 @@ fn fields<'p>(place: &Place<'p>) -> impl Iterator<Item = &'p Member> {
 /// What a spot of a record holds.
 fn held(place: &Place<'_>, spot: &Spot<'_>, scratch: &mut Scratch) -> Held {
     let doc = Msgpack(place.original.bytes);
-    let mut view = MapView::default();
     match spot {
         Spot::Map => Held::of(&Content::of_map(doc, place.map)),
-        Spot::Inner(slot) => match view.read(doc, slot.member.value, scratch) {
-            Ok(()) => Held::of(&Content::of_map(doc, &view)),
-            Err(Malformed) => Held::Malformed,
+        Spot::Inner(slot) => Held::of_map(doc, slot.member.value, scratch),
+        Spot::Text(line) => match Held::of_text(line.text, line.prefix, scratch) {
+            // Text of other programs stays, unless it is the rest of an event.
+            Held::Malformed if !unreadable::looks_like_event(line.text) => Held::Other,
+            Held::Other if is_rest_of_event(line) => Held::Malformed,
+            held => held,
         },
-        Spot::Text(line) => {
-            match Held::of(&Content::of_text(
-                line.text,
-                line.prefix,
-                &mut view,
-                scratch,
-            )) {
-                // Text of other programs stays, unless it is the rest of an event.
-                Held::Malformed if !unreadable::looks_like_event(line.text) => Held::Other,
-                Held::Other
-                    if unreadable::is_rest_of_event(
-                        line.text,
-                        line.prefix.map(|prefix| prefix.piece),
-                    ) =>
-                {
-                    Held::Malformed
-                }
-                held => held,
-            }
-        }
     }
 }

@@ -181,6 +181,54 @@ fn keys_around_the_copies_stay() {
 }
 
 #[test]
+fn copies_inside_the_text_of_an_event_are_judged() {
+    let event = event("secrets");
+    let text = event.to_string();
+    let line = format!("2026-11-20T08:00:00.123456789Z stdout F {text}");
+    let twice = with(&event, json!({"log": text}));
+    let more = [
+        json!({"log": text, "stream": "stdout"}),
+        json!({"log": line}),
+        json!({"log_processed": event}),
+        // A copy in a copy.
+        json!({"log": twice.to_string()}),
+        json!({"log_processed": twice}),
+    ];
+    for more in more {
+        let inner = with(&event, more);
+        for record in [
+            json!({"log": inner.to_string()}),
+            json!({"x": inner}),
+            json!({"log": json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": [inner]}).to_string()}),
+        ] {
+            for make in [by_policy, by_redaction] {
+                for output_shape in [OutputShape::Keep, OutputShape::Map, OutputShape::Json] {
+                    let mut pipeline = make(Settings {
+                        output_shape,
+                        ..Settings::default()
+                    });
+                    let (out, records) = run_chunk(&mut pipeline, &chunk(&record));
+                    let shown = format!("{record} {records:?}");
+                    assert_eq!((records.len(), pipeline.stats().events), (1, 1), "{shown}");
+                    assert!(!format!("{records:?}").contains(SECRET), "{shown}");
+                    let again = run_chunk(&mut make(Settings::default()), &out);
+                    assert_eq!(again.1, records, "{shown}");
+                }
+            }
+        }
+    }
+    let dropped = with(&event, json!({"log": self::event("pods").to_string()}));
+    let record = json!({"log": dropped.to_string()});
+    let mut pipeline = by_policy(Settings::default());
+    let out = run(&mut pipeline, &record)[0].to_string();
+    assert!(
+        out.contains("id-secrets") && !out.contains("id-pods"),
+        "{out}"
+    );
+    assert_eq!((pipeline.stats().events, pipeline.stats().dropped), (2, 1));
+}
+
+#[test]
 fn an_event_in_a_map_takes_any_shape() {
     let event = event("secrets");
     let record = json!({"properties": {"log": event, "pod": "p"}, "category": "c"});

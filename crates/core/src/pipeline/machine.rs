@@ -45,7 +45,7 @@ impl Machine {
         place: &Place<'_>,
         tag: Option<&[u8]>,
         writer: &mut Writer,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> bool {
         let Some((found, text)) = find(place, writer) else {
             return false;
@@ -74,14 +74,14 @@ impl Machine {
     }
 
     /// Writes the events under a tag that need not wait for the next chunk.
-    pub(super) fn end_of_chunk(&mut self, tag: &[u8], writer: &mut Writer, sink: &mut impl Sink) {
+    pub(super) fn end_of_chunk(&mut self, tag: &[u8], writer: &mut Writer, sink: &mut dyn Sink) {
         let mut done = Vec::new();
         self.grouper.end_of_chunk(tag, &mut done);
         self.groups(&done, writer, sink);
     }
 
     /// Writes all events under a tag.
-    pub(super) fn release(&mut self, tag: &[u8], writer: &mut Writer, sink: &mut impl Sink) {
+    pub(super) fn release(&mut self, tag: &[u8], writer: &mut Writer, sink: &mut dyn Sink) {
         let mut done = Vec::new();
         self.grouper.release(tag, &mut done);
         self.groups(&done, writer, sink);
@@ -92,7 +92,7 @@ impl Machine {
         self.grouper.held()
     }
 
-    fn groups(&mut self, groups: &[Group], writer: &mut Writer, sink: &mut impl Sink) {
+    fn groups(&mut self, groups: &[Group], writer: &mut Writer, sink: &mut dyn Sink) {
         for group in groups {
             let bytes = &group.record[..];
             let Ok(record) = Record::read(bytes, 0) else {
@@ -145,7 +145,7 @@ impl Event {
         parts: &[Part<'_>],
         texts: &[u8],
         writer: &mut Writer,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         let Some(first) = parts.first() else {
             return sink.keep(place.original);

@@ -147,7 +147,7 @@ impl Pipeline {
     /// Processes the records of a chunk. A value that is not a record is passed over. If
     /// bytes are not even a value, `Err` is their position: the records before them are
     /// done, and the rest is left to the sink unless it might hold what a policy hides.
-    pub fn chunk(&mut self, tag: &[u8], chunk: &[u8], sink: &mut impl Sink) -> Result<(), usize> {
+    pub fn chunk(&mut self, tag: &[u8], chunk: &[u8], sink: &mut dyn Sink) -> Result<(), usize> {
         let mut at = 0;
         let mut result = Ok(());
         while at < chunk.len() {
@@ -181,7 +181,7 @@ impl Pipeline {
 
     /// Gives back what is withheld under a tag: pieces of split events, and records of
     /// machine audit events.
-    pub fn release(&mut self, tag: &[u8], sink: &mut impl Sink) {
+    pub fn release(&mut self, tag: &[u8], sink: &mut dyn Sink) {
         for pieces in self.assembly.release(tag) {
             self.give_back(&pieces, Take::Remains, sink);
         }
@@ -197,7 +197,7 @@ impl Pipeline {
     }
 
     /// Takes each of the records. They were counted when they came.
-    fn give_back(&mut self, pieces: &Pieces, take: Take<'_>, sink: &mut impl Sink) {
+    fn give_back(&mut self, pieces: &Pieces, take: Take<'_>, sink: &mut dyn Sink) {
         let mut at = 0;
         while let Ok(record) = Record::read(&pieces.records, at) {
             at = record.end;
@@ -217,7 +217,7 @@ impl Pipeline {
         original: Original<'_>,
         time: EventTime,
         take: Take<'_>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         let Pipeline {
             assembly,
@@ -245,13 +245,15 @@ impl Pipeline {
         let content = Content::of_map(doc, &map);
         let is_event = !matches!(content, Content::Other);
         if is_event && matches!(format, Format::Auto | Format::Map) {
-            if copies::may_exist(doc, &scratch.members, is_event, None) {
-                let buffers = Buffers { part: text, item };
+            if copies::may_exist(doc.0, &scratch.members, is_event, None) {
+                let mut buffers = Buffers { part: text, item };
                 let expected = Some(Spot::Map);
-                writer.several(&place, scratch, expected, Prefixes::Read, buffers, sink);
-                return;
+                let spot = writer.several(&place, scratch, expected, Prefixes::Read, &mut buffers);
+                let spot = spot.unwrap_or(Spot::Map);
+                writer.write_spot(&place, scratch, &spot, buffers, sink);
+                return writer.copy_edits.clear();
             }
-            return writer.content(&place, doc, content, scratch, item, sink);
+            return writer.map(&place, content, scratch, item, sink);
         }
         if writer.settings.machine_audit != MachineAudit::Keep {
             let tag = match take {
@@ -271,12 +273,14 @@ impl Pipeline {
             Format::Map => None,
             _ => Line::find(doc, map.at, &scratch.members, key, prefixes),
         };
-        if is_event || copies::may_exist(doc, &scratch.members, is_event, line.as_ref()) {
-            let buffers = Buffers { part: text, item };
+        if is_event || copies::may_exist(doc.0, &scratch.members, is_event, line.as_ref()) {
+            let mut buffers = Buffers { part: text, item };
             let inner = || copies::inner(doc, map.at, &scratch.members, key?);
             let expected = line.map(Spot::Text).or_else(inner);
-            if writer.several(&place, scratch, expected, prefixes, buffers, sink) {
-                return;
+            let spot = writer.several(&place, scratch, expected, prefixes, &mut buffers);
+            if let Some(spot) = spot {
+                writer.write_spot(&place, scratch, &spot, buffers, sink);
+                return writer.copy_edits.clear();
             }
         }
         let Some(line) = line else {

@@ -13,14 +13,14 @@ impl Machine {
         _: &Place<'_>,
         _: Option<&[u8]>,
         _: &mut Writer,
-        _: &mut impl Sink,
+        _: &mut dyn Sink,
     ) -> bool {
         false
     }
 
-    pub(super) fn end_of_chunk(&mut self, _: &[u8], _: &mut Writer, _: &mut impl Sink) {}
+    pub(super) fn end_of_chunk(&mut self, _: &[u8], _: &mut Writer, _: &mut dyn Sink) {}
 
-    pub(super) fn release(&mut self, _: &[u8], _: &mut Writer, _: &mut impl Sink) {}
+    pub(super) fn release(&mut self, _: &[u8], _: &mut Writer, _: &mut dyn Sink) {}
 
     pub(super) fn held(&self) -> usize {
         0

@@ -226,6 +226,10 @@ fn pieces_of_lines_that_never_become_whole_are_hidden() {
         assert_eq!(out.lines().count(), lines.len(), "{out}");
         assert!(out.lines().all(|line| line.starts_with("2026")), "{out}");
     }
+    // What Rancher writes about its API is another format, and whole.
+    let other = r#"{"auditID":"a","responseStatus":"200","stage":"ResponseComplete","stageTimestamp":"2026-11-20 10:22:43 +0800","responseBody":{"a":"b"}}"#;
+    let chunk = text_record(other);
+    assert_eq!(run(&mut pipeline(Settings::default()), &chunk), None);
     // Long lines of other programs pass as they came.
     let other = line("P", "a long line of another program");
     let chunk = text_record(&other);

@@ -13,6 +13,7 @@ use crate::doc::{AnyDoc, Doc, Malformed};
 use crate::event::kube::{Event, Field, MapView, Member, Scratch};
 use crate::input::Slot;
 use crate::input::recognise::{Carrier, Content, EventList, Line, LinePlace, Prefixes};
+use crate::pipeline::copies;
 use crate::pipeline::settings::{EventTimeSource, OnOther, OnUnreadable, OutputShape, Settings};
 use crate::policy::{Decision, Ruleset};
 use crate::stage::detect::{Detect, DetectSettings, Detector, Labels};
@@ -134,7 +135,7 @@ impl Writer {
         line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         let mut view = MapView::default();
         let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
@@ -153,7 +154,7 @@ impl Writer {
         line: &Line<'_>,
         scratch: &mut Scratch,
         item: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Joined {
         let mut view = MapView::default();
         let content = Content::of_text(line.text, line.prefix, &mut view, scratch);
@@ -170,6 +171,20 @@ impl Writer {
         Joined::Events
     }
 
+    /// Handles what a map of the record holds.
+    #[inline(never)]
+    pub(super) fn map(
+        &mut self,
+        place: &Place<'_>,
+        content: Content<'_, '_>,
+        scratch: &Scratch,
+        item: &mut Scratch,
+        sink: &mut dyn Sink,
+    ) {
+        let doc = Msgpack(place.original.bytes);
+        self.content(place, doc, content, scratch, item, sink);
+    }
+
     /// Handles what a carrier holds. `scratch` has the members of an event, `item` is for
     /// the items of a list.
     #[inline(always)]
@@ -180,7 +195,7 @@ impl Writer {
         content: Content<'_, 'a>,
         scratch: &Scratch,
         item: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         match content {
             Content::Event(event) => {
@@ -203,7 +218,7 @@ impl Writer {
         doc: D,
         list: EventList<'a>,
         scratch: &mut Scratch,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         sink.leave_out(place.original);
         for range in list.items {
@@ -228,7 +243,7 @@ impl Writer {
         event: Event<'_, 'a>,
         scratch: &Scratch,
         extent: Extent,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         let done = self.staged(place, doc, event, scratch, extent, sink);
         // What is written next may not be an event.
@@ -243,7 +258,7 @@ impl Writer {
         event: Event<'_, 'a>,
         scratch: &Scratch,
         extent: Extent,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         self.event_edits.clear();
         let mut job = Job {
@@ -266,6 +281,10 @@ impl Writer {
         if let Flow::Drop(_) = flow {
             sink.leave_out(place.original);
             return Ok(());
+        }
+        let is_record = matches!(place.carrier, Carrier::Map) && extent == Extent::Whole;
+        if !is_record && copies::may_exist(doc.bytes(), &scratch.members, true, None) {
+            self.judge_members(place, doc.into(), event, &scratch.members)?;
         }
         let time = self.event_time(event);
         match (place.carrier, self.settings.output_shape) {
@@ -417,7 +436,7 @@ impl Writer {
         &mut self,
         place: &Place<'_>,
         time: Option<EventTime>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         let Writer {
             stages,
@@ -451,7 +470,7 @@ impl Writer {
         place: &Place<'_>,
         time: Option<EventTime>,
         extent: Extent,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), Malformed> {
         let body = Body {
             doc: Msgpack(place.original.bytes),
@@ -476,7 +495,7 @@ impl Writer {
         place: &Place<'_>,
         doc: D,
         item: Range<usize>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) {
         stats::count(&mut self.stats.malformed);
         if self.settings.on_error == OnOther::Drop {
@@ -509,13 +528,15 @@ impl Writer {
             }
         };
         if let Err(Malformed) = done {
-            sink.write(place.original, None, |out| out.extend_from_slice(bytes));
+            sink.write(place.original, None, &mut |out| {
+                out.extend_from_slice(bytes)
+            });
         }
     }
 
     /// Handles a record that is not a pair of time and map.
     #[cold]
-    pub(super) fn unreadable(&mut self, original: Original<'_>, sink: &mut impl Sink) {
+    pub(super) fn unreadable(&mut self, original: Original<'_>, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.unreadable);
         match self.on_no_record() {
             OnOther::Keep => sink.keep(original),
@@ -524,10 +545,10 @@ impl Writer {
     }
 
     /// Handles text or a map that is not an event, unless it is the rest of one.
-    fn no_event(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    fn no_event(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         if let Carrier::Text(line) = place.carrier
             && self.stages.redact.is_some()
-            && unreadable::is_rest_of_event(line.text, line.prefix.map(|prefix| prefix.piece))
+            && is_rest_of_event(line)
             && self.remains(place, line, sink)
         {
             return;
@@ -537,7 +558,7 @@ impl Writer {
 
     /// Handles the end of a chunk that is not even msgpack.
     #[cold]
-    pub(super) fn rest(&mut self, chunk: &[u8], at: usize, sink: &mut impl Sink) {
+    pub(super) fn rest(&mut self, chunk: &[u8], at: usize, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.unreadable);
         if self.on_no_record() == OnOther::Drop {
             let record = Record::unreadable_up_to(at, chunk.len());
@@ -560,14 +581,14 @@ impl Writer {
     }
 
     /// Handles a record that holds no audit event.
-    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    pub(super) fn other(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.non_audit);
         self.pass(self.settings.non_audit, place, sink);
     }
 
     /// Handles a record that looks like an audit event and cannot be read.
     #[cold]
-    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    pub(super) fn malformed(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         stats::count(&mut self.stats.malformed);
         match self.on_unreadable() {
             OnUnreadable::Keep => self.pass(OnOther::Keep, place, sink),
@@ -594,7 +615,7 @@ impl Writer {
         &mut self,
         place: &Place<'_>,
         line: &Line<'_>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> bool {
         let outcome = self.on_unreadable();
         if outcome == OnUnreadable::Keep {
@@ -627,7 +648,7 @@ impl Writer {
     }
 
     /// Judges the events in a text that can be read, and cuts the others.
-    fn salvage(&mut self, place: &Place<'_>, line: &Line<'_>, sink: &mut impl Sink) {
+    fn salvage(&mut self, place: &Place<'_>, line: &Line<'_>, sink: &mut dyn Sink) {
         let front = line.prefix.map_or(0, |prefix| prefix.length);
         let text = line.text.get(front..).unwrap_or_default();
         let doc = Json(line.text);
@@ -658,7 +679,7 @@ impl Writer {
         &mut self,
         place: &Place<'_>,
         line: &Line<'_>,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
         text: impl FnOnce(&mut Vec<u8>),
     ) {
         let mut value = Vec::new();
@@ -679,7 +700,7 @@ impl Writer {
     }
 
     /// Hides what may hold secrets in a map that cannot be read as an event.
-    fn hide_members(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    fn hide_members(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         self.record_edits.clear();
         for member in place.members {
             let may_hold_secrets = matches!(
@@ -699,13 +720,13 @@ impl Writer {
     }
 
     /// Writes the record with marks in place of what cannot be read.
-    fn write_hidden(&mut self, place: &Place<'_>, sink: &mut impl Sink) {
+    fn write_hidden(&mut self, place: &Place<'_>, sink: &mut dyn Sink) {
         if let Err(Malformed) = self.write_record(place, None, Extent::Whole, sink) {
             sink.leave_out(place.original);
         }
     }
 
-    fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut impl Sink) {
+    fn pass(&mut self, outcome: OnOther, place: &Place<'_>, sink: &mut dyn Sink) {
         let original = place.original;
         if outcome == OnOther::Drop {
             return sink.leave_out(original);
@@ -746,6 +767,12 @@ impl Writer {
         }?;
         EventTime::parse(&text.value())
     }
+}
+
+/// True for text that is not an event, and may be the rest of one.
+pub(super) fn is_rest_of_event(line: &Line<'_>) -> bool {
+    let (_, text) = line.split();
+    unreadable::is_rest_of_event(text, line.prefix.map(|prefix| prefix.piece))
 }
 
 /// Asks for a mark in place of a value of the record.
@@ -854,7 +881,7 @@ fn finish<'a, D: Doc<'a>>(
     body: Body<'_, 'a, D>,
     edits: &mut Edits,
     written: Written<'_>,
-    sink: &mut impl Sink,
+    sink: &mut dyn Sink,
 ) -> Result<(), Malformed> {
     let Body { doc, map, members } = body;
     let Written {
@@ -880,8 +907,8 @@ fn finish<'a, D: Doc<'a>>(
     } else if plan.is_empty() && time.is_none() && extent == Extent::Whole {
         sink.keep(place.original);
     } else {
-        sink.write(place.original, time, |out| {
-            plan.apply(doc.bytes(), range, out);
+        sink.write(place.original, time, &mut |out| {
+            plan.apply(doc.bytes(), range.clone(), out);
         });
     }
     Ok(())

@@ -117,7 +117,8 @@ impl Stages {
     ///
     /// Detections see each event as it came, also one that the policy drops. One that a
     /// detection keeps is still up to the selection.
-    #[inline]
+    // One for each form of documents, however many callers there are.
+    #[inline(never)]
     pub fn apply<'a, D: Doc<'a>>(&mut self, job: &mut Job<'_, 'a, D>) -> Result<Flow, Malformed> {
         stats::count(&mut job.stats.events);
         stats::count_bytes(&mut job.stats.bytes_in, job.event.range().len());

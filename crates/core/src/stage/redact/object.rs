@@ -70,7 +70,7 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn read(walk: &Walk<'_, 'a>, at: usize) -> Result<Facts<'a>, Malformed> {
+    fn read(walk: &mut Walk<'_, 'a>, at: usize) -> Result<Facts<'a>, Malformed> {
         let doc = walk.doc;
         let mut facts = Facts::default();
         let mut map = doc.open_map(at)?;
@@ -89,6 +89,9 @@ impl<'a> Facts<'a> {
             }
             let (text, end) = doc.value(member.value)?;
             map.next = end;
+            if text.is_none() {
+                walk.level.ends.set(member.value, end);
+            }
             match &*key {
                 b"kind" => facts.kind = text,
                 b"apiVersion" => facts.api_version = text,

@@ -25,8 +25,12 @@ pub(crate) fn looks_like_event(text: &[u8]) -> bool {
 }
 
 /// True if a text that does not begin like an event may be the rest of one: it has members
-/// that the API server writes after the bodies, or is JSON from the inside of a line.
+/// that the API server writes after the bodies, or is JSON from the inside of a line. An
+/// object that could be read is something else.
 pub(crate) fn is_rest_of_event(text: &[u8], piece: Option<PiecePlace>) -> bool {
+    if text.trim_ascii_start().starts_with(b"{") {
+        return false;
+    }
     let has = |needle: &[u8]| holds(text, needle);
     has(b"Timestamp\":\"") && (has(b"\"stageTimestamp\":") || has(b"\"requestReceivedTimestamp\":"))
         || piece == Some(PiecePlace::Inside) && has(b"\":")
@@ -125,6 +129,8 @@ mod tests {
         assert!(is_rest_of_event(b"data\":{\"p\":\"x\"},", inside));
         assert!(!is_rest_of_event(b"data\":{\"p\":\"x\"},", None));
         assert!(!is_rest_of_event(b"a long line of another program", inside));
+        let other = br#" {"auditID":"a","stage":"b","stageTimestamp":"2026"}"#;
+        assert!(!is_rest_of_event(other, None));
         assert!(is_rest_of_event(
             b"x\"}},\"stageTimestamp\":\"2026\"}",
             None

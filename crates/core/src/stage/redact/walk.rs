@@ -101,6 +101,36 @@ pub(super) struct Level {
     glance: Glance,
     /// A place from which on nothing matters up to another one.
     clear: Range<usize>,
+    /// Ends of values that were found on the way.
+    pub ends: Ends,
+}
+
+/// Ends of values of a document, by where they begin: finding one takes a pass over the value.
+/// A new one takes the place of another.
+#[derive(Debug)]
+pub(super) struct Ends([(usize, usize); ENDS]);
+
+/// Ends that are remembered: a power of two.
+const ENDS: usize = 32;
+
+impl Default for Ends {
+    fn default() -> Self {
+        Ends([(usize::MAX, 0); ENDS])
+    }
+}
+
+impl Ends {
+    /// Remembers the end of the value that begins at a place.
+    pub(super) fn set(&mut self, at: usize, end: usize) {
+        if let Some(place) = self.0.get_mut(at % ENDS) {
+            *place = (at, end);
+        }
+    }
+
+    fn get(&self, at: usize) -> Option<usize> {
+        let (begin, end) = *self.0.get(at % ENDS)?;
+        (begin == at).then_some(end)
+    }
 }
 
 /// The buffers of the walks through documents inside strings, the outermost first.
@@ -111,6 +141,7 @@ impl Level {
     fn begin(&mut self) {
         self.stack.clear();
         self.clear = 0..0;
+        self.ends = Ends::default();
     }
 }
 
@@ -239,7 +270,7 @@ impl<'r, 'a> Walk<'r, 'a> {
         };
         let (role, class) = self.role_of_child(name, node)?;
         match (role, node) {
-            (Role::Skip, Node::Real(at)) => self.passed(doc.end(at)?),
+            (Role::Skip, Node::Real(at)) => self.passed(self.end_of(at)?),
             (Role::Skip, Node::Step(_)) => {}
             (Role::Generic | Role::Metadata, Node::Real(at))
                 if matches!(doc.kind(at)?, Kind::Map | Kind::List) =>
@@ -266,22 +297,35 @@ impl<'r, 'a> Walk<'r, 'a> {
             .stack
             .last()
             .is_some_and(|frame| frame.class.whole().is_some());
-        let Level { glance, clear, .. } = &mut *self.level;
+        let known = self.level.ends.get(at);
         let text = match self.doc {
             AnyDoc::Json(Json(text)) if !is_whole => text,
             doc => {
-                let end = doc.end(at)?;
+                let end = self.end_of(at)?;
+                let glance = &mut self.level.glance;
                 let matters = glance.first(self.settings, doc, at..end).is_some();
                 return Ok((!matters).then_some(end));
             }
         };
+        let Level { glance, clear, .. } = &mut *self.level;
         if at < clear.start || at >= clear.end {
             // The look goes on to what matters next, so that nothing is looked at twice.
             let next = glance.first(self.settings, self.doc, at..self.end);
             *clear = at..next.unwrap_or(self.end);
         }
+        if let Some(end) = known {
+            return Ok((end <= clear.end).then_some(end));
+        }
         let before = Json(text.get(..clear.end).unwrap_or(text));
         Ok(before.end(at).ok())
+    }
+
+    /// The end of a value.
+    fn end_of(&self, at: usize) -> Result<usize, Malformed> {
+        match self.level.ends.get(at) {
+            Some(end) => Ok(end),
+            None => self.doc.end(at),
+        }
     }
 
     fn close(&mut self) -> Result<(), Stop> {
