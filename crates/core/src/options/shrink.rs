@@ -20,6 +20,7 @@ impl Choice for Bodies {
 const LEAST: usize = 1024;
 
 /// Reads what events may be.
+#[cold]
 pub(super) fn read(options: &Options<'_>) -> Result<Settings, OptionError> {
     let mut settings = Settings {
         limit: None,

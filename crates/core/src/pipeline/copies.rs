@@ -157,6 +157,7 @@ pub(super) fn inner<'a>(
 }
 
 /// The places of a record that may hold events, `expected` first.
+#[cold]
 fn spots<'p>(
     place: &Place<'p>,
     is_event: bool,
@@ -197,6 +198,7 @@ fn spots<'p>(
 }
 
 /// The members of a map in a record.
+#[cold]
 fn slots_of(doc: Msgpack<'_>, owner: usize) -> Vec<Slot> {
     let mut slots = Vec::new();
     let Ok(mut map) = doc.open_map(owner) else {
@@ -296,6 +298,7 @@ impl Writer {
 
     /// Judges what a spot holds: its edits are added to those of the record's copies. False if
     /// nothing of it stays.
+    #[cold]
     fn judge(
         &mut self,
         place: &Place<'_>,
@@ -334,6 +337,7 @@ impl Writer {
     }
 
     /// Judges the event, or the list, that a map is.
+    #[cold]
     fn judge_map<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
@@ -351,6 +355,7 @@ impl Writer {
     }
 
     /// Judges the event, or the list, that a text holds.
+    #[cold]
     fn judge_text(
         &mut self,
         place: &Place<'_>,
@@ -367,6 +372,7 @@ impl Writer {
     }
 
     /// Judges an event or the items of a list; false if none stays.
+    #[cold]
     fn judge_content<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
@@ -397,6 +403,7 @@ impl Writer {
         Ok(stays)
     }
 
+    #[cold]
     #[inline(never)]
     fn judge_event<'a, D: Doc<'a>>(
         &mut self,
@@ -521,6 +528,7 @@ impl Writer {
     }
 
     /// Handles a copy that cannot be read; false if it goes.
+    #[cold]
     fn judge_unreadable(&mut self, place: &Place<'_>, spot: &Spot<'_>) -> bool {
         stats::count(&mut self.stats.malformed);
         let outcome = self.on_unreadable();
@@ -549,6 +557,7 @@ impl Writer {
     }
 
     /// Removes a copy from its record.
+    #[cold]
     fn remove(&mut self, place: &Place<'_>, spot: &Spot<'_>) {
         let edits = &mut self.copy_edits;
         let mut remove = |Slot { owner, member }: Slot| {
@@ -576,6 +585,7 @@ fn fields<'p>(place: &Place<'p>) -> impl Iterator<Item = &'p Member> {
 }
 
 /// What a spot of a record holds.
+#[cold]
 fn held(place: &Place<'_>, spot: &Spot<'_>, scratch: &mut Scratch) -> Held {
     let doc = Msgpack(place.original.bytes);
     match spot {

@@ -345,6 +345,7 @@ impl Writer {
     }
 
     /// Builds the event as it is left by the stages, and as JSON text.
+    #[inline(never)]
     fn build_text<'a, D: Doc<'a>>(
         &mut self,
         doc: D,
@@ -358,6 +359,7 @@ impl Writer {
     }
 
     /// Builds a body that holds an event as JSON text.
+    #[inline(never)]
     fn fold<'a, D: Doc<'a>>(&mut self, doc: D, event: Event<'_, 'a>) -> Result<(), Malformed> {
         self.build_text(doc, event)?;
         let built = &mut self.built;
@@ -369,6 +371,7 @@ impl Writer {
 
     /// Builds a body from the event at a place of the record, and the other members of the
     /// record.
+    #[inline(never)]
     fn unfold<'a, D: Doc<'a>>(
         &mut self,
         place: &Place<'_>,
@@ -408,6 +411,7 @@ impl Writer {
 
     /// Asks for the edit of the record that makes a map in it the event as planned, in its
     /// shape.
+    #[inline(never)]
     fn replace_inner<'a, D: Doc<'a>>(
         &mut self,
         slot: Slot,

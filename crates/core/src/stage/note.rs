@@ -12,6 +12,9 @@ use crate::stage::{Job, cut};
 /// Key and value of an annotation that a stage writes.
 pub(crate) type Note = (&'static [u8], Vec<u8>);
 
+/// An annotation of an event: the place of its value, and the value if it is a string.
+type Earlier<'a> = (Range<usize>, Cow<'a, [u8]>);
+
 /// Asks for the edits that write notes on an event.
 #[cold]
 pub(crate) fn write<'a, D: Doc<'a>>(
@@ -32,6 +35,7 @@ pub(crate) struct Annotations {
 
 impl Annotations {
     /// Finds the annotations among the members of an event of which a level is left.
+    #[cold]
     pub(crate) fn find(
         doc: AnyDoc<'_>,
         members: &[Member],
@@ -54,12 +58,13 @@ impl Annotations {
         Ok(Annotations { at: None })
     }
 
-    /// Finds an annotation: the place of its value, and the value if it is a string.
+    /// Finds an annotation.
+    #[cold]
     pub(crate) fn get<'a>(
         &self,
         doc: AnyDoc<'a>,
         key: &[u8],
-    ) -> Result<Option<(Range<usize>, Cow<'a, [u8]>)>, Malformed> {
+    ) -> Result<Option<Earlier<'a>>, Malformed> {
         let Some(at) = &self.at else {
             return Ok(None);
         };
@@ -76,6 +81,7 @@ impl Annotations {
     }
 
     /// Asks for the edits that write notes: in place of earlier ones, or at the end.
+    #[cold]
     fn write(
         &self,
         doc: AnyDoc<'_>,

@@ -138,6 +138,7 @@ impl Shrink {
         self.shrink(&subject, job.edits, notes, job.stats)
     }
 
+    #[cold]
     #[inline(never)]
     fn shrink(
         &mut self,
@@ -187,6 +188,7 @@ impl Shrink {
     }
 
     /// The length of the event after the edits, as JSON.
+    #[cold]
     fn length(&mut self, subject: &Subject<'_, '_>, edits: &mut Edits) -> Result<usize, Malformed> {
         let range = subject.event.range();
         let plan = subject.doc.settle(edits);
@@ -207,6 +209,7 @@ impl Shrink {
     }
 
     /// Remembers what an event lost, given its length before.
+    #[cold]
     fn count_loss(
         &mut self,
         subject: &Subject<'_, '_>,
@@ -222,6 +225,7 @@ impl Shrink {
     }
 
     /// At most the bytes that the notes on the event take.
+    #[cold]
     fn length_of_notes(&self, subject: &Subject<'_, '_>, notes: &[Note]) -> usize {
         const AROUND: usize = br#","":"""#.len();
         const MAP: usize = br#","annotations":{}"#.len();
@@ -246,6 +250,7 @@ impl Shrink {
     }
 
     /// Appends `NAME=BYTES` of each loss, with commas between.
+    #[cold]
     fn write_losses(&self, out: &mut Vec<u8>) {
         for (loss, bytes) in &self.losses {
             if !out.is_empty() {
@@ -258,6 +263,7 @@ impl Shrink {
     }
 
     /// Asks for text in place of bodies.
+    #[cold]
     fn write_bodies(
         &mut self,
         subject: &Subject<'_, '_>,
@@ -311,6 +317,7 @@ impl Subject<'_, '_> {
         }
     }
 
+    #[cold]
     fn lose(&self, loss: Loss, edits: &mut Edits) -> Result<(), Malformed> {
         match loss {
             Loss::ResponseObject => self.remove(Field::ResponseObject, edits),
@@ -346,6 +353,7 @@ impl Subject<'_, '_> {
 }
 
 /// Shortens the extra fields of a user: name, groups and UID are attributes.
+#[cold]
 fn shorten_extra(doc: AnyDoc<'_>, at: usize, edits: &mut Edits) -> Result<(), Malformed> {
     if doc.kind(at)? != Kind::Map {
         return Ok(());
@@ -361,6 +369,7 @@ fn shorten_extra(doc: AnyDoc<'_>, at: usize, edits: &mut Edits) -> Result<(), Ma
 }
 
 /// Shortens all long strings in a value.
+#[cold]
 fn shorten(doc: AnyDoc<'_>, at: usize, edits: &mut Edits) -> Result<(), Malformed> {
     let mut open = Vec::new();
     let mut here = at;
@@ -402,6 +411,7 @@ fn shorten(doc: AnyDoc<'_>, at: usize, edits: &mut Edits) -> Result<(), Malforme
 }
 
 /// Cuts the end off a string whose value begins at `value`, if it is too long.
+#[cold]
 fn shorten_text(value: usize, text: &Text<'_>, edits: &mut Edits) {
     if text.raw.len() <= LONGEST_STRING {
         return;
