@@ -209,6 +209,34 @@ fn several_connections_to_a_slow_receiver_send_nothing_twice() {
     assert!(!host.said("no progress from"), "{:?}", host.events());
 }
 
+/// The limit of a receiver is that of all its workers.
+#[test]
+fn what_one_connection_learns_holds_for_the_others() {
+    let rejected = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&rejected);
+    let peer = workers(100, move |_, connection| {
+        while let Some(frame) = connection.frame() {
+            if frame.bytes > 60_000 {
+                counter.fetch_add(1, Ordering::Relaxed);
+                return connection.reset();
+            }
+            sleep(WORK);
+            connection.ack(&frame.id);
+        }
+    });
+    let mut config = config(&peer.endpoint());
+    config.connections = NonZeroUsize::new(4).unwrap();
+    config.caps.frame = 100_000;
+    config.limits.ack_timeout = Duration::from_secs(10);
+    let host = Host::start(config);
+    for number in (0..4000).step_by(1000) {
+        host.deliver(&chunk(number..number + 1000, 400));
+    }
+    assert_eq!(peer.acked().len(), 4000);
+    let rejected = rejected.load(Ordering::Relaxed);
+    assert!(rejected <= 4, "{rejected} frames: {:?}", host.events());
+}
+
 /// What a worker that ends leaves goes to the others at once, under the same ids.
 #[test]
 fn a_worker_ends_and_the_others_get_its_frames() {

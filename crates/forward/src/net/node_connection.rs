@@ -54,6 +54,13 @@ struct Memory {
     patience: AckPatience,
 }
 
+/// What holds for all connections to a receiver.
+#[derive(Clone, Copy)]
+pub(super) struct Lesson {
+    capacity: Capacity,
+    reuse: ReuseHistory,
+}
+
 /// Connection of a node, by its progress.
 enum Link {
     /// No connection.
@@ -269,6 +276,20 @@ impl NodeConnection {
         if let Link::Ready(ready) = mem::replace(&mut self.link, Link::Idle) {
             ready.connection.close();
         }
+    }
+
+    /// Returns what the end of a connection taught about the receiver.
+    pub(super) fn lesson(&self) -> Lesson {
+        let Memory {
+            capacity, reuse, ..
+        } = self.memory;
+        Lesson { capacity, reuse }
+    }
+
+    /// Takes over what another connection to the same receiver has learnt.
+    pub(super) fn learn(&mut self, lesson: Lesson) {
+        self.memory.capacity.adopt(lesson.capacity);
+        self.memory.reuse = lesson.reuse;
     }
 
     /// Drops the connection with all that was in flight.

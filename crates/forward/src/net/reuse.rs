@@ -28,7 +28,7 @@ pub(super) enum Use {
 
 /// Evidence that a receiver closes its connections after an acknowledgement, as
 /// Fluentd does with `deny_keepalive`.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ReuseHistory {
     /// Connections in a row that ended right after an acknowledgement.
     closed: u32,

@@ -13,7 +13,7 @@ use super::config::Config;
 use super::connection::Opener;
 use super::health::Failure;
 use super::lookup::Lookups;
-use super::node_connection::{Disconnected, NodeConnection, NodeEvent, Rerouted};
+use super::node_connection::{Disconnected, Lesson, NodeConnection, NodeEvent, Rerouted};
 use super::observer::{
     ClientEvent, ConnectionError, Count, LostRecord, NodeState, PrepareError, Reporter,
 };
@@ -396,8 +396,10 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         let Some(Disconnected { to, lost, learnt }) = node.disconnect(&error, now) else {
             return;
         };
+        let lesson = node.lesson();
         let never_acknowledged = !node.health().has_ever_acknowledged();
         let has_failed = node.health().has_failed();
+        self.teach(number, lesson);
         if let Some(event) = learnt {
             self.reporter.event(&event, now);
         }
@@ -437,6 +439,16 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
         self.carry_out(consequence, to, now);
         self.record_failure(number, failure, now);
+    }
+
+    /// Tells the other connections to a receiver what one has learnt about it.
+    fn teach(&mut self, number: usize, lesson: Lesson) {
+        let connections = self.config.connections.get();
+        let node = number.checked_div(connections).unwrap_or_default();
+        let siblings = self.nodes.chunks_mut(connections).nth(node);
+        for sibling in siblings.into_iter().flatten() {
+            sibling.learn(lesson);
+        }
     }
 
     /// Reports the consequence for a frame that `to` was lost over.

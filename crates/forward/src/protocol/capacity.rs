@@ -57,6 +57,17 @@ impl Capacity {
         self.rejected = Some((least, now));
     }
 
+    /// Takes over what another connection to the same node has learnt.
+    pub fn adopt(&mut self, other: Capacity) {
+        let larger = |(bytes, _): &(usize, Instant)| *bytes;
+        self.accepted = self
+            .accepted
+            .into_iter()
+            .chain(other.accepted)
+            .max_by_key(larger);
+        self.rejected = other.rejected.or(self.rejected);
+    }
+
     /// Returns the size above which frames should be split before they are sent;
     /// `None` if no size was rejected.
     pub fn limit(&self, probe: Probe, now: Instant) -> Option<usize> {
