@@ -376,7 +376,12 @@ fn case_46_one_record_that_cannot_be_stored() {
                     true => options,
                     false => "",
                 };
-                Sender::start(fluentd.port, &text, options).wait(&fluentd, 2 * MINUTE)
+                let sender = Sender::start(fluentd.port, &text, options);
+                let outcome = sender.wait(&fluentd, 2 * MINUTE);
+                let printed = fluentd.process.lines();
+                let large = printed.iter().filter(|line| line.starts_with("large"));
+                println!("FIGURES the large record: {} times", large.count());
+                outcome
             },
             |_, outcome| all(outcome, 100),
         );
