@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::PluginKind;
 use super::bindings as abi;
 use super::host::{Function, Host};
-use kube_audit_plugin::{Log, LogLevel};
+use kube_audit_plugin::{Log, LogLevel, one_line};
 
 /// Lines kept between two entry points.
 const MOST_LINES: usize = 256;
@@ -88,7 +88,7 @@ impl InstanceLog {
     }
 
     fn print_line(&self, level: LogLevel, line: &str) {
-        let text = format!("{} {}", self.prefix, line.replace('\0', "\u{fffd}"));
+        let text = format!("{} {}", self.prefix, one_line(line));
         let Ok(text) = CString::new(text) else {
             return;
         };

@@ -371,7 +371,8 @@ fn lift_retry_limit(
         // reload has begun, and end it when nothing is left to flush.
         if (Version(2, 2, 0)..Version(3, 2, 3)).contains(&version) {
             let line = "a hot reload of this Fluent Bit waits forever for chunks that are not \
-                        delivered before it: set `hot_reload.ensure_thread_safety off`";
+                        delivered before it: set `hot_reload.ensure_thread_safety off`, and \
+                        `storage.type filesystem` at the inputs, or else it loses them";
             log.log(LogLevel::Info, line);
         }
     } else {

@@ -36,7 +36,7 @@ pub fn mark(number: usize) -> String {
 }
 
 /// Numbers of all marks in these bytes.
-fn marks(bytes: &[u8]) -> impl Iterator<Item = usize> {
+pub fn marks(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let number = |window: &[u8]| {
         let digits = window.strip_prefix(b"#")?.strip_suffix(b"#")?;
         std::str::from_utf8(digits).ok()?.parse().ok()
@@ -198,20 +198,16 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Starts three peers whose moods last for up to `mood`. One frame in so many
-    /// meets with an accident when they are clumsy.
-    pub fn start(seed: u64, mood: Duration, clumsiness: u64) -> Chaos {
-        Chaos::of(3, seed, mood, clumsiness)
-    }
-
     /// Starts one peer that is well until it is told otherwise.
     pub fn composed() -> Chaos {
-        let chaos = Chaos::of(1, 0, Duration::MAX / 4, 1);
+        let chaos = Chaos::start(1, 0, Duration::MAX / 4, 1);
         chaos.feel(Mood::Well);
         chaos
     }
 
-    fn of(peers: u64, seed: u64, mood: Duration, clumsiness: u64) -> Chaos {
+    /// Starts so many peers whose moods last for up to `mood`. One frame in so many
+    /// meets with an accident when they are clumsy.
+    pub fn start(peers: u64, seed: u64, mood: Duration, clumsiness: u64) -> Chaos {
         let books = Arc::new(Mutex::new(Books::default()));
         let mut chaos = Chaos {
             addresses: Vec::new(),
@@ -456,7 +452,7 @@ fn config(endpoints: &str) -> Config {
 #[test]
 fn case_52_and_65_chaos() {
     let (time, seed) = fate();
-    let chaos = Chaos::start(seed, Duration::from_secs(1), 50);
+    let chaos = Chaos::start(3, seed, Duration::from_secs(1), 50);
     let notes = Arc::new(Notes::default());
     let prepare = |tag: &[u8], chunk: &[u8]| {
         vec![Batch {

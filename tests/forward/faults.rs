@@ -2,16 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use kube_audit_forward::net::{Call, Flushed, Reason};
+use kube_audit_forward::net::{
+    Call, Client, ClientEvent, Count, Flushed, LostRecord, NodeState, Observer, Reason,
+};
+use kube_audit_forward::protocol::frames::Batch;
 use kube_audit_forward::protocol::wire::Acks;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
 
-use crate::host::{ENTRY, Host, chunk, config, entry, until, wait};
+use crate::host::{ENTRY, Host, Notes, chunk, config, entry, flush, until, wait};
 use crate::peer::{Connection, Peer, Received, Script, ack, script};
 
 /// A port on which nobody listens.
@@ -597,6 +600,104 @@ fn case_44_a_receiver_whose_buffer_overflows() {
 
 /// The peer closes whenever it sees record 5, as Fluent Bit does with a frame
 /// that is too large for it.
+/// As Fluentd above its `chunk_size_limit`: the frame is not stored, and nothing is said.
+/// A small frame behind it is acknowledged, which says it.
+#[test]
+fn case_47_a_skipped_frame_is_noticed_by_the_next_one() {
+    let limit = || {
+        script(|connection| {
+            while let Some(frame) = connection.frame() {
+                if frame.bytes <= 60_000 {
+                    connection.ack(&frame.id);
+                }
+            }
+        })
+    };
+    let peer = Peer::start((0..10).map(|_| limit()).collect());
+    let mut config = config(&peer.endpoint());
+    config.limits.ack_timeout = Duration::from_secs(60);
+    config.flush_wait = Duration::from_secs(15);
+    config.caps.frame = 200_000;
+    let host = Host::start(config);
+    let flushed = host.flush(&chunk(0..4000, 100));
+    assert_eq!(flushed, Flushed::Delivered, "{:?}", host.events());
+    assert!(host.said("the peer skipped a frame"));
+    assert!(host.said("chunk_size_limit"), "{:?}", host.events());
+    let acked = peer.acked_times();
+    assert!((0..4000).all(|number| acked.get(&number) == Some(&1)));
+}
+
+/// Panics when the first frame is sent.
+#[derive(Default)]
+struct Trap {
+    notes: Notes,
+    sprung: AtomicBool,
+}
+
+impl Observer for Trap {
+    fn event(&self, event: &ClientEvent, suppressed: u64) {
+        self.notes.event(event, suppressed);
+    }
+
+    fn record_lost(&self, _: &LostRecord, _: &[u8]) {}
+
+    fn count(&self, count: Count) {
+        if matches!(count, Count::FrameSent(_)) {
+            assert!(self.sprung.swap(true, Ordering::Relaxed), "the trap");
+        }
+    }
+
+    fn node(&self, _: usize, _: NodeState) {}
+}
+
+/// An internal error of the thread ends what is in flight, and not the delivery.
+#[test]
+fn the_thread_begins_anew_after_a_panic() {
+    let peer = Peer::start(vec![]);
+    let trap = Arc::new(Trap::default());
+    let prepare = |tag: &[u8], chunk: &[u8]| {
+        vec![Batch {
+            tag: tag.to_vec(),
+            entries: chunk.to_vec(),
+            ends: vec![chunk.len()],
+        }]
+    };
+    let observer = Arc::clone(&trap) as Arc<dyn Observer>;
+    let client = Client::start(config(&peer.endpoint()), prepare, observer).unwrap();
+    let first = flush(&client, b"t", &entry(1, 0));
+    assert!(matches!(first, Flushed::Retry(_)), "{first:?}");
+    until("it is delivered", || {
+        flush(&client, b"t", &entry(1, 0)) == Flushed::Delivered
+    });
+    assert_eq!(peer.acked(), [1].into());
+    let events = trap.notes.events.lock().unwrap();
+    let said = |line: &String| line.starts_with("internal error of the sender");
+    assert!(events.iter().any(said), "{events:?}");
+}
+
+/// A receiver that needs long for a large frame gets one small frame more, and no frame
+/// twice.
+#[test]
+fn case_62_a_frame_that_takes_long_is_not_a_skipped_one() {
+    let peer = Peer::start(vec![script(|connection| {
+        while let Some(frame) = connection.frame() {
+            sleep(Duration::from_millis(if frame.bytes > 60_000 {
+                3000
+            } else {
+                0
+            }));
+            connection.ack(&frame.id);
+        }
+    })]);
+    let mut config = config(&peer.endpoint());
+    config.limits.ack_timeout = Duration::from_secs(60);
+    config.flush_wait = Duration::from_secs(15);
+    let host = Host::start(config);
+    assert_eq!(host.flush(&chunk(0..12_000, 100)), Flushed::Delivered);
+    assert_eq!(peer.numbers().len(), 12_000);
+    assert_eq!(peer.connections(), 1, "{:?}", host.events());
+}
+
 #[test]
 fn case_46_one_poisonous_chunk_does_not_hold_up_the_others() {
     let allergic = || {

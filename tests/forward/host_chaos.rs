@@ -18,10 +18,12 @@ use kube_audit_testkit::library::{Installed, SecondName};
 /// Lines that are written each second.
 const RATE: usize = 1000;
 
-/// The host that the plugin is mostly run in.
-fn fluent_bit() -> Option<PathBuf> {
+fn fluent_bit(version: &str) -> Option<PathBuf> {
     let home = env::home_dir().unwrap_or_default();
-    let binary = home.join(".cache/fluent-bit/4.0.0/fluent-bit");
+    let binary = home
+        .join(".cache/fluent-bit")
+        .join(version)
+        .join("fluent-bit");
     if !binary.is_file() {
         skip(&format!(
             "chaos through Fluent Bit: no {}",
@@ -32,8 +34,13 @@ fn fluent_bit() -> Option<PathBuf> {
     Some(binary)
 }
 
-/// `audit.log` in a directory → `tail` → `kube_audit` → these receivers.
-pub fn configuration(directory: &Path, library: &Path, endpoints: &str) -> PathBuf {
+/// `audit.log` in a directory → `tail` → `kube_audit` with these options → these receivers.
+pub fn configuration(
+    directory: &Path,
+    library: &Path,
+    endpoints: &str,
+    options: &[&str],
+) -> PathBuf {
     let at = |name: &str| directory.join(name);
     let plugins = format!("[PLUGINS]\n    Path {}\n", library.display());
     fs::write(at("plugins.conf"), plugins).unwrap();
@@ -60,7 +67,9 @@ pub fn configuration(directory: &Path, library: &Path, endpoints: &str) -> PathB
     Match          *
     Endpoint       {endpoints}
     Retry_Limit    no_limits
+    {options}
 ",
+        options = options.join("\n    "),
         log = at("fluent-bit.log").display(),
         plugins = at("plugins.conf").display(),
         input = at("audit.log").display(),
@@ -70,16 +79,33 @@ pub fn configuration(directory: &Path, library: &Path, endpoints: &str) -> PathB
     path
 }
 
+/// The host that the plugin is mostly run in.
 #[test]
 fn case_52_and_65_chaos_through_fluent_bit() {
-    let Some(binary) = fluent_bit() else {
+    survive("4.0.0", 3, 100, &[]);
+}
+
+/// Many frames of two events each, of which few are on their way, in the oldest host.
+#[test]
+fn case_52_and_65_chaos_of_small_frames() {
+    survive("1.9.5", 2, 2000, &["Max_Frame 5000", "Ack_Window 3"]);
+}
+
+/// Events have so many bytes.
+fn survive(version: &str, receivers: u64, length: usize, options: &[&str]) {
+    let Some(binary) = fluent_bit(version) else {
         return;
     };
     let (time, seed) = fate();
-    let chaos = Chaos::start(seed, Duration::from_secs(2), 4);
+    let chaos = Chaos::start(receivers, seed, Duration::from_secs(2), 4);
     let directory = tempfile::tempdir().unwrap();
     let installed = Installed::new(SecondName::Symlink);
-    let conf = configuration(directory.path(), &installed.output(), &chaos.endpoints());
+    let conf = configuration(
+        directory.path(),
+        &installed.output(),
+        &chaos.endpoints(),
+        options,
+    );
     let mut log = BufWriter::new(File::create(directory.path().join("audit.log")).unwrap());
     let host = Process::start(Command::new(binary).arg("-c").arg(conf));
     let start = Instant::now();
@@ -87,7 +113,7 @@ fn case_52_and_65_chaos_through_fluent_bit() {
     let mut memory = Vec::new();
     while start.elapsed() < time {
         while written < start.elapsed().as_millis() as usize * RATE / 1000 {
-            writeln!(log, "{} {}", mark(written), "x".repeat(100)).unwrap();
+            writeln!(log, "{} {}", mark(written), "x".repeat(length)).unwrap();
             written += 1;
         }
         log.flush().unwrap();

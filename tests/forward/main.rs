@@ -12,6 +12,7 @@ mod certificates;
 mod chaos;
 mod faults;
 mod fluent_bit;
+mod fluentd;
 mod handshake;
 mod host;
 mod host_chaos;

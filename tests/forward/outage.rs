@@ -50,7 +50,12 @@ fn survive(binary: &Path, outage: Duration) {
     let receiver = Chaos::composed();
     let directory = tempfile::tempdir().unwrap();
     let installed = Installed::new(SecondName::Symlink);
-    let conf = configuration(directory.path(), &installed.output(), &receiver.endpoints());
+    let conf = configuration(
+        directory.path(),
+        &installed.output(),
+        &receiver.endpoints(),
+        &[],
+    );
     let mut log = File::create(directory.path().join("audit.log")).unwrap();
     let host = Process::start(Command::new(binary).arg("-c").arg(conf));
     let start = Instant::now();

@@ -1,6 +1,6 @@
 //! A receiver that does what a script says, connection by connection.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -159,6 +159,18 @@ impl Peer {
             .filter(|frame| acked.contains(&frame.id))
             .flat_map(|frame| frame.numbers)
             .collect()
+    }
+
+    /// How often each record was acknowledged.
+    pub fn acked_times(&self) -> HashMap<u32, usize> {
+        let acked = self.log.acked.lock().unwrap().clone();
+        let mut times = HashMap::new();
+        for frame in self.received() {
+            for number in frame.numbers.iter().filter(|_| acked.contains(&frame.id)) {
+                *times.entry(*number).or_default() += 1;
+            }
+        }
+        times
     }
 
     pub fn connections(&self) -> usize {

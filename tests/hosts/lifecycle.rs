@@ -2,6 +2,8 @@
 
 use kube_audit_testkit::fluent_bit::{FluentBit, Load, OLDEST, Pipeline, Running, Syntax, in_each};
 
+use crate::pipelines::EVENT;
+
 const LINES: &str = include_str!("../fixtures/events.jsonl");
 
 /// With this, an instance says at its start by whom it is started. What is
@@ -92,6 +94,37 @@ fn an_output_that_can_t_deliver_retries() {
         let finished = running.stop();
         finished.assert_clean();
         finished.assert_log("[output:kube_audit:kube_audit.0] `Retry_Limit` is not set");
+    });
+}
+
+/// What an event says begins no line of the log.
+#[test]
+fn events_cannot_forge_log_lines() {
+    in_each(OLDEST, |host| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        let event = EVENT.replacen(
+            r#""auditID":""#,
+            r#""auditID":"1\n[2026/01/01 00:00:00] [error] forged "#,
+            1,
+        );
+        assert_ne!(event, EVENT);
+        let large = event.replacen('{', &format!(r#"{{"x":"{}","#, "x".repeat(6_000_000)), 1);
+        std::fs::write(&path, large + "\n").unwrap();
+        let tail = [
+            ("path", path.to_str().unwrap()),
+            ("read_from_head", "on"),
+            ("buffer_max_size", "8M"),
+        ];
+        let pipeline = Pipeline::new()
+            .input("tail", &tail)
+            .output("kube_audit", NOWHERE);
+        let mut running = host.start(&pipeline);
+        running.wait_for_log("lost a record", 1);
+        let log = running.log();
+        running.stop();
+        assert!(log.contains(r"1\n[2026/01/01"), "{log}");
+        assert!(!log.contains("\n[2026/01/01 00:00:00]"), "{log}");
     });
 }
 

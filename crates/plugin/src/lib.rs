@@ -53,7 +53,7 @@ pub use kube_audit_core::options::{HostSettings, HostTls, OptionError, Patterns,
 pub use kube_audit_core::stage::Pattern;
 #[cfg(feature = "output")]
 pub use kube_audit_forward::net::{Call, Flushed};
-pub use log::{Log, LogLevel};
+pub use log::{Log, LogLevel, one_line};
 pub use metrics::{Label, Metric, MetricKind, Metrics};
 #[cfg(feature = "output")]
 pub use output::Output;

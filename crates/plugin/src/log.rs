@@ -1,5 +1,6 @@
 //! Log lines and how often they are written.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// Severity of a log line.
@@ -21,6 +22,22 @@ pub trait Log: Send + Sync {
     fn log(&self, level: LogLevel, message: &str);
 }
 
+/// Escapes control characters: what comes from an event, a file or a receiver begins no line
+/// of its own in the log, and changes no terminal.
+pub fn one_line(message: &str) -> Cow<'_, str> {
+    if !message.contains(char::is_control) {
+        return Cow::Borrowed(message);
+    }
+    let mut line = String::with_capacity(message.len());
+    for character in message.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    Cow::Owned(line)
+}
+
 /// Limits log lines of one kind to one a minute.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
@@ -39,5 +56,17 @@ impl LogLimit {
         }
         self.last = Some(now);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line() {
+        assert_eq!(one_line("a `b` ä"), "a `b` ä");
+        let escaped = one_line("a\n[error] forged\0\u{1b}[2J\u{85}");
+        assert_eq!(escaped, r"a\n[error] forged\u{0}\u{1b}[2J\u{85}");
     }
 }

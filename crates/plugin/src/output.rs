@@ -197,12 +197,12 @@ impl EventLog {
 
 impl Observer for EventLog {
     fn event(&self, event: &ClientEvent, suppressed: u64) {
-        if let ClientEvent::PrepareFailed(PrepareError::Panicked) = event {
+        if let ClientEvent::PrepareFailed(PrepareError::Panicked) | ClientEvent::Panicked = event {
             self.panics.add(suppressed.saturating_add(1));
         }
         let level = match event {
             ClientEvent::Connected { .. } | ClientEvent::ClosedWhileIdle { .. } => LogLevel::Info,
-            ClientEvent::PrepareFailed(_) => LogLevel::Error,
+            ClientEvent::PrepareFailed(_) | ClientEvent::Panicked => LogLevel::Error,
             ClientEvent::TlsReloaded { .. } => LogLevel::Info,
             ClientEvent::NotVerified { .. } | ClientEvent::TlsNotReloaded { .. } => LogLevel::Warn,
             ClientEvent::ConnectFailed { .. }

@@ -36,7 +36,7 @@ Differences from `forward` of Fluent Bit 5.1 with the same section:
 | `Ack_Window` | 16 | 1 |
 | `Max_Frame` | 900000 | a chunk, up to 2 MB |
 | `Connect_Timeout`, `Idle_Timeout` | 5s, 30s | `net.connect_timeout` 10s, `net.keepalive_idle_timeout` 30s |
-| `Write_Timeout`, `Ack_Timeout` | 10s, 30s | none |
+| `Write_Timeout`, `Ack_Timeout` | 10s, 190s | none |
 | `Username` without `Password` | refused | an empty password |
 | `tls.verify_hostname` | always on with `tls.verify on` | off |
 | `tls.key_passwd`, `tls.ciphers` | refused | accepted |

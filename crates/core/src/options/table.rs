@@ -473,7 +473,7 @@ options! {
     WRITE_TIMEOUT = OptionDef::new("Write_Timeout", OUTPUT, Duration).default("10s");
     /// The time without any acknowledgement on a connection after which its frames are sent
     /// again; it doubles with each time-out in a row, up to eight times the value.
-    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("60s");
+    ACK_TIMEOUT = OptionDef::new("Ack_Timeout", OUTPUT, Duration).default("190s");
     /// The number of rejections after which a single record that a receiver does not store is
     /// lost, with an error in the log; without it the record is retried for ever.
     GIVE_UP_AFTER = OptionDef::new("Give_Up_After", OUTPUT, Number(1..=1000));

@@ -146,11 +146,13 @@ impl Pipeline {
 
     /// Processes the records of a chunk. A value that is not a record is passed over. If
     /// bytes are not even a value, `Err` is their position: the records before them are
-    /// done, and the rest is left to the sink unless it might hold what a policy hides.
+    /// done, and the rest is left to the sink unless it might hold what a policy hides. Zeros
+    /// at the end are no records: a host that was killed leaves them in its chunks on disk.
     pub fn chunk(&mut self, tag: &[u8], chunk: &[u8], sink: &mut dyn Sink) -> Result<(), usize> {
         let mut at = 0;
         let mut result = Ok(());
-        while at < chunk.len() {
+        let last = chunk.iter().rposition(|byte| *byte != 0);
+        while last.is_some_and(|last| at <= last) {
             let record = Record::read(chunk, at).or_else(|_| Record::unreadable(chunk, at));
             let Ok(record) = record else {
                 self.writer.rest(chunk, at, sink);

@@ -340,6 +340,56 @@ fn what_is_not_a_record_hides_nothing_behind_it() {
     }
 }
 
+/// A host that was killed leaves them behind the records of its chunks on disk.
+#[test]
+fn zeros_at_the_end_are_no_records() {
+    let event = event("secrets", "ResponseComplete");
+    // A record that ends in zeros itself is whole.
+    let records = [framed(&map(&[("log", &event)])), framed(b"\x81\xa1n\0")].concat();
+    let chunk = [&records[..], &[0; 4000]].concat();
+    let mut idle = Pipeline::new(Settings::default(), None, || [7; 16]);
+    let mut sink = EntrySink::default();
+    assert_eq!(idle.chunk(b"tag", &chunk, &mut sink), Ok(()));
+    assert_eq!((sink.ends.len(), sink.unreadable), (2, 0));
+    assert_eq!((idle.stats().records, idle.stats().unreadable), (2, 0));
+    let mut judged = pipeline(Settings::default());
+    let got = run(&mut judged, &chunk).unwrap();
+    let cut = framed(&map(&[("log", &logged("secrets"))]));
+    assert!(got.starts_with(&cut), "{got:x?}");
+    assert_eq!(judged.stats().unreadable, 0);
+    assert_eq!(run(&mut idle, &[0; 4000]), None);
+    // Zeros before a record are what they were.
+    let before = [&[0; 3], &records[..]].concat();
+    run(&mut idle, &before);
+    assert_eq!(idle.stats().unreadable, 3);
+}
+
+/// Two events in one line, or text behind an event, can't be judged as one: it is what
+/// `On_Error` is for.
+#[test]
+fn what_follows_an_event_in_its_line_makes_it_unreadable() {
+    let secret = event("secrets", "ResponseComplete");
+    let public = event("pods", "ResponseComplete");
+    for behind in ["", " ", "\t"]
+        .map(|between| format!("{between}{secret}"))
+        .into_iter()
+        .chain(["trailing".to_owned(), " }".to_owned(), ",".to_owned()])
+    {
+        for key in ["log", "message"] {
+            let body = map(&[(key, &format!("{public}{behind}"))]);
+            let settings = |on_error| Settings {
+                on_error,
+                ..Settings::default()
+            };
+            let mut keep = pipeline(settings(OnOther::Keep));
+            assert_eq!(run(&mut keep, &framed(&body)), None, "{behind}");
+            assert_eq!((keep.stats().malformed, keep.stats().events), (1, 0));
+            let mut drop = pipeline(settings(OnOther::Drop));
+            assert_eq!(run(&mut drop, &framed(&body)), Some(vec![]), "{behind}");
+        }
+    }
+}
+
 /// Times that do not fit into 32 bits are times to the host.
 #[test]
 fn odd_times_are_judged() {

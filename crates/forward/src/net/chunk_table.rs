@@ -272,6 +272,14 @@ impl ChunkTable {
         self.end_waits(|call| call != Call::Ended);
     }
 
+    /// Removes all chunks that are not delivered, because the thread has lost them; the
+    /// next calls bring them again.
+    pub(super) fn give_back(&mut self) {
+        self.release();
+        self.commands.clear();
+        self.items.retain(|item| item.state == DELIVERED);
+    }
+
     fn end_waits(&mut self, which: impl Fn(Call) -> bool) {
         for item in self.items.iter_mut().filter(|item| which(item.call)) {
             item.call = Call::Overdue;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::balancer::NodeStatus;
+use super::balancer::{Delivery, NodeStatus};
 use super::config::Config;
 use super::connection::{Connection, Opener};
 use super::dial::{Dial, Progress};
@@ -21,12 +21,20 @@ use super::reuse::{ReuseHistory, Use};
 use super::rng::Rng;
 use super::socket::Socket;
 use crate::protocol::FrameId;
-use crate::protocol::capacity::{Capacity, MIN_LIMIT};
+use crate::protocol::capacity::{Capacity, MIN_LIMIT, Probe};
 use crate::protocol::chunk::{Attempt, Company, Ending, Next, NodeRecord, Size};
 use crate::protocol::send_queue::LostFrames;
 use crate::protocol::session::{Limits, ProtocolError, Reuse, Timeout};
 use crate::protocol::wire::Frame;
 use crate::time::after;
+
+/// Time after which a frame of unknown size that is not acknowledged gets a small one
+/// behind it: receivers work in order, so that the acknowledgement of the second one shows
+/// that the first one was skipped, as Fluentd does above its `chunk_size_limit`.
+const SCOUT_AFTER: Duration = Duration::from_secs(2);
+
+/// Time without progress after which a receiver is at work on a frame, and not reading it.
+const OCCUPIED_AFTER: Duration = Duration::from_millis(50);
 
 /// A node with at most one connection.
 pub(super) struct NodeConnection {
@@ -44,6 +52,13 @@ struct Memory {
     capacity: Capacity,
     reuse: ReuseHistory,
     patience: AckPatience,
+}
+
+/// What holds for all connections to a receiver.
+#[derive(Clone, Copy)]
+pub(super) struct Lesson {
+    capacity: Capacity,
+    reuse: ReuseHistory,
 }
 
 /// Connection of a node, by its progress.
@@ -87,6 +102,8 @@ struct Sent {
     at: Instant,
     /// Number of acknowledgements on the connection before the frame was sent.
     after_acks: usize,
+    /// Size compared with those that the node was known to accept.
+    size: Size,
 }
 
 /// Event of a node.
@@ -219,6 +236,9 @@ impl NodeConnection {
                 if let Err(error) = exchanged {
                     return Some(NodeEvent::Lost(error));
                 }
+                if let Some(skipped) = ready.skipped() {
+                    return Some(NodeEvent::Lost(skipped));
+                }
                 if ready.gives_up_at(config).is_some_and(|at| now >= at) {
                     let silence = config.failover_after.saturating_mul(2);
                     return Some(NodeEvent::Lost(Timeout::Ack(silence).into()));
@@ -256,6 +276,25 @@ impl NodeConnection {
         if let Link::Ready(ready) = mem::replace(&mut self.link, Link::Idle) {
             ready.connection.close();
         }
+    }
+
+    /// Returns what the end of a connection taught about the receiver.
+    pub(super) fn lesson(&self) -> Lesson {
+        let Memory {
+            capacity, reuse, ..
+        } = self.memory;
+        Lesson { capacity, reuse }
+    }
+
+    /// Takes over what another connection to the same receiver has learnt.
+    pub(super) fn learn(&mut self, lesson: Lesson) {
+        self.memory.capacity.adopt(lesson.capacity);
+        self.memory.reuse = lesson.reuse;
+    }
+
+    /// Drops the connection with all that was in flight.
+    pub(super) fn reset(&mut self) {
+        self.link = Link::Idle;
     }
 
     /// Records a failure of the node.
@@ -316,7 +355,7 @@ impl NodeConnection {
                     return Ending::Unclear;
                 }
             }
-            ConnectionError::Timeout(Timeout::Ack(_)) => {}
+            ConnectionError::Timeout(Timeout::Ack(_)) | ConnectionError::Skipped => {}
             ConnectionError::Protocol(_)
             | ConnectionError::Timeout(_)
             | ConnectionError::Handshake(_)
@@ -325,11 +364,13 @@ impl NodeConnection {
         if ready.connection.is_being_answered() {
             return Ending::Unclear;
         }
-        let size = match ready.sent.as_slices() {
-            ([Sent { bytes, .. }], [])
-                if *bytes > MIN_LIMIT && !self.memory.capacity.covers(*bytes, now) =>
+        let size = match ready.sent.front() {
+            Some(sent)
+                if sent.bytes > MIN_LIMIT
+                    && !self.memory.capacity.covers(sent.bytes, now)
+                    && (ready.sent.len() == 1 || sent.size == Size::Unknown) =>
             {
-                self.memory.capacity.rejected(*bytes, now);
+                self.memory.capacity.rejected(sent.bytes, now);
                 Size::Unknown
             }
             _ => Size::Accepted,
@@ -422,8 +463,11 @@ impl NodeConnection {
     }
 
     /// Returns the size above which frames for the node should be split.
-    pub(super) fn limit(&self, now: Instant) -> Option<usize> {
-        self.memory.capacity.limit(now)
+    pub(super) fn limit(&self, config: &Config, probe: Probe, now: Instant) -> Option<usize> {
+        match &self.link {
+            Link::Ready(ready) if ready.wants_scout(config, now) => Some(MIN_LIMIT),
+            _ => self.memory.capacity.limit(probe, now),
+        }
     }
 
     /// Returns true if the node can take this frame now. A frame that is larger than
@@ -433,6 +477,9 @@ impl NodeConnection {
         let Link::Ready(ready) = &self.link else {
             return false;
         };
+        if ready.wants_scout(config, now) && next.company == Company::Any {
+            return next.bytes <= MIN_LIMIT && ready.can_send(now);
+        }
         let near = |bytes| self.memory.capacity.nearly_covers(bytes, now);
         let fits = match next.attempt {
             Attempt::First => near(next.bytes),
@@ -447,10 +494,7 @@ impl NodeConnection {
     fn has_room(&self, ready: &Ready, config: &Config, now: Instant) -> bool {
         let one_at_a_time =
             !self.is_trusted(config) || self.memory.reuse.usage(now) == Use::OneAtATime;
-        !(one_at_a_time && ready.is_busy())
-            && ready.rerouted.is_empty()
-            && now < ready.rotate_at
-            && ready.connection.can_send()
+        !(one_at_a_time && ready.is_busy()) && ready.can_send(now)
     }
 
     /// Sends a frame as far as the socket takes it now, and appends the ids that this
@@ -466,7 +510,12 @@ impl NodeConnection {
             return Ok(());
         };
         ready.used = now;
+        let size = match self.memory.capacity.nearly_covers(frame.entries.len(), now) {
+            true => Size::Accepted,
+            false => Size::Unknown,
+        };
         ready.sent.push_back(Sent {
+            size,
             id: *frame.id,
             bytes: frame.entries.len(),
             company,
@@ -490,6 +539,15 @@ impl NodeConnection {
     /// Returns true if frames are in flight.
     pub(super) fn is_busy(&self) -> bool {
         matches!(&self.link, Link::Ready(ready) if ready.is_busy())
+    }
+
+    /// Returns true if the receiver is at work on what it got over this connection.
+    pub(super) fn is_occupied(&self, now: Instant) -> bool {
+        let stalled = match &self.link {
+            Link::Ready(ready) => ready.connection.stalled_since(),
+            _ => None,
+        };
+        stalled.is_some_and(|since| now >= after(since, OCCUPIED_AFTER))
     }
 
     /// Returns failures and trust of the node.
@@ -517,11 +575,16 @@ impl NodeConnection {
             Link::Establishing { connection, since } => vec![connection.deadline(), slow(since)],
             Link::Ready(ready) => {
                 let stalled = ready.connection.stalled_since();
+                let shares = config.connections.get() > 1;
                 vec![
+                    stalled
+                        .filter(|_| shares)
+                        .map(|since| after(since, OCCUPIED_AFTER)),
                     ready.connection.deadline(),
                     stalled.map(|since| after(since, config.suspect_after)),
                     stalled.map(|since| after(since, self.longest_silence(config))),
                     ready.gives_up_at(config),
+                    ready.scout_at(config),
                     Some(ready.retires_at(config)),
                 ]
             }
@@ -594,6 +657,30 @@ impl Ready {
         }
         self.acks = self.acks.saturating_add(1);
         self.acknowledged = Some(now);
+    }
+
+    fn can_send(&self, now: Instant) -> bool {
+        self.rerouted.is_empty() && now < self.rotate_at && self.connection.can_send()
+    }
+
+    /// Returns from when on a frame of unknown size that is alone gets a small one behind it,
+    /// unless that would change the order of records.
+    fn scout_at(&self, config: &Config) -> Option<Instant> {
+        let alone = self.sent.front().filter(|_| self.sent.len() == 1)?;
+        let asks = alone.size == Size::Unknown && config.delivery == Delivery::Balanced;
+        asks.then(|| after(alone.at, SCOUT_AFTER))
+    }
+
+    fn wants_scout(&self, config: &Config, now: Instant) -> bool {
+        self.scout_at(config).is_some_and(|at| now >= at)
+    }
+
+    /// Returns the reason to close the connection once the small frame is acknowledged, and the
+    /// one before it is not.
+    fn skipped(&self) -> Option<ConnectionError> {
+        let oldest = self.sent.front()?;
+        let overtaken = oldest.size == Size::Unknown && self.acks > oldest.after_acks;
+        overtaken.then_some(ConnectionError::Skipped)
     }
 
     /// Returns when the connection is closed because it still makes no progress after

@@ -188,6 +188,9 @@ pub enum ClientEvent {
     /// A chunk could not be turned into entries. It waits for the host to hand it
     /// over again.
     PrepareFailed(PrepareError),
+    /// The client's thread had an internal error and began anew. What was not
+    /// acknowledged waits for the host to hand it over again.
+    Panicked,
 }
 
 /// Reason why a connection ended.
@@ -211,6 +214,9 @@ pub enum ConnectionError {
     /// The shared-key handshake failed. No frame was sent.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The peer acknowledged a frame, and not the one before it.
+    #[error("the peer skipped a frame, and acknowledged the next one")]
+    Skipped,
     /// The connection has carried the one frame that the receiver allows.
     #[error("the receiver takes one frame per connection")]
     Spent,
@@ -258,7 +264,7 @@ impl ClientEvent {
             | ClientEvent::FrameParked { to, .. } => to,
             ClientEvent::NotVerified { nodes } => nodes,
             ClientEvent::TlsReloaded { node } | ClientEvent::TlsNotReloaded { node, .. } => node,
-            ClientEvent::PrepareFailed(_) => "",
+            ClientEvent::PrepareFailed(_) | ClientEvent::Panicked => "",
         }
     }
 }
@@ -331,6 +337,10 @@ impl fmt::Display for ClientEvent {
             ClientEvent::PrepareFailed(error) => {
                 write!(f, "cannot prepare a chunk, it will be retried: {error}")
             }
+            ClientEvent::Panicked => f.write_str(
+                "internal error of the sender: connections begin anew, and chunks will be \
+                 retried; this is a bug of the plugin, please report it",
+            ),
         }
     }
 }

@@ -7,8 +7,10 @@ use crate::time::after;
 /// Time after which a connection that ended is not blamed on its last acknowledgement.
 const RIGHT_AFTER: Duration = Duration::from_secs(1);
 
-/// Time after which reuse is tried again: receivers are reconfigured.
-const REMEMBERED: Duration = Duration::from_secs(600);
+/// Times after which reuse is tried again: receivers are reconfigured, and some close for
+/// another reason. Each try that fails doubles the time; each costs one connection.
+const FIRST_TRY: Duration = Duration::from_secs(10);
+const LAST_TRY: Duration = Duration::from_secs(600);
 
 /// Number of connections that must end right after an acknowledgement, in a row.
 const EVIDENCE: u32 = 2;
@@ -28,18 +30,20 @@ pub(super) enum Use {
 
 /// Evidence that a receiver closes its connections after an acknowledgement, as
 /// Fluentd does with `deny_keepalive`.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ReuseHistory {
     /// Connections in a row that ended right after an acknowledgement.
     closed: u32,
     last: Option<Instant>,
+    /// Tries of reuse that failed.
+    tries: u32,
 }
 
 impl ReuseHistory {
     /// Records that the receiver acknowledged a frame that was sent after an earlier
     /// acknowledgement on the same connection.
     pub(super) fn reused(&mut self) {
-        self.closed = 0;
+        *self = ReuseHistory::default();
     }
 
     /// Records that the receiver closed a connection that was never reused, after
@@ -47,6 +51,9 @@ impl ReuseHistory {
     pub(super) fn closed(&mut self, acknowledged: Instant, now: Instant) -> bool {
         let explains = now <= after(acknowledged, RIGHT_AFTER);
         if explains {
+            if self.closed >= EVIDENCE {
+                self.tries = self.tries.saturating_add(1);
+            }
             self.closed = self.closed.saturating_add(1);
             self.last = Some(now);
         }
@@ -55,10 +62,11 @@ impl ReuseHistory {
 
     /// Returns how the next connection is to be used.
     pub(super) fn usage(&self, now: Instant) -> Use {
-        let is_fresh = self.last.is_some_and(|last| now < after(last, REMEMBERED));
+        let doubled = FIRST_TRY.saturating_mul(2u32.saturating_pow(self.tries));
+        let is_fresh = |last| now < after(last, doubled.min(LAST_TRY));
         match self.closed {
             0 => Use::Window,
-            EVIDENCE.. if is_fresh => Use::Once,
+            EVIDENCE.. if self.last.is_some_and(is_fresh) => Use::Once,
             _ => Use::OneAtATime,
         }
     }
@@ -78,9 +86,13 @@ mod tests {
         now += RIGHT_AFTER;
         assert!(history.closed(now - RIGHT_AFTER, now));
         assert_eq!(history.usage(now), Use::Once);
-        now += REMEMBERED;
-        assert_eq!(history.usage(now), Use::OneAtATime, "reuse is tried again");
-        assert!(history.closed(now, now));
+        for seconds in [10, 20, 40, 80, 160, 320, 600, 600] {
+            now += Duration::from_secs(seconds - 1);
+            assert_eq!(history.usage(now), Use::Once);
+            now += Duration::from_secs(1);
+            assert_eq!(history.usage(now), Use::OneAtATime, "reuse is tried again");
+            assert!(history.closed(now, now));
+        }
         assert_eq!(history.usage(now), Use::Once);
         history.reused();
         assert_eq!(history.usage(now), Use::Window);

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,13 +13,14 @@ use super::config::Config;
 use super::connection::Opener;
 use super::health::Failure;
 use super::lookup::Lookups;
-use super::node_connection::{Disconnected, NodeConnection, NodeEvent, Rerouted};
+use super::node_connection::{Disconnected, Lesson, NodeConnection, NodeEvent, Rerouted};
 use super::observer::{
     ClientEvent, ConnectionError, Count, LostRecord, NodeState, PrepareError, Reporter,
 };
 use super::rng::Rng;
 use super::shared::{Flow, Orders, Phase, Shared};
 use crate::protocol::FrameId;
+use crate::protocol::capacity::Probe;
 use crate::protocol::chunk::{Attempt, ChunkKey, ChunkStatus, Consequence};
 use crate::protocol::frames::{Batch, cut};
 use crate::protocol::send_queue::{Order, SendQueue};
@@ -28,6 +30,9 @@ use crate::time::after;
 /// Longest time that a stopping client waits for acknowledgements. Well below the
 /// 5 s that Fluent Bit grants for its shutdown by default.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// Time after a panic, so that one that comes again and again costs little.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// State of the thread.
 pub(super) struct Worker<P> {
@@ -76,8 +81,26 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
     }
 
-    /// Runs until the client stops.
+    /// Runs until the client stops, also after internal errors.
     pub(super) fn run(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            self.begin_anew();
+        }
+    }
+
+    /// Trusts nothing that it held when it panicked: the host hands chunks over again.
+    fn begin_anew(&mut self) {
+        sleep(PAUSE);
+        self.send_queue.clear();
+        for node in &mut self.nodes {
+            node.reset();
+        }
+        self.shared.change(|state| state.chunk_table.give_back());
+        self.reporter.event(&ClientEvent::Panicked, Instant::now());
+    }
+
+    /// Runs until the client stops.
+    fn work(&mut self) {
         // Connect at once, so that errors show at start and the first flush does
         // not have to wait.
         let mut now = Instant::now();
@@ -210,14 +233,24 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
 
     /// Connects nodes that are needed. Nodes that have failed are tried in any case,
     /// so that it is known when they are back.
+    ///
+    /// A further connection to a node begins while all before it keep the receiver occupied:
+    /// then one of its other processes accepts it, where a single one accepts all that come
+    /// at once.
     fn connect(&mut self, needed: bool, now: Instant) -> bool {
         let statuses = self.statuses(now);
         let needed = needed || self.send_queue.is_active();
         let mut begun = false;
-        for (number, node) in self.nodes.iter_mut().enumerate() {
-            let needed = needed || node.health().has_failed();
-            if needed && self.balancer.is_wanted(number, &statuses) {
-                begun |= node.connect(&self.config, now);
+        let mut number = 0;
+        for nodes in self.nodes.chunks_mut(self.config.connections.get()) {
+            let mut all_occupied = true;
+            for node in nodes {
+                let needed = needed || node.health().has_failed();
+                if needed && all_occupied && self.balancer.is_wanted(number, &statuses) {
+                    begun |= node.connect(&self.config, now);
+                }
+                all_occupied &= node.is_occupied(now);
+                number = number.saturating_add(1);
             }
         }
         begun
@@ -299,7 +332,11 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
             let Some(node) = self.nodes.get_mut(number) else {
                 break;
             };
-            let limit = node.limit(now);
+            let probe = match self.send_queue.has_several_waiting() {
+                true => Probe::Larger,
+                false => Probe::Never,
+            };
+            let limit = node.limit(&self.config, probe, now);
             let next = self.send_queue.next(limit, || self.rng.frame_id());
             let Some(next) = next.filter(|next| node.has_room_for(*next, &self.config, now)) else {
                 break;
@@ -359,8 +396,10 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         let Some(Disconnected { to, lost, learnt }) = node.disconnect(&error, now) else {
             return;
         };
+        let lesson = node.lesson();
         let never_acknowledged = !node.health().has_ever_acknowledged();
         let has_failed = node.health().has_failed();
+        self.teach(number, lesson);
         if let Some(event) = learnt {
             self.reporter.event(&event, now);
         }
@@ -400,6 +439,16 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
         }
         self.carry_out(consequence, to, now);
         self.record_failure(number, failure, now);
+    }
+
+    /// Tells the other connections to a receiver what one has learnt about it.
+    fn teach(&mut self, number: usize, lesson: Lesson) {
+        let connections = self.config.connections.get();
+        let node = number.checked_div(connections).unwrap_or_default();
+        let siblings = self.nodes.chunks_mut(connections).nth(node);
+        for sibling in siblings.into_iter().flatten() {
+            sibling.learn(lesson);
+        }
     }
 
     /// Reports the consequence for a frame that `to` was lost over.

@@ -15,6 +15,16 @@ const REJECTED_FOR: Duration = Duration::from_secs(3600);
 /// accept more, and frames of a few records each would cost more than they save.
 pub const MIN_LIMIT: usize = 32 << 10;
 
+/// Use of a frame to find out whether a node accepts more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The frame may be larger than those that were accepted.
+    Larger,
+    /// The frame is the last one: were it skipped without a word, nothing behind it would
+    /// show that.
+    Never,
+}
+
 /// Frame sizes that a node has accepted and rejected, in bytes of entries.
 ///
 /// A rejected size sets a [limit](Capacity::limit). It begins at the largest
@@ -47,15 +57,26 @@ impl Capacity {
         self.rejected = Some((least, now));
     }
 
+    /// Takes over what another connection to the same node has learnt.
+    pub fn adopt(&mut self, other: Capacity) {
+        let larger = |(bytes, _): &(usize, Instant)| *bytes;
+        self.accepted = self
+            .accepted
+            .into_iter()
+            .chain(other.accepted)
+            .max_by_key(larger);
+        self.rejected = other.rejected.or(self.rejected);
+    }
+
     /// Returns the size above which frames should be split before they are sent;
     /// `None` if no size was rejected.
-    pub fn limit(&self, now: Instant) -> Option<usize> {
+    pub fn limit(&self, probe: Probe, now: Instant) -> Option<usize> {
         let (rejected, _) = self
             .rejected
             .filter(|(_, at)| now < after(*at, REJECTED_FOR))?;
         let accepted = self.accepted(now).min(rejected);
         let doubled = accepted.saturating_mul(2);
-        let limit = if doubled < rejected {
+        let limit = if probe == Probe::Larger && doubled < rejected {
             doubled
         } else {
             accepted
@@ -121,7 +142,10 @@ mod tests {
         let mut rejected = 0;
         let mut size = 0;
         for _ in 0..100 {
-            size = capacity.limit(now).unwrap_or(LARGEST).min(LARGEST);
+            size = capacity
+                .limit(Probe::Larger, now)
+                .unwrap_or(LARGEST)
+                .min(LARGEST);
             if size <= limit {
                 capacity.acknowledged(size, now);
             } else {
@@ -144,7 +168,11 @@ mod tests {
                 "{size} of {limit}"
             );
             let later = now + REJECTED_FOR;
-            assert_eq!(capacity.limit(later), None, "it is tried again");
+            assert_eq!(
+                capacity.limit(Probe::Larger, later),
+                None,
+                "it is tried again"
+            );
         }
     }
 
@@ -153,11 +181,17 @@ mod tests {
         let now = Instant::now();
         let mut capacity = Capacity::default();
         learn(&mut capacity, 0, now);
-        assert_eq!(capacity.limit(now), Some(MIN_LIMIT));
+        assert_eq!(capacity.limit(Probe::Larger, now), Some(MIN_LIMIT));
         let (size, rejected) = learn(&mut capacity, usize::MAX, now);
         assert_eq!(rejected, 0);
         assert!(size >= MIN_LIMIT, "{size}");
+        capacity.rejected(900_000, now);
+        assert_eq!(capacity.limit(Probe::Never, now), Some(size));
         capacity.acknowledged(900_000, now);
-        assert_eq!(capacity.limit(now), None, "it was not the size");
+        assert_eq!(
+            capacity.limit(Probe::Larger, now),
+            None,
+            "it was not the size"
+        );
     }
 }

@@ -252,6 +252,11 @@ impl ChunkInFlight {
         self.frames.iter().filter(is_active).count()
     }
 
+    /// Returns the number of waiting frames.
+    pub(super) fn waiting_frames(&self) -> usize {
+        self.frames.iter().filter(|frame| frame.waits()).count()
+    }
+
     /// Returns the index of the first waiting frame.
     pub(super) fn next(&self) -> Option<usize> {
         self.frames.iter().position(FrameState::waits)

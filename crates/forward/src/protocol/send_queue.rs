@@ -108,6 +108,12 @@ impl SendQueue {
         self.chunks.iter().any(|chunk| chunk.next().is_some())
     }
 
+    /// Returns true if more than one frame waits to be sent.
+    pub fn has_several_waiting(&self) -> bool {
+        let waiting = self.chunks.iter().map(ChunkInFlight::waiting_frames);
+        waiting.sum::<usize>() > 1
+    }
+
     /// Returns the frame that is sent next, split to `limit` if it is larger.
     pub fn next(&mut self, limit: Option<usize>, new_id: impl FnMut() -> FrameId) -> Option<Next> {
         let (place, frame) = self.next_place()?;
@@ -228,6 +234,11 @@ impl SendQueue {
         self.chunks.retain(|chunk| chunk.key != key);
     }
 
+    /// Drops all chunks.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+    }
+
     fn chunk(&mut self, key: ChunkKey) -> Option<&mut ChunkInFlight> {
         self.chunks.iter_mut().find(|chunk| chunk.key == key)
     }
@@ -262,7 +273,7 @@ mod tests {
     use std::ops::Range;
     use std::time::Instant;
 
-    use super::super::capacity::{Capacity, MIN_LIMIT};
+    use super::super::capacity::{Capacity, MIN_LIMIT, Probe};
     use super::super::chunk::Size;
     use super::*;
 
@@ -559,7 +570,7 @@ mod tests {
                 self.next_id = self.next_id.checked_add(1).unwrap();
                 id(self.next_id)
             };
-            let limit = self.capacity.limit(now);
+            let limit = self.capacity.limit(Probe::Larger, now);
             if send_queue.next(limit, &mut new_id).is_none() {
                 return false;
             }

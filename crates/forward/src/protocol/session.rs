@@ -13,14 +13,16 @@ pub struct Limits {
     /// Frames that may be in flight, i.e. sent and not acknowledged. Default 16,
     /// the number of full frames in a client's default memory.
     pub window: usize,
-    /// Longest time without progress while bytes are waiting to be written.
-    /// Default 10 s.
+    /// Longest time without progress in writing, unless a frame before waits for its
+    /// acknowledgement: a peer that is stuck stores that frame in the end, and
+    /// `ack_timeout` counts. Default 10 s.
     pub write_timeout: Duration,
     /// Longest time without an acknowledgement while one is due, and longest delay
-    /// of a frame after a later one was acknowledged. Default 60 s: the time of a
-    /// full frame at 15 KB/s, and more than the 35 s that Fluentd was seen to take for
-    /// one under load. Too short a time costs duplicates; too long a time delays
-    /// frames only where a connection dies silently and no other node is up.
+    /// of a frame after a later one was acknowledged. Default 190 s, as
+    /// Fluentd's own output: a receiver whose buffer is full blocks for minutes, and
+    /// stores what it was sent once it can. Too short a time costs a window of
+    /// duplicates; too long a time delays frames only where a connection dies silently
+    /// and no other node is up.
     pub ack_timeout: Duration,
     /// Acknowledgements that receivers are asked for. Default all.
     pub acks: Acks,
@@ -32,7 +34,7 @@ impl Default for Limits {
             acks: Acks::Required,
             window: 16,
             write_timeout: Duration::from_secs(10),
-            ack_timeout: Duration::from_secs(60),
+            ack_timeout: Duration::from_secs(190),
         }
     }
 }
@@ -268,8 +270,12 @@ impl Session {
 
     fn write_deadline(&self) -> Option<Instant> {
         // Without acknowledgements a frame in flight is one that is still buffered.
-        let unsettled = self.limits.acks == Acks::Waived && !self.in_flight.is_empty();
-        (self.is_writing() || unsettled).then(|| after(self.moved, self.limits.write_timeout))
+        let is_due = match self.limits.acks {
+            Acks::Required => self.is_writing() && !self.is_waiting(),
+            Acks::Waived => self.is_writing() || !self.in_flight.is_empty(),
+        };
+        let moved = self.moved.max(self.waiting_since);
+        is_due.then(|| after(moved, self.limits.write_timeout))
     }
 
     /// Every acknowledgement restarts the clock, so that a slow peer has time for every
@@ -544,6 +550,19 @@ mod tests {
             Some(bench.now + LIMITS.write_timeout)
         );
         assert_eq!(bench.pass(10), Err(Timeout::Write(LIMITS.write_timeout)));
+    }
+
+    /// A frame that waits for its acknowledgement would be stored twice.
+    #[test]
+    fn case_45_a_stuck_peer_has_the_time_of_an_acknowledgement() {
+        let mut bench = Bench::new();
+        bench.send_whole(1);
+        bench.send(2);
+        bench.write(50);
+        assert_eq!(bench.pass(29), Ok(()));
+        assert_eq!(bench.input(&ack(1)), Ok(()));
+        assert_eq!(bench.pass(9), Ok(()));
+        assert_eq!(bench.pass(1), Err(Timeout::Write(LIMITS.write_timeout)));
     }
 
     #[test]
