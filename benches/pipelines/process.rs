@@ -26,6 +26,25 @@ impl Usage {
     }
 }
 
+/// Waits until a process ends; `None` if it failed. Nobody else may wait for it, nor
+/// afterwards.
+pub fn wait(child: &Child) -> Option<Usage> {
+    let pid = child.id() as i32;
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both places outlive the call, which fills them; nobody else waits for this
+    // child.
+    let ended = unsafe { libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) };
+    // SAFETY: all zeros is a value of it, and the call filled it.
+    let usage = unsafe { usage.assume_init() };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    (ended == pid && status == 0).then(|| Usage {
+        user: seconds(usage.ru_utime),
+        system: seconds(usage.ru_stime),
+        peak_kib: usage.ru_maxrss,
+    })
+}
+
 /// A host at work; it is killed when it is forgotten.
 pub struct Process {
     child: Child,
@@ -78,26 +97,13 @@ impl Process {
 
     /// Waits until it ends, as it should.
     pub fn wait(self) -> Usage {
-        let pid = self.child.id() as i32;
-        let mut status = 0;
-        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: both places outlive the call, which fills them; nobody else waits
-        // for this child.
-        let ended = unsafe { libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) };
+        let usage = wait(&self.child);
         let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
         // What `drop` would do is done.
         let Process { directory, .. } = &self;
         fs::remove_dir_all(directory.path()).unwrap();
         std::mem::forget(self);
-        assert!(ended == pid && status == 0, "status {status}:\n{log}");
-        // SAFETY: all zeros is a value of it, and the call filled it.
-        let usage = unsafe { usage.assume_init() };
-        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-        Usage {
-            user: seconds(usage.ru_utime),
-            system: seconds(usage.ru_stime),
-            peak_kib: usage.ru_maxrss,
-        }
+        usage.unwrap_or_else(|| panic!("it failed:\n{log}"))
     }
 
     /// Its memory now in KiB, what it shares with others divided among them.

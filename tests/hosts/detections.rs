@@ -84,7 +84,8 @@ fn labels_beside_text_and_in_maps() {
     let vectors = vectors();
     in_each(OLDEST, |host| {
         let pipeline = || Pipeline::new().lines("audit", &lines(&vectors));
-        let options = [("Detect", "on")];
+        // Commands in paths are hidden by default; here texts stay as they are.
+        let options = [("Detect", "on"), ("Redact", "off")];
         let text = host.run(&pipeline().filter(&options).file_output("out"));
         check(&text, &vectors, &format!("{}, text", host.name()));
         let map = host.run(&pipeline().json_parser().filter(&options).file_output("out"));
@@ -104,7 +105,12 @@ fn the_output_labels_what_it_sends() {
         receiver.wait_until("connection", |_| {
             std::net::TcpStream::connect(format!("127.0.0.1:{port}")).is_ok()
         });
-        let to = [("host", "127.0.0.1"), ("port", &*port), ("Detect", "on")];
+        let to = [
+            ("host", "127.0.0.1"),
+            ("port", &*port),
+            ("Detect", "on"),
+            ("Redact", "off"),
+        ];
         let sender = Pipeline::new().lines("audit", &lines(&vectors));
         host.run(&sender.output("kube_audit", &to)).assert_clean();
         receiver.wait_until("records", |receiver| {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -14,8 +15,8 @@ use serde_json::{Value, json};
 
 const EVENTS: [(&str, &str); 2] = [("machine_audit", "events"), ("output_shape", "map")];
 
-/// The vectors of the repository and of the ground truth whose records come in one chunk.
-fn vectors() -> Vec<Value> {
+/// The vectors of the repository and of the ground truth.
+fn all_vectors() -> Vec<Value> {
     let own = Path::new("crates/machine/tests/vectors.jsonl").to_owned();
     let truth = judge::ground_truth("vectors of machine audit logs");
     let truth = truth.map(|truth| truth.join("vectors/machine-audit.jsonl"));
@@ -24,9 +25,27 @@ fn vectors() -> Vec<Value> {
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let lines = texts.iter().flat_map(|text| text.lines());
-    let vectors = lines.map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Those whose records come in one chunk.
+fn vectors() -> Vec<Value> {
+    let mut vectors = all_vectors();
+    vectors.retain(|vector| vector.get("chunks").is_none());
     vectors
-        .filter(|vector: &Value| vector.get("chunks").is_none())
+}
+
+/// What must come out in the end, whatever the chunks.
+fn expected(vector: &Value) -> Vec<&Value> {
+    let lists = match vector["expected_by_chunk"].as_array() {
+        Some(by_chunk) => by_chunk.iter().collect(),
+        None => vec![&vector["expected"]],
+    };
+    lists
+        .into_iter()
+        .flat_map(|list| list.as_array().unwrap())
         .collect()
 }
 
@@ -62,12 +81,12 @@ fn compare(host: &FluentBit, mut running: Running, vectors: &[Value]) {
     running.wait_until("all events", |running| {
         vectors.iter().all(|vector| {
             let id = vector["id"].as_str().unwrap();
-            said(running, id).len() >= vector["expected"].as_array().unwrap().len()
+            said(running, id).len() >= expected(vector).len()
         })
     });
     for vector in vectors {
         let id = vector["id"].as_str().unwrap();
-        let (said, want) = (said(&running, id), vector["expected"].as_array().unwrap());
+        let (said, want) = (said(&running, id), expected(vector));
         assert_eq!(said.len(), want.len(), "{} {id}: {said:#?}", host.name());
         for (said, want) in said.iter().zip(want) {
             if let Some(untouched) = want["untouched"].as_u64() {
@@ -114,26 +133,98 @@ fn vectors_by_tail() {
     });
 }
 
+/// Starts a host that listens, and files what its filter makes of what comes.
+fn receiver(host: &FluentBit, exclude: &str) -> (Running, String) {
+    let port = port::reserve().to_string();
+    let listen = [("listen", "127.0.0.1"), ("port", port.as_str())];
+    let pipeline = Pipeline::new()
+        .input("forward", &listen)
+        .filter(&options(exclude));
+    let mut receiver = host.start(&to_files(pipeline));
+    receiver.wait_for_log("listening on", 1);
+    (receiver, port)
+}
+
 #[test]
 fn vectors_by_forward() {
     in_each(OLDEST, |host| {
-        // 2.2.3 and 4.0.0 hand each record to the filters by itself: an event that begins with
-        // another record than those of a system call comes out in parts.
-        if host.version > (2, 0, 0) && host.version < (5, 0, 0) {
-            return;
-        }
         for (exclude, vectors) in by_condition(vectors()) {
-            let port = port::reserve().to_string();
-            let listen = [("listen", "127.0.0.1"), ("port", port.as_str())];
-            let receiver = Pipeline::new()
-                .input("forward", &listen)
-                .filter(&options(&exclude));
-            let mut receiver = host.start(&to_files(receiver));
-            receiver.wait_for_log("listening on", 1);
-            let to = [("host", "127.0.0.1"), ("port", port.as_str())];
-            let sender = host.start(&tailed(&vectors).output("forward", &to));
+            let (receiver, port) = receiver(host, &exclude);
+            // 2.2.3 and 4.0.0 hand the entries of a message to filters one by one, each as
+            // a chunk, unless the message is compressed or packed.
+            let one_by_one = (2, 0, 0) < host.version && host.version < (5, 0, 0);
+            let to = [
+                ("host", "127.0.0.1"),
+                ("port", port.as_str()),
+                ("compress", if one_by_one { "gzip" } else { "off" }),
+            ];
+            let to = if one_by_one { &to[..] } else { &to[..2] };
+            let sender = host.start(&tailed(&vectors).output("forward", to));
             compare(host, receiver, &vectors);
             sender.stop();
+        }
+    });
+}
+
+/// A value as msgpack has it.
+fn msgpack(value: &Value) -> rmpv::Value {
+    match value {
+        Value::Null => rmpv::Value::Nil,
+        Value::Bool(value) => (*value).into(),
+        Value::Number(value) => value.as_i64().unwrap().into(),
+        Value::String(value) => value.as_str().into(),
+        Value::Array(items) => rmpv::Value::Array(items.iter().map(msgpack).collect()),
+        Value::Object(members) => {
+            let member = |(key, value): (&String, &Value)| (key.as_str().into(), msgpack(value));
+            rmpv::Value::Map(members.iter().map(member).collect())
+        }
+    }
+}
+
+fn bytes(value: &rmpv::Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    rmpv::encode::write_value(&mut bytes, value).unwrap();
+    bytes
+}
+
+/// A message in the packed form of the Forward protocol, which is a chunk for any host.
+fn packed(tag: &str, records: &[Value]) -> Vec<u8> {
+    let time = rmpv::Value::Ext(0, vec![0x65, 0x53, 0xf1, 0x5c, 0, 0, 0, 0]);
+    let entry = |record| bytes(&rmpv::Value::Array(vec![time.clone(), msgpack(record)]));
+    let entries: Vec<u8> = records.iter().flat_map(entry).collect();
+    bytes(&rmpv::Value::Array(vec![
+        tag.into(),
+        rmpv::Value::Binary(entries),
+        rmpv::Value::Map(Vec::new()),
+    ]))
+}
+
+/// All of them, with their borders of chunks.
+#[test]
+fn vectors_by_packed_forward() {
+    let vectors = all_vectors();
+    assert!(vectors.iter().any(|vector| vector.get("chunks").is_some()));
+    in_each(OLDEST, |host| {
+        for (exclude, vectors) in by_condition(vectors.clone()) {
+            let (receiver, port) = receiver(host, &exclude);
+            let mut connection = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+            for vector in &vectors {
+                let mut rest = &vector["records"].as_array().unwrap()[..];
+                let lengths: Vec<usize> = match vector["chunks"].as_array() {
+                    Some(lengths) => {
+                        let lengths = lengths.iter().map(|length| length.as_u64().unwrap());
+                        lengths.map(|length| length as usize).collect()
+                    }
+                    None => vec![rest.len()],
+                };
+                for length in lengths {
+                    let (chunk, behind) = rest.split_at(length);
+                    let message = packed(vector["id"].as_str().unwrap(), chunk);
+                    connection.write_all(&message).unwrap();
+                    rest = behind;
+                }
+            }
+            compare(host, receiver, &vectors);
         }
     });
 }
@@ -234,10 +325,6 @@ fn both_audit_logs_as_shipped() {
         return;
     }
     in_each(OLDEST, |host| {
-        // 4.0.0 crashes with chunks on disk, as `inputs/log.conf` says.
-        if host.version == (4, 0, 0) {
-            return;
-        }
         let image = machine(host);
         let running = image.start(
             "/fluent-bit/etc/machine/both.conf",

@@ -246,6 +246,51 @@ fn seed() {
     delivers("seed.yaml", &CLUSTER_ID);
 }
 
+/// A service account that reads all secrets.
+const READS_ALL_SECRETS: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"5f0c2a10-0000-4000-8000-000000000099","stage":"ResponseComplete","requestURI":"/api/v1/secrets?limit=500","verb":"list","user":{"username":"system:serviceaccount:shop:web","groups":["system:serviceaccounts"]},"objectRef":{"resource":"secrets","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":200}}"#;
+
+/// The labels stand beside the text, which stays what it is without them.
+#[test]
+fn cluster_with_detections() {
+    if !image::is_possible() {
+        return;
+    }
+    fluent_bit::in_each(fluent_bit::OLDEST, |host| {
+        let manifest = shipped("cluster-detections.yaml");
+        let mut aggregator = Aggregator::start(host, &[]);
+        let sidecar = Sidecar::start(host, &manifest, &aggregator, &[], &CLUSTER_ID);
+        sidecar.write_sample();
+        sidecar.write(&format!("{READS_ALL_SECRETS}\n"));
+        let records = aggregator.wait_for(BY_MINIMAL.len() + 1, &sidecar);
+        let mut want = BY_MINIMAL.to_vec();
+        want.push("0099 Metadata");
+        assert_eq!(summary(&records), want, "{}", host.name());
+        let labels = |record: &Value| {
+            assert_eq!(record["cluster"], "qx7l2v");
+            let labels = ["kube_audit_detections", "kube_audit_severity"];
+            labels.map(|key| record.get(key).cloned().unwrap_or_default())
+        };
+        let label = |id: &str, severity: &str| [json!([id]), json!(severity)];
+        let none = [Value::Null, Value::Null];
+        assert_eq!(
+            records.iter().map(labels).collect::<Vec<_>>(),
+            [
+                label("secret-read", "low"),
+                none.clone(),
+                label("exec-into-pod", "medium"),
+                none.clone(),
+                label("authentication-failed", "low"),
+                none,
+                label("secrets-enumerated", "high"),
+            ],
+            "{}",
+            host.name()
+        );
+        sidecar.running.stop();
+        aggregator.host.stop().assert_clean();
+    });
+}
+
 /// A create of a pod whose line has so many bytes and a few.
 fn long_line(bytes: usize) -> String {
     let sample = sample();

@@ -104,6 +104,37 @@ fn each_code_is_found() {
     }
 }
 
+/// `on` without quotes is a boolean to KKP, where there are strings alone.
+#[test]
+fn switches_of_a_manifest_are_quoted() {
+    let path = "fluent-bit-conf/kkp/cluster-detections.yaml";
+    let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let findings = |text: &str| {
+        let file = directory.path().join("cluster.yaml");
+        fs::write(&file, text).unwrap();
+        let findings = check(&file, &[]).findings.into_iter();
+        let errors = findings.filter(|(severity, ..)| severity == "error");
+        errors.collect::<Vec<_>>()
+    };
+    assert_eq!(findings(&shipped), []);
+    let quoted = r#"Detect: "on""#;
+    let line = shipped
+        .lines()
+        .position(|line| line.contains(quoted))
+        .unwrap() as u64
+        + 1;
+    for switch in ["on", "On", "yes", "off"] {
+        let found = findings(&shipped.replace(quoted, &format!("Detect: {switch}")));
+        let [(_, code, at, _, message)] = &found[..] else {
+            panic!("{switch}: {found:?}")
+        };
+        assert_eq!((&**code, *at), ("not-a-string", line), "{switch}");
+        let remedy = format!("put it in quotes, `\"{switch}\"`");
+        assert!(message.contains(&remedy), "{message}");
+    }
+}
+
 #[test]
 fn good_files_are_good() {
     for (code, _) in codes() {

@@ -9,9 +9,14 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     }
     let ((heads, _), (others, _)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     if heads.is_empty() {
-        return a.iter().zip(b).all(|(a, b)| a == b);
+        return match (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+            (Some(head), Some(other)) => {
+                head == other && a.last_chunk::<4>() == b.last_chunk::<4>()
+            }
+            _ => a.iter().zip(b).all(|(a, b)| a == b),
+        };
     }
-    // The last eight bytes overlap with the chunks before.
+    // The last bytes overlap with the chunks before.
     heads.iter().zip(others).all(|(a, b)| a == b) && a.last_chunk::<8>() == b.last_chunk::<8>()
 }
 

@@ -124,6 +124,10 @@ pub struct MapView<'a> {
     texts: FieldTexts<'a, { Field::COUNT }>,
     user: UserView<'a>,
     object_ref: Option<FieldTexts<'a, { RefField::COUNT }>>,
+    /// Start of `impersonatedUser`.
+    impersonated_user: Option<usize>,
+    /// Where `responseStatus` begins and ends.
+    response_status: Option<(usize, usize)>,
     items: Option<usize>,
 }
 
@@ -236,8 +240,13 @@ impl<'a> MapView<'a> {
             } = member;
             let field = Field::ALL.get(which).copied().unwrap_or(Field::Other);
             let end = match field {
-                Field::User | Field::ObjectRef | Field::Items => {
+                Field::User | Field::ImpersonatedUser | Field::ObjectRef | Field::Items => {
                     self.read_nested(doc, field, value, scratch)?
+                }
+                Field::ResponseStatus => {
+                    let end = doc.end(value)?;
+                    self.response_status = Some((value, end));
+                    end
                 }
                 _ => {
                     let (text, end) = doc.value(value)?;
@@ -268,6 +277,10 @@ impl<'a> MapView<'a> {
         match field {
             Field::User if !scratch.outline => self.read_user(doc, at, scratch),
             Field::ObjectRef if !scratch.outline => self.read_object_ref(doc, at),
+            Field::ImpersonatedUser => {
+                self.impersonated_user = Some(at);
+                doc.end(at)
+            }
             Field::Items => {
                 self.items = (doc.kind(at)? == Kind::List).then_some(at);
                 doc.end(at)
@@ -485,6 +498,16 @@ impl<'v, 'a> Event<'v, 'a> {
     pub fn subresource(&self) -> Option<Text<'a>> {
         let reference = self.view.object_ref.as_ref()?;
         Some(reference.text(RefField::Subresource))
+    }
+
+    /// Start of `impersonatedUser`, if the event has one.
+    pub fn impersonated_user(&self) -> Option<usize> {
+        self.view.impersonated_user
+    }
+
+    /// Where `responseStatus` begins and ends, if the event has one.
+    pub fn response_status(&self) -> Option<(usize, usize)> {
+        self.view.response_status
     }
 
     /// Where the extra fields of the user begin and end, if there are any.

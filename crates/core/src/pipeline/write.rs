@@ -871,7 +871,7 @@ struct Label<'w> {
 impl<'w> Label<'w> {
     fn of(stages: &'w Stages, labels: &'w Labels) -> Option<Label<'w>> {
         let detect = stages.detect.as_ref()?;
-        Some(Label { detect, labels })
+        (!labels.found_nothing()).then_some(Label { detect, labels })
     }
 }
 

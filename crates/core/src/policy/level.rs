@@ -1,5 +1,7 @@
 //! Levels of logging, and stages of a request.
 
+use crate::bytes;
+
 /// Amount that is logged of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -76,7 +78,7 @@ impl Stage {
     pub fn from_name(name: &[u8]) -> Option<Stage> {
         Stage::ALL
             .into_iter()
-            .find(|stage| stage.name().as_bytes() == name)
+            .find(|stage| bytes::equal(stage.name().as_bytes(), name))
     }
 
     /// Bit of the stage in a [`StageSet`].

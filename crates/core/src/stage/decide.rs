@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::doc::Doc;
-use crate::policy::{Attributes, Decision, Level, Ruleset};
+use crate::policy::{Attributes, Level, Ruleset, Stage};
 use crate::stage::{DroppedBy, Flow, Job};
 use crate::stats;
 
@@ -17,7 +17,12 @@ pub struct Decide {
 impl Decide {
     /// Asks the policy, and remembers its decision in the job. `logged` is the request.
     #[inline]
-    pub fn apply<'a, D: Doc<'a>>(&self, job: &mut Job<'_, 'a, D>, logged: &Attributes<'_>) -> Flow {
+    pub fn apply<'a, D: Doc<'a>>(
+        &self,
+        job: &mut Job<'_, 'a, D>,
+        stage: Option<Stage>,
+        logged: &Attributes<'_>,
+    ) -> Flow {
         let Some(ruleset) = &self.ruleset else {
             return Flow::Continue;
         };
@@ -29,19 +34,10 @@ impl Decide {
             stats::count_bytes(&mut rule.bytes_in, job.event.range().len());
         }
         job.decision = Some(decision);
-        match is_logged(&decision, job) {
+        let is_omitted = stage.is_some_and(|stage| decision.omit_stages.contains(stage));
+        match decision.level != Level::None && !is_omitted {
             true => Flow::Continue,
             false => Flow::Drop(DroppedBy::Policy),
         }
     }
-}
-
-/// Returns whether the decision leaves anything of the event.
-fn is_logged<D>(decision: &Decision, job: &Job<'_, '_, D>) -> bool {
-    let is_omitted = || {
-        job.event
-            .stage()
-            .is_some_and(|stage| decision.omit_stages.contains(stage))
-    };
-    decision.level != Level::None && !is_omitted()
 }

@@ -158,10 +158,11 @@ impl Stages {
             return (Flow::Continue, Flow::Continue);
         }
         let (document, event, scratch) = (job.doc.bytes(), job.event, job.scratch);
+        let stage = event.stage();
         event.logged_attributes(document, scratch, |logged| {
-            let decided = self.decide.apply(job, logged);
+            let decided = self.decide.apply(job, stage, logged);
             match &self.detect {
-                Some(detect) => (decided, detect.apply(job, logged, decided)),
+                Some(detect) => (decided, detect.apply(job, stage, logged, decided)),
                 None => (decided, decided),
             }
         })

@@ -233,6 +233,11 @@ impl<'a> Body<'a> {
         self.0.is_null()
     }
 
+    /// Returns the object, if it is one.
+    pub(super) fn object(self) -> Option<Value<'a, 'a>> {
+        Some(self.0).filter(|value| value.is_object())
+    }
+
     /// Says whether it is a list of operations.
     pub(super) fn is_json_patch(self) -> bool {
         self.0.is_list()

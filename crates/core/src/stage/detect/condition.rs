@@ -279,9 +279,9 @@ impl Property {
             }
             Property::ClusterRole(names) => {
                 let response = request.response().filter(|_| request.verb == Verbs::PATCH);
-                rbac::binds(body, response, names)
+                request.bindings().refer_to(response, names)
             }
-            Property::Everyone => rbac::binds_everyone(body),
+            Property::Everyone => request.bindings().are_for_everyone(),
             Property::WildcardRule => {
                 rbac::any_rule(body, request.response(), &mut rbac::is_wildcard)
             }

@@ -7,7 +7,7 @@ use super::file::Own;
 use super::kind::{Kinds, Subresources, Verbs};
 use super::lexicon::Words;
 use super::pods::PodSpec;
-use super::request::{Glance, Request};
+use super::request::{Glance, Request, Source};
 use super::uri::UriBuffer;
 use super::{Answer, Definition, Detection, Detector, Severity, answer_of};
 use crate::doc::AnyDoc;
@@ -50,8 +50,14 @@ impl Detector {
         let stage = event.stage()?;
         event.logged_attributes(doc.bytes(), scratch, |logged| {
             let mut uri = UriBuffer::default();
-            let glance = Glance::at(doc, &scratch.members, logged);
-            let mut request = Request::new(doc, event, &scratch.members, stage, logged, glance);
+            let source = Source {
+                doc,
+                event,
+                members: &scratch.members,
+            };
+            let glance = Glance::at(source, logged);
+            let mut request = Request::new(source, stage, logged, glance);
+            request.read_actor();
             request.read_uri(&mut uri);
             if !request.is_outcome(self.settings.long_running) {
                 return None;

@@ -9,7 +9,7 @@ use crate::doc::Doc;
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::msgpack::write_array_head;
 use crate::event::kube::Member;
-use crate::policy::{Attributes, Level};
+use crate::policy::{Attributes, Level, Stage};
 use crate::stage::{DroppedBy, Flow, Job};
 use crate::stats::{DetectionStats, Stats, count};
 
@@ -115,12 +115,13 @@ impl Detect {
     pub fn apply<'a, D: Doc<'a>>(
         &self,
         job: &mut Job<'_, 'a, D>,
+        stage: Option<Stage>,
         logged: &Attributes<'_>,
         flow: Flow,
     ) -> Flow {
-        let members = &job.scratch.members;
+        let (doc, members) = (job.doc.into(), &job.scratch.members);
         self.detector
-            .evaluate(job.doc.into(), job.event, members, logged, job.labels);
+            .evaluate(doc, job.event, members, stage, logged, job.labels);
         if job.labels.found_nothing() {
             return flow;
         }

@@ -3,6 +3,7 @@
 //! A table of texts needs a pointer for each of them, which the dynamic loader has to
 //! adjust and the library has to carry; one text with separators needs one.
 
+use super::uri::parts;
 use crate::bytes;
 
 /// Words with blanks between them, for look-ups that are rare.
@@ -12,7 +13,7 @@ pub(super) struct Words(pub &'static str);
 impl Words {
     /// Yields the words.
     pub(super) fn iter(self) -> impl Iterator<Item = &'static [u8]> {
-        self.0.as_bytes().split(|&byte| byte == b' ')
+        parts(self.0.as_bytes(), b' ')
     }
 
     /// Returns the first word.
@@ -125,8 +126,7 @@ impl<const N: usize> Lexicon<N> {
     /// Returns the number of a word; `N` if the lexicon does not have it.
     #[inline]
     pub(super) fn find(&self, word: &[u8]) -> usize {
-        let slot = self.slots.get(slot(word, self.factor));
-        let number = slot.map_or(N, |&number| usize::from(number));
+        let number = self.guess(word);
         let span = self.spans.get(number);
         let own = span.and_then(|&(start, end)| {
             let span = usize::from(start)..usize::from(end);
@@ -136,6 +136,13 @@ impl<const N: usize> Lexicon<N> {
             Some(own) if bytes::equal(own, word) => number,
             _ => N,
         }
+    }
+
+    /// Returns the number of the only word that may be this one; `N` if none may.
+    #[inline]
+    pub(super) fn guess(&self, word: &[u8]) -> usize {
+        let number = self.slots.get(slot(word, self.factor));
+        number.map_or(N, |&number| usize::from(number))
     }
 
     /// Says whether the lexicon has a word.
@@ -224,6 +231,13 @@ macro_rules! flags {
                 $set(1 << $set::NAMES.find(name))
             }
 
+            /// Returns the number of the only one that may have this name; that of `OTHER` if
+            /// none may.
+            #[inline]
+            pub(super) fn guess(name: &[u8]) -> usize {
+                $set::NAMES.guess(name)
+            }
+
             /// Returns the set with a bit for each.
             #[inline]
             pub(super) const fn bits(self) -> u32 {
@@ -301,6 +315,9 @@ mod tests {
         assert_eq!(Colours::named(b""), Colours::NAMELESS);
         for other in ["rad", "green", "Red", "red|light green", "|", "reed"] {
             assert_eq!(Colours::named(other.as_bytes()), Colours::OTHER, "{other}");
+        }
+        for colour in Colours::ALL.each() {
+            assert_eq!(Colours::guess(colour.name().as_bytes()), colour.number());
         }
         let warm = Colours::RED.and(Colours::NAMELESS);
         assert!(warm.meets(Colours::RED) && warm.has(Colours::RED) && warm.has(Colours::NONE));

@@ -50,12 +50,12 @@ use catalog::Case;
 use facts::Facts;
 use file::Own;
 use kind::{Kinds, Subresources, Verbs};
-use request::{Glance, Request};
+use request::{Glance, Request, Source};
 use uri::UriBuffer;
 
 use crate::doc::AnyDoc;
 use crate::event::kube::{Event, Member};
-use crate::policy::{Attributes, Level, Selectors, Stage};
+use crate::policy::{Attributes, Level, Selectors, Stage, Target};
 use kube_audit_text::suggest::nearest;
 
 /// An enabled detection.
@@ -178,6 +178,10 @@ struct Index {
     targets: [[CaseSet; Subresources::PLACES]; Kinds::PLACES],
     /// By verb.
     verbs: [CaseSet; Verbs::PLACES],
+    /// By the only kind and subresource that they may be, if they are not other ones.
+    guessed_targets: [[CaseSet; Subresources::PLACES]; Kinds::PLACES],
+    /// By the only verb that it may be, if it is not another one.
+    guessed_verbs: [CaseSet; Verbs::PLACES],
     /// By the known facts that hold: those that need no other one of them.
     facts: [CaseSet; KNOWN_FACTS],
     /// Those that leave dry runs out.
@@ -193,6 +197,8 @@ impl Index {
             cases: Vec::new(),
             targets: [[0; Subresources::PLACES]; Kinds::PLACES],
             verbs: [0; Verbs::PLACES],
+            guessed_targets: [[0; Subresources::PLACES]; Kinds::PLACES],
+            guessed_verbs: [0; Verbs::PLACES],
             facts: [0; KNOWN_FACTS],
             in_earnest: 0,
         }
@@ -216,6 +222,15 @@ impl Index {
             for (verb, set) in (0..).map(Verbs::at).zip(&mut self.verbs) {
                 add(set, case.verbs.meets(verb));
             }
+            for (kind, row) in (0..).map(Kinds::at).zip(&mut self.guessed_targets) {
+                let kind = kind.and(Kinds::OTHER);
+                for (subresource, set) in (0..).map(Subresources::at).zip(row) {
+                    add(set, case.is_on(kind, subresource.and(Subresources::OTHER)));
+                }
+            }
+            for (verb, set) in (0..).map(Verbs::at).zip(&mut self.guessed_verbs) {
+                add(set, case.verbs.meets(verb.and(Verbs::OTHER)));
+            }
             add(&mut self.in_earnest, case.excludes.meets(Facts::DRY_RUN));
             let needs = case.needs.without(Facts::ALL.without(Facts::KNOWN));
             for (facts, set) in (0..).map(Facts::of_bits).zip(&mut self.facts) {
@@ -224,16 +239,45 @@ impl Index {
         }
     }
 
-    /// Returns the cases that may hold, by what a glance shows.
+    /// Says whether any case may hold, by what a glance shows and names may mean: they are
+    /// compared with none.
     #[inline]
-    fn candidates(&self, glance: &Glance) -> CaseSet {
-        let row = self.targets.get(glance.kind.number());
-        let target = row.and_then(|row| row.get(glance.subresource.number()));
-        let verb = self.verbs.get(glance.verb.number());
-        let facts = usize::try_from(glance.facts.bits());
-        let facts = facts.ok().and_then(|facts| self.facts.get(facts));
-        match (target, verb, facts) {
-            (Some(target), Some(verb), Some(facts)) => target & verb & facts,
+    fn may_have_any(&self, glance: &Glance, logged: &Attributes<'_>) -> bool {
+        let (kind, subresource) = match logged.target {
+            Target::NonResource { .. } => (Kinds::NO_RESOURCE.number(), &[][..]),
+            // It may be a reference without members, which is none.
+            Target::Resource(target) if target.resource.is_empty() => return true,
+            Target::Resource(target) => (Kinds::guess(target.resource), target.subresource),
+        };
+        let subresource = match subresource {
+            [] => Subresources::ITSELF.number(),
+            name => Subresources::guess(name),
+        };
+        let row = self.guessed_targets.get(kind);
+        let target = row.and_then(|row| row.get(subresource));
+        let verb = self.guessed_verbs.get(Verbs::guess(logged.verb));
+        match (target, verb) {
+            (Some(target), Some(verb)) => target & verb & self.with_facts(glance.facts) != 0,
+            _ => true,
+        }
+    }
+
+    /// Returns the cases that the facts of a glance leave open.
+    #[inline]
+    fn with_facts(&self, facts: Facts) -> CaseSet {
+        let known = facts.bits() & Facts::KNOWN.bits();
+        let place = usize::try_from(known).ok();
+        let cases = place.and_then(|place| self.facts.get(place));
+        cases.copied().unwrap_or_default()
+    }
+
+    /// Returns the cases that may hold.
+    fn candidates(&self, request: &Request<'_, '_>) -> CaseSet {
+        let row = self.targets.get(request.kind.number());
+        let target = row.and_then(|row| row.get(request.subresource.number()));
+        let verb = self.verbs.get(request.verb.number());
+        match (target, verb) {
+            (Some(target), Some(verb)) => target & verb & self.with_facts(request.facts),
             _ => 0,
         }
     }
@@ -397,27 +441,29 @@ impl Detector {
     /// request was logged so.
     ///
     /// Allocates only for an event that gets a label, or whose strings have escapes.
+    #[inline]
     pub fn evaluate<'a>(
         &self,
         doc: AnyDoc<'a>,
         event: Event<'_, 'a>,
         members: &[Member],
+        stage: Option<Stage>,
         logged: &Attributes<'_>,
         labels: &mut Labels,
     ) {
         labels.clear();
         // About half of all events: done with a look at the stage.
-        let Some(stage) = event
-            .stage()
-            .filter(|stage| *stage != Stage::RequestReceived)
-        else {
+        let Some(stage) = stage.filter(|stage| *stage != Stage::RequestReceived) else {
             return;
         };
-        let glance = Glance::at(doc, members, logged);
-        let candidates = self.index.candidates(&glance);
-        if candidates != 0 || !self.own.is_empty() {
-            let request = Request::new(doc, event, members, stage, logged, glance);
-            self.look(request, candidates, labels);
+        let source = Source {
+            doc,
+            event,
+            members,
+        };
+        let glance = Glance::at(source, logged);
+        if !self.own.is_empty() || self.index.may_have_any(&glance, logged) {
+            self.look(source, stage, logged, glance, labels);
         }
     }
 
@@ -425,20 +471,28 @@ impl Detector {
     #[inline(never)]
     fn look<'r, 'a: 'r>(
         &self,
-        mut request: Request<'r, 'a>,
-        mut candidates: CaseSet,
+        source: Source<'r, 'a>,
+        stage: Stage,
+        logged: &'r Attributes<'r>,
+        glance: Glance,
         labels: &'r mut Labels,
     ) {
+        let mut request = Request::new(source, stage, logged, glance);
         let Labels {
             hits,
             undecided,
             uri,
         } = labels;
         let counts = self.settings.long_running;
-        candidates = self.index.fitting(candidates, request.facts);
+        let mut candidates = self.index.candidates(&request);
         // Without a resource the path tells whether the request is long-running.
         let is_other = request.kind != Kinds::NO_RESOURCE && !request.is_outcome(counts);
         if is_other || candidates == 0 && self.own.is_empty() {
+            return;
+        }
+        request.read_actor();
+        candidates = self.index.fitting(candidates, request.facts);
+        if candidates == 0 && self.own.is_empty() {
             return;
         }
         request.read_uri(uri);

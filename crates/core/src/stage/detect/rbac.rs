@@ -8,6 +8,10 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Members of a rule of a role.
 const RULE: &Lexicon<5> = &Lexicon::new("|verbs|apiGroups|resources|resourceNames|nonResourceURLs");
+/// Members of a binding.
+const BINDING: &Lexicon<2> = &Lexicon::new("|roleRef|subjects");
+/// Members of a binding's reference to a role.
+const REFERENCE: &Lexicon<2> = &Lexicon::new("|kind|name");
 /// Members of a subject of a binding.
 const SUBJECT: &Lexicon<2> = &Lexicon::new("|kind|name");
 
@@ -137,37 +141,87 @@ pub(super) fn any_rule(
     }
 }
 
-/// Says whether a binding refers to a cluster role of a name that fits.
-///
-/// A patch of the subjects has no reference: then the response shows it.
-pub(super) fn binds(body: Body<'_>, response: Option<Value<'_, '_>>, roles: Words) -> bool {
-    let fits = |binding: Value<'_, '_>| {
-        let reference = binding.get("roleRef")?;
-        let name = reference.text_of("name").value();
-        Some(reference.has_text("kind", "ClusterRole") && roles.fit(&name))
-    };
-    let mut found = None;
-    body.any(&mut |piece| {
-        if let Some(fits) = fits(piece) {
-            found = Some(fits || found.unwrap_or_default());
-        }
-        false
-    });
-    found.or_else(|| fits(response?)).unwrap_or_default()
+/// A binding, or what a JSON patch puts into one.
+#[derive(Clone, Copy)]
+pub(super) struct Binding<'p, 'a> {
+    /// Kind and name of the role, if there is a reference to one.
+    reference: Option<[Option<Value<'p, 'a>>; 2]>,
+    subjects: Option<Value<'p, 'a>>,
 }
 
-/// Says whether a binding has a subject that stands for everybody.
-pub(super) fn binds_everyone(body: Body<'_>) -> bool {
-    const GROUPS: Words =
-        Words("system:unauthenticated system:authenticated system:serviceaccounts");
-    body.any(&mut |piece| {
-        piece.list("subjects").any(|subject| {
+impl<'p, 'a> Binding<'p, 'a> {
+    fn of(binding: Value<'p, 'a>) -> Binding<'p, 'a> {
+        let [reference, subjects] = binding.fields(BINDING);
+        Binding {
+            reference: reference.map(|reference| reference.fields(REFERENCE)),
+            subjects,
+        }
+    }
+
+    /// Says whether it refers to a cluster role of a name that fits; `None` if it refers
+    /// to nothing.
+    fn refers_to(self, roles: Words) -> Option<bool> {
+        let [kind, name] = self.reference?;
+        let name = name.and_then(Value::text).unwrap_or_default().value();
+        Some(kind.is_some_and(|kind| kind.is_text("ClusterRole")) && roles.fit(&name))
+    }
+
+    /// Says whether a subject stands for everybody.
+    fn is_for_everyone(self) -> bool {
+        const GROUPS: Words =
+            Words("system:unauthenticated system:authenticated system:serviceaccounts");
+        let mut subjects = self.subjects.into_iter().flat_map(Value::items);
+        subjects.any(|subject| {
             let [kind, name] = subject.fields(SUBJECT);
             let is = |kind_name| kind.is_some_and(|kind| kind.is_text(kind_name));
             let name = name.and_then(Value::text).unwrap_or_default().value();
             is("User") && *name == *b"system:anonymous" || is("Group") && GROUPS.has(&name)
         })
-    })
+    }
+}
+
+/// The bindings in a body. Several detections ask for them: an object is read once.
+pub(super) enum Bindings<'a> {
+    /// That of an object.
+    Whole(Binding<'a, 'a>),
+    /// Those of a JSON patch.
+    Pieces(Body<'a>),
+}
+
+impl<'a> Bindings<'a> {
+    /// Reads the bindings of a body.
+    pub(super) fn of(body: Body<'a>) -> Bindings<'a> {
+        let whole = body.object().map(Binding::of);
+        whole.map_or(Bindings::Pieces(body), Bindings::Whole)
+    }
+
+    fn any(&self, fits: &mut dyn FnMut(Binding<'_, 'a>) -> bool) -> bool {
+        match *self {
+            Bindings::Whole(binding) => fits(binding),
+            Bindings::Pieces(body) => body.any(&mut |piece| fits(Binding::of(piece))),
+        }
+    }
+
+    /// Says whether one refers to a cluster role of a name that fits.
+    ///
+    /// A patch of the subjects has no reference: then the response shows it.
+    pub(super) fn refer_to(&self, response: Option<Value<'_, 'a>>, roles: Words) -> bool {
+        let mut found = None;
+        self.any(&mut |binding| {
+            if let Some(fits) = binding.refers_to(roles) {
+                found = Some(fits || found.unwrap_or_default());
+            }
+            false
+        });
+        found
+            .or_else(|| Binding::of(response?).refers_to(roles))
+            .unwrap_or_default()
+    }
+
+    /// Says whether one has a subject that stands for everybody.
+    pub(super) fn are_for_everyone(&self) -> bool {
+        self.any(&mut |binding| binding.is_for_everyone())
+    }
 }
 
 #[cfg(test)]
@@ -315,13 +369,13 @@ mod tests {
         ] {
             let (body_read, response_read) = parts(body, response);
             assert_eq!(
-                binds(body_read, response_read, Words("admin")),
+                Bindings::of(body_read).refer_to(response_read, Words("admin")),
                 want,
                 "{body} {response}"
             );
         }
         let (body, response) = parts(r#"{"roleRef":{"kind":"ClusterRole","name":"a:b"}}"#, "");
-        assert!(binds(body, response, Words("x a:*")));
+        assert!(Bindings::of(body).refer_to(response, Words("x a:*")));
     }
 
     #[test]
@@ -358,7 +412,8 @@ mod tests {
             ("ServiceAccount", "default", false),
         ] {
             let body = format!(r#"{{"subjects":[null,{{"kind":"{kind}","name":"{name}"}}]}}"#);
-            assert_eq!(binds_everyone(parts(&body, "").0), want, "{body}");
+            let bindings = Bindings::of(parts(&body, "").0);
+            assert_eq!(bindings.are_for_everyone(), want, "{body}");
         }
     }
 }

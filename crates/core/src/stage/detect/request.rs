@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::kind::{Kinds, Subresources, Verbs};
 use super::names::{KCM, KUBE_SYSTEM_ACCOUNT, NODE, SERVICE_ACCOUNT, is_human};
 use super::pods::Properties;
+use super::rbac::Bindings;
 use super::uri::{Uri, UriBuffer};
 use crate::bytes;
 use crate::doc::{AnyDoc, Text};
@@ -23,46 +24,37 @@ pub enum LongRunning {
     Complete,
 }
 
-/// What every event is asked for: it tells which cases of detections may hold.
+/// What every event is asked for: mostly enough to tell that no detection fires.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Glance {
-    /// Verb.
-    pub verb: Verbs,
-    /// Kind of resource.
-    pub kind: Kinds,
-    /// Subresource.
-    pub subresource: Subresources,
     /// Response code; 0 where there is none.
     pub code: i64,
     /// Those of [`Facts::KNOWN`] that hold.
     pub facts: Facts,
 }
 
+/// An event where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'r, 'a> {
+    /// Its document.
+    pub doc: AnyDoc<'a>,
+    /// The event.
+    pub event: Event<'r, 'a>,
+    /// Its top-level members.
+    pub members: &'r [Member],
+}
+
 impl Glance {
-    /// Looks at an event whose top level was read into `members`.
+    /// Looks at an event whose request was logged so.
     #[inline]
-    pub(super) fn at(doc: AnyDoc<'_>, members: &[Member], logged: &Attributes<'_>) -> Glance {
-        let last = |field| members.iter().rfind(|member| member.field == field);
-        let has_members = |member: &Member| Value::new(doc, member.value).has_members();
-        let (kind, subresource) = match logged.target {
-            Target::NonResource { .. } => (Kinds::NO_RESOURCE, Subresources::ITSELF),
-            Target::Resource(target) => {
-                let is_empty = || !last(Field::ObjectRef).is_some_and(has_members);
-                // A reference without any member is none.
-                let kind = match target.resource.is_empty() && is_empty() {
-                    true => Kinds::NO_RESOURCE,
-                    false => Kinds::of(target.group, target.resource),
-                };
-                (kind, Subresources::named(target.subresource))
-            }
-        };
-        let code = last(Field::ResponseStatus).map_or(0, |status| code_of(doc, status));
-        let impersonating = last(Field::ImpersonatedUser).is_some_and(has_members);
+    pub(super) fn at(source: Source<'_, '_>, logged: &Attributes<'_>) -> Glance {
+        let Source { doc, event, .. } = source;
+        let status = event.response_status();
+        let code = status.map_or(0, |(at, end)| code_of(doc, at, end));
+        let impersonated = event.impersonated_user();
+        let impersonating = impersonated.is_some_and(|at| Value::new(doc, at).has_members());
         let anonymous = !impersonating && logged.user.is_some_and(is_anonymous);
         Glance {
-            verb: Verbs::named(logged.verb),
-            kind,
-            subresource,
             code,
             facts: Facts::OK
                 .when((100..400).contains(&code))
@@ -72,6 +64,26 @@ impl Glance {
                 .and(Facts::ANONYMOUS.when(anonymous)),
         }
     }
+}
+
+/// Finds a member; of a field that repeats, the last.
+fn last(members: &[Member], field: Field) -> Option<&Member> {
+    members.iter().rfind(|member| member.field == field)
+}
+
+/// Tells kind and subresource of what was requested.
+fn target_of(source: Source<'_, '_>, logged: &Attributes<'_>) -> (Kinds, Subresources) {
+    let Target::Resource(target) = logged.target else {
+        return (Kinds::NO_RESOURCE, Subresources::ITSELF);
+    };
+    let reference = || last(source.members, Field::ObjectRef);
+    let is_empty = |reference: &Member| !Value::new(source.doc, reference.value).has_members();
+    // A reference without any member is none.
+    let kind = match target.resource {
+        [] if reference().is_none_or(is_empty) => Kinds::NO_RESOURCE,
+        resource => Kinds::of(target.group, resource),
+    };
+    (kind, Subresources::named(target.subresource))
 }
 
 /// Says whether a user came without credentials.
@@ -85,14 +97,14 @@ fn is_in_group(user: User<'_>, group: &[u8]) -> bool {
 
 /// Reads the code of a response's status; 0 where there is none.
 #[inline]
-fn code_of(doc: AnyDoc<'_>, status: &Member) -> i64 {
-    let text = doc.bytes().get(status.value..status.end);
+fn code_of(doc: AnyDoc<'_>, at: usize, end: usize) -> i64 {
+    let text = doc.bytes().get(at..end);
     let last = match doc {
         AnyDoc::Json(_) => text.and_then(last_code),
         AnyDoc::Msgpack(_) => None,
     };
     last.unwrap_or_else(|| {
-        let code = Value::new(doc, status.value).get("code");
+        let code = Value::new(doc, at).get("code");
         code.and_then(Value::integer).unwrap_or_default()
     })
 }
@@ -118,53 +130,54 @@ pub(super) struct Request<'r, 'a> {
     /// What is known of it so far: at first what a glance shows, then the actor, and with
     /// the URI whether it is a dry run.
     pub facts: Facts,
+    /// Body of the request.
+    body: Option<&'r Member>,
     /// Request URI; empty until [`Request::read_uri`].
     pub uri: Uri<'r>,
     /// Properties of the pod specs in the body, once they were asked for.
     pods: OnceCell<Properties>,
+    /// Bindings of roles in the body, once they were asked for.
+    bindings: OnceCell<Bindings<'a>>,
 }
 
 impl<'r, 'a: 'r> Request<'r, 'a> {
-    /// Takes an event that was glanced at, and adds who made the request.
+    /// Takes an event that was glanced at.
     pub(super) fn new(
-        doc: AnyDoc<'a>,
-        event: Event<'r, 'a>,
-        members: &'r [Member],
+        source: Source<'r, 'a>,
         stage: Stage,
         logged: &'r Attributes<'r>,
         glance: Glance,
     ) -> Request<'r, 'a> {
-        let Glance {
-            verb,
-            kind,
-            subresource,
-            code,
-            facts,
-        } = glance;
-        let mut request = Request {
+        let (kind, subresource) = target_of(source, logged);
+        let Source {
+            doc,
+            event,
+            members,
+        } = source;
+        Request {
             doc,
             event,
             members,
             stage,
             logged,
-            verb,
+            verb: Verbs::named(logged.verb),
             resource: match logged.target {
                 Target::Resource(resource) => resource,
                 Target::NonResource { .. } => Resource::default(),
             },
             kind,
             subresource,
-            code,
-            facts,
+            code: glance.code,
+            facts: glance.facts,
+            body: last(members, Field::RequestObject),
             uri: Uri::default(),
             pods: OnceCell::new(),
-        };
-        request.read_actor();
-        request
+            bindings: OnceCell::new(),
+        }
     }
 
     /// Adds what is known by who made the request, and what for.
-    fn read_actor(&mut self) {
+    pub(super) fn read_actor(&mut self) {
         let user = self.user();
         let created = self.verb == Verbs::CREATE || self.verb == Verbs::PATCH && self.code == 201;
         let everywhere = self.resource.namespace.is_empty() && self.resource.name.is_empty();
@@ -215,7 +228,7 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
         let deletes = Verbs::DELETE.and(Verbs::DELETE_COLLECTION).meets(self.verb);
         let is_dry = self.uri.has("dryRun")
             || deletes && {
-                let options = self.field(Field::RequestObject);
+                let options = self.body.map(|body| Value::new(self.doc, body.value));
                 let mut list = options.map(|options| options.list("dryRun"));
                 list.as_mut().is_some_and(|list| list.next().is_some())
             };
@@ -224,9 +237,7 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
 
     /// Returns the value of a field; of one that repeats, the last.
     fn field(&self, field: Field) -> Option<Value<'r, 'a>> {
-        let mut members = self.members.iter().rev();
-        let member = members.find(|member| member.field == field)?;
-        Some(Value::new(self.doc, member.value))
+        Some(Value::new(self.doc, last(self.members, field)?.value))
     }
 
     // What became of it.
@@ -291,8 +302,9 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
 
     /// Returns the user that the request was made as, where that is another.
     pub(super) fn impersonated(&self) -> Option<Value<'r, 'a>> {
-        let user = self.field(Field::ImpersonatedUser);
-        user.filter(|_| self.facts.has(Facts::IMPERSONATING))
+        let at = self.event.impersonated_user();
+        let user = at.filter(|_| self.facts.has(Facts::IMPERSONATING));
+        user.map(|at| Value::new(self.doc, at))
     }
 
     /// Returns the constraint on an impersonation; empty where there is none.
@@ -311,7 +323,8 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
 
     /// Returns the body of the request.
     pub(super) fn body(&self) -> Body<'a> {
-        Body::new(self.doc, self.field(Field::RequestObject))
+        let value = self.body.map(|body| Value::new(self.doc, body.value));
+        Body::new(self.doc, value)
     }
 
     /// Visits the pod specs that the body has, or what a JSON patch puts into one.
@@ -324,12 +337,21 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
     pub(super) fn pods(&self) -> Properties {
         *self.pods.get_or_init(|| {
             let mut properties = Properties::default();
+            let text = |body: &Member| self.doc.bytes().get(body.value..body.end);
+            if !self.body.and_then(text).is_some_and(Properties::may_be_in) {
+                return properties;
+            }
             self.any_pod_spec(&mut |spec| {
                 properties.add(Properties::of(spec));
                 false
             });
             properties
         })
+    }
+
+    /// Returns the bindings of roles in the body. Several detections ask for them.
+    pub(super) fn bindings(&self) -> &Bindings<'a> {
+        self.bindings.get_or_init(|| Bindings::of(self.body()))
     }
 
     /// Returns the body of the response.
@@ -351,26 +373,17 @@ impl<'r, 'a: 'r> Request<'r, 'a> {
 /// The bracket at the end closes the status, so the number before it is a value, and the
 /// quotes before that enclose the whole key: the comma in front does not escape the first.
 fn last_code(status: &[u8]) -> Option<i64> {
-    let [
-        b',',
-        b'"',
-        b'c',
-        b'o',
-        b'd',
-        b'e',
-        b'"',
-        b':',
-        digits @ ..,
-        b'}',
-    ] = status.last_chunk::<12>()?
-    else {
+    let (key, rest) = status.last_chunk::<12>()?.split_first_chunk::<8>()?;
+    let [hundreds, tens, ones, b'}'] = rest else {
         return None;
     };
-    let digit = |code: i64, digit: &u8| {
-        let digit = digit.is_ascii_digit().then(|| i64::from(digit & 0x0f))?;
-        code.checked_mul(10)?.checked_add(digit)
-    };
-    digits.iter().try_fold(0, digit)
+    let digits = [*hundreds, *tens, *ones];
+    let is_code = key == b",\"code\":" && digits.iter().all(u8::is_ascii_digit);
+    let [hundreds, tens, ones] = digits.map(|digit| i64::from(digit & 0x0f));
+    is_code.then(|| {
+        let tens = hundreds.wrapping_mul(10).wrapping_add(tens);
+        tens.wrapping_mul(10).wrapping_add(ones)
+    })
 }
 
 #[cfg(test)]

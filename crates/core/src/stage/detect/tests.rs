@@ -24,7 +24,8 @@ fn found<'a, D: Doc<'a>>(detector: &Detector, doc: D, labels: &mut Labels) -> Fo
     view.read(doc, 0, &mut scratch).unwrap();
     let event = view.item_of_list(None);
     event.logged_attributes(doc.bytes(), &scratch, |logged| {
-        detector.evaluate(doc.into(), event, &scratch.members, logged, labels);
+        let members = &scratch.members;
+        detector.evaluate(doc.into(), event, members, event.stage(), logged, labels);
     });
     let id = |place| detector.detection(place).unwrap().id().to_owned();
     (

@@ -56,7 +56,7 @@ impl UriBuffer {
 impl<'b> Uri<'b> {
     /// Returns the parameters of the query, in order.
     pub(super) fn parameters(self) -> impl Iterator<Item = (Encoded<'b>, Encoded<'b>)> {
-        let parts = self.query.split(|&byte| byte == b'&');
+        let parts = parts(self.query, b'&');
         parts.filter(|part| !part.is_empty()).map(|part| {
             let (key, value) = split_once(part, b'=');
             (
@@ -134,6 +134,16 @@ pub(super) fn split_once(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let at = memchr::memchr(separator, text);
     let split = at.and_then(|at| Some((text.get(..at)?, text.get(at.checked_add(1)?..)?)));
     split.map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+/// Yields the parts of a text between separators.
+pub(super) fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (part, after) = split_once(rest?, separator);
+        rest = after;
+        Some(part)
+    })
 }
 
 /// Returns the range of the first occurrence of `part`.
