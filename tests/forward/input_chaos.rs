@@ -181,7 +181,7 @@ fn nothing_is_lost_between_the_log_and_the_receivers() {
     let hosts = fluent_bit::hosts().iter();
     for host in hosts.filter(|host| wanted.contains(&host.version)) {
         let (time, seed) = fate();
-        let chaos = Chaos::start(seed, Duration::from_secs(2), 4);
+        let chaos = Chaos::start(3, seed, Duration::from_secs(2), 4);
         let directory = tempfile::tempdir().unwrap();
         let installed = Installed::new(SecondName::Symlink);
         let conf = configuration(directory.path(), &installed, &chaos.endpoints());

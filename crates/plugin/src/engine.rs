@@ -19,6 +19,7 @@ pub(crate) enum Unfinished {
     /// They are lost with it.
     Lost,
     /// They are read again: the position in the log is in front of them.
+    #[cfg(feature = "input")]
     ReadAgain,
 }
 
@@ -178,6 +179,7 @@ impl Engine {
         }
         let (level, fate) = match unfinished {
             Unfinished::Lost => (LogLevel::Error, "are lost"),
+            #[cfg(feature = "input")]
             Unfinished::ReadAgain => (LogLevel::Info, "are read again at the next start"),
         };
         let withheld = self.stats().withheld;

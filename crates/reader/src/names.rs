@@ -49,6 +49,18 @@ pub(crate) struct Sibling {
     pub(crate) packing: Packing,
 }
 
+impl Sibling {
+    fn is_before(&self, other: &Sibling) -> bool {
+        match (self.age, other.age) {
+            (Some(own), Some(age)) => own
+                .compare(age)
+                .then(self.packing.cmp(&other.packing))
+                .is_lt(),
+            (own, age) => own.is_some() && age.is_none(),
+        }
+    }
+}
+
 /// The files of a log, oldest first; the live one, if it exists, is the last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Siblings(pub(crate) Vec<Sibling>);
@@ -58,30 +70,21 @@ impl Siblings {
     /// compressed, the plain one counts: the other may not be complete.
     pub(crate) fn of(listing: Listing) -> Siblings {
         let Listing { live, files } = listing;
-        let mut siblings: Vec<Sibling> = files
-            .into_iter()
-            .filter_map(|entry| {
-                if entry.name == live {
-                    let (age, packing) = (None, Packing::Plain);
-                    return Some(Sibling {
-                        entry,
-                        age,
-                        packing,
-                    });
-                }
-                let (age, packing) = rotated(&live, &entry.name)?;
-                let age = Some(age);
-                Some(Sibling {
-                    entry,
-                    age,
-                    packing,
-                })
-            })
-            .collect();
-        siblings.sort_by(|a, b| match (a.age, b.age) {
-            (Some(one), Some(other)) => one.compare(other).then(a.packing.cmp(&b.packing)),
-            (one, other) => one.is_none().cmp(&other.is_none()),
-        });
+        let mut siblings: Vec<Sibling> = Vec::new();
+        for entry in files {
+            let (age, packing) = match rotated(&live, &entry.name) {
+                Some((age, packing)) => (Some(age), packing),
+                None if entry.name == live => (None, Packing::Plain),
+                None => continue,
+            };
+            let new = Sibling {
+                entry,
+                age,
+                packing,
+            };
+            let place = siblings.partition_point(|before| before.is_before(&new));
+            siblings.insert(place, new);
+        }
         siblings.dedup_by(|later, earlier| later.age.is_some() && later.age == earlier.age);
         Siblings(siblings)
     }

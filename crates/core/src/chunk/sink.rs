@@ -405,7 +405,7 @@ mod tests {
             let mut sink = LineSink::new(form);
             sink.keep(original);
             sink.leave_out(original);
-            sink.write(original, None, |out| out.extend_from_slice(body));
+            sink.write(original, None, &mut |out| out.extend_from_slice(body));
             assert_eq!(sink.lines, [kept, written].concat());
         }
     }

@@ -57,6 +57,7 @@ impl FieldPath {
     }
 
     /// The key at the top of the document.
+    #[cfg(feature = "machine")]
     pub(crate) fn first(&self) -> &[u8] {
         &self.key
     }

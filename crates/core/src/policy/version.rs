@@ -105,13 +105,15 @@ pub(super) fn read_version(
 }
 
 fn find(node: &Node, name: &str, order: KeyOrder, problems: &mut Findings<ProblemKind>) -> Spanned {
-    let mut found: Vec<&Entry> = node
-        .entries()
-        .iter()
-        .filter(|entry| equal_fold(&entry.key, name))
-        .collect();
-    if order == KeyOrder::Sorted {
-        found.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut found: Vec<&Entry> = Vec::new();
+    for entry in node.entries() {
+        if equal_fold(&entry.key, name) {
+            let place = match order {
+                KeyOrder::Sorted => found.partition_point(|before| before.key <= entry.key),
+                _ => found.len(),
+            };
+            found.insert(place, entry);
+        }
     }
     let mut into = Spanned {
         value: String::new(),

@@ -219,14 +219,11 @@ impl<P: FnMut(&[u8], &[u8]) -> Vec<Batch>> Worker<P> {
     fn report_nodes(&mut self) {
         let nodes = self.nodes.chunks(self.config.connections.get());
         for (number, connections) in nodes.enumerate() {
-            let mut states: Vec<_> = connections
-                .iter()
-                .filter_map(NodeConnection::state)
-                .collect();
+            let states = || connections.iter().filter_map(NodeConnection::state);
             // One connection that works is enough.
-            states.sort_by_key(|state| *state == NodeState::Down);
-            if let Some(state) = states.first() {
-                self.reporter.node(number, *state);
+            let state = states().find(|state| *state != NodeState::Down);
+            if let Some(state) = state.or_else(|| states().next()) {
+                self.reporter.node(number, state);
             }
         }
     }

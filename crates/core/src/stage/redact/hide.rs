@@ -1,11 +1,11 @@
 //! Places of an event that are to be hidden, and the edits that come of them.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::doc::edit::{Cause, Edits};
 use crate::doc::{AnyDoc, Doc, Kind, Text};
+use crate::order::sort_by_rank;
 use crate::redactor::{Counts, Redactor};
 use crate::stage::redact::mark::{Key, is_mark, write_mark, write_mark_of_base64};
 
@@ -92,7 +92,10 @@ pub(super) fn settle(hides: &mut Vec<Hide>, stays: &[Range<usize>]) {
 /// Puts places in order and joins those that overlap: the outermost counts, and of several
 /// alike the one that was found first.
 pub(super) fn order(hides: &mut Vec<Hide>) {
-    hides.sort_by_key(|hide| (hide.at.start, Reverse(hide.at.end)));
+    sort_by_rank(hides, |hide| {
+        let longest_first = usize::MAX.saturating_sub(hide.at.end);
+        [hide.at.start, longest_first, 0, 0, 0]
+    });
     hides.dedup_by(|hide, before| {
         let overlaps = hide.at.start < before.at.end;
         if overlaps {

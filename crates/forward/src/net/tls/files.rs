@@ -118,11 +118,13 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsSetupError> {
 /// Lists the files of a directory, sorted.
 fn files_in(directory: &Path) -> Result<Vec<PathBuf>, TlsSetupError> {
     let list = || {
-        let mut paths = fs::read_dir(directory)?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<std::io::Result<Vec<_>>>()?;
-        paths.retain(|path| path.is_file());
-        paths.sort();
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_file() {
+                paths.insert(paths.partition_point(|before| *before < path), path);
+            }
+        }
         Ok(paths)
     };
     list().map_err(|error| TlsSetupError::File {
