@@ -43,7 +43,7 @@ fn a_host_without_the_tracing_of_chunks_is_served() {
     for (version, served) in [("2.0.0", -1), ("2.0.1", 0), ("2.2.3", 0), ("5.1.1", 0)] {
         let ran = drive(
             &CHost::of(version).without_chunk_trace(),
-            "load {input} prop a b input i",
+            "load {input} prop db off input i",
         );
         assert_has(&ran.stdout, &format!("input i: init {served}, "));
     }
@@ -106,7 +106,7 @@ fn instances_with_other_layouts_are_refused() {
     for version in ["1.9.5", "2.2.3", "4.0.0", "5.1.1"] {
         let ran = drive(
             &CHost::of(version).moves_properties(8),
-            "load {input} prop a b input i",
+            "load {input} prop db off input i",
         );
         assert_has(&ran.stdout, "input i: init -1");
         let why = format!("reports version {version} but keeps the properties of an instance");
