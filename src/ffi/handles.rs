@@ -8,7 +8,7 @@ use super::log::InstanceLog;
 use super::names::InstanceName;
 use kube_audit_plugin::{Log, LogLevel};
 
-/// A filter or an output with its log and its name.
+/// A plugin at work with its log and its name.
 pub(super) struct Instance<P> {
     plugin: P,
     log: Arc<InstanceLog>,

@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// The filter alone, for a Kubernetes Secret.
 const MOST_BYTES_OF_FILTER: u64 = 960 << 10;
-/// Both doors, with TLS.
+/// All three plugins, with TLS.
 const MOST_BYTES: u64 = 3 << 20;
 
 /// The glibc of the oldest official images, those of Fluent Bit 1.9 to 3.0.6.

@@ -16,7 +16,7 @@ pub(crate) struct Panics {
     limit: Mutex<LogLimit>,
 }
 
-/// The counter, of filter and output alike.
+/// The counter, of all plugins alike.
 pub(crate) static SERIES: [Series<Panics>; 1] = [Series::counter(
     "panics_total",
     "Calls that ended in an internal error of the plugin.",

@@ -267,6 +267,11 @@ impl<D: Disk> Reader<D> {
         self.lag
     }
 
+    /// Bytes of memory that the reader has for lines.
+    pub fn room(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// What happened since the last call.
     pub fn notices(&mut self) -> impl Iterator<Item = Notice> {
         std::mem::take(&mut self.notices).into_iter()
@@ -323,7 +328,7 @@ impl<D: Disk> Reader<D> {
                     }
                 }
                 Err(error) => {
-                    if !self.is_damaged(&error) {
+                    if !self.leaves_damaged(&error) {
                         let name = self.name();
                         self.unreadable(name, &error);
                         return Step::Wait;
@@ -845,9 +850,9 @@ impl<D: Disk> Reader<D> {
         }
     }
 
-    /// A compressed file that cannot be unpacked further ends there. False for any other
-    /// error.
-    fn is_damaged(&mut self, error: &io::Error) -> bool {
+    /// Goes on with the next file if the current one is compressed and cannot be unpacked
+    /// further. False for any other error, and while there is no next file.
+    fn leaves_damaged(&mut self, error: &io::Error) -> bool {
         let Some(current) = &mut self.current else {
             return false;
         };
@@ -864,11 +869,12 @@ impl<D: Disk> Reader<D> {
         let name = self.name();
         let read = self.offset().saturating_add(length(self.filled));
         let next = self.place_after(&siblings);
-        if self.open(&siblings, next, 0) {
-            self.counters.lost_files = self.counters.lost_files.saturating_add(1);
-            let error = error.to_string();
-            self.notices.push(Notice::Damaged { name, read, error });
+        if !self.open(&siblings, next, 0) {
+            return false;
         }
+        self.counters.lost_files = self.counters.lost_files.saturating_add(1);
+        let error = error.to_string();
+        self.notices.push(Notice::Damaged { name, read, error });
         true
     }
 }

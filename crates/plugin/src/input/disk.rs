@@ -201,25 +201,35 @@ impl LogFile for OpenLog {
         if offset < unpacked.offset {
             *unpacked = unpack(&self.file)?;
         }
-        // All that is read comes through here, so at most a position's offset is skipped.
-        while unpacked.offset < offset {
-            let left = offset.saturating_sub(unpacked.offset);
-            let most = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
-            let skipped = buffer.get_mut(..most).unwrap_or_default();
-            match unpacked.decoder.read(skipped)? {
-                0 => return Ok(0),
-                read => unpacked.forward(read),
-            }
+        let read = unpacked.read_at(offset, buffer);
+        if read.is_err() {
+            // After an error the decoder says that it is at its end.
+            *unpacked = unpack(&self.file)?;
         }
-        let read = unpacked.decoder.read(buffer)?;
-        unpacked.forward(read);
-        Ok(read)
+        read
     }
 }
 
 impl Unpacked {
+    /// Reads from an offset that is not behind the decoder. What lies between is unpacked
+    /// too, which is no more than once the offset of a position.
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.offset < offset {
+            let left = offset.saturating_sub(self.offset);
+            let most = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            let skipped = buffer.get_mut(..most).unwrap_or_default();
+            match self.decoder.read(skipped)? {
+                0 => return Ok(0),
+                read => self.forward(read),
+            }
+        }
+        let read = self.decoder.read(buffer)?;
+        self.forward(read);
+        Ok(read)
+    }
+
     fn forward(&mut self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(0);
         self.offset = self.offset.saturating_add(bytes);

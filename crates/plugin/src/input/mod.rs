@@ -21,7 +21,7 @@ use kube_audit_core::chunk::{EventTime, write_record};
 use kube_audit_core::options::{Acknowledge, CommonOptions, InputOptions, OnPanic, Options, table};
 use kube_audit_core::stats::summary;
 use kube_audit_reader::{
-    Ledger, Notice, Position, Reader, ReaderOptions, Start, Step, last_event_time, split_lines,
+    Lag, Ledger, Notice, Position, Reader, ReaderOptions, Start, Step, last_event_time, split_lines,
 };
 
 use super::engine::{Engine, Unfinished};
@@ -109,14 +109,13 @@ pub struct Input {
     saver: Option<Saver>,
     /// The time of the last write of the position.
     saved: Duration,
-    /// Lines that the reader gave and that are not all worked off.
+    /// Lines that the reader gave, until the host has what is left of them.
     work: Option<Work>,
-    /// What was left of lines that were taken one by one, until all of them are.
-    rescued: Vec<u8>,
-    /// Records that the host did not take.
-    refused: Option<Vec<u8>>,
-    /// Room for records, and for chunks of the host.
+    /// The records of lines, before the stages.
     records: Vec<u8>,
+    /// What the stages have left of the lines in work.
+    left: Vec<u8>,
+    /// The chunks that the host held at the last look.
     held: Vec<usize>,
     began: Instant,
     /// The last time at which something was read, or there was nothing to read.
@@ -144,14 +143,17 @@ struct Mark {
     event_time: String,
 }
 
-/// The state of lines in work. It outlives a panic, and says then what it was about.
+/// What is to be done next with lines in work. It outlives a panic, and says then what that
+/// was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// All lines at once.
+    /// All lines go through the stages at once.
     All,
-    /// One line after the other, because all at once ended in a panic: the line that begins
-    /// there.
+    /// One line after the other does, because all at once ended in a panic: the line that
+    /// begins there.
     Line(usize),
+    /// What is left goes to the host.
+    HandOn,
 }
 
 /// Bytes to read at once, as many as the host takes for a chunk in few steps.
@@ -166,18 +168,6 @@ const STUCK: Duration = Duration::from_secs(60);
 impl Input {
     /// Time between two calls of [`collect`](Input::collect) in milliseconds.
     pub const INTERVAL_MS: u32 = 250;
-
-    /// Reads the options, without reading the log or starting anything: for a check of a
-    /// section before the start.
-    pub fn check(
-        properties: &Properties,
-        patterns: Option<&dyn Patterns>,
-        log: &dyn Log,
-    ) -> Result<(), OptionError> {
-        let options = Options::input(properties)?;
-        InputOptions::read(&options)?;
-        Engine::new(CommonOptions::read(&options)?, patterns, log).map(|_| ())
-    }
 
     /// Reads the options and the kept position; an error here stops the start of Fluent
     /// Bit. `patterns` are the host's regular expressions, `None` if it was built without
@@ -229,9 +219,8 @@ impl Input {
             saver,
             saved: Duration::ZERO,
             work: None,
-            rescued: Vec::new(),
-            refused: None,
             records: Vec::new(),
+            left: Vec::new(),
             held: Vec::new(),
             began: Instant::now(),
             progress: Duration::ZERO,
@@ -248,90 +237,77 @@ impl Input {
         let now = self.began.elapsed();
         self.note_delivered(host);
         let collected = self.read_on(host, now);
+        self.look(now);
         self.tell(now);
         self.save(now);
         collected
     }
 
     fn read_on(&mut self, host: &mut dyn Ingest, now: Duration) -> Collected {
-        if let Some(records) = self.refused.take()
-            && !self.hand_on(records, host)
-        {
-            return self.wait(now);
-        }
         for _ in 0..PIECES_AT_ONCE {
-            if self.ledger.under_way() >= self.options.max_unacknowledged {
-                return self.wait(now);
-            }
             if self.work.is_none() {
+                if self.ledger.under_way() >= self.options.max_unacknowledged {
+                    return Collected::Idle;
+                }
                 match self.reader.read(now) {
-                    Step::Wait => {
-                        self.progress = now;
-                        return Collected::Idle;
-                    }
+                    Step::Wait => return Collected::Idle,
                     Step::More => continue,
                     Step::Lines => self.work = Some(Work::All),
                 }
             }
-            let records = self.work_off();
-            self.work = None;
-            self.progress = now;
-            if !self.hand_on(records, host) {
-                return self.wait(now);
+            self.work_off();
+            if self.hand_on(host) == Err(Refused) {
+                return Collected::Idle;
             }
+            self.progress = now;
         }
         Collected::More
     }
 
-    /// Nothing can be handed on now. What happens to the log meanwhile is told all the same.
-    fn wait(&mut self, now: Duration) -> Collected {
-        if now.saturating_sub(self.looked) >= Duration::from_secs(1) {
-            self.looked = now;
-            self.reader.look();
-        }
-        Collected::Idle
-    }
-
-    /// Makes records of the reader's lines, and gives what the stages leave of them.
-    fn work_off(&mut self) -> Vec<u8> {
+    /// Takes the lines in work through the stages.
+    fn work_off(&mut self) {
         let lines = self.reader.lines();
-        if let Some(time) = last_event_time(lines) {
-            self.stats.event_time.clear();
-            self.stats.event_time.push_str(time);
-        }
         let time = wall_clock();
-        self.stats.seconds = u64::from(time.seconds);
         if self.work == Some(Work::All) {
+            if let Some(time) = last_event_time(lines) {
+                self.stats.event_time.clear();
+                self.stats.event_time.push_str(time);
+            }
             self.records.clear();
             for line in split_lines(lines) {
                 push(line, time, &mut self.records, &mut self.stats);
             }
-            return stages(&mut self.engine, &self.records, &*self.log);
+            match stages(&mut self.engine, &self.records, &*self.log) {
+                Some(changed) => self.left = changed,
+                None => std::mem::swap(&mut self.left, &mut self.records),
+            }
         }
         // The last call ended in a panic; this finds the line that causes it.
         while let Some(Work::Line(at)) = self.work
-            && let Some(rest) = lines.get(at..)
-            && !rest.is_empty()
+            && let line = line_at(lines, at)
+            && !line.is_empty()
         {
-            let line = rest.split_inclusive(|byte| *byte == b'\n').next();
-            let line = line.unwrap_or_default();
             self.records.clear();
             for line in split_lines(line) {
                 push(line, time, &mut self.records, &mut self.stats);
             }
-            let left = stages(&mut self.engine, &self.records, &*self.log);
-            self.rescued.extend(left);
+            match stages(&mut self.engine, &self.records, &*self.log) {
+                Some(changed) => self.left.extend(changed),
+                None => self.left.extend_from_slice(&self.records),
+            }
             self.work = Some(Work::Line(at.saturating_add(line.len())));
         }
-        std::mem::take(&mut self.rescued)
+        self.work = Some(Work::HandOn);
     }
 
-    /// Appends records and takes note of the place after them; false if the host refuses.
-    fn hand_on(&mut self, records: Vec<u8>, host: &mut dyn Ingest) -> bool {
-        if !records.is_empty() && host.append(&records) == Err(Refused) {
-            self.refused = Some(records);
-            return false;
+    /// Appends what is left, and takes note of the place after it.
+    fn hand_on(&mut self, host: &mut dyn Ingest) -> Result<(), Refused> {
+        let bytes = self.left.len();
+        if bytes > 0 {
+            host.append(&self.left)?;
         }
+        self.left.clear();
+        self.work = None;
         // What the engine withholds is lost with the process: it must be read again then.
         if self.engine.stats().nothing_withheld()
             && let Some(position) = self.reader.position()
@@ -344,14 +320,25 @@ impl Input {
         let end = self.safe.clone();
         let done = match self.acknowledge {
             Acknowledge::Stored | Acknowledge::Read => Some(end),
-            Acknowledge::Delivered if records.is_empty() => self.ledger.nothing_to_hand_on(end),
+            Acknowledge::Delivered if bytes == 0 => self.ledger.nothing_to_hand_on(end),
             Acknowledge::Delivered => {
                 host.chunks(&mut self.held);
-                self.ledger.handed_on(end, records.len(), &self.held)
+                self.ledger.handed_on(end, bytes, &self.held)
             }
         };
         self.done = done.flatten().or_else(|| self.done.take());
-        true
+        Ok(())
+    }
+
+    /// Looks now and then at what is not read yet, and remembers when nothing was.
+    fn look(&mut self, now: Duration) {
+        if now.saturating_sub(self.looked) >= Duration::from_secs(1) {
+            self.looked = now;
+            self.reader.look();
+        }
+        if self.work.is_none() && self.reader.lag() == Lag::default() {
+            self.progress = now;
+        }
     }
 
     fn note_delivered(&mut self, host: &mut dyn Ingest) {
@@ -366,6 +353,7 @@ impl Input {
     /// Logs what happened to the log, and a stream that stands still.
     fn tell(&mut self, now: Duration) {
         self.stats.read = *self.reader.counters();
+        self.stats.seconds = u64::from(wall_clock().seconds);
         self.stats.lag = self.reader.lag();
         self.stats.unacknowledged = self.ledger.under_way();
         if let Some(mark) = &self.safe {
@@ -399,9 +387,9 @@ impl Input {
         let still = now.saturating_sub(self.progress);
         if still >= STUCK && self.limits.stuck.allows() {
             let line = format!(
-                "nothing was read for {} s, and {} bytes in {} more files are waiting: the \
-                 outputs have not delivered {} bytes (`Max_Unacknowledged` is {}), or Fluent Bit \
-                 has paused the input",
+                "nothing was read for {} s, and {} bytes in this and {} more files are waiting: the \
+                 outputs have not delivered {} bytes (`Max_Unacknowledged` is {}), Fluent Bit has \
+                 paused the input, or the next file cannot be opened",
                 still.as_secs(),
                 self.stats.lag.bytes,
                 self.stats.lag.files,
@@ -439,11 +427,12 @@ impl Input {
     /// lines one by one; one that panics alone is dropped or passes as it is, by `On_Panic`.
     pub fn panicked(&mut self, panic: &dyn Display) {
         let (next, consequence) = match self.work {
-            Some(Work::All) => (Work::Line(0), "the lines in work are taken one by one"),
+            Some(Work::All) => {
+                self.left.clear();
+                (Work::Line(0), "the lines in work are taken one by one")
+            }
             Some(Work::Line(at)) => {
-                let rest = self.reader.lines().get(at..).unwrap_or_default();
-                let line = rest.split_inclusive(|byte| *byte == b'\n').next();
-                let line = line.unwrap_or_default();
+                let line = line_at(self.reader.lines(), at);
                 let next = Work::Line(at.saturating_add(line.len()));
                 match self.on_panic {
                     OnPanic::Drop => {
@@ -452,13 +441,13 @@ impl Input {
                     }
                     OnPanic::Keep => {
                         for line in split_lines(line) {
-                            push(line, wall_clock(), &mut self.rescued, &mut self.stats);
+                            push(line, wall_clock(), &mut self.left, &mut self.stats);
                         }
                         (next, "a line passes as it is (`On_Panic keep`)")
                     }
                 }
             }
-            None => {
+            Some(Work::HandOn) | None => {
                 self.panics.report(panic, "nothing is lost", &*self.log);
                 return;
             }
@@ -506,10 +495,16 @@ fn push(line: &[u8], time: EventTime, records: &mut Vec<u8>, stats: &mut InputSt
     }
 }
 
-/// What the stages leave of records.
-fn stages(engine: &mut Engine, records: &[u8], log: &dyn Log) -> Vec<u8> {
-    let changed = engine.rewrite(TAG, records, records.len(), log);
-    changed.unwrap_or_else(|| records.to_vec())
+/// The line of a text that begins at a place, with its line break; empty at the end.
+fn line_at(lines: &[u8], at: usize) -> &[u8] {
+    let rest = lines.get(at..).unwrap_or_default();
+    let line = rest.split_inclusive(|byte| *byte == b'\n').next();
+    line.unwrap_or_default()
+}
+
+/// What the stages leave of records; `None` if that is all of them, as they are.
+fn stages(engine: &mut Engine, records: &[u8], log: &dyn Log) -> Option<Vec<u8>> {
+    engine.rewrite(TAG, records, records.len(), log)
 }
 
 /// The key under which split lines of this log are put together.

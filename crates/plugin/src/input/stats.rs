@@ -24,7 +24,7 @@ pub(super) struct InputStats {
     pub(super) position: u64,
     /// The time of the newest event read, as its line has it; empty before the first.
     pub(super) event_time: String,
-    /// The time of the last reading in seconds since 1970.
+    /// The time of the last call in seconds since 1970.
     pub(super) seconds: u64,
 }
 
@@ -100,7 +100,7 @@ pub(super) static SERIES: [Series<InputStats>; 14] = [
     .gauge(),
     Series::counter(
         "newest_event_age_seconds",
-        "Seconds between the last reading and the stage timestamp of the newest event read.",
+        "Seconds since the stage timestamp of the newest event read.",
         "seconds since the newest event",
         InputStats::age,
     )
@@ -122,7 +122,7 @@ pub(super) static SERIES: [Series<InputStats>; 14] = [
 ];
 
 impl InputStats {
-    /// Seconds between the last reading and the newest event.
+    /// Seconds since the newest event.
     fn age(&self) -> u64 {
         let time = EventTime::parse(self.event_time.as_bytes());
         time.map_or(0, |time| {

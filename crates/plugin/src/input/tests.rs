@@ -451,3 +451,69 @@ fn a_link_that_leads_elsewhere_is_a_rotation() {
     host.deliver();
     assert_eq!(ids(&host.lines()), [1, 2, 3]);
 }
+
+#[test]
+fn something_compressed_that_is_not_is_waited_with_and_then_left() {
+    let mut scene = Scene::new();
+    scene.append("audit-2026-11-20T08-00-00.000.log.gz", "no gzip at all");
+    let mut input = scene.start(&[]);
+    // There is nothing after it: the host is not kept busy over it.
+    assert_eq!(input.collect(&mut scene.host), Collected::Idle);
+    assert_eq!(input.collect(&mut scene.host), Collected::Idle);
+    let log = scene.logged();
+    assert!(
+        log.contains("waiting for audit-2026-11-20T08-00-00.000.log.gz: invalid gzip header"),
+        "{log}"
+    );
+    scene.append("audit.log", event(1));
+    scene.run(&mut input);
+    scene.host.deliver();
+    assert_eq!(ids(&scene.host.lines()), [1]);
+    assert!(scene.logged().contains("its rest is lost"));
+}
+
+#[test]
+fn a_fifo_in_the_place_of_the_log_holds_nothing_up() {
+    let mut scene = Scene::new();
+    let made = std::process::Command::new("mkfifo")
+        .arg(scene.path("audit.log"))
+        .status();
+    assert!(made.unwrap().success());
+    let mut input = scene.start(&[]);
+    scene.run(&mut input);
+    let log = scene.logged();
+    assert!(
+        log.contains("audit.log: it is a FIFO, not a regular file"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_line_of_a_hundred_megabytes_takes_no_such_memory() {
+    let mut scene = Scene::new();
+    scene.append("audit.log", event(1));
+    for _ in 0..100 {
+        scene.append("audit.log", vec![b'x'; 1_000_000]);
+    }
+    scene.append("audit.log", format!("\n{}", event(2)));
+    let mut input = scene.start(&[("max_event", "1M")]);
+    scene.run(&mut input);
+    scene.host.deliver();
+    assert_eq!(ids(&scene.host.lines()), [1, 2]);
+    assert!(scene.logged().contains("a line of 100000001 bytes"));
+    assert!(input.reader.room() <= 4 * PIECE, "{}", input.reader.room());
+}
+
+#[test]
+fn a_backlog_shows_in_the_lag_while_it_waits() {
+    let mut scene = Scene::new();
+    let all: String = (0..8000).map(event).collect();
+    scene.append("audit-2026-11-20T08-00-00.000.log", &all);
+    scene.append("audit.log", event(8000));
+    let mut input = scene.start(&[("max_unacknowledged", "65536")]);
+    input.looked = Duration::ZERO;
+    std::thread::sleep(Duration::from_millis(1001));
+    scene.run(&mut input);
+    assert_eq!(input.stats.lag.files, 1);
+    assert!(input.stats.lag.bytes > 500_000, "{:?}", input.stats.lag);
+}
