@@ -175,16 +175,10 @@ impl Signal {
 /// The object starts out refusing, for a host that is not known: [`construct`] fills it.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "the host's rule for the name")]
-pub(super) static in_kube_audit_plugin: Exported =
-    Exported(UnsafeCell::new(abi::flb_input_plugin_export {
-        v2_0_0: v2_0_0(Some(refuse)),
-    }));
-
-/// The host links the list when it has its copy.
-const NO_LIST: abi::mk_list = abi::mk_list {
-    prev: ptr::null_mut(),
-    next: ptr::null_mut(),
-};
+pub(super) static in_kube_audit_plugin: Exported = Exported(UnsafeCell::new(plugin(
+    InputPluginLayout::V2_0_0,
+    Some(refuse),
+)));
 
 /// Memory that the host reads.
 #[repr(transparent)]
@@ -210,154 +204,32 @@ extern "C" fn construct() {
     });
 }
 
-/// The object in a layout, with that start callback.
-fn plugin(
+/// The object in a layout, with that start callback. What is not set is null or zero: logs,
+/// no flags, no callbacks.
+const fn plugin(
     layout: InputPluginLayout,
     start: abi::flb_input_call_fn,
 ) -> abi::flb_input_plugin_export {
     let mut object = abi::flb_input_plugin_export { words: [0; 64] };
+    macro_rules! fill {
+        ($layout:ident) => {{
+            object.$layout.name = NAME.as_ptr();
+            object.$layout.description = DESCRIPTION.as_ptr();
+            object.$layout.cb_init = start;
+            object.$layout.cb_pause = Some(pause);
+            object.$layout.cb_resume = Some(resume);
+            object.$layout.cb_exit = Some(exit);
+        }};
+    }
     match layout {
-        InputPluginLayout::V1_9_0 => {
-            object.v1_9_0 = abi::flb_input_plugin_v1_9_0 {
-                flags_and_event_type: 0,
-                name: NAME.as_ptr(),
-                description: DESCRIPTION.as_ptr(),
-                config_map: ptr::null_mut(),
-                cb_init: start,
-                cb_pre_run: None,
-                cb_collect: None,
-                cb_flush_buf: ptr::null_mut(),
-                cb_flush_end: ptr::null_mut(),
-                cb_pause: Some(pause),
-                cb_resume: Some(resume),
-                cb_ingest: ptr::null_mut(),
-                cb_exit: Some(exit),
-                instance: ptr::null_mut(),
-                _head: NO_LIST,
-            }
-        }
-        InputPluginLayout::V2_0_0 => object.v2_0_0 = v2_0_0(start),
-        InputPluginLayout::V2_0_7 => {
-            object.v2_0_7 = abi::flb_input_plugin_v2_0_7 {
-                type_: 0,
-                proxy: ptr::null_mut(),
-                flags: 0,
-                name: NAME.as_ptr(),
-                description: DESCRIPTION.as_ptr(),
-                config_map: ptr::null_mut(),
-                cb_init: start,
-                cb_pre_run: None,
-                cb_collect: None,
-                cb_flush_buf: ptr::null_mut(),
-                cb_flush_end: ptr::null_mut(),
-                cb_pause: Some(pause),
-                cb_resume: Some(resume),
-                cb_ingest: ptr::null_mut(),
-                cb_exit: Some(exit),
-                cb_destroy: ptr::null_mut(),
-                instance: ptr::null_mut(),
-                _head: NO_LIST,
-            }
-        }
-        InputPluginLayout::V3_2_0 => {
-            object.v3_2_0 = abi::flb_input_plugin_v3_2_0 {
-                type_: 0,
-                proxy: ptr::null_mut(),
-                flags: 0,
-                name: NAME.as_ptr(),
-                description: DESCRIPTION.as_ptr(),
-                config_map: ptr::null_mut(),
-                cb_init: start,
-                cb_pre_run: None,
-                cb_collect: None,
-                cb_notification: None,
-                cb_flush_buf: ptr::null_mut(),
-                cb_flush_end: ptr::null_mut(),
-                cb_pause: Some(pause),
-                cb_resume: Some(resume),
-                cb_ingest: ptr::null_mut(),
-                cb_exit: Some(exit),
-                cb_destroy: ptr::null_mut(),
-                instance: ptr::null_mut(),
-                _head: NO_LIST,
-            }
-        }
-        InputPluginLayout::V3_2_3 => {
-            object.v3_2_3 = abi::flb_input_plugin_v3_2_3 {
-                type_: 0,
-                proxy: ptr::null_mut(),
-                flags: 0,
-                name: NAME.as_ptr(),
-                description: DESCRIPTION.as_ptr(),
-                config_map: ptr::null_mut(),
-                cb_init: start,
-                cb_pre_run: None,
-                cb_collect: None,
-                cb_notification: None,
-                cb_flush_buf: ptr::null_mut(),
-                cb_flush_end: ptr::null_mut(),
-                cb_pause: Some(pause),
-                cb_resume: Some(resume),
-                cb_ingest: ptr::null_mut(),
-                cb_exit: Some(exit),
-                cb_destroy: ptr::null_mut(),
-                test_formatter: [ptr::null_mut(); 6],
-                instance: ptr::null_mut(),
-                _head: NO_LIST,
-            }
-        }
-        InputPluginLayout::V5_1_0 => {
-            object.v5_1_0 = abi::flb_input_plugin_v5_1_0 {
-                type_: 0,
-                proxy: ptr::null_mut(),
-                flags: 0,
-                name: NAME.as_ptr(),
-                description: DESCRIPTION.as_ptr(),
-                config_map: ptr::null_mut(),
-                cb_init: start,
-                cb_pre_run: None,
-                cb_collect: None,
-                cb_notification: None,
-                cb_flush_buf: ptr::null_mut(),
-                cb_flush_end: ptr::null_mut(),
-                cb_pause: Some(pause),
-                cb_resume: Some(resume),
-                cb_pause_checked: ptr::null_mut(),
-                cb_resume_checked: ptr::null_mut(),
-                cb_ingest: ptr::null_mut(),
-                cb_pre_exit: ptr::null_mut(),
-                cb_exit: Some(exit),
-                cb_destroy: ptr::null_mut(),
-                test_formatter: [ptr::null_mut(); 6],
-                instance: ptr::null_mut(),
-                _head: NO_LIST,
-            }
-        }
+        InputPluginLayout::V1_9_0 => fill!(v1_9_0),
+        InputPluginLayout::V2_0_0 => fill!(v2_0_0),
+        InputPluginLayout::V2_0_7 => fill!(v2_0_7),
+        InputPluginLayout::V3_2_0 => fill!(v3_2_0),
+        InputPluginLayout::V3_2_3 => fill!(v3_2_3),
+        InputPluginLayout::V5_1_0 => fill!(v5_1_0),
     }
     object
-}
-
-/// The object of 2.0.0, whose beginning all later layouts share.
-const fn v2_0_0(start: abi::flb_input_call_fn) -> abi::flb_input_plugin_v2_0_0 {
-    abi::flb_input_plugin_v2_0_0 {
-        type_: 0,
-        proxy: ptr::null_mut(),
-        flags: 0,
-        name: NAME.as_ptr(),
-        description: DESCRIPTION.as_ptr(),
-        config_map: ptr::null_mut(),
-        cb_init: start,
-        cb_pre_run: None,
-        cb_collect: None,
-        cb_flush_buf: ptr::null_mut(),
-        cb_flush_end: ptr::null_mut(),
-        cb_pause: Some(pause),
-        cb_resume: Some(resume),
-        cb_ingest: ptr::null_mut(),
-        cb_exit: Some(exit),
-        instance: ptr::null_mut(),
-        _head: NO_LIST,
-    }
 }
 
 /// The start callback in a host that is not served.
